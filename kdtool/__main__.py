@@ -1,0 +1,5 @@
+"""`python -m kdtool`, the same as `kdtool`."""
+
+from kdtool.cli import main
+
+main()

@@ -1,0 +1,245 @@
+"""The commands: parse, load, call, show; the only lazy imports live here."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from kdtool import __version__
+from kdtool.errors import InterruptedRunError, KdtoolError
+
+if TYPE_CHECKING:
+    from kdtool.results import Results
+    from kdtool.study import Study
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Distil image classifiers for small devices, and prove that it helped.",
+)
+
+# What each module that may be absent comes with.
+TRAIN_EXTRA = {
+    "captum", "jinja2", "matplotlib", "mlxtend", "onnxscript", "safetensors", "scipy", "sklearn",
+    "thop", "torch", "torchvision",
+}  # fmt: skip
+
+
+class Role(StrEnum):
+    """Whom `finetune` trains."""
+
+    teacher = "teacher"
+    student = "student"
+
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A TOML file.")]
+StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder, such as runs/mnist.")]
+Out = Annotated[Path, typer.Option("--out", help="Where the study's folder is made.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe. Repeatable."),
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Take over a folder that another recipe made.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show warnings and the results only.")]
+
+
+@app.command()
+def finetune(
+    recipe: RecipePath,
+    role: Annotated[Role, typer.Option(help="student: the control, without a teacher.")] = (
+        Role.teacher
+    ),
+    out: Out = Path("runs"),
+    settings: Set = None,
+    device: Device = "auto",
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train the teacher, or with --role student the control."""
+    from kdtool.recipe import load_recipe
+    from kdtool.study import Study
+
+    loaded = load_recipe(recipe, settings)
+    with resumable():
+        from kdtool.terminal.progress import Terminal
+        from kdtool.train import finetune as command
+
+        study = Study(out / loaded.name)
+        results = command.finetune(
+            study,
+            loaded,
+            Terminal(quiet=quiet),
+            role="teacher" if role is Role.teacher else "control",
+            device=device,
+            force=force,
+        )
+    show(results, study, as_json=as_json)
+
+
+@app.command()
+def distill(
+    recipe: RecipePath,
+    out: Out = Path("runs"),
+    settings: Set = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=V,V,...",
+            help="Fresh students for each value, chosen on validation. For one or two keys.",
+        ),
+    ] = None,
+    device: Device = "auto",
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run a whole study: teacher, control, student, ONNX files, verdict and report."""
+    from kdtool.recipe import load_recipe, parse_sweep
+    from kdtool.study import Study
+
+    loaded = load_recipe(recipe, settings)
+    swept = dict(parse_sweep(text) for text in sweep or [])
+    with resumable():
+        from kdtool.terminal.progress import Terminal
+        from kdtool.train import distill as command
+
+        study = Study(out / loaded.name)
+        results = command.distill(
+            study, loaded, Terminal(quiet=quiet), device=device, sweep=swept, force=force
+        )
+    show(results, study, as_json=as_json)
+
+
+@app.command()
+def export(
+    study: StudyPath,
+    opset: Annotated[int | None, typer.Option(help="Write this ONNX opset, 18 or above.")] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write the ONNX files of a study again, and compare them with PyTorch again."""
+    settings: dict[str, object] = {} if opset is None else {"export.opset": opset}
+    _again(study, "export", settings, device, as_json=as_json, quiet=quiet)
+
+
+@app.command()
+def explain(
+    study: StudyPath,
+    images: Annotated[int | None, typer.Option(help="How many test images to show.")] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compute the saliency maps of a study again."""
+    settings: dict[str, object] = {} if images is None else {"explain.images": images}
+    _again(study, "explain", settings, device, as_json=as_json, quiet=quiet)
+
+
+@app.command()
+def profile(
+    models: Annotated[list[Path], typer.Argument(metavar="MODEL.onnx...", help="ONNX files.")],
+    threads: Annotated[int, typer.Option(help="Threads of ONNX Runtime.")] = 1,
+    batch: Annotated[int, typer.Option(help="Images a run.")] = 1,
+    seconds: Annotated[float, typer.Option(help="How long to measure each file.")] = 3.0,
+    as_json: Json = False,
+) -> None:
+    """Count and time ONNX files, side by side; needs no PyTorch."""
+    from kdtool.edge.profile import profile_models
+
+    report = profile_models(models, threads, seconds, batch)
+    if as_json:
+        from kdtool.results import to_json
+
+        typer.echo(to_json(report), nl=False)
+        return
+    from rich.console import Console
+
+    from kdtool.terminal.profile import show_profile
+
+    show_profile(Console(), report)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Take the options that stand before the command."""
+    if version:
+        typer.echo(f"kdtool {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point: errors the user can mend become one message on standard error."""
+    try:
+        app()
+    except KdtoolError as error:
+        fail(str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in TRAIN_EXTRA:
+            raise
+        fail(f'this command needs {error.name}: pip install "kdtool[cpu,train]"', 1)
+
+
+def fail(message: str, exit_code: int) -> None:
+    """Report and leave."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(stderr=True, highlight=False)
+    console.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
+    raise SystemExit(exit_code)
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Turn Ctrl-C into one message and exit status 130."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise InterruptedRunError(
+            "interrupted; the same command goes on from the last whole epoch"
+        ) from error
+
+
+def show(results: "Results", study: "Study", *, as_json: bool) -> None:
+    """Print the results: for a person, or as one JSON document."""
+    if as_json:
+        from kdtool.results import to_json
+
+        typer.echo(to_json(results), nl=False)
+        return
+    from rich.console import Console
+
+    from kdtool.terminal.study import show_results
+
+    show_results(Console(), results, study.folder)
+
+
+def _again(
+    folder: Path,
+    stage: Literal["export", "explain"],
+    settings: dict[str, object],
+    device: str,
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    from kdtool.study import Study
+
+    with resumable():
+        from kdtool.terminal.progress import Terminal
+        from kdtool.train.again import again
+
+        results = again(folder, stage, settings, Terminal(quiet=quiet), device=device)
+    show(results, Study(folder), as_json=as_json)

@@ -1,0 +1,1 @@
+"""What runs on the device: numpy, onnx and onnxruntime, never torch."""

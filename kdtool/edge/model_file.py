@@ -1,0 +1,129 @@
+"""A model file on disk: is it one, how large is it, what shapes does it take."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import ModelProto, TensorProto
+
+from kdtool.errors import ModelFileError
+
+
+def check_file(path: Path) -> None:
+    """Check that `path` can be a model: that it is a file, can be read and holds something.
+
+    Raises:
+        ModelFileError: It is missing, a folder, empty or not readable.
+    """
+    if path.is_dir():
+        raise ModelFileError(f"{path} is a folder; give the .onnx file in it")
+    try:
+        with path.open("rb") as file:
+            first = file.read(1)
+    except OSError as error:
+        raise ModelFileError(f"cannot read the model {path}: {error.strerror}") from error
+    if not first:
+        raise ModelFileError(f"{path} is empty: the export or the copy failed; make it again")
+
+
+def read_model(path: Path) -> ModelProto:
+    """Read an ONNX file; weights that lie in files beside it are left there.
+
+    Raises:
+        ModelFileError: The file is missing, a folder, empty, damaged or not ONNX.
+    """
+    check_file(path)
+    try:
+        model = onnx.load(path, format="protobuf", load_external_data=False)
+    except DecodeError as error:
+        raise ModelFileError(f"{path} {describe_damage(path)}") from error
+    if not model.HasField("graph"):
+        raise ModelFileError(f"{path} {describe_damage(path)}: it holds no graph")
+    return model
+
+
+def describe_damage(path: Path) -> str:
+    """Say of a file that could not be parsed whether it ever was an ONNX file.
+
+    Every ONNX writer known to us puts the field `ir_version`, whose tag is the byte 8, first.
+    """
+    with path.open("rb") as file:
+        first = file.read(8)
+    if first[:1] == b"\x08":
+        return f"is damaged or was cut short ({path.stat().st_size} bytes); copy or export it again"
+    return f"is not an ONNX file (it begins with {first!r}); give a file that was exported to ONNX"
+
+
+def external_files(path: Path, model: ModelProto) -> list[Path]:
+    """Return the files beside `path` that hold weights of `model`, each once.
+
+    Raises:
+        ModelFileError: One of them is missing or lies outside the folder of `path`.
+    """
+    folder = path.resolve().parent
+    locations = {
+        entry.value
+        for tensor in model.graph.initializer
+        if tensor.data_location == TensorProto.EXTERNAL
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    files = [(folder / location).resolve() for location in sorted(locations)]
+    for file in files:
+        if not file.is_relative_to(folder):
+            raise ModelFileError(
+                f"{path} keeps weights in {file}, outside its own folder; export it again"
+            )
+        if not file.is_file():
+            raise ModelFileError(
+                f"{path} keeps weights in {file.name}, which is not beside it; copy both files"
+            )
+    return files
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of the bytes of `path` in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def model_opset(model: ModelProto) -> int:
+    """Return the version of the standard operators that `model` is written in."""
+    return max(
+        (entry.version for entry in model.opset_import if entry.domain in _STANDARD), default=1
+    )
+
+
+_STANDARD = ("", "ai.onnx")  # two spellings of one domain
+
+
+def input_shape(name: str, dims: Sequence[int | str | None], batch_size: int) -> tuple[int, ...]:
+    """Return the shape of one input with its batch filled in.
+
+    Args:
+        name: Of the input, for messages.
+        dims: As declared; a name or None is dynamic. The first one is the batch.
+        batch_size: Images in a batch.
+
+    Raises:
+        ModelFileError: A dimension other than the batch is dynamic, one is not positive, or the
+            file is made for another batch size.
+    """
+    declared = f"input {name!r} has the shape ({', '.join(str(dim or '?') for dim in dims)})"
+    first = [batch_size if not isinstance(dim, int) else dim for dim in dims[:1]]
+    shape = tuple(dim for dim in (*first, *dims[1:]) if isinstance(dim, int))
+    if len(shape) < len(dims):
+        raise ModelFileError(
+            f"{declared}: only the first dimension, the batch, may be dynamic; "
+            "export the model for images of one size"
+        )
+    if any(dim < 1 for dim in shape):
+        raise ModelFileError(f"{declared}: every dimension must be at least 1")
+    if shape and shape[0] != batch_size:
+        raise ModelFileError(
+            f"{declared}: it takes batches of {shape[0]} only, but {batch_size} was asked for; "
+            "ask for that size or export with a dynamic batch"
+        )
+    return shape

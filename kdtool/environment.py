@@ -1,0 +1,70 @@
+"""Where and with what figures are made: versions, machine, cores."""
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import kdtool
+from kdtool.results import Environment
+
+PACKAGES = ("torch", "torchvision", "onnx", "onnxruntime", "onnxruntime-gpu", "numpy", "thop")
+
+
+def collect_environment(gpu: str | None = None) -> Environment:
+    """Describe this machine and the packages that matter, without importing them.
+
+    Args:
+        gpu: Name of the GPU that was used, by a caller who knows it.
+    """
+    return Environment(
+        kdtool=kdtool.__version__,
+        python=platform.python_version(),
+        packages=_installed(PACKAGES),
+        os=platform.platform(),
+        cpu=cpu_name(Path("/proc/cpuinfo")),
+        num_cores=usable_cores(Path("/sys/fs/cgroup/cpu.max")),
+        gpu=gpu,
+    )
+
+
+def cpu_name(cpuinfo: Path) -> str:
+    """Return the name of the processor.
+
+    Args:
+        cpuinfo: `/proc/cpuinfo`. On x86 it has a `model name`; on ARM only a `Model`, which is the
+            board's name. Where it is missing, Python's own answer is taken.
+    """
+    fallback = platform.processor() or platform.machine()
+    if not cpuinfo.is_file():
+        return fallback
+    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    fields = {key.strip(): value.strip() for key, _, value in (x.partition(":") for x in lines)}
+    return fields.get("model name") or fields.get("Model") or fallback
+
+
+def usable_cores(cpu_max: Path) -> int:
+    """Return how many cores this process may use, at least 1.
+
+    Args:
+        cpu_max: The cgroup's `cpu.max`, "quota period" in microseconds or "max period"; a
+            container's share. A share of 1.5 cores counts as 1: two threads would wait.
+    """
+    has_affinity = hasattr(os, "sched_getaffinity")  # Linux
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    if not cpu_max.is_file():
+        return cores
+    quota, period = cpu_max.read_text(encoding="ascii").split()
+    if quota == "max":
+        return cores
+    return max(1, min(cores, int(quota) // int(period)))
+
+
+def _installed(packages: tuple[str, ...]) -> dict[str, str]:
+    versions = {}
+    for package in packages:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions

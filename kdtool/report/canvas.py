@@ -1,0 +1,187 @@
+"""Colours, and figures as SVG that follows the colours of its page or as PNG."""
+
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+# One colour a role throughout: blue, grey and vermilion differ in lightness and hue also for the
+# colour-blind (after Okabe and Ito 2008). Each must be unique: SVG colours are found by value.
+LIGHT = {
+    "page": "#f4f6f8",
+    "panel": "#ffffff",
+    "faint": "#eef1f4",
+    "line": "#d5dae1",
+    "muted": "#5a6370",
+    "ink": "#171b21",
+    "teacher": "#0a69ad",
+    "control": "#6f7883",
+    "student": "#c14e08",
+    "better": "#0b7566",
+    "worse": "#b02a21",
+    "notice": "#7a5200",
+    "notice-panel": "#fff4d6",
+}
+DARK = {
+    "page": "#0e1115",
+    "panel": "#171b20",
+    "faint": "#20262d",
+    "line": "#323a44",
+    "muted": "#9da7b4",
+    "ink": "#e7eaee",
+    "teacher": "#5fb1f2",
+    "control": "#a1abb8",
+    "student": "#f68f4a",
+    "better": "#45c5b0",
+    "worse": "#ff8f84",
+    "notice": "#f0c563",
+    "notice-panel": "#2b2412",
+}
+
+# Opacity of the cells of a heat map: the ink stays readable on the strongest, in both schemes.
+PALEST, STRONGEST = 0.08, 0.55
+
+FONT_SIZE = 12  # pixels: figures are drawn at 72 dots an inch, so that a point is a pixel
+# DejaVu comes with matplotlib; the others draw class names in other scripts where installed.
+FONTS = ["DejaVu Sans", "Noto Sans CJK JP", "Hiragino Sans", "Yu Gothic", "Arial Unicode MS"]
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw in the style of the report inside the block."""
+    known = set(font_manager.get_font_names())
+    with warnings.catch_warnings(), mpl.rc_context():
+        mpl.rcParams["font.family"] = [name for name in FONTS if name in known]
+        mpl.rcParams["font.size"] = FONT_SIZE
+        mpl.rcParams["axes.labelsize"] = FONT_SIZE
+        mpl.rcParams["xtick.labelsize"] = FONT_SIZE
+        mpl.rcParams["ytick.labelsize"] = FONT_SIZE
+        mpl.rcParams["svg.fonttype"] = "none"  # text stays text, in the page's font
+        mpl.rcParams["text.parse_math"] = False  # a class may be named "$x$"
+        # A browser finds a font for any script. A PNG shows a box, which no warning would mend.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+def new_figure(width: int, height: int) -> Figure:
+    """Return an empty figure of a size in pixels."""
+    return Figure(figsize=(width / 72, height / 72), dpi=72, layout="constrained")
+
+
+def quiet_axes(axes: Axes, *, grid: str = "y") -> None:
+    """Leave only what a reader needs: faint grid lines in one direction and labels."""
+    for side in axes.spines.values():
+        side.set_visible(False)
+    axes.tick_params(length=0, colors=LIGHT["muted"], pad=5)
+    axes.set_axisbelow(True)
+    if grid:
+        axes.grid(axis="y" if grid == "y" else "x", color=LIGHT["line"], linewidth=1)
+    axes.xaxis.label.set_color(LIGHT["muted"])
+    axes.yaxis.label.set_color(LIGHT["muted"])
+
+
+def to_svg(figure: Figure, name: str) -> str:
+    """Return `figure` as inline SVG in the page's own colours and font.
+
+    Args:
+        figure: Drawn in colours of `LIGHT` only.
+        name: Unique on the page: identifiers inside the SVG are made from it.
+    """
+    buffer = io.StringIO()
+    none = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with style(), mpl.rc_context({"svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata=none)
+    figure.set_layout_engine("none")  # laid out; the PNG of the same figure need not do it again
+    text = buffer.getvalue()
+    svg = re.sub(
+        r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL
+    )
+    svg = re.sub(r"<[^>]*>", lambda tag: _adapt(tag[0]), svg[svg.index("<svg") :])
+    width, height = (round(72 * side) for side in figure.get_size_inches())
+    head = f'<svg viewBox="0 0 {width} {height}" style="max-width:{width}px" aria-hidden="true">'
+    return re.sub(r"<svg [^>]*>", head, svg, count=1).strip()
+
+
+def _adapt(tag: str) -> str:
+    """Let one SVG tag take its colours and font family from the page, and no name on it."""
+    for variable, color in LIGHT.items():
+        tag = tag.replace(color, f"var(--{variable})")
+    tag = re.sub(r'^<g id="[^"]*"', "<g", tag)
+    tag = re.sub(r"font-family: [^;\"]*;? ?", "", tag)
+    # matplotlib before 3.11 writes all of the font in one: "font: 700 12px 'DejaVu Sans', ..."
+    return re.sub(r"font: (?:(\d+|bold) )?([\d.]+px) [^;\"]*", _split_font, tag)
+
+
+def _split_font(font: re.Match[str]) -> str:
+    weight = f"font-weight: {font[1]}; " if font[1] else ""
+    return f"{weight}font-size: {font[2]}"
+
+
+def to_png(figure: Figure) -> bytes:
+    """Return `figure` as PNG on white, at twice its size in pixels."""
+    buffer = io.BytesIO()
+    with style():
+        figure.savefig(
+            buffer, format="png", dpi=144, facecolor=LIGHT["panel"], metadata={"Software": None}
+        )
+    return buffer.getvalue()
+
+
+def spread(values: list[float], gap: float) -> list[float]:
+    """Move values apart until each two are at least `gap` apart; their order stays."""
+    order = np.argsort(values, kind="stable")
+    placed: NDArray[np.float64] = np.array(values, dtype=np.float64)[order]
+    for _ in range(100):
+        overlap = gap - np.diff(placed)
+        if (overlap <= gap / 1000).all():
+            break
+        push = np.maximum(overlap, 0) / 2
+        placed[:-1] -= push
+        placed[1:] += push
+    result = np.empty_like(placed)
+    result[order] = placed
+    return [float(value) for value in result]
+
+
+def label(
+    axes: Axes, text: str, at: tuple[float, float], offset: tuple[int, int], color: str
+) -> None:
+    """Write bold text beside a point, on the side to which `offset` (pixels) leads."""
+    right, up = offset
+    axes.annotate(
+        text,
+        at,
+        offset,
+        textcoords="offset points",
+        ha="left" if right > 0 else "right" if right < 0 else "center",
+        va="bottom" if up > 0 else "top" if up < 0 else "center",
+        color=color,
+        weight="bold",
+        annotation_clip=False,
+        zorder=5,
+    )
+
+
+def label_ends(axes: Axes, ends: dict[str, float], colors: dict[str, str]) -> None:
+    """Name curves right of the axes at the heights of their ends, moved apart where too near."""
+    low, high = axes.get_ylim()
+    right = axes.get_xlim()[1]
+    # The axes are laid out only when drawn; until then the figure's height is the nearest guess.
+    gap = 1.3 * FONT_SIZE * (high - low) / (axes.get_window_extent().height * 0.9)
+    for name, y in zip(ends, spread(list(ends.values()), gap), strict=True):
+        label(axes, name, (right, y), (9, 0), colors[name])
+
+
+def percent_axis(axes: Axes) -> None:
+    """Label the y axis in percent, every label with as many digits as the range asks for."""
+    low, high = axes.get_ylim()
+    digits = 0 if high - low > 15 else 1 if high - low > 1.5 else 2
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.{digits}f} %")

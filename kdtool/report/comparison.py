@@ -1,0 +1,172 @@
+"""The comparison table as plain values, for HTML, Markdown and the terminal alike."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kdtool.report.quantities import (
+    Relative,
+    count,
+    file_size,
+    milliseconds,
+    percent,
+    percent_range,
+    points,
+    relative,
+    short_count,
+    three_digits,
+)
+from kdtool.report.words import present
+from kdtool.results import FileResult, Latency, ModelResult, Precision, Results
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """One model's entry in a row."""
+
+    value: str
+    short: str = ""  # where there is little room; empty: as `value`
+    interval: str = ""
+    relative: str = ""  # against the teacher
+    worse: bool = False  # than the teacher
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One quantity of all models, in the order of `present`."""
+
+    key: str
+    label: str
+    note: str = ""
+    cells: list[Cell | None]  # None: not measured
+
+
+# A model and the teacher, with which it is compared; None: it is the teacher, or there is none.
+Pair = tuple[ModelResult, ModelResult | None]
+
+
+def comparison(results: Results) -> list[Row]:
+    """Return all that is compared between the models, one row a quantity."""
+    teacher = results.models.get("teacher")
+    models = [results.models[role] for role in present(results)]
+    pairs = [(model, None if model is teacher else teacher) for model in models]
+    rows = [*_score_rows(pairs), *_count_rows(pairs)]
+    precisions = list(dict.fromkeys(p for model in models for p in model.files))
+    for precision in precisions:
+        suffix = f", {precision}" if len(precisions) > 1 else ""
+        rows += _file_rows(pairs, precision, suffix)
+    return [row for row in rows if any(row.cells)]
+
+
+def _score_rows(pairs: list[Pair]) -> list[Row]:
+    return [
+        Row(
+            key="accuracy",
+            label="Accuracy",
+            note="share of the test images recognized; mean over seeds",
+            cells=[_accuracy(model, teacher) for model, teacher in pairs],
+        ),
+        Row(
+            key="std",
+            label="Spread over seeds",
+            note="standard deviation of the accuracy, in points",
+            cells=[_spread(model) for model, _ in pairs],
+        ),
+        Row(
+            key="weighted_f1",
+            label="Weighted F1",
+            note="balances misses and false alarms of every class",
+            cells=[_f1(model) for model, _ in pairs],
+        ),
+    ]
+
+
+def _accuracy(model: ModelResult, teacher: ModelResult | None) -> Cell:
+    summary = model.test["accuracy"]
+    against = ""
+    if teacher is not None:
+        against = f"{points(summary.mean - teacher.test['accuracy'].mean)} points"
+    return Cell(value=percent(summary.mean), interval=percent_range(summary.ci95), relative=against)
+
+
+def _spread(model: ModelResult) -> Cell | None:
+    std = model.test["accuracy"].std
+    return None if std is None else Cell(value=f"{100 * std:.2f}")
+
+
+def _f1(model: ModelResult) -> Cell:
+    summary = model.test["weighted_f1"]
+    return Cell(value=percent(summary.mean), interval=percent_range(summary.ci95))
+
+
+def _count_rows(pairs: list[Pair]) -> list[Row]:
+    kinds: list[tuple[str, str, str, Callable[[ModelResult], int]]] = [
+        ("num_params", "Parameters", "", lambda model: model.num_params),
+        ("num_macs", "MACs", "multiply-adds for one image", lambda model: model.num_macs),
+        ("num_flops", "FLOPs", "2 per MAC", lambda model: model.num_flops),
+        ("thop_macs", "MACs, by thop", "adds norm and pooling", lambda model: model.thop_macs),
+    ]
+    return [
+        Row(key=key, label=label, note=note, cells=[_count(pair, number_of) for pair in pairs])
+        for key, label, note, number_of in kinds
+    ]
+
+
+def _count(pair: Pair, number_of: Callable[[ModelResult], int]) -> Cell:
+    model, teacher = pair
+    number = number_of(model)
+    ratio = relative(number, number_of(teacher), "fewer", "more") if teacher else None
+    return _cell(count(number), ratio, short=short_count(number))
+
+
+def _cell(value: str, ratio: Relative | None, *, short: str = "", interval: str = "") -> Cell:
+    text, worse = (ratio.text, ratio.worse) if ratio else ("", False)
+    return Cell(value=value, short=short, interval=interval, relative=text, worse=worse)
+
+
+def _file_rows(pairs: list[Pair], precision: Precision, suffix: str) -> list[Row]:
+    files = [
+        (model.files.get(precision), teacher.files.get(precision) if teacher else None)
+        for model, teacher in pairs
+    ]
+    times = [
+        (file.latency if file else None, other.latency if other else None) for file, other in files
+    ]
+    return [
+        Row(key="size", label=f"File size{suffix}", cells=[_size(*pair) for pair in files]),
+        Row(
+            key="p50",
+            label=f"Latency, median{suffix}",
+            note="half of the runs were faster (p50)",
+            cells=[_p50(*pair) for pair in times],
+        ),
+        Row(
+            key="p90",
+            label=f"Latency, p90{suffix}",
+            note="nine of ten runs were faster",
+            cells=[_p90(*pair) for pair in times],
+        ),
+    ]
+
+
+def _size(file: FileResult | None, other: FileResult | None) -> Cell | None:
+    if file is None:
+        return None
+    ratio = relative(file.size_bytes, other.size_bytes, "smaller", "larger") if other else None
+    return _cell(file_size(file.size_bytes), ratio)
+
+
+def _p50(latency: Latency | None, other: Latency | None) -> Cell | None:
+    if latency is None:
+        return None
+    low, high = latency.p50_ci95_ms
+    ratio = relative(latency.p50_ms, other.p50_ms, "faster", "slower") if other else None
+    interval = f"{three_digits(low)} to {three_digits(high)}"
+    return _cell(milliseconds(latency.p50_ms), ratio, interval=interval)
+
+
+def _p90(latency: Latency | None, other: Latency | None) -> Cell | None:
+    if latency is None or latency.p90_ms is None:
+        return None
+    reference = other.p90_ms if other else None
+    ratio = relative(latency.p90_ms, reference, "faster", "slower") if reference else None
+    return _cell(milliseconds(latency.p90_ms), ratio)

@@ -1,0 +1,155 @@
+"""What the templates of the report are filled with."""
+
+from dataclasses import dataclass
+
+import tomli_w
+
+from kdtool.report import costs, words
+from kdtool.report.classes import class_rows, mistakes, most_changed
+from kdtool.report.comparison import comparison
+from kdtool.report.quantities import count, duration, percent, points, relative, rough_percent
+from kdtool.results import DataResult, Environment, Results
+
+MOST_CLASSES_OPEN = 20  # more, and the tables over classes are folded
+
+# Of the figures in `cost_bars`, by their names.
+COST_TITLES = {
+    "params": "Parameters",
+    "flops": "FLOPs for one image",
+    "latency": "Latency for one run, median",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tile:
+    """A key figure."""
+
+    value: str
+    caption: str
+    worse: bool = False
+
+
+def report_context(results: Results) -> dict[str, object]:
+    """Return the names that both templates use."""
+    rows = class_rows(results)
+    verdict = words.main_verdict(results)
+    return {
+        "results": results,
+        "roles": words.present(results),
+        "verdict": verdict,
+        "opening": words.opening(results),
+        "explanations": _explanations(results),
+        "mcnemar": words.mcnemar_sentence(verdict) if verdict else None,
+        "caveat": words.seed_caveat(verdict) if verdict else None,
+        "tiles": tiles(results),
+        "rows": comparison(results),
+        "cost_titles": COST_TITLES,
+        "latency_sentence": costs.latency_sentence(results),
+        "class_rows": rows,
+        "changed_rows": most_changed(rows) if len(rows) > MOST_CLASSES_OPEN else [],
+        "largest_delta": max((abs(row.delta) for row in rows if row.delta), default=1.0),
+        "mistakes": mistakes(results),
+        "training": training_rows(results),
+        "recipe_toml": tomli_w.dumps(_without_none(results.recipe)),
+        "command": "distill" if "student" in results.models else "finetune",
+        "made_with": _made_with(results.environment),
+        "made_from": _made_from(results.data),
+        "duplicates": words.duplicates_sentence(results.data),
+        "mac_line": words.MAC_LINE,
+        "control_line": words.CONTROL_LINE,
+        "interval_line": words.INTERVAL_LINE,
+    }
+
+
+def tiles(results: Results) -> list[Tile]:
+    """Return the key figures of a finished study, the worse beside the better."""
+    verdict = words.main_verdict(results)
+    if verdict is None:
+        return []
+    student, teacher = results.models["student"], results.models.get("teacher")
+    shown = [
+        Tile(value=percent(student.test["accuracy"].mean), caption="accuracy of the student"),
+        Tile(
+            value=points(verdict.difference),
+            caption="points against the control",
+            worse=verdict.verdict == "HURT",
+        ),
+    ]
+    share = words.gap_share(results)
+    if verdict.verdict != "NO EVIDENCE" and share is not None and 0 <= share <= 1:
+        shown.append(Tile(value=rough_percent(share), caption="of the gap to the teacher closed"))
+    if teacher is None:
+        return shown
+    ratios = [relative(student.num_flops, teacher.num_flops, "fewer FLOPs", "more FLOPs")]
+    ours, theirs = costs.latency_of(student), costs.latency_of(teacher)
+    if ours and theirs:
+        ratios.append(relative(ours.p50_ms, theirs.p50_ms, "faster", "slower"))
+    file, other = costs.file_of(student), costs.file_of(teacher)
+    if file and other:
+        ratio = relative(file.size_bytes, other.size_bytes, "smaller file", "larger file")
+        ratios.append(ratio)
+    return shown + [
+        Tile(value=ratio.times, caption=f"{ratio.word} than the teacher", worse=ratio.worse)
+        for ratio in ratios
+        if ratio and ratio.times
+    ]
+
+
+def _explanations(results: Results) -> list[str]:
+    """Return the sentences below the verdict."""
+    verdict = words.main_verdict(results)
+    sentences = [words.gap_sentence(results, verdict)] if verdict else []
+    sentences += [costs.cost_sentence(results)]
+    sentences += [words.other_sentence(other) for other in results.verdicts if other is not verdict]
+    return [sentence for sentence in sentences if sentence]
+
+
+def _made_with(environment: Environment) -> list[tuple[str, str]]:
+    versions = {"kdtool": environment.kdtool, "Python": environment.python, **environment.packages}
+    return [
+        ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
+        ("System", environment.os),
+        ("Processor", f"{environment.cpu}, {environment.num_cores} cores for this process"),
+        ("GPU", environment.gpu or "none"),
+    ]
+
+
+def _made_from(data: DataResult) -> list[tuple[str, str]]:
+    channels, height, width = data.image_shape
+    return [
+        ("Source", f"{data.source}: {data.description}"),
+        ("Images", f"{width} \N{MULTIPLICATION SIGN} {height} pixels, {words.channels(channels)}"),
+        ("Train", f"{count(data.num_train)} images"),
+        ("Validation", f"{count(data.num_validation)} images, which chose epochs and settings"),
+        ("Test", f"{count(data.num_test)} images, used once, at the end"),
+        ("Fingerprint", data.fingerprint),
+    ]
+
+
+def training_rows(results: Results) -> list[dict[str, object]]:
+    """Return one row a run of training."""
+    return [
+        {
+            "role": role,
+            "seed": run.seed,
+            "exported": run.seed == results.models[role].exported_seed,
+            "best_epoch": f"{run.best_epoch} of {len(run.epochs)}",
+            "validation": percent(run.best.validation_accuracy),
+            "test": percent(run.test.accuracy),
+            "steps": count(run.num_steps),
+            "time": duration(sum(epoch.seconds for epoch in run.epochs)),
+            "speed": count(round(run.images_per_second)),
+            "device": f"{run.device}, {run.precision}",
+        }
+        for role in words.present(results)
+        for run in results.models[role].seeds
+    ]
+
+
+def _without_none(table: dict[str, object]) -> dict[str, object]:
+    """Leave out what is not set: TOML has no null."""
+    return {
+        key: _without_none(value) if isinstance(value, dict) else value
+        for key, value in table.items()
+        if value is not None
+    }

@@ -1,0 +1,72 @@
+"""The sentences on what the models cost and on the files that are shipped."""
+
+from kdtool.report.quantities import Relative, count, relative, small
+from kdtool.report.words import listed, present
+from kdtool.results import FileResult, Latency, ModelResult, Results
+
+
+def file_of(model: ModelResult) -> FileResult | None:
+    """Return the file that stands for a model: the first of its precisions."""
+    return next(iter(model.files.values()), None)
+
+
+def latency_of(model: ModelResult) -> Latency | None:
+    """Return the latency of the file that stands for a model."""
+    file = file_of(model)
+    return file.latency if file else None
+
+
+def cost_comparisons(model: ModelResult, reference: ModelResult) -> list[tuple[Relative, str]]:
+    """Compare what two models cost: `(ratio, phrase)`, such as "8.8x fewer FLOPs"."""
+    pairs: list[tuple[Relative | None, str]] = [
+        (relative(model.num_flops, reference.num_flops, "fewer", "more"), "{} FLOPs")
+    ]
+    latency, other_latency = latency_of(model), latency_of(reference)
+    if latency and other_latency:
+        ratio = relative(latency.p50_ms, other_latency.p50_ms, "lower", "higher")
+        pairs.append((ratio, "{} latency"))
+    pairs.append(
+        (relative(model.num_params, reference.num_params, "fewer", "more"), "{} parameters")
+    )
+    file, other_file = file_of(model), file_of(reference)
+    if file and other_file:
+        ratio = relative(file.size_bytes, other_file.size_bytes, "smaller", "larger")
+        pairs.append((ratio, "{} file size"))
+    return [(ratio, phrase.format(ratio.text)) for ratio, phrase in pairs if ratio and ratio.times]
+
+
+def cost_sentence(results: Results) -> str | None:
+    """Say what the student costs against the teacher, the worse beside the better."""
+    if not {"teacher", "student"} <= results.models.keys():
+        return None
+    compared = cost_comparisons(results.models["student"], results.models["teacher"])
+    better = [phrase for ratio, phrase in compared if not ratio.worse]
+    worse = [phrase for ratio, phrase in compared if ratio.worse]
+    if not compared:
+        return "The student costs as much as the teacher."
+    parts = [listed(part) for part in (better, worse) if part]
+    return f"Compared with the teacher, the student has {', but '.join(parts)}."
+
+
+def parity_sentence(file: FileResult) -> str:
+    """Say whether a file gives what PyTorch gave."""
+    parity = file.parity
+    same = parity.num_images - len(parity.flipped)
+    images = f"{count(same)} of {count(parity.num_images)} test images"
+    if not parity.flipped:
+        images = f"all {count(parity.num_images)} test images"
+    text = f"same class as PyTorch on {images}, max |difference| {small(parity.max_abs_error)}"
+    return text if parity.passed else f"FAILED the check: {text}"
+
+
+def latency_sentence(results: Results) -> str | None:
+    """Say how the latencies were taken; None if none was."""
+    found = [latency_of(results.models[role]) for role in present(results)]
+    settings = {
+        f"batches of {count(latency.batch_size)}, {count(latency.threads)} "
+        f"thread{'s' if latency.threads > 1 else ''}, {latency.provider}, "
+        f"{count(latency.num_runs)} runs"
+        for latency in found
+        if latency
+    }
+    return f"Latency in ONNX Runtime: {'; '.join(sorted(settings))}." if settings else None

@@ -1,0 +1,133 @@
+"""Quantities as a person reads them: percent, points, counts, bytes, milliseconds, ratios."""
+
+import math
+from dataclasses import dataclass
+
+from kdtool.results import Interval
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+MINUS = "\N{MINUS SIGN}"
+NBSP = "\N{NO-BREAK SPACE}"  # keeps a number and its unit on one line
+
+# A ratio this near to 1 is no difference that a reader could use.
+SAME = 1.005
+
+
+def percent(share: float) -> str:
+    """Return a share in [0, 1] as percent, such as "98.68 %"."""
+    return f"{100 * share:.2f}{NBSP}%"
+
+
+def rough_percent(share: float) -> str:
+    """Return a share in [0, 1] as whole percent, such as "54 %"."""
+    return f"{100 * share:.0f}{NBSP}%"
+
+
+def tenths(share: float) -> str:
+    """Return a share in [0, 1] as percent without the sign, for narrow tables, such as "98.7"."""
+    return f"{100 * share:.1f}"
+
+
+def percent_range(interval: Interval) -> str:
+    """Return an interval of shares in percent, without the sign, such as "98.52 to 98.83"."""
+    low, high = interval
+    return f"{100 * low:.2f} to {100 * high:.2f}"
+
+
+def points(difference: float) -> str:
+    """Return a difference of shares in signed percentage points, such as "+0.73"."""
+    text = f"{100 * difference:+.2f}"
+    return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", MINUS)
+
+
+def points_range(interval: Interval) -> str:
+    """Return an interval of differences in points; signed only where its ends differ in sign."""
+    low, high = interval
+    if low >= 0:
+        return f"{100 * low:.2f} to {100 * high:.2f}"
+    return f"{points(low)} to {points(high)}"
+
+
+def count(number: int) -> str:
+    """Return a whole number with thousands set apart."""
+    return f"{number:,}"
+
+
+def short_count(number: int) -> str:
+    """Return a whole number in three digits and a prefix, such as "1.24 M"."""
+    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= factor:
+            return f"{three_digits(number / factor)}{NBSP}{prefix}"
+    return str(number)
+
+
+def three_digits(value: float) -> str:
+    """Return three significant digits, or all digits before the point."""
+    if value >= 99.95:
+        return f"{value:,.0f}"
+    if value >= 9.995:
+        return f"{value:.1f}"
+    if value >= 0.9995 or value <= 0:
+        return f"{value:.2f}"
+    return f"{value:.{2 - math.floor(math.log10(value))}f}"
+
+
+def file_size(num_bytes: int) -> str:
+    """Return a size in decimal units, such as "4.96 MB"."""
+    for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if num_bytes >= factor:
+            return f"{three_digits(num_bytes / factor)}{NBSP}{unit}"
+    return f"{num_bytes}{NBSP}bytes"
+
+
+def milliseconds(value: float) -> str:
+    """Return a time in milliseconds, such as "0.142 ms"."""
+    return f"{three_digits(value)}{NBSP}ms"
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time, such as "2 min 14 s"."""
+    if seconds < 60:
+        return f"{three_digits(seconds)}{NBSP}s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}{NBSP}h {minutes}{NBSP}min" if hours else f"{minutes}{NBSP}min {rest}{NBSP}s"
+
+
+def small(value: float) -> str:
+    """Return a tiny number in two digits, such as "3.1e-6"."""
+    mantissa, _, exponent = f"{value:.1e}".partition("e")
+    return f"{mantissa}e{int(exponent)}" if value else "0"
+
+
+def p_value(p: float) -> str:
+    """Return a p value the way papers print it."""
+    text = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    return text.replace(" ", NBSP)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Relative:
+    """A cost as a multiple of the teacher's."""
+
+    times: str  # such as "8.8x", with the sign for times; empty: the same
+    word: str  # such as "fewer"
+    worse: bool
+
+    @property
+    def text(self) -> str:
+        """Such as "8.8x fewer"."""
+        return f"{self.times} {self.word}".strip()
+
+
+def relative(value: float, reference: float, better: str, worse: str) -> Relative | None:
+    """Compare a cost, of which less is better, with a reference; None if either is not positive."""
+    if value <= 0 or reference <= 0:
+        return None
+    ratio = max(value / reference, reference / value)
+    if ratio < SAME:
+        return Relative(times="", word="same", worse=False)
+    digits = 2 if ratio < 1.995 else 1 if ratio < 99.95 else 0
+    is_worse = value > reference
+    word = worse if is_worse else better
+    return Relative(times=f"{ratio:,.{digits}f}{TIMES}", word=word, worse=is_worse)

@@ -1,0 +1,159 @@
+"""Writes report.html and report.md from the results of a study."""
+
+import base64
+from collections.abc import Callable
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from kdtool.report import canvas, quantities, words
+from kdtool.report.classes import exported_scores
+from kdtool.report.confusion import confusion_figures
+from kdtool.report.context import report_context
+from kdtool.report.costs import parity_sentence
+from kdtool.report.figures import accuracy_by_epoch, cost_bars, difference
+from kdtool.report.saliency import Picture, Saliency, load_saliency, png_of, saliency_figure
+from kdtool.report.sweep import sweep_figure
+from kdtool.results import Results
+from kdtool.study import write_atomic
+
+TEMPLATES = Path(__file__).parent / "templates"
+WIDE, NARROW = 960, 340  # pixels: a desktop's column and a phone's
+PIXELATED_BELOW = 65  # pixels: smaller images are shown as squares, not as a blur
+
+
+class Verbatim(str):
+    """Markdown that is not escaped."""
+
+    __slots__ = ()
+
+
+def write_report(results: Results, folder: Path) -> None:
+    """Write report.html, report.md and the figures of report.md into the study's folder.
+
+    Args:
+        results: All that the report shows, but for the pictures in the file of `results.explain`.
+        folder: Of the study; `results.explain.path` is relative to it.
+
+    Raises:
+        StudyError: The saliency file is missing or damaged, or the folder cannot be written.
+    """
+    saliency = load_saliency(results.explain, folder) if results.explain else None
+    with canvas.style():
+        wide, narrow = _draw(results, WIDE), _draw(results, NARROW)
+        html = render_html(results, wide, narrow, saliency)
+        if results.explain and saliency:
+            wide["saliency"] = saliency_figure(results.explain, saliency)
+        for name, figure in wide.items():
+            write_atomic(folder / "figures" / f"{name}.png", canvas.to_png(figure))
+    write_atomic(folder / "report.md", render_markdown(results, set(wide)))
+    write_atomic(folder / "report.html", html)
+
+
+def _draw(results: Results, width: int) -> dict[str, Figure]:
+    if not results.models:
+        return {}
+    figures = {"epochs": accuracy_by_epoch(results, width)}
+    verdict = words.main_verdict(results)
+    if verdict:
+        figures["difference"] = difference(results, verdict, min(width, 400))
+    sweep = sweep_figure(results, width)
+    if sweep:
+        figures["sweep"] = sweep
+    if width == NARROW:
+        return figures
+    # These are narrow enough for a phone as they are.
+    figures |= {f"cost-{name}": bars for name, bars in cost_bars(results).items()}
+    matrices = confusion_figures(exported_scores(results), results.data.classes)
+    return figures | {f"confusion-{role}": matrix for role, matrix in matrices.items()}
+
+
+def render_html(
+    results: Results, wide: dict[str, Figure], narrow: dict[str, Figure], saliency: Saliency | None
+) -> str:
+    """Return the report as one HTML page that needs no other file.
+
+    Args:
+        results: What the page shows.
+        wide: Figures by name.
+        narrow: The same figures for narrow screens, of those that need a form of their own.
+        saliency: Pictures of `results.explain`.
+    """
+    environment = _environment(autoescape=True, finalize=None)
+    return environment.get_template("report.html").render(
+        **report_context(results),
+        # SVG: text in it was escaped by matplotlib.
+        wide={name: Markup(canvas.to_svg(fig, name)) for name, fig in wide.items()},
+        narrow={name: Markup(canvas.to_svg(fig, f"{name}-narrow")) for name, fig in narrow.items()},
+        pictures=_pictures(results, saliency) if saliency else [],
+        shown=list(saliency.heatmaps) if saliency else [],
+        pixelated=saliency is not None and saliency.images[0].shape[0] < PIXELATED_BELOW,
+        light=canvas.LIGHT,
+        dark=canvas.DARK,
+    )
+
+
+def _pictures(results: Results, saliency: Saliency) -> list[dict[str, object]]:
+    """Return one row an explained image: its record, and the address of every picture."""
+    records = results.explain.images if results.explain else []
+    return [
+        {
+            "record": record,
+            "input": _data_url(saliency.images[row]),
+            "heatmaps": {role: _data_url(maps[row]) for role, maps in saliency.heatmaps.items()},
+        }
+        for row, record in enumerate(records)
+    ]
+
+
+def render_markdown(results: Results, figures: set[str]) -> str:
+    """Return the report as Markdown; `figures` names the PNG files under `figures/`."""
+    environment = _environment(autoescape=False, finalize=_escape_markdown)
+    context = report_context(results)
+    recipe = str(context["recipe_toml"])
+    fence = "```"
+    while fence in recipe:
+        fence += "`"
+    return environment.get_template("report.md").render(
+        **context,
+        figures=figures,
+        fenced_recipe=Verbatim(f"{fence}toml\n{recipe}{fence}"),
+    )
+
+
+def _environment(*, autoescape: bool, finalize: Callable[[object], object] | None) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=autoescape,
+        finalize=finalize,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "plain": words.plain,
+        "percent": quantities.percent,
+        "percent_range": quantities.percent_range,
+        "rough_percent": quantities.rough_percent,
+        "tenths": quantities.tenths,
+        "points": quantities.points,
+        "count": quantities.count,
+        "verbatim": Verbatim,
+        "parity_sentence": parity_sentence,
+    }
+    return environment
+
+
+def _escape_markdown(value: object) -> object:
+    """Escape a value so that Markdown shows it as it is, in a table too; see `Verbatim`."""
+    if not isinstance(value, str) or isinstance(value, Verbatim):
+        return value
+    text = words.plain(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return "".join(f"\\{c}" if c in "\\`*_[]|~$#" else c for c in text)
+
+
+def _data_url(picture: Picture) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png_of(picture)).decode()}"

@@ -1,0 +1,307 @@
+"""Frozen records of what was measured, and results.json.
+
+Accuracy and F1 are in [0, 1]. 1 MAC = 1 multiply + 1 add; FLOPs = 2 x MACs. Intervals are 95 %.
+"""
+
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from kdtool.errors import StudyError
+
+SCHEMA: Final = 1
+
+Interval = tuple[float, float]  # lower and upper end
+Role = Literal["teacher", "control", "student"]
+Precision = Literal["fp32"]
+
+
+class Record(BaseModel):
+    """A value that was measured; never changed after."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class ClassScores(Record):
+    """How one class fared on the test images."""
+
+    name: str = Field(alias="class")
+    accuracy: float  # share of this class's images that were recognized, which is its recall
+    accuracy_ci95: Interval  # Wilson
+    precision: float
+    recall: float
+    f1: float
+    support: int  # test images of this class
+
+
+class TestScores(Record):
+    """How one trained model fared on the test images."""
+
+    num_images: int
+    accuracy: float
+    accuracy_ci95: Interval  # Wilson
+    weighted_f1: float
+    nll: float  # mean negative log-likelihood of the right class, in nats
+    ece: float  # expected calibration error over 15 bins, in [0, 1]
+    per_class: list[ClassScores]
+    confusion: list[list[int]]  # rows: true class, columns: predicted class
+
+
+class EpochRecord(Record):
+    """One pass over the training images."""
+
+    epoch: int  # from 1
+    train_loss: float  # mean over the epoch, of the loss that was trained
+    validation_loss: float  # cross-entropy with the labels, in nats
+    validation_accuracy: float
+    seconds: float
+
+
+class TrainingResult(Record):
+    """One run of training; the weights kept are those of `best_epoch`."""
+
+    epochs: list[EpochRecord]
+    best_epoch: int  # highest validation accuracy; among equals the lowest validation loss
+    num_steps: int
+    images_per_second: float  # training steps only
+    device: str
+    precision: Literal["fp32", "bf16"]  # of the training arithmetic; evaluation is always fp32
+
+    @property
+    def best(self) -> EpochRecord:
+        """The epoch whose weights were kept."""
+        return self.epochs[self.best_epoch - 1]
+
+
+class SeedResult(TrainingResult):
+    """One run of training and its test scores."""
+
+    seed: int
+    test: TestScores
+
+
+class Summary(Record):
+    """A score over seeds."""
+
+    mean: float
+    std: float | None  # over seeds; None for a single seed
+    ci95: Interval  # of the mean, over seeds and test images
+
+
+class Parity(Record):
+    """Whether a file gives what PyTorch gave, over the whole test split."""
+
+    num_images: int
+    agreement: float  # share of the images with the same top-1 class
+    max_abs_error: float  # of the logits
+    flipped: list[int]  # test images whose top-1 class differs
+    passed: bool
+
+
+class Latency(Record):
+    """Time of one run of a model in ONNX Runtime."""
+
+    threads: int
+    provider: str
+    batch_size: int
+    num_runs: int
+    p50_ms: float
+    p50_ci95_ms: Interval  # block bootstrap: successive runs are not independent
+    p90_ms: float | None  # None: fewer than 64 runs
+    p99_ms: float | None  # None: fewer than 662 runs
+    min_ms: float
+    mean_ms: float
+    load_ms: float  # making the session
+    first_run_ms: float
+    noise: str | None = None  # why the figures should not be trusted; None: the machine was quiet
+
+
+class LatencyResult(Record):
+    """Latency of the files of a study, measured in turn."""
+
+    latency: dict[Role, Latency]
+
+
+class FileResult(Record):
+    """A model file that can be shipped."""
+
+    path: str  # relative to the study
+    sha256: str
+    size_bytes: int
+    opset: int
+    accuracy: float  # on the test images, computed from the file's own answers
+    parity: Parity
+    latency: Latency | None = None  # None: not measured
+
+
+class Cost(Record):
+    """What one forward pass of one image costs, whatever the device."""
+
+    num_params: int
+    num_macs: int  # convolutions, linear layers and attention; bias, norm, activation not counted
+    num_flops: int  # 2 x num_macs
+    thop_macs: int  # thop's own count, which also counts normalization and pooling
+    thop_params: int
+
+
+class ModelResult(Cost):
+    """All that is known of one model of the study."""
+
+    model: str
+    seeds: list[SeedResult]
+    exported_seed: int  # the best on validation
+    test: dict[Literal["accuracy", "weighted_f1"], Summary]
+    files: dict[Precision, FileResult]
+
+
+class Verdict(Record):
+    """Whether one model beats another on the same test images."""
+
+    of: Role
+    against: Role
+    metric: Literal["accuracy"] = "accuracy"
+    difference: float  # mean over seeds of accuracy(of) - accuracy(against)
+    ci95: Interval
+    mcnemar_p: list[float]  # exact, one a seed
+    seeds: list[int]
+    verdict: Literal["HELPED", "NO EVIDENCE", "HURT"]
+
+
+class TeacherTargets(Record):
+    """The teacher's answers on the images that the students learn from."""
+
+    num_images: int
+    accuracy: float  # of the teacher on them
+
+
+class SweepPoint(Record):
+    """The students of one setting; the setting is chosen on validation, never on test."""
+
+    settings: dict[str, float | int | str]  # recipe key -> value
+    seeds: list[int]
+    validation_accuracy: Summary
+    test_accuracy: Summary
+    selected: bool
+
+
+class ExplainedImage(Record):
+    """One test image whose saliency was computed for every model."""
+
+    index: int  # in the test split
+    label: str
+    predictions: dict[Role, str]
+    probabilities: dict[Role, float]  # of the predicted class
+    agreement: dict[Role, float]  # Spearman correlation with the teacher's heatmap, in [-1, 1]
+
+
+class ExplainResult(Record):
+    """Saliency of the exported models on the same test images."""
+
+    method: str
+    path: str  # npz: `images` (N, H, W, C) uint8 and one `(N, H, W)` float32 heatmap a role
+    images: list[ExplainedImage]
+    mean_agreement: dict[Role, float]  # over `num_compared` test images
+    num_compared: int
+
+
+class DataResult(Record):
+    """What the models were trained and tested on."""
+
+    source: str
+    description: str
+    classes: list[str]
+    image_shape: tuple[int, int, int]  # C, H, W
+    num_train: int
+    num_validation: int
+    num_test: int
+    class_counts: dict[Literal["train", "validation", "test"], list[int]]
+    num_duplicates: int  # images that stand, bit for bit, in two splits
+    duplicates: list[tuple[str, int, str, int]]  # the first 20: split, index, split, index
+    fingerprint: str  # SHA-256 over images, labels, classes and split
+    warnings: list[str]
+
+
+class Environment(Record):
+    """Where and with what the figures were made."""
+
+    kdtool: str
+    python: str
+    packages: dict[str, str]
+    os: str
+    cpu: str
+    num_cores: int  # that this process may use
+    gpu: str | None
+
+
+class Results(Record):
+    """The whole of results.json."""
+
+    schema_version: Literal[1] = Field(default=SCHEMA, alias="schema")
+    name: str
+    recipe: dict[str, object]
+    environment: Environment
+    data: DataResult
+    models: dict[Role, ModelResult]
+    verdicts: list[Verdict]
+    sweep: list[SweepPoint]
+    explain: ExplainResult | None
+
+
+class ModelProfile(Record):
+    """What one ONNX file costs, whoever made it."""
+
+    path: str
+    sha256: str  # of the .onnx file itself
+    size_bytes: int  # with the files beside it that hold its weights
+    opset: int
+    num_params: int
+    num_bn_statistics: int  # running means and variances, not among num_params
+    num_macs: int  # of one image; bias, norm, activation not counted
+    num_flops: int  # 2 x num_macs
+    partial: bool  # some operators are not counted: the counts are lower bounds
+    uncounted_ops: list[str]
+    metadata: dict[str, object]  # what kdtool wrote into the file, if it made it
+    latency: Latency
+
+
+class Comparison(Record):
+    """How fast one file is beside another; both were timed in turn."""
+
+    of: str  # path
+    against: str  # path
+    ratio: float  # time of `of` / time of `against`
+    ci95: Interval
+    verdict: str  # "no measurable difference" if the interval contains 1
+
+
+class ProfileReport(Record):
+    """The answer of `kdtool profile`."""
+
+    schema_version: Literal[1] = Field(default=SCHEMA, alias="schema")
+    environment: Environment
+    models: list[ModelProfile]  # in the order given
+    comparisons: list[Comparison]  # of each further model against the first
+
+
+def to_json(record: Record) -> str:
+    """Return `record` as indented JSON with a final newline; a NaN or infinity is an error."""
+    return record.model_dump_json(by_alias=True, indent=1) + "\n"
+
+
+def load_results(path: Path) -> Results:
+    """Read a results.json.
+
+    Raises:
+        StudyError: The file is missing or is not a results.json of this schema.
+    """
+    try:
+        return Results.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise StudyError(f"cannot read {path}: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise StudyError(
+            f"{path} is not a results.json of schema {SCHEMA}: {where}: {first['msg']}"
+        ) from error

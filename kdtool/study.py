@@ -1,0 +1,235 @@
+"""The folder of a recipe: where each file lies, atomic writes, which stages are done."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tomli_w
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ValidationError
+
+from kdtool import __version__
+from kdtool.errors import StudyError
+from kdtool.recipe import Recipe, load_recipe
+from kdtool.results import Record, Results, load_results, to_json
+
+R = TypeVar("R", bound=Record)
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Write `path` whole or not at all; a reader sees the old content or the new, never a part.
+
+    Raises:
+        StudyError: The disk is full or the folder cannot be written.
+    """
+    with replaced(path) as unfinished:
+        unfinished.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Give the name of an unfinished file, which takes the name `path` when the block ends well.
+
+    Raises:
+        StudyError: The disk is full or the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent
+        )
+        os.close(handle)
+    except OSError as error:
+        raise StudyError(f"cannot write {path}: {error.strerror}") from error
+    unfinished = Path(name)
+    try:
+        yield unfinished
+        with unfinished.open("rb+") as file:
+            os.fsync(file.fileno())
+        unfinished.chmod(0o666 & ~_umask())
+        unfinished.replace(path)
+    except OSError as error:
+        raise StudyError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def key_of(*parts: object) -> str:
+    """Return a hash of all that a stage depends on, and of kdtool's version."""
+    text = json.dumps([__version__, *parts], sort_keys=True, default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Study:
+    """The folder of one study.
+
+    Every stage leaves `stages/NAME.json` with its key, its result and the hashes of the files it
+    wrote. It is not run again while all three stand.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def recipe_path(self) -> Path:
+        """The recipe as it was run, with every `--set` in it."""
+        return self.folder / "recipe.toml"
+
+    @property
+    def results_path(self) -> Path:
+        """The results.json."""
+        return self.folder / "results.json"
+
+    def checkpoint(self, role: str, seed: int, key: str) -> Path:
+        """The weights of one run of training; runs of different settings stand side by side."""
+        return self.folder / "checkpoints" / f"{role}-seed{seed}-{key[:8]}.safetensors"
+
+    def predictions(self, role: str, seed: int, key: str) -> Path:
+        """The probabilities that one model gives each test image."""
+        return self.folder / "predictions" / f"{role}-seed{seed}-{key[:8]}.npz"
+
+    def stage(
+        self, name: str, key: str, kind: type[R], make: Callable[[], tuple[R, list[Path]]]
+    ) -> R:
+        """Return the result of a stage, which `make` computes if it does not stand already.
+
+        Args:
+            name: Of the stage; the same name with another key replaces it.
+            key: From `key_of`, over all that the result depends on.
+            kind: Class of the result.
+            make: Returns the result and the files that it wrote.
+        """
+        done = self.done(name, key, kind)
+        if done is not None:
+            return done
+        result, files = make()
+        record = {
+            "key": key,
+            "files": {str(path.relative_to(self.folder)): sha256_of(path) for path in files},
+            "result": json.loads(to_json(result)),
+        }
+        write_atomic(self._record(name), json.dumps(record, indent=1))
+        return result
+
+    def done(self, name: str, key: str, kind: type[R]) -> R | None:
+        """Return the result of a stage that stands, or None if it has to be run."""
+        try:
+            record = json.loads(self._record(name).read_bytes())
+            if record["key"] != key:
+                return None
+            for path, digest in record["files"].items():
+                if sha256_of(self.folder / path) != digest:
+                    return None
+            return kind.model_validate(record["result"])
+        except (OSError, ValueError, KeyError, ValidationError):
+            return None  # absent, cut off or of an older kdtool: the stage is run again
+
+    def forget(self, name: str) -> None:
+        """Have a stage run again: the one of that name, or one for each role."""
+        for record in (self.folder / "stages").glob(f"{name}*.json"):
+            record.unlink()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other runs out of the folder; the lock ends with the process, however it ends.
+
+        Raises:
+            StudyError: Another run is in it, or it cannot be written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.folder / ".lock", timeout=0):
+                yield
+        except Timeout as error:
+            raise StudyError(
+                f"{self.folder} is in use by another kdtool run; wait for it, "
+                "or choose another folder with --out"
+            ) from error
+        except OSError as error:
+            raise StudyError(f"cannot write {self.folder}: {error.strerror}") from error
+
+    def claim(self, recipe: Recipe, *, sweep: dict[str, list[Any]], force: bool) -> None:
+        """Bind the folder to a recipe.
+
+        Args:
+            recipe: Recorded in the folder.
+            sweep: Keys whose value is still to be chosen; these may differ.
+            force: Take the folder over; stages that fit the new recipe are kept all the same.
+
+        Raises:
+            StudyError: It holds the study of another recipe, and `force` is False.
+        """
+        if self.recipe_path.exists() and not force:
+            old, new = _settings(load_recipe(self.recipe_path)), _settings(recipe)
+            keys = [key for key in sorted(old.keys() | new.keys()) if key not in sweep]
+            differences = [
+                f"  {key}: there {old.get(key)}, here {new.get(key)}"
+                for key in keys
+                if old.get(key) != new.get(key)
+            ]
+            if differences:
+                lines = [f"{self.folder} holds a study made by another recipe:", *differences]
+                fix = "choose another folder with --out or another name with --set name=..., "
+                raise StudyError("\n".join([*lines, fix + "or take it over with --force"]))
+        self.record_recipe(recipe)
+
+    def record_recipe(self, recipe: Recipe) -> None:
+        """Write the recipe as it is run."""
+        write_atomic(self.recipe_path, recipe_toml(recipe))
+
+    def _record(self, name: str) -> Path:
+        return self.folder / "stages" / f"{name}.json"
+
+
+def load_study(folder: Path) -> tuple[Study, Recipe, Results]:
+    """Open the finished study in `folder`.
+
+    Raises:
+        StudyError: There is none.
+    """
+    study = Study(folder)
+    if not study.results_path.exists():
+        raise StudyError(
+            f"{folder} holds no finished study (no results.json); `kdtool distill RECIPE` makes one"
+        )
+    return study, load_recipe(study.recipe_path), load_results(study.results_path)
+
+
+def recipe_toml(recipe: Recipe) -> str:
+    """Return `recipe` as TOML, with every default in it."""
+    return tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
+
+
+def _settings(recipe: Recipe) -> dict[str, object]:
+    """Return the recipe as key -> value; without the place of the data, which has a fingerprint."""
+    settings: dict[str, object] = {}
+    for table, content in recipe.model_dump(mode="json").items():
+        if isinstance(content, dict):
+            settings |= {f"{table}.{key}": value for key, value in content.items()}
+        else:
+            settings[table] = content
+    settings.pop("data.root")
+    return settings
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    raise TypeError(f"cannot hash {type(value).__name__}")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,79 @@
+"""Progress and messages of a command: bars in a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+SECONDS_BETWEEN_LINES = 10.0  # where the output is no terminal
+
+Update = Callable[[int, str], None]  # units done so far, and what to say of them
+
+
+class Terminal:
+    """Where a command tells what it does; on standard error, so that `--json` stays clean."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        self.quiet = quiet
+
+    def say(self, text: str) -> None:
+        """Tell of a step that is done or begins; silent with `--quiet`."""
+        if not self.quiet:
+            self.console.print(escape(text), soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """Tell what the user should know before trusting the result; never silent."""
+        self.console.print(f"[bold yellow]warning:[/] {escape(text)}", soft_wrap=True)
+
+    @contextmanager
+    def progress(self, title: str, total: int) -> Iterator[Update]:
+        """Show how far a long piece of work is.
+
+        Args:
+            title: What is being done.
+            total: Units of work in all.
+
+        Yields:
+            A function that takes the units done so far and what to say of them.
+        """
+        if self.quiet:
+            yield lambda _done, _text: None
+        elif self.console.is_terminal:
+            with self._bar(title, total) as update:
+                yield update
+        else:
+            yield self._lines(title, total)
+
+    @contextmanager
+    def _bar(self, title: str, total: int) -> Iterator[Update]:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[text]}"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.console, transient=True) as bar:
+            task = bar.add_task(escape(title), total=total, text="")
+            yield lambda done, text: bar.update(task, completed=done, text=escape(text))
+
+    def _lines(self, title: str, total: int) -> Update:
+        began = last = time.monotonic()
+        first_done: int | None = None
+
+        def update(done: int, text: str) -> None:
+            nonlocal last, first_done
+            now = time.monotonic()
+            first_done = done if first_done is None else first_done
+            if now - last < SECONDS_BETWEEN_LINES:
+                return
+            last = now
+            rate = (done - first_done) / (now - began)
+            left = f", {(total - done) / rate:.0f} s left" if rate > 0 else ""
+            self.say(f"{title}: {done / total:.0%}, {text}{left}")
+
+        return update

@@ -1,0 +1,1 @@
+"""Training, export and saliency: the only place where torch is imported."""

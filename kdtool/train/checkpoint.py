@@ -1,0 +1,60 @@
+"""Weights as safetensors, and the state from which training resumes; loading runs no code."""
+
+import io
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from kdtool.errors import StudyError
+from kdtool.study import write_atomic
+
+
+def save_weights(path: Path, weights: dict[str, Tensor], facts: dict[str, object]) -> None:
+    """Write weights as safetensors, with `facts` as JSON in its metadata under "kdtool"."""
+    # safetensors refuses tensors that share memory, and those that are not contiguous
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
+    write_atomic(path, save(tensors, {"kdtool": json.dumps(facts, sort_keys=True)}))
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Read the weights at `path` into `model`.
+
+    Raises:
+        StudyError: The file is missing, damaged, or of another architecture.
+    """
+    try:
+        model.load_state_dict(load_file(path))
+    except FileNotFoundError as error:
+        raise StudyError(f"there is no checkpoint {path}") from error
+    except (SafetensorError, RuntimeError) as error:
+        raise StudyError(f"cannot use the checkpoint {path}: {error}") from error
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write the state of an unfinished training."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomic(path, buffer.getvalue())
+
+
+def load_state(path: Path) -> dict[str, Any] | None:
+    """Return the state of an unfinished training, or None if there is none.
+
+    Raises:
+        StudyError: The file is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise StudyError(
+            f"cannot resume from {path}: {error}; remove it to train this model from the start"
+        ) from error
+    return state

@@ -1,0 +1,197 @@
+"""From trained models to results.json and the report."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdtool import stats
+from kdtool.edge.latency import measure
+from kdtool.environment import collect_environment
+from kdtool.report.render import write_report
+from kdtool.results import (
+    FileResult,
+    Interval,
+    LatencyResult,
+    ModelResult,
+    Results,
+    Role,
+    SeedResult,
+    Summary,
+    SweepPoint,
+    Verdict,
+    to_json,
+)
+from kdtool.study import key_of, write_atomic
+from kdtool.train.count import count
+from kdtool.train.device import gpu_name
+from kdtool.train.evaluate import Evaluated, evaluate, split_labels
+from kdtool.train.explain import explain
+from kdtool.train.export import export
+from kdtool.train.run import Run, Trained, load_model
+from kdtool.train.sweep import Candidate
+
+
+def conclude(
+    run: Run, models: dict[Role, list[Trained]], sweep: list[SweepPoint], *, ship: bool
+) -> Results:
+    """Test all models, now that every choice is made; export, time and explain the best of each.
+
+    Args:
+        run: The study.
+        models: Its trained models, one a seed.
+        sweep: What the choice of a setting was made on; may be empty.
+        ship: Whether to write ONNX files, time and explain them.
+
+    Returns:
+        What stands in results.json.
+
+    Raises:
+        GateError: An ONNX file does not give what PyTorch gives.
+    """
+    evaluated = {role: [evaluate(run, one) for one in runs] for role, runs in models.items()}
+    chosen = {role: best_on_validation(seeds) for role, seeds in evaluated.items()}
+    files = {role: export(run, model) for role, model in chosen.items()} if ship else {}
+    files = with_latency(run, files) if files else {}
+    results = Results(
+        name=run.recipe.name,
+        recipe=run.recipe.model_dump(mode="json", exclude_none=True),
+        environment=collect_environment(gpu_name(run.device)),
+        data=run.splits.result,
+        models={
+            role: model_result(run, seeds, chosen[role], files.get(role))
+            for role, seeds in evaluated.items()
+        },
+        verdicts=verdicts(run, evaluated),
+        sweep=sweep,
+        explain=explain(run, chosen) if ship and "teacher" in chosen else None,
+    )
+    write_results(run, results)
+    return results
+
+
+def write_results(run: Run, results: Results) -> None:
+    """Write results.json, and the report from it."""
+    write_atomic(run.study.results_path, to_json(results))
+    write_report(results, run.study.folder)
+
+
+def best_on_validation(seeds: list[Evaluated]) -> Evaluated:
+    """Highest validation accuracy; among equals the lowest validation loss, then the first."""
+
+    def worth(evaluated: Evaluated) -> tuple[float, float]:
+        best = evaluated.trained.result.best
+        return best.validation_accuracy, -best.validation_loss
+
+    return max(seeds, key=worth)
+
+
+def with_latency(run: Run, files: dict[Role, FileResult]) -> dict[Role, FileResult]:
+    """Add the latency on this machine; measured in turn, so that its drift hits all files alike."""
+    table, environment = run.recipe.profile, collect_environment()
+    paths = [run.study.folder / file.path for file in files.values()]
+
+    def make() -> tuple[LatencyResult, list[Path]]:
+        run.terminal.say(f"measuring latency, {len(paths)} x {table.seconds:g} s")
+        measured = measure(paths, threads=table.threads, seconds=table.seconds)
+        latencies = [measurement.latency for measurement in measured]
+        return LatencyResult(latency=dict(zip(files, latencies, strict=True))), []
+
+    hashes = {role: file.sha256 for role, file in files.items()}
+    machine = [environment.cpu, environment.num_cores, environment.packages]
+    key = key_of("latency", hashes, table, machine)
+    latency = run.study.stage("latency", key, LatencyResult, make).latency
+    return {
+        role: file.model_copy(update={"latency": latency[role]}) for role, file in files.items()
+    }
+
+
+def model_result(
+    run: Run, seeds: list[Evaluated], chosen: Evaluated, file: FileResult | None
+) -> ModelResult:
+    """Collect all that is known of the models of one role."""
+    cost = count(load_model(run, chosen.trained), run.image_shape)
+    return ModelResult(
+        **cost.model_dump(),
+        model=run.table(chosen.trained.role).model,
+        seeds=[
+            SeedResult(**one.trained.result.model_dump(), seed=one.trained.seed, test=one.test)
+            for one in seeds
+        ],
+        exported_seed=chosen.trained.seed,
+        test={"accuracy": accuracy_summary(run, seeds), "weighted_f1": f1_summary(run, seeds)},
+        files={} if file is None else {"fp32": file},
+    )
+
+
+def accuracy_summary(run: Run, seeds: list[Evaluated]) -> Summary:
+    """Accuracy on test: Wilson's interval for one seed, over seeds and images for several."""
+    values = np.array([one.test.accuracy for one in seeds])
+    interval = seeds[0].test.accuracy_ci95
+    if len(seeds) > 1:
+        right = right_on_test(run, seeds).astype(float)
+        interval = stats.mean_interval(right, np.random.default_rng(0))
+    return summary(values, interval)
+
+
+def f1_summary(run: Run, seeds: list[Evaluated]) -> Summary:
+    """Weighted F1 on test."""
+    predictions = np.array([one.test_logits.argmax(axis=1) for one in seeds])
+    interval = stats.weighted_f1_interval(
+        split_labels(run.splits.test), predictions, np.random.default_rng(0)
+    )
+    return summary(np.array([one.test.weighted_f1 for one in seeds]), interval)
+
+
+def summary(values: NDArray[np.float64], interval: Interval) -> Summary:
+    """Mean and spread over seeds."""
+    std = float(values.std(ddof=1)) if len(values) > 1 else None
+    return Summary(mean=float(values.mean()), std=std, ci95=interval)
+
+
+def right_on_test(run: Run, seeds: list[Evaluated]) -> NDArray[np.bool_]:
+    """Return whether each seed's model is right on each test image, `(S, N)`."""
+    labels = split_labels(run.splits.test)
+    return np.array([one.test_logits.argmax(axis=1) == labels for one in seeds])
+
+
+def verdicts(run: Run, evaluated: dict[Role, list[Evaluated]]) -> list[Verdict]:
+    """Say whether the student beats the control, if both are there."""
+    if not {"student", "control"} <= evaluated.keys():
+        return []
+    student, control = (right_on_test(run, evaluated[role]) for role in ("student", "control"))
+    gains = student.astype(float) - control.astype(float)
+    interval = stats.mean_interval(gains, np.random.default_rng(0))
+    return [
+        Verdict(
+            of="student",
+            against="control",
+            difference=float(gains.mean()),
+            ci95=interval,
+            mcnemar_p=[stats.mcnemar_p(*pair) for pair in zip(student, control, strict=True)],
+            seeds=run.recipe.seeds,
+            verdict=stats.verdict_of(interval),
+        )
+    ]
+
+
+def sweep_points(run: Run, candidates: list[Candidate], best: Candidate) -> list[SweepPoint]:
+    """Report every setting of a sweep; the choice was made before test was opened."""
+    points = []
+    for candidate in candidates:
+        seeds = [evaluate(run, student) for student in candidate.students]
+        validation_labels = split_labels(run.splits.validation)
+        right = np.array(
+            [one.validation_logits.argmax(axis=1) == validation_labels for one in seeds]
+        )
+        interval = stats.mean_interval(right.astype(float), np.random.default_rng(0))
+        points.append(
+            SweepPoint(
+                settings=candidate.settings,
+                seeds=run.recipe.seeds,
+                validation_accuracy=summary(right.mean(axis=1), interval),
+                test_accuracy=accuracy_summary(run, seeds),
+                selected=candidate is best,
+            )
+        )
+    return points

@@ -1,0 +1,199 @@
+"""Image sets in the IDX format of MNIST; every damage is one error that names the file."""
+
+import gzip
+import io
+import math
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdtool.errors import DataError
+from kdtool.recipe import DataTable, IdxFiles
+from kdtool.train.data.source import SourceData
+
+Kind = Literal["images", "labels"]
+# Two zero bytes, 8 for unsigned bytes, number of dimensions.
+# Source: "The IDX file format", http://yann.lecun.com/exdb/mnist/.
+MAGIC: dict[Kind, bytes] = {"images": b"\0\0\x08\x03", "labels": b"\0\0\x08\x01"}
+GZIP_MAGIC = b"\x1f\x8b"
+CHUNK_BYTES = 1 << 20
+GET_AGAIN = "get the file again"
+
+
+def load_idx(table: DataTable) -> SourceData:
+    """Return the set of source "idx": four files of any names under `data.root`.
+
+    Raises:
+        DataError: A file is missing or damaged, or the four do not fit together.
+    """
+    assert table.root is not None, "the recipe sees to it"
+    description = f"IDX files in {table.root.name}"
+    return read_set(table.root, table.files, classes=table.classes, description=description)
+
+
+def find_file(path: Path) -> Path | None:
+    """Return `path`, or the same with .gz added or taken away, whichever is there."""
+    other = path.with_suffix("") if path.suffix == ".gz" else path.with_name(f"{path.name}.gz")
+    return next((candidate for candidate in (path, other) if candidate.is_file()), None)
+
+
+def missing_files(folder: Path, files: IdxFiles) -> list[str]:
+    """Return those of the four names that `folder` holds neither plain nor as .gz."""
+    names: list[Path] = list(files.model_dump().values())
+    return [str(name) for name in names if find_file(folder / name) is None]
+
+
+def read_set(
+    folder: Path, files: IdxFiles, *, classes: Sequence[str] | None, description: str
+) -> SourceData:
+    """Read four files that make one set.
+
+    Args:
+        folder: What the names of `files` are relative to.
+        files: Each may lie there plain or as .gz.
+        classes: Names, one for each label from 0; None: the labels themselves.
+        description: Of the set, for results and report.
+
+    Raises:
+        DataError: A file is missing or damaged, or the four do not fit together.
+    """
+    if missing := missing_files(folder, files):
+        raise DataError(
+            f"{folder} lacks {', '.join(missing)} (looked for plain and as .gz); "
+            "check data.root and data.files"
+        )
+    train_images, train_labels = _read_split(
+        folder / files.train_images, folder / files.train_labels
+    )
+    test_images, test_labels = _read_split(folder / files.test_images, folder / files.test_labels)
+    if train_images.shape[1:] != test_images.shape[1:]:
+        raise DataError(
+            f"{folder}: {files.train_images} holds images of {_size(train_images.shape)} pixels, "
+            f"{files.test_images} of {_size(test_images.shape)}; expected one size"
+        )
+    highest = int(max(train_labels.max(), test_labels.max()))
+    names = tuple(classes) if classes is not None else tuple(map(str, range(highest + 1)))
+    for path, labels in ((files.train_labels, train_labels), (files.test_labels, test_labels)):
+        if labels.max() >= len(names):
+            raise DataError(
+                f"{folder}: {path} holds the label {labels.max()}, expected 0 to {len(names) - 1}: "
+                f"there are {len(names)} classes, {', '.join(names)}"
+            )
+    return SourceData(
+        description=description,
+        classes=names,
+        train_images=train_images,
+        train_labels=train_labels,
+        test_images=test_images,
+        test_labels=test_labels,
+    )
+
+
+def read_idx(path: Path, kind: Kind) -> NDArray[np.uint8]:
+    """Read one file, gzip if its name ends in .gz, as `(N, H, W)` images or `(N,)` labels.
+
+    Memory grows with what the file holds, never with what its header claims.
+
+    Raises:
+        DataError: The file cannot be read, or its content is not what its header says.
+    """
+    data = bytearray()
+    num_dims = MAGIC[kind][-1]
+    header_bytes = 4 + 4 * num_dims
+    with _opened(path) as file:
+        _fill(data, file, 4, path)
+        _check_magic(bytes(data), kind, path)
+        _fill(data, file, header_bytes, path)
+        shape = struct.unpack(f">{num_dims}I", data[4:])
+        content = f"{shape[0]:,} {kind}" + (f" of {_size(shape)} pixels" if shape[1:] else "")
+        if not math.prod(shape):
+            raise DataError(f"{path} holds {content}, expected at least one; {GET_AGAIN}")
+        _fill(data, file, header_bytes + math.prod(shape), path)
+        if _more_follows(file, path):
+            raise DataError(
+                f"{path} goes on after the {content} of its header: expected {len(data):,} bytes, "
+                f"got more; {GET_AGAIN}"
+            )
+    return np.frombuffer(data, np.uint8, offset=header_bytes).reshape(shape)
+
+
+def _read_split(
+    images_path: Path, labels_path: Path
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    images_file, labels_file = find_file(images_path), find_file(labels_path)
+    assert images_file is not None
+    assert labels_file is not None
+    images, labels = read_idx(images_file, "images"), read_idx(labels_file, "labels")
+    if len(images) != len(labels):
+        raise DataError(
+            f"{images_file} holds {len(images):,} images, {labels_file} {len(labels):,} labels; "
+            "expected one label for each image: are both of the same split?"
+        )
+    return images[:, None], labels.astype(np.int64)  # (N, 1, H, W), (N,)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
+    """Open a file, gzip or not as its name says; what fails inside becomes a DataError."""
+    try:
+        with path.open("rb") as file:
+            start = file.peek(len(GZIP_MAGIC))
+            if not start:
+                raise DataError(f"{path} is truncated: it is empty; {GET_AGAIN}")
+            is_gzip, named_gzip = start.startswith(GZIP_MAGIC), path.suffix == ".gz"
+            if named_gzip and not is_gzip:
+                raise DataError(f"{path} is named .gz but is not gzip; rename it or {GET_AGAIN}")
+            if is_gzip and not named_gzip:
+                raise DataError(f"{path} is gzip but not named .gz; rename it to {path.name}.gz")
+            yield gzip.GzipFile(fileobj=file) if is_gzip else file
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path} is damaged: {error}; {GET_AGAIN}") from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _fill(data: bytearray, file: io.BufferedIOBase, expected: int, path: Path) -> None:
+    """Read on until `data` has `expected` bytes."""
+    try:
+        while len(data) < expected:
+            chunk = file.read1(min(CHUNK_BYTES, expected - len(data)))
+            if not chunk:
+                raise EOFError
+            data += chunk
+    except EOFError as error:  # gzip raises the same for a stream that breaks off
+        raise DataError(
+            f"{path} is truncated: expected {expected:,} bytes"
+            f"{' when unpacked' if path.suffix == '.gz' else ''}, got {len(data):,}; {GET_AGAIN}"
+        ) from error
+
+
+def _more_follows(file: io.BufferedIOBase, path: Path) -> bool:
+    """Read past the end, which also makes gzip compare its checksum."""
+    try:
+        return bool(file.read1(1))
+    except EOFError as error:
+        raise DataError(
+            f"{path} is truncated: its gzip checksum is cut off; {GET_AGAIN}"
+        ) from error
+
+
+def _check_magic(given: bytes, kind: Kind, path: Path) -> None:
+    if given == MAGIC[kind]:
+        return
+    other: Kind = "labels" if kind == "images" else "images"
+    if given == MAGIC[other]:
+        raise DataError(f"{path} holds {other}, expected {kind}: are two files swapped?")
+    raise DataError(
+        f"{path} is not an IDX file of {kind}: it starts with {given.hex()}, "
+        f"expected {MAGIC[kind].hex()}; {GET_AGAIN}"
+    )
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape[-2:]))

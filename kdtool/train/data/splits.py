@@ -1,0 +1,200 @@
+"""From the recipe's `[data]` to train, validation and test images on a device."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kdtool.errors import DataError
+from kdtool.recipe import DataTable
+from kdtool.results import DataResult
+from kdtool.train.data.digits import load_digits
+from kdtool.train.data.fingerprint import find_duplicates, fingerprint
+from kdtool.train.data.idx import load_idx
+from kdtool.train.data.mnist import load_mnist
+from kdtool.train.data.source import SourceData
+from kdtool.train.data.stratify import stratified_split
+
+SOURCES: dict[str, Callable[[DataTable], SourceData]] = {
+    "mnist": load_mnist,
+    "fashion-mnist": load_mnist,
+    "kmnist": load_mnist,
+    "idx": load_idx,
+    "digits": lambda _table: load_digits(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Labelled images that lie together on one device."""
+
+    images: Tensor  # (N, C, H, W) uint8
+    labels: Tensor  # (N,) int64
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return the split on `device`."""
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return images `(B, C, H, W)` uint8 and labels `(B,)`, made where the split lies.
+
+        Args:
+            index: `(B,)` int64, positions in the split, on any device.
+        """
+        index = index.to(self.images.device)
+        return self.images.index_select(0, index), self.labels.index_select(0, index)
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """All that a study is trained, validated and tested on."""
+
+    train: Split
+    validation: Split
+    test: Split
+    classes: tuple[str, ...]
+    result: DataResult
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return the splits on `device`."""
+        return replace(
+            self,
+            train=self.train.to(device),
+            validation=self.validation.to(device),
+            test=self.test.to(device),
+        )
+
+
+def load_splits(table: DataTable, warn: Callable[[str], None]) -> Splits:
+    """Load, check and split the data of a recipe.
+
+    The validation split is drawn from the train images with a seed of its own, and so is the same
+    for every run seed.
+
+    Args:
+        table: The recipe's `[data]`.
+        warn: Called with each warning of the result, once.
+
+    Raises:
+        DataError: The data are missing or damaged, or cannot be split as asked.
+    """
+    data = SOURCES[table.source](table)
+    _check_classes(data)
+    num_validation = _num_validation(table.validation, data)
+    train, validation = stratified_split(data.train_labels, num_validation)
+    images = {
+        "train": data.train_images[train],
+        "validation": data.train_images[validation],
+        "test": data.test_images,
+    }
+    labels = {
+        "train": data.train_labels[train],
+        "validation": data.train_labels[validation],
+        "test": data.test_labels,
+    }
+    num_duplicates, duplicates = find_duplicates(images)
+    result = DataResult(
+        source=table.source,
+        description=data.description,
+        classes=list(data.classes),
+        image_shape=data.train_images.shape[1:],
+        num_train=len(train),
+        num_validation=len(validation),
+        num_test=len(data.test_labels),
+        class_counts={
+            "train": _class_counts(data, labels["train"]).tolist(),
+            "validation": _class_counts(data, labels["validation"]).tolist(),
+            "test": _class_counts(data, labels["test"]).tolist(),
+        },
+        num_duplicates=num_duplicates,
+        duplicates=duplicates,
+        fingerprint=fingerprint(
+            data.classes, [*images.values(), *labels.values(), train, validation]
+        ),
+        warnings=[*data.warnings, *_duplicate_warnings(num_duplicates, duplicates)],
+    )
+    for warning in result.warnings:
+        warn(warning)
+    splits = {
+        name: Split(torch.from_numpy(images[name]), torch.from_numpy(labels[name]))
+        for name in images
+    }
+    return Splits(**splits, classes=data.classes, result=result)
+
+
+def _duplicate_warnings(count: int, first: list[tuple[str, int, str, int]]) -> list[str]:
+    if not count:
+        return []
+    split, index, other, twin = first[0]
+    verb = "image stands" if count == 1 else "images stand"
+    return [
+        f"{count:,} {verb} bit for bit in two splits, the first as number {index} of {split} and "
+        f"{twin} of {other}: scores may be better than on images never seen"
+    ]
+
+
+def _check_classes(data: SourceData) -> None:
+    """Check that there are classes to tell apart, and images of each in train and test."""
+    num_classes = len(data.classes)
+    if num_classes < 2 or len(set(data.classes)) < num_classes:
+        raise DataError(
+            f"{data.description}: got the classes {', '.join(data.classes)}; expected at least "
+            "two, no name twice"
+        )
+    for split, labels in (("train", data.train_labels), ("test", data.test_labels)):
+        if len(labels) < num_classes:
+            raise DataError(
+                f"{data.description}: got {len(labels):,} {split} images for {num_classes} "
+                "classes, expected at least one of each; add images or name fewer classes"
+            )
+        absent = _classes_below(data, labels, 1)
+        if absent:
+            raise DataError(
+                f"{data.description}: no image of class {absent} in the {split} split, expected "
+                "at least one; add images of it or leave the class out"
+            )
+
+
+def _num_validation(validation: float, data: SourceData) -> int:
+    """Return how many train images become validation images.
+
+    Args:
+        validation: Share below 1, number from 1 on.
+        data: Has every class in its train images.
+
+    Raises:
+        DataError: A class could not stand in both splits.
+    """
+    num_train, num_classes = len(data.train_labels), len(data.classes)
+    if rare := _classes_below(data, data.train_labels, 2):
+        raise DataError(
+            f"{data.description}: only one train image of class {rare}, which leaves none for the "
+            "validation split; expected at least two; add images of it or leave the class out"
+        )
+    count = round(validation * num_train) if validation < 1 else int(validation)
+    highest = num_train - num_classes
+    if not num_classes <= count <= highest:
+        problem = "too few" if count < num_classes else "too many"
+        raise DataError(
+            f"data.validation = {validation:g} splits off {count:,} of the {num_train:,} train "
+            f"images, {problem} for {num_classes} classes to stand in both splits; expected "
+            f"{num_classes:,} to {highest:,} images, or that share"
+        )
+    return count
+
+
+def _classes_below(data: SourceData, labels: NDArray[np.int64], count: int) -> str:
+    """Return the names of the classes that have fewer than `count` images."""
+    below = np.flatnonzero(_class_counts(data, labels) < count)
+    return ", ".join(data.classes[index] for index in below)
+
+
+def _class_counts(data: SourceData, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.bincount(labels, minlength=len(data.classes))

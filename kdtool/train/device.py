@@ -1,0 +1,66 @@
+"""The device that trains, and the arithmetic that is fast and safe on it."""
+
+from contextlib import AbstractContextManager
+from typing import Literal
+
+import torch
+
+from kdtool.errors import KdtoolError
+
+Precision = Literal["fp32", "bf16"]
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device `name`, or for "auto" the fastest that is there.
+
+    Raises:
+        KdtoolError: The device was asked for and is absent.
+    """
+    found = ["cpu"]
+    if torch.cuda.is_available():
+        found.insert(0, "cuda")
+    elif torch.backends.mps.is_available():
+        found.insert(0, "mps")
+    if name == "auto":
+        return torch.device(found[0])
+    if name.partition(":")[0] not in found:
+        raise KdtoolError(
+            f"got --device {name}, but this machine offers PyTorch only {' and '.join(found)}; "
+            "use --device auto"
+        )
+    return torch.device(name)
+
+
+def gpu_name(device: torch.device) -> str | None:
+    """Return the name of the GPU that `device` is, or None."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return "Apple GPU (MPS)" if device.type == "mps" else None
+
+
+def choose_precision(wanted: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
+    """Return "bf16" or "fp32".
+
+    "auto" is bf16 on CUDA from Ampere on, and on a CPU with bf16 instructions, where it was
+    measured to help: a training step of mnist-cnn takes 0.55 and of mnist-mlp 0.4 of the time in
+    fp32 (AVX512-BF16, 2 cores, batch 256). Without the instructions it is emulated, and slow.
+
+    Raises:
+        KdtoolError: bf16 was asked for and the device has no hardware for it.
+    """
+    if device.type == "cuda":
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu":
+        has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    else:
+        has_bf16 = False  # MPS: not measured
+    if wanted == "bf16" and not has_bf16:
+        raise KdtoolError(
+            f'got precision = "bf16", but this {device.type} has no bf16 instructions; use "auto"'
+        )
+    return "bf16" if has_bf16 and wanted != "fp32" else "fp32"
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
+    """Run the block's matrix products in `precision`; weights stay float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")

@@ -1,0 +1,119 @@
+"""Test scores, all computed from the probabilities that a model gives each test image."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
+
+from kdtool.results import ClassScores, TestScores
+from kdtool.stats import wilson_interval
+from kdtool.study import key_of, replaced
+from kdtool.train.data.splits import Split
+from kdtool.train.loop import predict
+from kdtool.train.run import Run, Trained, load_model
+
+NUM_BINS = 15  # of the calibration error, as in Guo et al. 2017
+
+Probabilities = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+
+def score(labels: Labels, probabilities: Probabilities, classes: Sequence[str]) -> TestScores:
+    """Score the probabilities of one model.
+
+    Args:
+        labels: `(N,)` true classes.
+        probabilities: `(N, C)`, each row sums to 1.
+        classes: Names of the C classes.
+    """
+    predictions = probabilities.argmax(axis=1)
+    every_class = list(range(len(classes)))
+    precision, recall, f1, support = precision_recall_fscore_support(
+        labels, predictions, labels=every_class, zero_division=0.0
+    )
+    confusion = confusion_matrix(labels, predictions, labels=every_class)
+    num_right = int((predictions == labels).sum())
+    # log_loss wants rows that sum to 1 in float64, and no zero
+    exact = np.clip(probabilities.astype(np.float64), 1e-12, None)
+    return TestScores(
+        num_images=len(labels),
+        accuracy=num_right / len(labels),
+        accuracy_ci95=wilson_interval(num_right, len(labels)),
+        weighted_f1=float(f1 @ support / len(labels)),
+        nll=float(log_loss(labels, exact / exact.sum(axis=1, keepdims=True), labels=every_class)),
+        ece=calibration_error(labels, probabilities),
+        per_class=[
+            ClassScores(
+                name=name,
+                accuracy=float(recall[c]),
+                accuracy_ci95=wilson_interval(int(confusion[c, c]), int(support[c])),
+                precision=float(precision[c]),
+                recall=float(recall[c]),
+                f1=float(f1[c]),
+                support=int(support[c]),
+            )
+            for c, name in enumerate(classes)
+        ],
+        confusion=confusion.tolist(),
+    )
+
+
+def calibration_error(labels: Labels, probabilities: Probabilities) -> float:
+    """Return the expected calibration error: |confidence - accuracy|, averaged over the images.
+
+    Args:
+        labels: `(N,)` true classes.
+        probabilities: `(N, C)`.
+
+    Returns:
+        In [0, 1]; 0 means that of the images called with confidence p a share p is right.
+
+    Source: Guo et al. 2017, arXiv:1706.04599, equation 3, with 15 bins of equal width.
+    """
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    right = probabilities.argmax(axis=1) == labels
+    # Bins are open below and closed above, so that a confidence of 1 falls into the last.
+    bins = np.clip(np.ceil(confidence * NUM_BINS).astype(int) - 1, 0, NUM_BINS - 1)
+    gaps = np.bincount(bins, weights=confidence - right, minlength=NUM_BINS)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A trained model and its answers, in the order of the split."""
+
+    trained: Trained
+    test: TestScores
+    test_logits: NDArray[np.float32]  # (N, C)
+    validation_logits: NDArray[np.float32]  # (V, C)
+
+
+def evaluate(run: Run, trained: Trained) -> Evaluated:
+    """Score a model on the test images; its answer to every single one is kept in a file."""
+    path = run.study.predictions(trained.role, trained.seed, trained.key)
+
+    def make() -> tuple[TestScores, list[Path]]:
+        model = load_model(run, trained)
+        answers: dict[str, NDArray[np.generic]] = {}
+        for name, split in (("test", run.splits.test), ("validation", run.splits.validation)):
+            logits = predict(model, split)
+            answers[f"{name}_logits"] = logits.cpu().numpy()
+            answers[f"{name}_probabilities"] = logits.softmax(dim=1).cpu().numpy()
+            answers[f"{name}_labels"] = split.labels.cpu().numpy()
+        with replaced(path) as unfinished, unfinished.open("wb") as file:
+            np.savez_compressed(file, **answers)  # type: ignore[arg-type]
+        probabilities = np.asarray(answers["test_probabilities"], dtype=np.float32)
+        return score(split_labels(run.splits.test), probabilities, run.splits.classes), [path]
+
+    key = key_of("evaluate", trained.key)
+    scores = run.study.stage(f"evaluate-{trained.checkpoint.stem}", key, TestScores, make)
+    with np.load(path, allow_pickle=False) as answers:
+        return Evaluated(trained, scores, answers["test_logits"], answers["validation_logits"])
+
+
+def split_labels(split: Split) -> Labels:
+    """Return the labels `(N,)` of a split, in its order."""
+    return split.labels.cpu().numpy()

@@ -1,0 +1,96 @@
+"""Saliency of the exported models on the same test images, and how far they agree."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kdtool.results import ExplainedImage, ExplainResult, Role
+from kdtool.study import key_of, replaced
+from kdtool.train.evaluate import Evaluated, split_labels
+from kdtool.train.run import Run, load_model
+from kdtool.train.saliency import agreement, gradient_saliency
+
+NUM_COMPARED = 500  # test images over which the agreement is averaged
+
+
+def explain(run: Run, models: dict[Role, Evaluated]) -> ExplainResult:
+    """Compute heatmaps of every model and compare them with the teacher's.
+
+    Args:
+        run: The study.
+        models: The exported model of each role, "teacher" among them.
+    """
+    path = run.study.folder / "predictions" / "saliency.npz"
+    test, classes = run.splits.test, run.splits.classes
+    labels = split_labels(test)
+
+    def make() -> tuple[ExplainResult, list[Path]]:
+        chosen = telling_images(labels, models, run.recipe.explain.images)
+        compared = np.arange(min(NUM_COMPARED, len(test)))
+        wanted = torch.from_numpy(np.concatenate([chosen, compared])).to(run.device)
+        images = test.batch(wanted)[0]
+        heatmaps = {
+            role: gradient_saliency(load_model(run, model.trained), images)
+            for role, model in models.items()
+        }
+        agreements = {role: agreement(maps, heatmaps["teacher"]) for role, maps in heatmaps.items()}
+        shown = images[: len(chosen)].permute(0, 2, 3, 1).cpu().numpy()
+        with replaced(path) as unfinished, unfinished.open("wb") as file:
+            maps = {role: maps[: len(chosen)] for role, maps in heatmaps.items()}
+            np.savez_compressed(file, images=shown, **maps)  # type: ignore[arg-type]
+        probabilities = {role: _softmax(model.test_logits) for role, model in models.items()}
+        explained = [
+            ExplainedImage(
+                index=int(index),
+                label=classes[labels[index]],
+                predictions={role: classes[p[index].argmax()] for role, p in probabilities.items()},
+                probabilities={role: float(p[index].max()) for role, p in probabilities.items()},
+                agreement={role: float(values[row]) for role, values in agreements.items()},
+            )
+            for row, index in enumerate(chosen)
+        ]
+        result = ExplainResult(
+            method="gradient",
+            path=str(path.relative_to(run.study.folder)),
+            images=explained,
+            mean_agreement={
+                role: float(values[len(chosen) :].mean()) for role, values in agreements.items()
+            },
+            num_compared=len(compared),
+        )
+        return result, [path]
+
+    key = key_of("explain", run.recipe.explain, {r: m.trained.key for r, m in models.items()})
+    return run.study.stage("explain", key, ExplainResult, make)
+
+
+def telling_images(
+    labels: NDArray[np.int64], models: dict[Role, Evaluated], num_images: int
+) -> NDArray[np.int64]:
+    """Choose the test images that tell most: half where the models differ, half of all classes.
+
+    Args:
+        labels: `(N,)` true classes.
+        models: The models and their logits.
+        num_images: How many to choose; fewer if there are fewer.
+
+    Returns:
+        Indices into the test split: first images that some models get right and others wrong, in
+        the order of the split, then the first image of each class in turn.
+    """
+    right = np.array([model.test_logits.argmax(axis=1) == labels for model in models.values()])
+    disputed = np.flatnonzero(right.any(axis=0) & ~right.all(axis=0))[: num_images // 2]
+    # nth image of its class, so that the classes take turns
+    turn = np.zeros(len(labels), dtype=np.int64)
+    for c in np.unique(labels):
+        of_class = np.flatnonzero(labels == c)
+        turn[of_class] = np.arange(len(of_class))
+    in_turn = np.lexsort((labels, turn))
+    rest = in_turn[~np.isin(in_turn, disputed)]
+    return np.concatenate([disputed, rest])[:num_images]
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    return torch.from_numpy(logits).softmax(dim=1).numpy()

@@ -1,0 +1,271 @@
+"""The one training loop; what differs between commands is the loss of a batch."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kdtool.errors import KdtoolError
+from kdtool.recipe import TrainTable
+from kdtool.results import EpochRecord, TrainingResult
+from kdtool.terminal.progress import Update
+from kdtool.train.checkpoint import load_state, save_state
+from kdtool.train.data.splits import Split, Splits
+from kdtool.train.device import Precision, autocast, choose_precision
+from kdtool.train.models import as_input
+
+# Loss of a batch: logits `(B, C)`, labels `(B,)`, and each image's index in the split `(B,)`.
+BatchLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+Step = Callable[[int, Tensor], Tensor]  # number of the step and the images' index -> loss
+Weights = dict[str, Tensor]
+
+STEPS_BETWEEN_CHECKS = 10  # of the loss: each waits for the GPU
+# A batch must fit the caches of a CPU: mnist-cnn then sees 4 times the images of 1,024 a batch.
+CPU_BATCH, GPU_BATCH = 128, 1024  # of evaluation
+
+
+def fit(
+    model: nn.Module,
+    splits: Splits,
+    table: TrainTable,
+    seed: int,
+    batch_loss: BatchLoss,
+    state_path: Path,
+    update: Update,
+) -> tuple[TrainingResult, Weights]:
+    """Train `model` on the device where `splits` lies; choose the epoch on validation.
+
+    The order of the images and every other draw depend on `seed` and the epoch alone. So two runs
+    of one seed see the same batches, and a run that was cut off goes on from its last whole epoch
+    to the same weights as one that was not.
+
+    Args:
+        model: Its initial weights; changed in place.
+        splits: `train` to learn from and `validation` to choose the epoch on.
+        table: Epochs, batch size, optimizer.
+        seed: Of the order and of dropout.
+        batch_loss: Loss of a batch.
+        state_path: Where the state is kept after each epoch.
+        update: Shows progress, counted in images.
+
+    Returns:
+        What was measured, and the weights of the best epoch.
+
+    Raises:
+        KdtoolError: The loss is not finite.
+    """
+    train, device = splits.train, splits.train.images.device
+    precision = choose_precision(table.precision, device)
+    model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = make_optimizer(model, table)
+    step = training_step(model, optimizer, train, table, batch_loss, precision)
+    epochs, best_weights, seconds = _resume(state_path, model, optimizer)
+    for epoch in range(len(epochs) + 1, table.epochs + 1):
+        began = time.perf_counter()
+        show = _progress_of(update, epoch, epochs, train, table)
+        with _reproducible(seed, epoch, device):
+            model.train()
+            train_loss = train_epoch(step, batches(train, table.batch_size), epoch, show)
+        seconds += time.perf_counter() - began
+        loss, accuracy = validate(model, splits.validation)
+        epochs.append(
+            EpochRecord(
+                epoch=epoch,
+                train_loss=train_loss,
+                validation_loss=loss,
+                validation_accuracy=accuracy,
+                seconds=time.perf_counter() - began,
+            )
+        )
+        if best_epoch(epochs) == epoch:
+            best_weights = {name: value.cpu().clone() for name, value in model.state_dict().items()}
+        save_state(state_path, _state(model, optimizer, epochs, best_weights, seconds))
+    result = TrainingResult(
+        epochs=epochs,
+        best_epoch=best_epoch(epochs),
+        num_steps=table.epochs * steps_per_epoch(len(train), table.batch_size),
+        images_per_second=table.epochs * len(train) / seconds,
+        device=device.type,
+        precision=precision,
+    )
+    return result, best_weights
+
+
+def training_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    train: Split,
+    table: TrainTable,
+    batch_loss: BatchLoss,
+    precision: Precision,
+) -> Step:
+    """Return the function that learns from one batch and returns its loss, a scalar."""
+    num_steps = table.epochs * steps_per_epoch(len(train), table.batch_size)
+
+    def step(number: int, index: Tensor) -> Tensor:
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(table, number / num_steps)
+        images, labels = train.batch(index)
+        with autocast(images.device, precision):
+            logits = model(_inputs(images))
+        loss = batch_loss(logits.float(), labels, index)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return loss.detach()
+
+    return step
+
+
+def train_epoch(
+    step: Step, index_batches: list[Tensor], epoch: int, show: Callable[[int, float], None]
+) -> float:
+    """Learn from every batch once; return the mean loss.
+
+    Raises:
+        KdtoolError: A loss is not finite; names epoch and step.
+    """
+    losses: list[Tensor] = []
+    num_before = (epoch - 1) * len(index_batches)
+    for number, index in enumerate(index_batches, start=1):
+        losses.append(step(num_before + number - 1, index))
+        if number % STEPS_BETWEEN_CHECKS == 0 or number == len(index_batches):
+            finite = torch.stack(losses).isfinite()
+            if not finite.all():
+                first = int(finite.long().argmin()) + 1
+                raise KdtoolError(
+                    f"the loss is {losses[first - 1].item()} in epoch {epoch}, step {first} of "
+                    f'{len(index_batches)}; lower learning_rate, or set precision = "fp32"'
+                )
+            show(number, losses[-1].item())
+    return torch.stack(losses).mean().item()
+
+
+def batches(train: Split, batch_size: int) -> list[Tensor]:
+    """Return the indices of all images in random order, cut into batches."""
+    # Drawn on the CPU, so that the order is the same on every device.
+    order = torch.randperm(len(train)).to(train.images.device)
+    parts = torch.split(order, batch_size)
+    return list(parts[: steps_per_epoch(len(train), batch_size)])
+
+
+def steps_per_epoch(num_images: int, batch_size: int) -> int:
+    """Return the number of batches; a last batch of one image is left out of its epoch."""
+    full, rest = divmod(num_images, batch_size)
+    return full + (rest > 1 or full == 0)  # BatchNorm has no variance over a single image
+
+
+@torch.no_grad()
+def predict(model: nn.Module, split: Split) -> Tensor:
+    """Return the logits `(N, C)` of a split in its order, float32, without dropout."""
+    device = split.images.device
+    model.eval()
+    model.to(memory_format=torch.channels_last)
+    index = torch.arange(len(split), device=device)
+    parts = torch.split(index, CPU_BATCH if device.type == "cpu" else GPU_BATCH)
+    return torch.cat([model(_inputs(split.batch(part)[0])) for part in parts])
+
+
+def _inputs(images: Tensor) -> Tensor:
+    # Convolutions take about half the time with the channels last.
+    return as_input(images).contiguous(memory_format=torch.channels_last)
+
+
+def validate(model: nn.Module, validation: Split) -> tuple[float, float]:
+    """Return the cross-entropy in nats and the accuracy in [0, 1]."""
+    logits = predict(model, validation)
+    loss = F.cross_entropy(logits, validation.labels)
+    accuracy = (logits.argmax(dim=1) == validation.labels).float().mean()
+    return loss.item(), accuracy.item()
+
+
+def best_epoch(epochs: list[EpochRecord]) -> int:
+    """Highest validation accuracy; among equals the lowest validation loss, then the first."""
+    return max(epochs, key=lambda e: (e.validation_accuracy, -e.validation_loss)).epoch
+
+
+def make_optimizer(model: nn.Module, table: TrainTable) -> torch.optim.Optimizer:
+    """Return the optimizer of the recipe, in its fused form."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if table.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters,
+            table.learning_rate,
+            momentum=table.momentum,
+            weight_decay=table.weight_decay,
+            fused=True,
+        )
+    return torch.optim.Adam(
+        parameters, table.learning_rate, weight_decay=table.weight_decay, fused=True
+    )
+
+
+def learning_rate(table: TrainTable, progress: float) -> float:
+    """Return the learning rate at `progress` in [0, 1) of all steps.
+
+    Source: for "cosine", Loshchilov and Hutter 2017, arXiv:1608.03983, equation 5, no restarts.
+    """
+    if table.schedule == "constant":
+        return table.learning_rate
+    return table.learning_rate * (1 + math.cos(math.pi * progress)) / 2
+
+
+@contextmanager
+def _reproducible(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
+    """Make every draw of the block depend on seed and epoch alone, and cuDNN repeat itself."""
+    with (
+        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
+    ):
+        # An odd factor keeps the seeds of different runs apart; epochs never reach it.
+        torch.manual_seed(seed * 1_000_003 + epoch)
+        yield
+
+
+def _progress_of(
+    update: Update, epoch: int, epochs: list[EpochRecord], train: Split, table: TrainTable
+) -> Callable[[int, float], None]:
+    began = time.perf_counter()
+    accuracy = f", validation {epochs[-1].validation_accuracy:.1%}" if epochs else ""
+
+    def show(num_steps: int, loss: float) -> None:
+        images = min(num_steps * table.batch_size, len(train))
+        rate = images / (time.perf_counter() - began)
+        text = f"epoch {epoch}/{table.epochs}, loss {loss:.3f}{accuracy}, {rate:,.0f} images/s"
+        update((epoch - 1) * len(train) + images, text)
+
+    return show
+
+
+def _state(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    epochs: list[EpochRecord],
+    best_weights: Weights,
+    seconds: float,
+) -> dict[str, Any]:
+    return {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "epochs": [epoch.model_dump() for epoch in epochs],
+        "best_weights": best_weights,
+        "seconds": seconds,
+    }
+
+
+def _resume(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[list[EpochRecord], Weights, float]:
+    state = load_state(path)
+    if state is None:
+        return [], {}, 0.0
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    epochs = [EpochRecord.model_validate(epoch) for epoch in state["epochs"]]
+    return epochs, state["best_weights"], state["seconds"]

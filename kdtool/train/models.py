@@ -1,0 +1,204 @@
+"""The networks: built in, from torchvision or timm, or a function of the user's."""
+
+import difflib
+import importlib
+import sys
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+
+from kdtool.errors import KdtoolError
+
+ImageShape = tuple[int, int, int]  # C, H, W
+
+
+def as_input(images: Tensor) -> Tensor:
+    """Return uint8 images `(B, C, H, W)` as the float32 in [0, 1] that the models take."""
+    return images.to(torch.float32) / 255
+
+
+def mnist_cnn(image_shape: ImageShape, num_classes: int) -> nn.Module:
+    """Return the teacher of the course report: 1,011,466 parameters for MNIST.
+
+    Source: github.com/sunhuanhuan920/ECE1512_2023F_ProjectRepo_Zhenhuan_Sun, Task_1.ipynb.
+    """
+    channels, height, width = image_shape
+    features = nn.Sequential(
+        OrderedDict(
+            conv1=nn.Conv2d(channels, 32, 3),
+            relu1=nn.ReLU(),
+            pool1=nn.MaxPool2d(2, stride=1),
+            conv2=nn.Conv2d(32, 64, 3),
+            relu2=nn.ReLU(),
+            pool2=nn.MaxPool2d(2, stride=2),
+            flatten=nn.Flatten(),
+        )
+    )
+    # Two valid 3x3 convolutions and a pool of stride 1 take 5 pixels; the last pool halves.
+    num_features = 64 * ((height - 5) // 2) * ((width - 5) // 2)
+    head = OrderedDict(
+        dropout1=nn.Dropout(0.5),
+        hidden=nn.Linear(num_features, 128),
+        relu3=nn.ReLU(),
+        dropout2=nn.Dropout(0.5),
+        classifier=nn.Linear(128, num_classes),
+    )
+    return nn.Sequential(OrderedDict(features=features, head=nn.Sequential(head)))
+
+
+def mnist_mlp(image_shape: ImageShape, num_classes: int) -> nn.Module:
+    """Return the student of the course report: 1,238,730 parameters for MNIST.
+
+    Source: as `mnist_cnn`.
+    """
+    channels, height, width = image_shape
+    return nn.Sequential(
+        OrderedDict(
+            flatten=nn.Flatten(),
+            hidden1=nn.Linear(channels * height * width, 784),
+            relu1=nn.ReLU(),
+            hidden2=nn.Linear(784, 784),
+            relu2=nn.ReLU(),
+            classifier=nn.Linear(784, num_classes),
+        )
+    )
+
+
+BUILT_IN: dict[str, Callable[[ImageShape, int], nn.Module]] = {
+    "mnist-cnn": mnist_cnn,
+    "mnist-mlp": mnist_mlp,
+}
+
+
+def build_model(name: str, image_shape: ImageShape, num_classes: int, seed: int) -> nn.Module:
+    """Return the network `name` on the CPU, its initial weights drawn from `seed`.
+
+    Args:
+        name: Built in, `torchvision:NAME`, `timm:NAME` or `package.module:function`; the function
+            takes `image_shape` and `num_classes`.
+        image_shape: C, H, W of the images.
+        num_classes: Length of the logits.
+        seed: The same seed gives the same weights.
+
+    Raises:
+        KdtoolError: There is no such network, or it does not take such images.
+    """
+    check_model_name(name)
+    kind, colon, rest = name.partition(":")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            if not colon:
+                model = BUILT_IN[name](image_shape, num_classes)
+            elif kind == "torchvision":
+                model = _torchvision().get_model(rest, weights=None, num_classes=num_classes)
+                _take_channels(model, image_shape[0])
+            elif kind == "timm":
+                model = _timm_model(rest, image_shape, num_classes)
+            else:
+                model = _users_function(kind, rest)(image_shape, num_classes)
+            _check_output(model, image_shape, num_classes)
+        except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+            raise KdtoolError(
+                f"model {name} cannot be used for images of {_shown(image_shape)} "
+                f"and {num_classes} classes: {error}"
+            ) from error
+    return model
+
+
+def check_model_name(name: str) -> None:
+    """Raise KdtoolError if there is no network `name`; builds nothing."""
+    kind, colon, rest = name.partition(":")
+    if not colon:
+        known = list(BUILT_IN)
+    elif kind == "torchvision":
+        known = _torchvision().list_models(module=_torchvision())
+    elif kind == "timm":
+        known = _timm().list_models()
+    else:
+        _users_function(kind, rest)
+        return
+    if (rest or kind) not in known:
+        close = difflib.get_close_matches(rest or kind, known, n=1)
+        hint = f"; did you mean {kind + ':' if colon else ''}{close[0]}?" if close else ""
+        raise KdtoolError(
+            f"unknown model {name}{hint} "
+            f"(built in: {', '.join(BUILT_IN)}; or torchvision:NAME, timm:NAME, "
+            "package.module:function)"
+        )
+
+
+def _torchvision() -> ModuleType:
+    # Imported where it is asked for: it takes as long as torch, and most recipes do without.
+    return importlib.import_module("torchvision.models")
+
+
+def _timm() -> ModuleType:
+    try:
+        return importlib.import_module("timm")
+    except ModuleNotFoundError as error:
+        raise KdtoolError("models timm:NAME need timm: pip install 'kdtool[timm]'") from error
+
+
+def _timm_model(name: str, image_shape: ImageShape, num_classes: int) -> nn.Module:
+    model = _timm().create_model(
+        name, pretrained=False, num_classes=num_classes, in_chans=image_shape[0]
+    )
+    assert isinstance(model, nn.Module)
+    return model
+
+
+def _users_function(module: str, function: str) -> Callable[[ImageShape, int], nn.Module]:
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)  # a console script does not look there by itself
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except ModuleNotFoundError as error:
+        raise KdtoolError(
+            f"model {module}:{function}: cannot import {error.name}, looked in {folder} too"
+        ) from error
+    except AttributeError as error:
+        raise KdtoolError(f"model {module}:{function}: {module} has no {function}") from error
+    if not callable(found):
+        raise KdtoolError(f"model {module}:{function}: {function} is not a function")
+    made: Callable[[ImageShape, int], nn.Module] = found
+    return made
+
+
+def _take_channels(model: nn.Module, channels: int) -> None:
+    """Give a network for RGB images a first convolution for `channels`."""
+    for name, layer in model.named_modules():
+        if isinstance(layer, nn.Conv2d):
+            if layer.in_channels != channels:
+                parent = model.get_submodule(name.rpartition(".")[0])
+                first = nn.Conv2d(
+                    channels,
+                    layer.out_channels,
+                    layer.kernel_size,  # type: ignore[arg-type]
+                    layer.stride,  # type: ignore[arg-type]
+                    layer.padding,  # type: ignore[arg-type]
+                    bias=layer.bias is not None,
+                )
+                setattr(parent, name.rpartition(".")[2], first)
+            return
+
+
+def _check_output(model: object, image_shape: ImageShape, num_classes: int) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"got a {type(model).__name__}, expected a torch.nn.Module")
+    model.eval()
+    with torch.no_grad():
+        logits = model(torch.zeros(2, *image_shape))
+    if not isinstance(logits, Tensor) or logits.shape != (2, num_classes):
+        given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ValueError(f"got an output of {given} for 2 images, expected (2, {num_classes})")
+
+
+def _shown(image_shape: ImageShape) -> str:
+    channels, height, width = image_shape
+    return f"{height}x{width} with {channels} channel{'s' if channels > 1 else ''}"

@@ -1,0 +1,130 @@
+"""What every stage of a study needs, and the one way in which a model of it is trained."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from kdtool.errors import StudyError
+from kdtool.recipe import Recipe, TrainTable
+from kdtool.results import Role, TrainingResult
+from kdtool.study import Study, key_of
+from kdtool.terminal.progress import Terminal
+from kdtool.train.checkpoint import load_weights, save_weights
+from kdtool.train.data.splits import Splits, load_splits
+from kdtool.train.device import choose_device
+from kdtool.train.loop import BatchLoss, fit
+from kdtool.train.models import ImageShape, build_model
+
+
+@dataclass(frozen=True)
+class Run:
+    """One command at work on one study."""
+
+    study: Study
+    recipe: Recipe
+    splits: Splits  # on `device`
+    device: torch.device
+    terminal: Terminal
+    may_train: bool = True
+
+    @property
+    def image_shape(self) -> ImageShape:
+        """C, H, W of the images."""
+        return self.splits.result.image_shape
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the data."""
+        return self.splits.result.fingerprint
+
+    def table(self, role: Role) -> TrainTable:
+        """How the models of `role` are trained; the control as the student."""
+        return self.recipe.teacher if role == "teacher" else self.recipe.student
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One trained model: its weights lie at `checkpoint`."""
+
+    role: Role
+    seed: int
+    key: str  # hash of all that its weights depend on
+    checkpoint: Path
+    result: TrainingResult
+
+
+def open_run(
+    study: Study, recipe: Recipe, device_name: str, terminal: Terminal, *, may_train: bool = True
+) -> Run:
+    """Load the data onto the device; everything that can be wrong is found out before training.
+
+    Raises:
+        KdtoolError: The device is absent, or the data or a model cannot be used.
+    """
+    device = choose_device(device_name)
+    splits = load_splits(recipe.data, terminal.warn)
+    result = splits.result
+    for table in (recipe.teacher, recipe.student):
+        build_model(table.model, result.image_shape, len(splits.classes), seed=0)
+    terminal.say(
+        f"{result.description}: {result.num_train:,} images to train on, "
+        f"{result.num_validation:,} to choose epochs on, {result.num_test:,} to test on; "
+        f"{len(splits.classes)} classes; on {device.type}"
+    )
+    return Run(study, recipe, splits.to(device), device, terminal, may_train)
+
+
+def train_model(
+    run: Run, role: Role, seed: int, depends_on: object, make_loss: Callable[[], BatchLoss]
+) -> Trained:
+    """Train one model, or return it if it stands already.
+
+    Args:
+        run: The study.
+        role: What the model is for; control and student of one seed start from equal weights and
+            see equal batches.
+        seed: Of the initial weights and of the order of the images.
+        depends_on: What its loss depends on, beside data, table and seed.
+        make_loss: Makes the loss of a batch, when it is needed.
+
+    Raises:
+        StudyError: The model has still to be trained and this command may not train.
+    """
+    table = run.table(role)
+    key = key_of(table, seed, run.fingerprint, depends_on)
+    checkpoint = run.study.checkpoint(role, seed, key)
+
+    def make() -> tuple[TrainingResult, list[Path]]:
+        if not run.may_train:
+            raise StudyError(
+                f"{checkpoint} is missing or was changed; "
+                "`kdtool distill` with the study's recipe trains it again"
+            )
+        model = build_model(table.model, run.image_shape, len(run.splits.classes), seed)
+        state_path = checkpoint.with_suffix(".state.pt")
+        title = f"{role}, seed {seed}"
+        with run.terminal.progress(title, table.epochs * len(run.splits.train)) as update:
+            result, weights = fit(model, run.splits, table, seed, make_loss(), state_path, update)
+        facts = {"model": table.model, "role": role, "seed": seed, "best_epoch": result.best_epoch}
+        save_weights(checkpoint, weights, facts)
+        state_path.unlink(missing_ok=True)
+        run.terminal.say(
+            f"{title}: {result.best.validation_accuracy:.2%} on validation "
+            f"(epoch {result.best_epoch} of {table.epochs}), "
+            f"{result.images_per_second:,.0f} images/s in {result.precision}"
+        )
+        return result, [checkpoint]
+
+    result = run.study.stage(checkpoint.stem, key, TrainingResult, make)
+    return Trained(role, seed, key, checkpoint, result)
+
+
+def load_model(run: Run, trained: Trained) -> nn.Module:
+    """Return a trained model on the run's device, in eval mode."""
+    name = run.table(trained.role).model
+    model = build_model(name, run.image_shape, len(run.splits.classes), trained.seed)
+    load_weights(trained.checkpoint, model)
+    return model.to(run.device).eval()

@@ -1,0 +1,125 @@
+"""Time kdtool's training against the plain PyTorch loop, epoch by epoch in turn.
+
+    uv run python tests/benchmarks/training_loop.py --root DIR
+
+DIR holds the four files of MNIST; without it, 5,000 digits stand in. The plain loop is what most
+projects write: a DataLoader over PIL images with ToTensor, float32, Adam, and for distillation the
+teacher's forward pass at every step. kdtool is charged for its one pass of the teacher.
+"""
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms.functional import to_tensor
+
+from kdtool.recipe import DataTable, TrainTable
+from kdtool.terminal.progress import Terminal
+from kdtool.train import loop
+from kdtool.train.data.splits import load_splits
+from kdtool.train.device import choose_precision
+from kdtool.train.finetune import label_loss
+from kdtool.train.losses import distillation_loss, kd_loss
+from kdtool.train.models import build_model
+
+BATCH_SIZE, TEMPERATURE, SOFT_WEIGHT = 256, 20.0, 0.9
+
+
+class PilImages(Dataset):
+    """As torchvision's MNIST: an array to a PIL image to a tensor, image by image."""
+
+    def __init__(self, split):
+        self.images, self.labels = split.images[:, 0].numpy(), split.labels
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        return to_tensor(Image.fromarray(self.images[index])), self.labels[index]
+
+
+def plain_epoch(model, optimizer, loader, teacher):
+    model.train()
+    for images, labels in loader:
+        logits = model(images)
+        loss = F.cross_entropy(logits, labels)
+        if teacher is not None:
+            with torch.no_grad():
+                teacher_logits = teacher(images)
+            soft = kd_loss(logits, teacher_logits, TEMPERATURE)
+            loss = SOFT_WEIGHT * soft + (1 - SOFT_WEIGHT) * loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+def seconds(function):
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+
+def compare(title, splits, name, teacher, num_epochs):
+    """Train one model by each loop, epoch by epoch in turn; return kdtool's."""
+    train, shape, num_classes = splits.train, splits.result.image_shape, len(splits.classes)
+    table = TrainTable(model=name, epochs=num_epochs, batch_size=BATCH_SIZE)
+    plain, ours = (build_model(name, shape, num_classes, seed=0) for _ in "ab")
+    plain_optimizer = torch.optim.Adam(plain.parameters(), 1e-3)
+    loader = DataLoader(PilImages(train), batch_size=BATCH_SIZE, shuffle=True)
+
+    ours.to(memory_format=torch.channels_last)
+    ours_seconds, batch_loss = 0.0, label_loss
+    if teacher is not None:
+        began = time.perf_counter()
+        targets = loop.predict(teacher, train)
+        ours_seconds = time.perf_counter() - began
+
+        def batch_loss(logits, labels, index):
+            return distillation_loss(logits, targets[index], labels, TEMPERATURE, SOFT_WEIGHT)
+
+    precision = choose_precision("auto", train.images.device)
+    step = loop.training_step(
+        ours, loop.make_optimizer(ours, table), train, table, batch_loss, precision
+    )
+
+    def our_epoch(epoch):
+        ours.train()
+        loop.train_epoch(step, loop.batches(train, BATCH_SIZE), epoch, lambda _n, _loss: None)
+
+    plain_seconds, ratios = 0.0, []
+    for epoch in range(1, num_epochs + 1):
+        by_plain = seconds(lambda: plain_epoch(plain, plain_optimizer, loader, teacher))
+        by_ours = seconds(lambda epoch=epoch: our_epoch(epoch))
+        plain_seconds, ours_seconds = plain_seconds + by_plain, ours_seconds + by_ours
+        ratios.append(by_plain / by_ours)
+    images = num_epochs * len(train)
+    accuracies = [loop.validate(model, splits.test)[1] for model in (plain, ours)]
+    print(
+        f"{title}: plain {images / plain_seconds:,.0f} images/s, kdtool "
+        f"{images / ours_seconds:,.0f} images/s ({precision}): {plain_seconds / ours_seconds:.1f} "
+        f"times in all; epoch by epoch {min(ratios):.1f} to {max(ratios):.1f}, median "
+        f"{statistics.median(ratios):.1f}; test accuracy {accuracies[0]:.2%} and "
+        f"{accuracies[1]:.2%}",
+        flush=True,
+    )
+    return ours
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--root", type=Path, help="folder of the four files of MNIST")
+    parser.add_argument("--epochs", type=int, default=3)
+    arguments = parser.parse_args()
+    table = DataTable(source="mnist", root=arguments.root, offline="mnist-5k")
+    splits = load_splits(table, Terminal().warn)
+    teacher = compare("teacher", splits, "mnist-cnn", None, arguments.epochs)
+    compare("distillation", splits, "mnist-mlp", teacher.eval(), arguments.epochs)
+
+
+if __name__ == "__main__":
+    main()

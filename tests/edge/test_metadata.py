@@ -1,0 +1,51 @@
+import onnx
+import pytest
+
+from kdtool.edge.metadata import read_metadata, write_metadata
+from kdtool.edge.session import open_session
+from kdtool.errors import ModelFileError
+
+VALUES = {
+    "schema": 1,
+    "classes": ["chat", "café", "犬"],
+    "preprocess": {"std": [0.25], "mean": [0.5], "layout": None},
+}
+
+
+def test_metadata_comes_back_from_the_model_and_from_a_session(tiny_onnx):
+    model = onnx.load(tiny_onnx)
+    write_metadata(model, VALUES)
+    onnx.save(model, tiny_onnx)
+    assert read_metadata(onnx.load(tiny_onnx)) == VALUES
+    assert read_metadata(open_session(tiny_onnx)) == VALUES
+
+
+def test_keys_are_sorted_and_text_stays_readable(tiny_onnx):
+    model = onnx.load(tiny_onnx)
+    model.metadata_props.add(key="Image.BitmapPixelFormat", value="Rgb8")
+    write_metadata(model, {"schema": 1})
+    write_metadata(model, {"classes": ["犬"], "schema": 2})
+    assert [(prop.key, prop.value) for prop in model.metadata_props] == [
+        ("Image.BitmapPixelFormat", "Rgb8"),
+        ("kdtool.classes", '["犬"]'),
+        ("kdtool.schema", "2"),
+    ]
+
+
+def test_metadata_of_others_is_left_out(tiny_onnx):
+    model = onnx.load(tiny_onnx)
+    model.metadata_props.add(key="names", value="{0: 'cat'}")
+    assert read_metadata(model) == {}
+
+
+@pytest.mark.parametrize("text", ["{0: 'cat'}", "__import__('os')", "", "[" * 100_000])
+def test_what_is_not_json_is_refused_and_never_run(tiny_onnx, text):
+    model = onnx.load(tiny_onnx)
+    model.metadata_props.add(key="kdtool.classes", value=text)
+    with pytest.raises(ModelFileError, match=r"'kdtool\.classes' is not JSON"):
+        read_metadata(model)
+
+
+def test_a_nan_is_never_written(tiny_onnx):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_metadata(onnx.load(tiny_onnx), {"accuracy": float("nan")})

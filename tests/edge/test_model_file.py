@@ -1,0 +1,69 @@
+import hashlib
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from kdtool.edge.model_file import (
+    external_files,
+    file_sha256,
+    input_shape,
+    model_opset,
+    read_model,
+)
+from kdtool.errors import ModelFileError
+
+
+@pytest.fixture
+def split_onnx(make_onnx):
+    """A model whose only weight lies in `w.data` beside it."""
+    weight = {"w": np.ones((6, 2), np.float32)}
+    matmul = helper.make_node("MatMul", ["x", "w"], ["y"])
+    path = make_onnx([matmul], {"x": (TensorProto.FLOAT, ["n", 6])}, weight)
+    onnx.save(
+        onnx.load(path), path, save_as_external_data=True, location="w.data", size_threshold=0
+    )
+    return path
+
+
+def move_weights(path, location):
+    """Let the weights of `split_onnx` point to `location`."""
+    model = read_model(path)
+    (entry,) = (e for e in model.graph.initializer[0].external_data if e.key == "location")
+    entry.value = location
+    return model
+
+
+def test_external_files_are_found_beside_the_model(split_onnx):
+    assert external_files(split_onnx, read_model(split_onnx)) == [split_onnx.parent / "w.data"]
+
+
+def test_a_model_in_one_file_has_no_external_files(tiny_onnx):
+    assert external_files(tiny_onnx, read_model(tiny_onnx)) == []
+
+
+def test_missing_external_file_is_named(split_onnx):
+    with pytest.raises(ModelFileError, match=r"weights in gone\.data, which is not beside it"):
+        external_files(split_onnx, move_weights(split_onnx, "gone.data"))
+
+
+@pytest.mark.parametrize("location", ["../outside.data", "/etc/passwd"])
+def test_external_file_outside_the_folder_is_refused(split_onnx, location):
+    with pytest.raises(ModelFileError, match="outside its own folder"):
+        external_files(split_onnx, move_weights(split_onnx, location))
+
+
+def test_opset_is_that_of_the_standard_operators(tiny_onnx):
+    model = read_model(tiny_onnx)
+    model.opset_import.add(domain="com.microsoft", version=99)
+    assert model_opset(model) == 18
+
+
+def test_sha256_is_that_of_the_bytes(tiny_onnx):
+    assert file_sha256(tiny_onnx) == hashlib.sha256(tiny_onnx.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("dims", [["batch", 8, 8, 3], [None, 8, 8, 3], [5, 8, 8, 3]])
+def test_only_an_open_batch_is_filled_in(dims):
+    assert input_shape("x", dims, batch_size=5) == (5, 8, 8, 3)

@@ -1,0 +1,142 @@
+import os
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+
+from kdtool.edge.graph import count_graph
+from kdtool.edge.session import open_session
+from kdtool.errors import KdtoolError, ModelFileError
+
+
+def test_session_runs_the_model_on_as_many_threads_as_asked(tiny_onnx):
+    session = open_session(tiny_onnx, threads=2)
+    options = session.get_session_options()
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (2, 1)
+    images = np.zeros((5, 8, 8, 3), np.uint8)
+    logits, probs = session.run(["logits", "probs"], {"input": images})
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(probs, expected, rtol=1e-5)
+
+
+# What stands in the file, and the message of whoever opens it, with or without onnxruntime.
+UNREADABLE = {
+    "empty": (b"", "is empty"),
+    "text": (b"hello, this is no model", "is not an ONNX file"),
+    "png": (b"\x89PNG\r\n\x1a\n" + bytes(100), "is not an ONNX file"),
+    "pytorch": (b"PK\x03\x04" + bytes(100), "is not an ONNX file"),
+    "no graph": (b"\x08\x0a", "is damaged or was cut short"),
+}
+
+
+@pytest.mark.parametrize("open_file", [open_session, count_graph])
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_unreadable_file_gets_a_message(tmp_path, kind, open_file):
+    content, message = UNREADABLE[kind]
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError, match=message) as error:
+        open_file(path)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("open_file", [open_session, count_graph])
+def test_missing_file_and_folder_get_a_message(tmp_path, open_file):
+    with pytest.raises(ModelFileError, match=r"cannot read the model .*No such file"):
+        open_file(tmp_path / "missing.onnx")
+    with pytest.raises(ModelFileError, match="is a folder"):
+        open_file(tmp_path)
+
+
+@pytest.mark.parametrize("open_file", [open_session, count_graph])
+def test_truncated_file_is_refused_wherever_it_was_cut(tmp_path, tiny_onnx, open_file):
+    content = tiny_onnx.read_bytes()
+    graph_end = content.rindex(b"probs")  # what follows is optional
+    path = tmp_path / "cut.onnx"
+    for length in range(1, graph_end, 41):
+        path.write_bytes(content[:length])
+        with pytest.raises(ModelFileError, match="is damaged or was cut short"):
+            open_file(path)
+
+
+def edited(tiny_onnx, **changes):
+    """Change the first operator or the versions of a good model."""
+    model = onnx.load(tiny_onnx)
+    model.graph.node[0].op_type = changes.get("op_type", "Cast")
+    model.graph.node[0].domain = changes.get("domain", "")
+    model.opset_import[0].version = changes.get("opset", 18)
+    model.ir_version = changes.get("ir_version", 10)
+    if changes.get("domain"):
+        model.opset_import.add(domain=changes["domain"], version=1)
+    tiny_onnx.write_bytes(model.SerializeToString())
+    return tiny_onnx
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"op_type": "Frobnicate"}, "uses the operator Frobnicate, which this onnxruntime"),
+        ({"op_type": "Twist", "domain": "acme"}, "uses the operator acme:Twist, which this"),
+        ({"opset": 99}, r"written in opset 99 and this onnxruntime knows opsets up to \d\d;"),
+        ({"ir_version": 99}, r"ONNX IR version 99 and this onnxruntime knows versions up to \d\d;"),
+    ],
+)
+def test_file_beyond_this_runtime_says_what_is_beyond(tiny_onnx, changes, message):
+    with pytest.raises(ModelFileError, match=message):
+        open_session(edited(tiny_onnx, **changes))
+
+
+def test_unforeseen_problem_is_told_in_the_runtimes_words_alone(make_onnx):
+    path = make_onnx([helper.make_node("Relu", ["z"], ["y"])], {"x": (TensorProto.FLOAT, [1, 3])})
+    with pytest.raises(ModelFileError) as error:
+        open_session(path)
+    message = str(error.value)
+    assert message.startswith(f"onnxruntime cannot load {path}: ")
+    assert "'z' is not a graph input" in message
+    assert "[ONNXRuntimeError]" not in message
+
+
+def test_wrong_arguments_are_refused(tiny_onnx):
+    with pytest.raises(KdtoolError, match="threads is 0; it must be at least 1"):
+        open_session(tiny_onnx, threads=0)
+    with pytest.raises(KdtoolError, match="no provider 'tpu'; choose one of: cpu, cuda"):
+        open_session(tiny_onnx, provider="tpu")
+
+
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="has CUDA"
+)
+def test_provider_that_is_not_there_is_an_error_not_a_slow_run(tiny_onnx):
+    with pytest.raises(KdtoolError, match=r"cannot run on 'cuda'; pip install \"kdtool\[gpu\]\""):
+        open_session(tiny_onnx, provider="cuda")
+
+
+def test_without_onnxruntime_both_extras_are_named():
+    # A module that is None in sys.modules cannot be imported.
+    code = (
+        "import sys; sys.modules['onnxruntime'] = None\n"
+        "from kdtool.errors import KdtoolError\n"
+        "try: import kdtool.edge.session\n"
+        "except KdtoolError as error: sys.exit(str(error))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert 'pip install "kdtool[cpu]"' in done.stderr
+    assert 'pip install "kdtool[gpu]"' in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_onnxruntime_leaves_no_file_in_the_users_home(tmp_path, tiny_onnx):
+    hidden = ("CI", "ORT_DISABLE_TELEMETRY")
+    env = {k: v for k, v in os.environ.items() if k not in hidden and not k.startswith("XDG_")}
+    env |= {"HOME": str(tmp_path / "home"), "PYTHONDONTWRITEBYTECODE": "1"}
+    (tmp_path / "home").mkdir()
+    code = (
+        "import sys, pathlib; from kdtool.edge.session import open_session; "
+        "open_session(pathlib.Path(sys.argv[1]))"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tiny_onnx)], env=env, check=True)
+    assert list((tmp_path / "home").rglob("*")) == []

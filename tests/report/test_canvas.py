@@ -1,0 +1,79 @@
+import itertools
+
+import pytest
+
+pytest.importorskip("matplotlib")
+
+from kdtool.report.canvas import DARK, LIGHT, label, new_figure, spread, style, to_png, to_svg
+
+
+def luminance(color):
+    channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(first, second):
+    light, dark = sorted([luminance(first), luminance(second)], reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [LIGHT, DARK], ids=["light", "dark"])
+@pytest.mark.parametrize(
+    "name", ["ink", "muted", "teacher", "control", "student", "better", "worse"]
+)
+def test_text_stands_out_from_the_panel_as_wcag_asks(scheme, name):
+    assert contrast(scheme[name], scheme["panel"]) >= 4.4  # AA asks 4.5 of small text, 3 of large
+
+
+def test_both_schemes_name_the_same_colours_and_light_ones_are_unique():
+    assert LIGHT.keys() == DARK.keys()
+    assert len(set(LIGHT.values())) == len(LIGHT)
+
+
+def drawn(text="x"):
+    with style():
+        figure = new_figure(200, 100)
+        axes = figure.add_subplot()
+        axes.plot([0, 1], [0, 1], color=LIGHT["student"])
+        label(axes, text, (0.5, 0.5), (4, 0), LIGHT["ink"])
+        return figure
+
+
+def test_svg_takes_colours_and_font_from_the_page():
+    svg = to_svg(drawn(), "a")
+    assert "var(--student)" in svg
+    assert LIGHT["student"] not in svg
+    assert "font-family" not in svg
+    assert "http" not in svg
+    assert svg.startswith('<svg viewBox="0 0 200 100"')
+    assert svg.endswith("</svg>")
+
+
+def test_svg_text_is_kept_as_it_is_and_escaped():
+    svg = to_svg(drawn("$x$ <script> #ffffff"), "a")
+    assert "$x$ &lt;script&gt; #ffffff" in svg
+
+
+def test_svg_of_the_same_figure_is_the_same_and_names_do_not_clash():
+    first = to_svg(drawn(), "a")
+    assert first == to_svg(drawn(), "a")
+    identifier = first.split('clipPath id="')[1].split('"')[0]
+    assert identifier not in to_svg(drawn(), "b")
+
+
+def test_png_has_twice_the_pixels():
+    png = to_png(drawn())
+    assert png[:4] == b"\x89PNG"
+    assert (int.from_bytes(png[16:20]), int.from_bytes(png[20:24])) == (400, 200)
+
+
+@pytest.mark.parametrize("values", [[1.0, 1.0, 1.0], [3.0, 1.0, 1.1], [0.0, 5.0], [2.0]])
+def test_spread_keeps_the_order_and_the_gap(values):
+    placed = spread(values, 0.5)
+    ordered = sorted(placed)
+    assert all(b - a >= 0.499 for a, b in itertools.pairwise(ordered))
+    for i, first in enumerate(values):
+        for j, second in enumerate(values):
+            assert first >= second or placed[i] < placed[j]
+    assert sum(placed) == pytest.approx(sum(values))

@@ -1,0 +1,77 @@
+import pytest
+
+from kdtool.report.classes import class_rows, exported_scores, mistakes, most_changed
+from kdtool.report.comparison import comparison
+
+
+def row(results, key):
+    return next(row for row in comparison(results) if row.key == key)
+
+
+def test_every_number_of_the_comparison_stands_in_the_results(build):
+    results = build()
+    for column, role in enumerate(("teacher", "control", "student")):
+        model = results.models[role]
+        latency = model.files["fp32"].latency
+        cells = {row.key: row.cells[column] for row in comparison(results)}
+        low, high = model.test["accuracy"].ci95
+        assert cells["accuracy"].value.split() == [f"{100 * model.test['accuracy'].mean:.2f}", "%"]
+        assert cells["accuracy"].interval == f"{100 * low:.2f} to {100 * high:.2f}"
+        assert cells["std"].value == f"{100 * model.test['accuracy'].std:.2f}"
+        assert cells["num_params"].value == f"{model.num_params:,}"
+        assert cells["num_macs"].value == f"{model.num_macs:,}"
+        assert cells["num_flops"].value == f"{2 * model.num_macs:,}"
+        assert cells["thop_macs"].value == f"{model.thop_macs:,}"
+        assert float(cells["p50"].value.split()[0]) == pytest.approx(latency.p50_ms, rel=0.005)
+        assert float(cells["p90"].value.split()[0]) == pytest.approx(latency.p90_ms, rel=0.005)
+
+
+def test_costs_are_told_against_the_teacher_and_the_worse_is_marked(build, typed):
+    results = build()
+    teacher, control, student = row(results, "num_params").cells
+    assert (teacher.relative, typed(student.relative)) == ("", "1.22x more")
+    assert student.worse
+    assert control == student
+    assert not row(results, "num_flops").cells[2].worse
+
+
+def test_rows_that_nobody_measured_are_left_out(build):
+    keys = [row.key for row in comparison(build(seeds=(0,), latency=False))]
+    assert "p50" not in keys
+    assert "std" not in keys
+    assert "size" in keys
+
+
+def test_without_teacher_nothing_is_relative(build):
+    rows = comparison(build(roles=("student",)))
+    assert {cell.relative for row in rows for cell in row.cells} == {""}
+
+
+def test_class_delta_is_recall_of_student_minus_control(build):
+    results = build()
+    scores = exported_scores(results)
+    for index, found in enumerate(class_rows(results)):
+        recalls = {
+            role: test.confusion[index][index] / sum(test.confusion[index])
+            for role, test in scores.items()
+        }
+        assert found.delta == pytest.approx(recalls["student"] - recalls["control"])
+
+
+def test_most_changed_classes_have_the_largest_deltas(build):
+    rows = class_rows(build(classes=[f"c{i}" for i in range(40)]))
+    changed = most_changed(rows, top=5)
+    smallest = min(abs(row.delta) for row in changed)
+    assert all(abs(row.delta) <= smallest for row in rows if row not in changed)
+    assert [row.delta for row in changed] == sorted((r.delta for r in changed), reverse=True)
+
+
+def test_mistakes_are_the_largest_cells_off_the_diagonal(build):
+    results = build()
+    matrix = exported_scores(results)["student"].confusion
+    wrong = sorted(
+        (n for i, r in enumerate(matrix) for j, n in enumerate(r) if i != j), reverse=True
+    )
+    found = mistakes(results, top=5)
+    assert [mistake.counts["student"] for mistake in found] == wrong[:5]
+    assert found[0].counts["student"] == matrix[int(found[0].true)][int(found[0].predicted)]

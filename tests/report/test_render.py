@@ -1,0 +1,258 @@
+import json
+import re
+import tomllib
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+pytest.importorskip("matplotlib")
+pytest.importorskip("jinja2")
+
+from kdtool.errors import StudyError
+from kdtool.report.render import render_markdown, write_report
+from kdtool.results import to_json
+
+VOID = {"br", "hr", "img", "input", "link", "meta", "col"}
+
+
+class Page(HTMLParser):
+    """Checks that tags are balanced; collects text, tables and resources."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.text, self.resources, self.tags = [], [], [], set()
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        self.resources += [v for k, v in attributes if k in ("src", "href", "xlink:href", "srcset")]
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.handle_endtag(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.text.append(data)
+
+    @property
+    def words(self):
+        return " ".join(" ".join(self.text).split())
+
+
+def numbers(text):
+    return set(re.findall(r"\d+(?:[.,]\d+)*", text))
+
+
+def known_numbers(results):
+    """Every number of the results in the forms in which the report may round it."""
+    found = set()
+
+    def walk(value):
+        if isinstance(value, dict):
+            for key, item in value.items():
+                found.update(numbers(key))
+                walk(item)
+        elif isinstance(value, list):
+            found.add(str(len(value)))
+            for item in value:
+                walk(item)
+        elif isinstance(value, str):
+            found.update(numbers(value))
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found.update(forms(value))
+
+    walk(json.loads(to_json(results)))
+    return found
+
+
+def forms(value):
+    scaled = [value, 100 * value, value / 1e3, value / 1e6]
+    plain = {f"{abs(v):,.{digits}f}" for v in scaled for digits in range(5)}
+    return plain | {str(value), f"{value:.1e}".replace("e-0", "e-").split("e")[0]}
+
+
+def test_every_number_of_the_comparison_stands_in_the_results(full):
+    results, html = full.results, full.html
+    start = html.index('<table class="compare"')
+    table = Page(html[start : html.index("</table>", start) + len("</table>")])
+    derived = set()  # differences and ratios to the teacher
+    models = results.models
+    for role in ("control", "student"):
+        for score in ("accuracy", "weighted_f1"):
+            change = models[role].test[score].mean - models["teacher"].test[score].mean
+            derived |= forms(change)
+        for value in ("num_params", "num_macs", "num_flops", "thop_macs"):
+            derived |= ratio_forms(getattr(models[role], value), getattr(models["teacher"], value))
+        file, teacher_file = models[role].files["fp32"], models["teacher"].files["fp32"]
+        derived |= ratio_forms(file.size_bytes, teacher_file.size_bytes)
+        for value in ("p50_ms", "p90_ms"):
+            other = getattr(teacher_file.latency, value)
+            derived |= ratio_forms(getattr(file.latency, value), other)
+    said = {"1", "2", "50", "90", "95"}  # of "1 MAC", "2 per MAC", "p50", "p90", "95 %"
+    unknown = numbers(table.words) - known_numbers(results) - derived - said
+    assert unknown == set()
+
+
+def ratio_forms(value, reference):
+    ratio = max(value / reference, reference / value)
+    return {f"{ratio:.1f}", f"{ratio:.2f}"}
+
+
+def test_report_says_verdict_first_and_shows_all_parts(full):
+    parts = [
+        "HELPED",
+        "Distillation helped: the student is",
+        "The models side by side",
+        "Accuracy while training",
+        "What they cost",
+        "Sweep over",
+        "Class by class",
+        "What the models look at",
+        "How it was made",
+        full.results.data.fingerprint,
+    ]
+    for text in (Page(full.html).words, full.markdown):
+        place = 0
+        for part in parts:
+            place = text.index(part, place)
+
+
+def test_page_needs_no_network(full):
+    page = Page(full.html)
+    assert page.resources
+    assert all(url.startswith(("data:image/png", "#")) for url in page.resources)
+    assert "http" not in full.html
+    assert "url(" not in full.html.replace("url(#", "")
+    assert not {"script", "link", "iframe"} & page.tags
+
+
+def test_images_of_markdown_exist_and_are_all_that_is_written(full):
+    linked = set(re.findall(r"!\[[^\]]*\]\(([^)]+)\)", full.markdown))
+    figures = (full.folder / "figures").iterdir()
+    assert linked == {str(path.relative_to(full.folder)) for path in figures}
+    assert len(linked) == 10
+
+
+def test_no_unfinished_files_are_left(full):
+    names = {path.name for path in full.folder.iterdir()}
+    assert names == {"report.html", "report.md", "figures", "saliency.npz"}
+
+
+def test_report_is_the_same_each_time(full, write):
+    assert write(full.results) == (full.html, full.markdown)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"seeds": (3,)},
+        {"sweep_keys": 3},
+        {"classes": ("healthy", "pneumonia"), "num_test": 200},
+        {"classes": tuple(f"class {i}" for i in range(100)), "sweep_keys": 1, "seeds": (0,)},
+        {"latency": False},
+        {"roles": ("teacher",), "explain": True},
+        {"roles": ("control",)},
+        {"roles": ("control", "student")},
+        {"roles": ()},
+    ],
+    ids=str,
+)
+def test_every_shape_of_study_renders(build, write, options):
+    html, markdown = write(build(**options))
+    text = Page(html).words
+    for output in (text, markdown):
+        assert "How it was made" in output
+        assert not re.search(r"\b(None|nan|Undefined|inf)\b", output)
+    assert ("HELPED" in text) == (
+        {"control", "student"} <= set(options.get("roles", ("control", "student")))
+    )
+
+
+def test_a_model_without_mistakes_renders(build, write):
+    html, _ = write(build(accuracy={"teacher": 1.1, "control": 1.1, "student": 1.1}, num_test=300))
+    assert "The student made no mistake on the test images." in Page(html).words
+
+
+def test_a_single_seed_is_called_that(build, write):
+    for text in write(build(seeds=(3,))):
+        assert "it knows nothing of other seeds" in text
+
+
+def test_warnings_stand_before_all_else(build, write):
+    results = build()
+    data = results.data.model_copy(update={"warnings": ["These are 5,000 digits <only>."]})
+    html, markdown = write(results.model_copy(update={"data": data}))
+    text = Page(html).words
+    assert text.index("These are 5,000 digits <only>.") < text.index("kdtool report mnist")
+    assert markdown.startswith("> **Warning:** These are 5,000 digits &lt;only&gt;.")
+
+
+@pytest.mark.parametrize(
+    ("student", "word"), [(0.9868, "HELPED"), (0.9803, "NO EVIDENCE"), (0.9700, "HURT")]
+)
+def test_badge_is_the_verdict(build, write, student, word):
+    accuracy = {"teacher": 0.993, "control": 0.9803, "student": student}
+    results = build(accuracy=accuracy)
+    assert results.verdicts[0].verdict == word
+    html, markdown = write(results)
+    assert re.search(r'class="badge \w+">([^<]+)<', html)[1] == word
+    assert f"**{word}**" in markdown
+
+
+def test_hostile_class_names_are_only_text(hostile):
+    page = Page(hostile.html)
+    assert "script" not in page.tags
+    for name in hostile.results.data.classes[:8]:
+        assert name in page.words
+    assert "two lines" in page.words
+    for text in (hostile.html, hostile.markdown):
+        assert "<script>" not in text
+        assert "\x1b" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in hostile.markdown
+    assert r"{{ 7 \* 7 }}" in hostile.markdown
+
+
+def test_rows_of_markdown_tables_have_as_many_cells_as_their_heads(hostile):
+    tables = re.findall(r"(?:^\|.*\n)+", hostile.markdown, flags=re.MULTILINE)
+    assert len(tables) == 6
+    for table in tables:
+        widths = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
+        assert len(widths) == 1, table
+        assert re.fullmatch(r"\|(?:-+:?\|)+", table.splitlines()[1])
+
+
+def test_recipe_can_be_read_back_from_the_markdown(build):
+    results = build()
+    results.recipe["name"] = "fence ``` inside"
+    markdown = render_markdown(results, set())
+    fence, recipe = re.search(
+        r"^(`{3,})toml\n(.*?)^\1$", markdown, re.MULTILINE | re.DOTALL
+    ).groups()
+    assert fence == "````"
+    read = tomllib.loads(recipe)
+    assert read["distill"] == results.recipe["distill"]
+    assert read["name"] == "fence ``` inside"
+    assert "root" not in read["data"]  # None: TOML has no such value
+
+
+def test_missing_saliency_says_how_to_mend_it(build, tmp_path):
+    with pytest.raises(StudyError, match="kdtool explain") as error:
+        write_report(build(explain=True), tmp_path)
+    assert "saliency.npz" in str(error.value)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_saliency_of_another_study_is_an_error(build, tmp_path):
+    np.savez(tmp_path / "saliency.npz", images=np.zeros((3, 8, 8, 1), np.uint8))
+    with pytest.raises(StudyError, match="has 8 explained images"):
+        write_report(build(explain=True), tmp_path)

@@ -1,0 +1,72 @@
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from kdtool.terminal.study import show_results
+
+
+def shown(results):
+    stream = io.StringIO()
+    show_results(Console(file=stream, width=80), results, Path("runs/mnist"))
+    return stream.getvalue().replace("\N{NO-BREAK SPACE}", " ")
+
+
+def flat(text):
+    return " ".join(text.split())
+
+
+def test_summary_fits_into_80_columns_and_says_the_verdict(build):
+    text = shown(build())
+    assert max(map(len, text.splitlines())) <= 80
+    assert "HELPED Distillation helped: the student is" in flat(text)
+    assert "runs/mnist/report.html" in text
+
+
+def test_summary_compares_the_models(build, typed):
+    text = typed(shown(build()))
+    lines = {line.split()[0]: flat(line) for line in text.splitlines() if line.split()}
+    assert lines["Parameters"] == "Parameters 1.01 M 1.24 M 1.22x more 1.24 M 1.22x more"
+    assert lines["FLOPs"] == "FLOPs 21.9 M 2.47 M 8.8x fewer 2.47 M 8.8x fewer"
+
+
+def test_warnings_come_first_and_are_no_markup(build):
+    results = build()
+    data = results.data.model_copy(update={"warnings": ["[red]5,000 digits\x1b[0m"]})
+    text = shown(results.model_copy(update={"data": data}))
+    assert text.startswith("warning: [red]5,000 digits")
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"seeds": (4,)}, {"roles": ("teacher",)}, {"roles": ()}, {"latency": False}],
+    ids=str,
+)
+def test_every_shape_of_study_is_shown(build, options):
+    text = shown(build(**options))
+    assert "report.html" in text
+    assert "None" not in text
+
+
+def test_a_file_that_differs_from_pytorch_is_shown(build):
+    results = build()
+    student = results.models["student"]
+    file = student.files["fp32"]
+    parity = file.parity.model_copy(update={"passed": False, "flipped": [1]})
+    file = file.model_copy(update={"parity": parity})
+    models = {**results.models, "student": student.model_copy(update={"files": {"fp32": file}})}
+    text = flat(shown(results.model_copy(update={"models": models})))
+    assert "student.onnx: FAILED the check: same class as PyTorch on 9,999 of 10,000" in text
+
+
+def test_summary_needs_neither_jinja2_nor_matplotlib():
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(['jinja2', 'matplotlib', 'torch']));"
+        "import kdtool.terminal.study"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,148 @@
+import pytest
+
+from kdtool.report import words
+from kdtool.report.costs import cost_sentence, latency_sentence, parity_sentence
+from kdtool.results import Parity
+
+
+def with_verdict(results, **changes):
+    verdict = results.verdicts[0].model_copy(update=changes)
+    return results.model_copy(update={"verdicts": [verdict]})
+
+
+@pytest.mark.parametrize(
+    ("word", "difference", "ci95", "expected"),
+    [
+        (
+            "HELPED",
+            0.0073,
+            (0.006, 0.009),
+            "Distillation helped: the student is 0.73 points more accurate than the same student "
+            "trained without a teacher (95 % interval 0.60 to 0.90, 3 seeds).",
+        ),
+        (
+            "NO EVIDENCE",
+            -0.0012,
+            (-0.004, 0.0016),
+            "No evidence that distillation helped: the student is 0.12 points less accurate than "
+            "the same student trained without a teacher (95 % interval -0.40 to +0.16, "
+            "3 seeds; the interval includes zero).",
+        ),
+        (
+            "NO EVIDENCE",
+            0.00001,
+            (-0.004, 0.004),
+            "No evidence that distillation helped: the student is as accurate as the same student "
+            "trained without a teacher (95 % interval -0.40 to +0.40, 3 seeds; the "
+            "interval includes zero).",
+        ),
+        (
+            "HURT",
+            -0.0041,
+            (-0.0062, -0.0011),
+            "Distillation hurt: the student is 0.41 points less accurate than the same student "
+            "trained without a teacher (95 % interval -0.62 to -0.11, 3 seeds).",
+        ),
+    ],
+)
+def test_a_verdict_is_one_sentence(build, typed, word, difference, ci95, expected):
+    results = with_verdict(build(), verdict=word, difference=difference, ci95=ci95)
+    assert typed(words.opening(results)) == expected
+
+
+def test_a_single_seed_says_that_it_knows_nothing_of_others(build):
+    (verdict,) = build(seeds=(7,)).verdicts
+    assert "1 seed)" in words.verdict_sentence(verdict)
+    assert "one seed (7)" in words.seed_caveat(verdict)
+    assert "nothing of other seeds" in words.seed_caveat(verdict)
+
+
+def test_several_seeds_need_no_caveat(build):
+    assert words.seed_caveat(build().verdicts[0]) is None
+
+
+def test_mcnemar_gives_one_p_a_seed(build, typed):
+    sentence = typed(words.mcnemar_sentence(build().verdicts[0]))
+    assert "p < 0.001 (seed 0), p = 0.012 (seed 1) and p < 0.001 (seed 2)" in sentence
+
+
+def mean_accuracies(results, **means):
+    models = dict(results.models)
+    for role, mean in means.items():
+        summary = models[role].test["accuracy"].model_copy(update={"mean": mean})
+        test = {**models[role].test, "accuracy": summary}
+        models[role] = models[role].model_copy(update={"test": test})
+    return results.model_copy(update={"models": models})
+
+
+@pytest.mark.parametrize(
+    ("teacher", "control", "student", "expected"),
+    [
+        (0.99, 0.98, 0.985, "Distillation closed 50 % of the gap between control (98.00 %)"),
+        (
+            0.99,
+            0.98,
+            0.975,
+            "Distillation widened the gap between control (98.00 %) and teacher (99.00 %)",
+        ),
+        (0.99, 0.98, 0.995, "and the student passed its teacher."),
+        (0.97, 0.98, 0.985, "There was no gap to close: teacher 97.00 %, control 98.00 %."),
+    ],
+)
+def test_gap_is_told_for_every_order_of_the_models(
+    build, typed, teacher, control, student, expected
+):
+    results = mean_accuracies(build(), teacher=teacher, control=control, student=student)
+    sentence = words.gap_sentence(results, results.verdicts[0])
+    assert expected in typed(sentence)
+
+
+def test_gap_is_not_called_closed_without_evidence(build):
+    results = with_verdict(build(), verdict="NO EVIDENCE", ci95=(-0.001, 0.01))
+    assert words.gap_sentence(results, results.verdicts[0]).startswith("For scale: the gap")
+
+
+def test_costs_tell_the_worse_beside_the_better(build, typed):
+    assert typed(cost_sentence(build())) == (
+        "Compared with the teacher, the student has 8.8x fewer FLOPs and "
+        "3.1x lower latency, but 1.22x more parameters and 1.22x larger file size."
+    )
+
+
+def test_costs_need_both_models(build):
+    assert cost_sentence(build(roles=("teacher",))) is None
+
+
+def test_parity_counts_the_images(build):
+    file = build(num_test=1000).models["student"].files["fp32"]
+    assert parity_sentence(file) == (
+        "same class as PyTorch on all 1,000 test images, max |difference| 3.1e-6"
+    )
+    flipped = Parity(
+        num_images=1000, agreement=0.998, max_abs_error=0.02, flipped=[3, 8], passed=False
+    )
+    sentence = parity_sentence(file.model_copy(update={"parity": flipped}))
+    assert sentence.startswith(
+        "FAILED the check: same class as PyTorch on 998 of 1,000 test images"
+    )
+
+
+def test_latency_says_how_it_was_taken(build):
+    assert latency_sentence(build()) == (
+        "Latency in ONNX Runtime: batches of 1, 1 thread, CPUExecutionProvider, 1,000 runs."
+    )
+    assert latency_sentence(build(latency=False)) is None
+
+
+def test_without_verdict_the_opening_says_what_there_is(build):
+    assert words.opening(build(roles=())) == "Nothing has been trained in this study yet."
+    opening = words.opening(build(roles=("teacher",)))
+    assert opening.startswith("No verdict yet: the teacher reaches 99.")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a\n\tb", "a b"), ("\x1b[31mred", "\N{REPLACEMENT CHARACTER}[31mred"), ("日本語", "日本語")],
+)
+def test_plain_names_are_one_line_without_control_characters(name, expected):
+    assert words.plain(name) == expected

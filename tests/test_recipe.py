@@ -1,0 +1,135 @@
+import pytest
+
+from kdtool.errors import RecipeError
+from kdtool.recipe import load_recipe, parse_setting, parse_sweep, with_settings
+from kdtool.study import recipe_toml
+
+GOOD = """
+name = "tiny"
+[data]
+source = "digits"
+[teacher]
+model = "mnist-cnn"
+[student]
+model = "mnist-mlp"
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text):
+        path = tmp_path / "recipe.toml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("name =", "nam ="), ["name: is missing", "nam: unknown key; did you mean `name`?"]),
+        (('"tiny"', '"a/b"'), ['name: got "a/b", expected letters, digits']),
+        (
+            ('"digits"', '"digit"'),
+            ['got "digit", expected one of mnist,', 'did you mean "digits"?'],
+        ),
+        (('"digits"', '"x"\nvalidation = 0'), ["data.validation: got 0, expected a value greater"]),
+        (('"digits"', '"digits"\nvalidation = 1.5'), ["validation: got 1.5, expected a share"]),
+        (('"digits"', '"digits"\noffline = "mnist-5k"'), ['only stand in for source "mnist"']),
+        (('"digits"', '"digits"\nclasses = ["a"]'), ['`classes` are only for source "idx"']),
+        (('"digits"', '"digits"\nroot = "x"'), ['`root` is not for source "digits"']),
+        (('"digits"', '"idx"'), ["needs `root`"]),
+        (('"digits"', '"digits"\nroots = "x"'), ["roots: unknown key; did you mean `data.root`?"]),
+        (('"mnist-mlp"', "3"), ["student.model: got 3, expected a string"]),
+        (('"mnist-mlp"', '"m"\nepochs = "12"'), ['student.epochs: got "12", expected an integer']),
+        (('"mnist-mlp"', '"m"\nepochs = 0'), ["student.epochs: got 0, expected a value greater"]),
+        (('"mnist-mlp"', '"m"\nlearning_rate = nan'), ["student.learning_rate: got nan, expected"]),
+        (
+            ('"mnist-mlp"', '"m"\ntemperature = 3'),
+            ["student.temperature: unknown key; did you mean `distill.temperature`?"],
+        ),
+        (
+            ('"mnist-mlp"', '"m"\n[distill]\nsoft_weight = 2'),
+            ["distill.soft_weight: got 2, expected a value less than or equal to 1"],
+        ),
+        (
+            ('"mnist-mlp"', '"m"\n[distill]\nalpha = 0.5'),
+            ["distill.alpha: unknown key; known here: temperature, soft_weight"],
+        ),
+        (('name = "tiny"', 'name = "tiny"\nseeds = [1, 1]'), ["seeds: the same seed twice"]),
+        (('name = "tiny"', 'name = "tiny"\nseeds = []'), ["seeds: got [], expected"]),
+        (('name = "tiny"', 'name = "tiny"\nseeds = [-1]'), ["seeds.0: got -1, expected"]),
+        (('name = "tiny"', "name = tiny"), ["is not valid TOML", "line 2"]),
+    ],
+)
+def test_a_wrong_recipe_is_told_what_is_wrong(write, change, message):
+    path = write(GOOD.replace(*change))
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    assert str(path) in str(caught.value)
+    for part in message:
+        assert part in str(caught.value)
+
+
+def test_all_problems_are_told_at_once(write):
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(write(GOOD.replace('"digits"', "1").replace('"mnist-cnn"', "2")))
+    assert "2 problems" in str(caught.value)
+
+
+def test_a_recipe_that_is_no_readable_file(tmp_path, write):
+    (tmp_path / "mnist.toml").touch()
+    with pytest.raises(RecipeError, match=r"there is no recipe .*; did you mean .*mnist\.toml"):
+        load_recipe(tmp_path / "minst.toml")
+    with pytest.raises(RecipeError, match="is a folder"):
+        load_recipe(tmp_path)
+    with pytest.raises(RecipeError, match="not a text file in UTF-8"):
+        load_recipe(write(b"\xff\xfe"))
+
+
+def test_settings_override_the_recipe(write):
+    recipe = load_recipe(write(GOOD), ["distill.temperature=7", "seeds=[5]", "name=other"])
+    assert (recipe.distill.temperature, recipe.seeds, recipe.name) == (7, [5], "other")
+    with pytest.raises(RecipeError, match=r"distill\.temprature: unknown key; did you mean"):
+        load_recipe(write(GOOD), ["distill.temprature=7"])
+    with pytest.raises(RecipeError, match="expected KEY=VALUE"):
+        parse_setting("distill.temperature")
+    with pytest.raises(RecipeError, match="name is a value, not a table"):
+        load_recipe(write(GOOD), ["name.x=7"])
+
+
+def test_root_is_relative_to_the_recipe_and_on_the_command_line_to_the_working_folder(
+    write, tmp_path, monkeypatch
+):
+    path = write(GOOD.replace('"digits"', '"mnist"\nroot = "here"'))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert load_recipe(path).data.root == tmp_path / "here"
+    given = load_recipe(path, ["data.root=there"])
+    assert given.data.root == tmp_path / "elsewhere" / "there"
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("distill.temperature=1,2,4", [1, 2, 4]),
+        ("distill.temperature=[1, 2.5]", [1, 2.5]),
+        ("student.schedule=constant,cosine", ["constant", "cosine"]),
+    ],
+)
+def test_sweep_values(text, values):
+    assert parse_sweep(text) == (text.partition("=")[0], values)
+
+
+@pytest.mark.parametrize("text", ["distill.temperature=4", "distill.temperature=4,4"])
+def test_a_sweep_of_one_value_is_none(text):
+    with pytest.raises(RecipeError, match="at least two different values"):
+        parse_sweep(text)
+
+
+def test_a_recipe_survives_being_written(write):
+    settings = ["data.source=mnist", "data.root=/somewhere"]
+    recipe = load_recipe(write(GOOD), [*settings, "distill.temperature=2.5"])
+    assert load_recipe(write(recipe_toml(recipe))) == recipe
+    assert with_settings(recipe, {"distill.temperature": 2.5}) == recipe

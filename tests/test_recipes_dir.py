@@ -1,0 +1,22 @@
+from pathlib import Path
+
+import pytest
+
+from kdtool.recipe import load_recipe
+
+RECIPES = sorted((Path(__file__).parents[1] / "recipes").rglob("*.toml"))
+
+
+def test_there_are_recipes():
+    assert {"mnist.toml", "fashion-mnist.toml", "digits.toml"} <= {path.name for path in RECIPES}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+def test_every_shipped_recipe_loads(path):
+    assert load_recipe(path).name == path.stem
+
+
+def test_the_recipe_of_the_course_report():
+    recipe = load_recipe(next(path for path in RECIPES if path.name == "mnist.toml"))
+    assert (recipe.distill.temperature, recipe.distill.soft_weight) == (20, 0.9)
+    assert len(recipe.seeds) == 3

@@ -1,0 +1,125 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kdtool.stats import (
+    mcnemar_p,
+    mean_interval,
+    verdict_of,
+    weighted_f1_interval,
+    wilson_interval,
+)
+
+
+def test_wilson_interval_is_the_published_one():
+    # 81 of 263: Newcombe 1998, Statistics in Medicine 17, table I, method 3
+    low, high = wilson_interval(81, 263)
+    assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
+
+
+@given(num_images=st.integers(1, 10**6), share=st.floats(0, 1))
+def test_wilson_interval_solves_its_equation(num_images, share):
+    num_right = round(share * num_images)
+    p = num_right / num_images
+    for end in wilson_interval(num_right, num_images):
+        if 1e-6 < end < 1 - 1e-6:
+            distance = abs(p - end) / math.sqrt(end * (1 - end) / num_images)
+            assert distance == pytest.approx(1.959964, rel=1e-3)
+        assert 0 <= end <= 1
+
+
+def right(only_first: int, only_second: int, both: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    first = [True] * only_first + [False] * only_second + [True] * both
+    second = [False] * only_first + [True] * only_second + [True] * both
+    return np.array(first), np.array(second)
+
+
+def test_mcnemar_by_hand():
+    # 1 against 5: 2 * (C(6,0) + C(6,1)) / 2^6
+    assert mcnemar_p(*right(1, 5)) == 2 * 7 / 64
+
+
+@settings(deadline=None)
+@given(only_first=st.integers(0, 60), only_second=st.integers(0, 60))
+def test_mcnemar_is_the_binomial_test(only_first, only_second):
+    scipy_stats = pytest.importorskip("scipy.stats")
+    num_differing = only_first + only_second
+    expected = scipy_stats.binomtest(only_first, num_differing).pvalue if num_differing else 1.0
+    assert mcnemar_p(*right(only_first, only_second)) == pytest.approx(expected)
+    assert mcnemar_p(*right(only_second, only_first)) == pytest.approx(expected)
+
+
+def test_mcnemar_agrees_with_mlxtend():
+    evaluate = pytest.importorskip("mlxtend.evaluate")
+    first, second = right(25, 9)
+    table = evaluate.mcnemar_table(np.ones(len(first)), first.astype(int), second.astype(int))
+    _, expected = evaluate.mcnemar(table, exact=True)
+    assert mcnemar_p(first, second) == pytest.approx(expected)
+
+
+def test_mcnemar_of_many_images_neither_overflows_nor_vanishes():
+    assert mcnemar_p(*right(4000, 4000)) == 1.0
+    assert 0 < mcnemar_p(*right(5200, 4800)) < 1e-4
+
+
+def test_interval_of_one_seed_is_that_of_the_binomial():
+    values = np.zeros((1, 1000))
+    values[:, :900] = 1
+    low, high = mean_interval(values, np.random.default_rng(0))
+    half = 1.96 * math.sqrt(0.9 * 0.1 / 1000)
+    assert low == pytest.approx(0.9 - half, abs=0.0015)
+    assert high == pytest.approx(0.9 + half, abs=0.0015)
+
+
+def test_interval_of_seeds_alone_is_students():
+    scipy_stats = pytest.importorskip("scipy.stats")
+    # every image has its seed's value: nothing is left to the images
+    seeds = np.array([0.1, 0.2, 0.6])
+    low, high = mean_interval(np.repeat(seeds[:, None], 50, axis=1), np.random.default_rng(0))
+    half = scipy_stats.t.ppf(0.975, 2) * seeds.std(ddof=1) / math.sqrt(3)
+    assert low == pytest.approx(0.3 - half, rel=0.05)
+    assert high == pytest.approx(0.3 + half, rel=0.05)
+
+
+@pytest.mark.parametrize("num_seeds", [2, 3])
+def test_two_equal_methods_are_called_different_in_at_most_five_of_a_hundred(num_seeds):
+    rng = np.random.default_rng(num_seeds)
+    calls = 0
+    for _ in range(120):
+        # accuracy of a run: 0.97 with a spread of 0.5 points between seeds, 2,000 images
+        first, second = (
+            rng.random((num_seeds, 2000)) < rng.normal(0.97, 0.005, (num_seeds, 1)) for _ in "ab"
+        )
+        values = first.astype(float) - second.astype(float)
+        calls += verdict_of(mean_interval(values, rng)) != "NO EVIDENCE"
+    assert calls / 120 <= 0.09  # 5 % and two standard errors of 120 trials
+
+
+def test_a_real_difference_is_found():
+    rng = np.random.default_rng(0)
+    first, second = (
+        (rng.random((3, 10_000)) < accuracy).astype(float) for accuracy in (0.987, 0.980)
+    )
+    assert verdict_of(mean_interval(first - second, rng)) == "HELPED"
+    assert verdict_of(mean_interval(second - first, rng)) == "HURT"
+    assert verdict_of((-0.1, 0.0)) == "NO EVIDENCE"
+
+
+def test_weighted_f1_interval_holds_the_score_of_scikit_learn():
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 3000)
+    wrong = rng.random((2, 3000)) < np.array([[0.1], [0.12]])
+    predictions = np.where(wrong, rng.integers(0, 4, (2, 3000)), labels)
+    scores = [metrics.f1_score(labels, seed, average="weighted") for seed in predictions]
+    low, high = weighted_f1_interval(labels, predictions, rng)
+    one_low, one_high = weighted_f1_interval(labels, predictions[:1], rng)
+    assert low < np.mean(scores) < high
+    # one seed: close to the binomial interval of an accuracy of 0.925
+    assert (one_low + one_high) / 2 == pytest.approx(scores[0], abs=0.002)
+    assert (one_high - one_low) / 2 == pytest.approx(
+        1.96 * math.sqrt(0.075 * 0.925 / 3000), rel=0.15
+    )

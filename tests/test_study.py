@@ -1,0 +1,144 @@
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from kdtool.errors import StudyError
+from kdtool.recipe import make_recipe
+from kdtool.results import Summary
+from kdtool.study import Study, key_of, load_study, replaced, write_atomic
+
+RECIPE = make_recipe(
+    {
+        "name": "tiny",
+        "data": {"source": "digits"},
+        "teacher": {"model": "mnist-cnn"},
+        "student": {"model": "mnist-mlp"},
+    },
+    "test",
+)
+SCORE = Summary(mean=0.5, std=None, ci95=(0.4, 0.6))
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file.json"
+    write_atomic(path, "old")
+    with pytest.raises(ZeroDivisionError), replaced(path) as unfinished:
+        unfinished.write_text(f"half {1 / 0}")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_is_told_with_the_file(tmp_path):
+    # every write to /dev/full fails as on a full disk
+    message = r"cannot write .*file\.json: No space left"
+    with pytest.raises(StudyError, match=message), full_disk(tmp_path / "file.json") as unfinished:
+        unfinished.write_bytes(b"content")
+    assert list(tmp_path.iterdir()) == []
+
+
+@contextmanager
+def full_disk(path):
+    with replaced(path) as unfinished:
+        unfinished.unlink()
+        unfinished.symlink_to("/dev/full")
+        yield unfinished
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "runs").write_text("a file where the folder should be")
+    study = Study(tmp_path / "runs" / "tiny")
+    with pytest.raises(StudyError, match="cannot write"), study.locked():
+        pass
+    with pytest.raises(StudyError, match="cannot write"):
+        write_atomic(study.results_path, "")
+
+
+def counting(study, calls, name="stage", key="a"):
+    path = study.folder / "out.txt"
+
+    def make():
+        calls.append(key)
+        write_atomic(path, "content")
+        return SCORE, [path]
+
+    return study.stage(name, key, Summary, make)
+
+
+def test_a_stage_runs_once_for_a_key(tmp_path):
+    study, calls = Study(tmp_path), []
+    assert counting(study, calls) == SCORE
+    assert counting(study, calls) == SCORE
+    assert calls == ["a"]
+    counting(study, calls, key="b")
+    assert calls == ["a", "b"]
+    study.forget("stage")
+    counting(study, calls, key="b")
+    assert calls == ["a", "b", "b"]
+
+
+@pytest.mark.parametrize("damage", ["changed", "gone", "record cut off"])
+def test_a_stage_whose_files_do_not_stand_runs_again(tmp_path, damage):
+    study, calls = Study(tmp_path), []
+    counting(study, calls)
+    if damage == "changed":
+        (tmp_path / "out.txt").write_text("other")
+    elif damage == "gone":
+        (tmp_path / "out.txt").unlink()
+    else:
+        record = tmp_path / "stages" / "stage.json"
+        record.write_text(record.read_text()[:20])
+    counting(study, calls)
+    assert calls == ["a", "a"]
+
+
+def test_keys_differ_with_what_they_are_made_of():
+    other = RECIPE.model_copy(update={"name": "other"})
+    keys = {key_of(RECIPE), key_of(other), key_of(RECIPE, 1), key_of(RECIPE, "1"), key_of([1, 2])}
+    assert len(keys) == 5
+    assert key_of(RECIPE) == key_of(RECIPE.model_copy())
+
+
+def test_a_folder_of_another_recipe_is_not_taken_over(tmp_path):
+    study = Study(tmp_path)
+    study.claim(RECIPE, sweep={}, force=False)
+    study.claim(RECIPE, sweep={}, force=False)
+    distill = RECIPE.distill.model_copy(update={"temperature": 9.0})
+    other = RECIPE.model_copy(update={"distill": distill})
+    with pytest.raises(StudyError) as caught:
+        study.claim(other, sweep={}, force=False)
+    assert "distill.temperature: there 4.0, here 9.0" in str(caught.value)
+    assert "--force" in str(caught.value)
+    study.claim(other, sweep={"distill.temperature": [4, 9]}, force=False)
+    study.claim(RECIPE, sweep={}, force=True)
+
+
+def test_a_folder_in_use_is_refused_and_freed_when_its_process_dies(tmp_path):
+    hold = (
+        "import sys, pathlib; from kdtool.study import Study\n"
+        "with Study(pathlib.Path(sys.argv[1])).locked():\n"
+        "    print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", hold, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdout.readline() == b"held\n"
+    study = Study(tmp_path)
+    with pytest.raises(StudyError, match="in use by another kdtool run"), study.locked():
+        pass
+    holder.kill()
+    holder.communicate()
+    with study.locked():
+        pass
+
+
+def test_a_folder_without_a_study(tmp_path):
+    with pytest.raises(StudyError, match="holds no finished study"):
+        load_study(tmp_path)
+    write_atomic(tmp_path / "results.json", '{"schema": 7}')
+    Study(tmp_path).record_recipe(RECIPE)
+    with pytest.raises(StudyError, match=r"not a results\.json of schema 1: .*"):
+        load_study(tmp_path)

@@ -1,0 +1,62 @@
+"""Files and folders for the tests that need torch; without it they are skipped."""
+
+import gzip
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+IDX_NAMES = {
+    "train_images": "train-images-idx3-ubyte",
+    "train_labels": "train-labels-idx1-ubyte",
+    "test_images": "t10k-images-idx3-ubyte",
+    "test_labels": "t10k-labels-idx1-ubyte",
+}
+
+
+@pytest.fixture(autouse=True)
+def user_cache(tmp_path, monkeypatch):
+    """The folder that stands in for the user's cache, so that no test touches the real one."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user-cache"))
+    return tmp_path / "user-cache"
+
+
+def as_idx(array):
+    """The bytes of an IDX file that holds `array` as unsigned bytes."""
+    header = bytes([0, 0, 8, array.ndim])
+    return header + np.array(array.shape, ">u4").tobytes() + array.astype(np.uint8).tobytes()
+
+
+@pytest.fixture
+def idx_bytes():
+    """Turn an array into the bytes of an IDX file."""
+    return as_idx
+
+
+@pytest.fixture
+def write_idx_set():
+    """Write four IDX files of random images, as many of each class.
+
+    Returns the arrays that they hold, `train_images` to `test_labels`.
+    """
+
+    def write(folder, *, num_train=40, num_test=20, num_classes=4, size=6, packed=False):
+        generator = np.random.default_rng(0)
+        arrays = {}
+        for split, num_images in (("train", num_train), ("test", num_test)):
+            shape = (num_images, size, size)
+            arrays[f"{split}_images"] = generator.integers(0, 256, shape, np.uint8)
+            arrays[f"{split}_labels"] = generator.permutation(np.arange(num_images) % num_classes)
+        folder.mkdir(parents=True, exist_ok=True)
+        for key, array in arrays.items():
+            content = as_idx(array)
+            if packed:
+                (folder / f"{IDX_NAMES[key]}.gz").write_bytes(gzip.compress(content))
+            else:
+                (folder / IDX_NAMES[key]).write_bytes(content)
+        return SimpleNamespace(**arrays)
+
+    return write

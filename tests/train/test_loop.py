@@ -1,0 +1,222 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from kdtool.errors import KdtoolError
+from kdtool.recipe import DataTable, TrainTable
+from kdtool.train import loop
+from kdtool.train.checkpoint import load_weights, save_weights
+from kdtool.train.data.splits import Split, load_splits
+from kdtool.train.device import choose_device, choose_precision
+from kdtool.train.losses import distillation_loss
+from kdtool.train.models import build_model
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return load_splits(DataTable(source="digits"), print)
+
+
+TABLE = TrainTable(
+    model="mnist-cnn", epochs=3, batch_size=200, learning_rate=4e-3, precision="fp32"
+)
+
+
+def label_loss(logits, labels, _index):
+    return F.cross_entropy(logits, labels)
+
+
+def train(splits, tmp_path, *, seed=0, table=TABLE, batch_loss=label_loss, name="a.state.pt"):
+    model = build_model(table.model, splits.result.image_shape, len(splits.classes), seed)
+    return loop.fit(
+        model, splits, table, seed, batch_loss, tmp_path / name, lambda _done, _text: None
+    )
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+def test_training_learns_and_keeps_the_best_epoch(splits, tmp_path):
+    result, weights = train(splits, tmp_path)
+    assert [epoch.epoch for epoch in result.epochs] == [1, 2, 3]
+    assert result.num_steps == 3 * 7  # 1,293 images in batches of 200
+    assert result.best.validation_accuracy == max(e.validation_accuracy for e in result.epochs)
+    assert result.best.validation_accuracy > 0.5
+    model = build_model("mnist-cnn", (1, 8, 8), 10, seed=9)
+    model.load_state_dict(weights)
+    assert loop.validate(model, splits.validation) == (
+        pytest.approx(result.best.validation_loss),
+        result.best.validation_accuracy,
+    )
+
+
+def test_one_seed_gives_the_same_bits_and_another_does_not(splits, tmp_path):
+    _, first = train(splits, tmp_path)
+    torch.rand(3)  # a draw in between changes nothing
+    _, again = train(splits, tmp_path, name="b.state.pt")
+    _, other = train(splits, tmp_path, seed=1, name="c.state.pt")
+    assert same(first, again)
+    assert not same(first, other)
+
+
+class StoppedError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("precision", ["fp32", "auto"])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_run_that_was_cut_off_ends_in_the_same_bits(splits, tmp_path, optimizer, precision):
+    table = TABLE.model_copy(
+        update={"optimizer": optimizer, "schedule": "cosine", "precision": precision}
+    )
+    whole, expected = train(splits, tmp_path, table=table)
+    steps = 0
+
+    def cut_off(logits, labels, index):
+        nonlocal steps
+        steps += 1
+        if steps == 7 + 3:  # in the middle of the second epoch
+            raise StoppedError
+        return label_loss(logits, labels, index)
+
+    with pytest.raises(StoppedError):
+        train(splits, tmp_path, table=table, batch_loss=cut_off, name="b.state.pt")
+    resumed, weights = train(splits, tmp_path, table=table, name="b.state.pt")
+    assert same(weights, expected)
+    assert [e.validation_loss for e in resumed.epochs] == [e.validation_loss for e in whole.epochs]
+
+
+def test_control_and_student_see_the_same_batches(splits, tmp_path):
+    seen = {"control": [], "student": []}
+
+    def watch(name):
+        def batch_loss(logits, labels, index):
+            seen[name].append(index.clone())
+            return label_loss(logits, labels, index) * (1 if name == "control" else 2)
+
+        return batch_loss
+
+    for name in seen:
+        train(splits, tmp_path, batch_loss=watch(name), name=f"{name}.state.pt")
+    assert len(seen["control"]) == 21
+    assert all(torch.equal(a, b) for a, b in zip(*seen.values(), strict=True))
+    for epoch in range(3):
+        images = torch.cat(seen["control"][7 * epoch : 7 * epoch + 7])
+        assert torch.equal(images.sort().values, torch.arange(len(splits.train)))
+    assert not torch.equal(seen["control"][0], seen["control"][7])
+
+
+def test_targets_are_found_by_image_whatever_the_order(splits, tmp_path):
+    """A student that is given the label as soft target learns only if the rows fit."""
+    targets = 10 * F.one_hot(splits.train.labels, 10).float()
+
+    def batch_loss(logits, labels, index):
+        assert torch.equal(targets[index].argmax(dim=1), labels)
+        return distillation_loss(logits, targets[index], labels, 4.0, 1.0)
+
+    table = TABLE.model_copy(update={"model": "mnist-mlp"})
+    result, _ = train(splits, tmp_path, table=table, batch_loss=batch_loss)
+    assert result.best.validation_accuracy > 0.9
+
+
+def test_a_loss_that_is_not_finite_stops_with_epoch_and_step(splits, tmp_path):
+    steps = 0
+
+    def batch_loss(logits, labels, index):
+        nonlocal steps
+        steps += 1
+        return label_loss(logits, labels, index) * (float("nan") if steps == 9 else 1)
+
+    with pytest.raises(KdtoolError, match=r"the loss is nan in epoch 2, step 2 of 7; lower"):
+        train(splits, tmp_path, batch_loss=batch_loss)
+
+
+def test_a_last_batch_of_one_image_is_left_out():
+    split = Split(torch.zeros(9, 1, 2, 2, dtype=torch.uint8), torch.zeros(9, dtype=torch.int64))
+    assert [len(batch) for batch in loop.batches(split, 4)] == [4, 4]
+    assert [len(batch) for batch in loop.batches(split, 7)] == [7, 2]
+    assert [len(batch) for batch in loop.batches(split, 100)] == [9]
+    for batch_size in (1, 4, 7, 8, 9, 100):
+        assert loop.steps_per_epoch(9, batch_size) == len(loop.batches(split, batch_size))
+
+
+def test_the_fused_optimizers_are_those_of_pytorch():
+    for name, plain in (("adam", torch.optim.Adam), ("sgd", torch.optim.SGD)):
+        table = TABLE.model_copy(update={"optimizer": name, "weight_decay": 0.01})
+        models = [nn.Linear(5, 3) for _ in "ab"]
+        models[1].load_state_dict(models[0].state_dict())
+        extra = {"momentum": 0.9} if name == "sgd" else {}
+        optimizers = [
+            loop.make_optimizer(models[0], table),
+            plain(models[1].parameters(), table.learning_rate, weight_decay=0.01, **extra),
+        ]
+        inputs = torch.randn(3, 4, 5)
+        for batch in inputs:
+            for model, optimizer in zip(models, optimizers, strict=True):
+                optimizer.zero_grad()
+                model(batch).square().sum().backward()
+                optimizer.step()
+        torch.testing.assert_close(models[0].weight, models[1].weight)
+
+
+def test_the_cosine_schedule_is_that_of_pytorch():
+    table = TABLE.model_copy(update={"schedule": "cosine"})
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], table.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=10)
+    for step in range(10):
+        expected = optimizer.param_groups[0]["lr"]
+        assert loop.learning_rate(table, step / 10) == pytest.approx(expected)
+        optimizer.step()
+        schedule.step()
+    assert loop.learning_rate(TABLE, 0.7) == TABLE.learning_rate
+
+
+def test_weights_survive_the_file(tmp_path):
+    model = build_model("torchvision:mobilenet_v2", (3, 32, 32), 4, seed=0)
+    model = model.to(memory_format=torch.channels_last)
+    save_weights(tmp_path / "model.safetensors", model.state_dict(), {"role": "student"})
+    other = build_model("torchvision:mobilenet_v2", (3, 32, 32), 4, seed=1)
+    load_weights(tmp_path / "model.safetensors", other)
+    assert same(model.state_dict(), other.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "there is no checkpoint"), (b"torn", "cannot use the checkpoint")],
+)
+def test_a_checkpoint_that_cannot_be_used(tmp_path, content, message):
+    path = tmp_path / "model.safetensors"
+    if content:
+        path.write_bytes(content)
+    with pytest.raises(KdtoolError, match=message):
+        load_weights(path, build_model("mnist-mlp", (1, 8, 8), 10, seed=0))
+
+
+def test_a_checkpoint_of_another_architecture(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_weights(path, build_model("mnist-mlp", (1, 8, 8), 10, seed=0).state_dict(), {})
+    with pytest.raises(KdtoolError, match="cannot use the checkpoint"):
+        load_weights(path, build_model("mnist-cnn", (1, 8, 8), 10, seed=0))
+
+
+def test_a_state_that_would_run_code_or_is_torn_is_refused(splits, tmp_path):
+    (tmp_path / "a.state.pt").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    with pytest.raises(KdtoolError, match="cannot resume from"):
+        train(splits, tmp_path)
+
+
+def test_a_device_that_is_absent():
+    absent = "cuda" if not torch.cuda.is_available() else "mps"
+    with pytest.raises(KdtoolError, match=f"got --device {absent}, but this machine offers"):
+        choose_device(absent)
+    with pytest.raises(KdtoolError, match="got --device gpu"):
+        choose_device("gpu")
+    assert choose_device("cpu").type == "cpu"
+
+
+def test_fp32_is_what_is_asked_for():
+    assert choose_precision("fp32", torch.device("cpu")) == "fp32"
+    with pytest.raises(KdtoolError, match="no bf16 instructions"):
+        choose_precision("bf16", torch.device("mps"))

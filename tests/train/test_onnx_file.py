@@ -1,0 +1,99 @@
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from kdtool.edge.graph import count_graph
+from kdtool.train.models import build_model
+from kdtool.train.onnx_file import check_parity, make_onnx
+
+SHAPE = (3, 16, 20)
+
+
+@pytest.fixture(scope="module")
+def model():
+    model = build_model("mnist-cnn", SHAPE, 4, seed=0)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def exported(model):
+    return make_onnx(model, SHAPE, 18)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (37, *SHAPE), np.uint8)
+
+
+def logits_of(model, images):
+    with torch.no_grad():
+        return model(torch.from_numpy(images).float() / 255).numpy()
+
+
+@pytest.fixture
+def path(exported, tmp_path):
+    onnx.save(exported, tmp_path / "student.onnx")
+    return tmp_path / "student.onnx"
+
+
+def test_the_file_takes_raw_pixels_and_gives_what_pytorch_gives(path, model, images):
+    logits = logits_of(model, images)
+    parity, probabilities = check_parity(path, images, logits)
+    assert parity.passed
+    assert (parity.num_images, parity.agreement, parity.flipped) == (37, 1.0, [])
+    expected = torch.from_numpy(logits).softmax(dim=1).numpy()
+    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
+
+
+def test_another_model_does_not_pass(path, images):
+    other = build_model("mnist-cnn", SHAPE, 4, seed=1).eval()
+    logits = logits_of(other, images)
+    parity, _ = check_parity(path, images, logits)
+    assert not parity.passed
+    assert len(parity.flipped) == round((1 - parity.agreement) * 37) > 0
+
+
+def test_logits_that_drift_without_flipping_a_class_do_not_pass(path, model, images):
+    logits = logits_of(model, images) * 1.01
+    parity, _ = check_parity(path, images, logits)
+    assert parity.agreement == 1.0
+    assert not parity.passed
+
+
+def test_inputs_and_outputs_are_named_and_the_batch_is_free(exported):
+    (image,) = exported.graph.input
+    dims = [dim.dim_param or dim.dim_value for dim in image.type.tensor_type.shape.dim]
+    assert (image.name, dims) == ("image", ["batch", 16, 20, 3])
+    assert image.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert [output.name for output in exported.graph.output] == ["logits", "probabilities"]
+
+
+def test_nothing_of_this_machine_is_left_in_the_file(exported):
+    content = exported.SerializeToString()
+    for trace in (b"/kdtool/", b".py", b"site-packages", b"stack_trace", b"torch"):
+        assert trace not in content
+
+
+def test_the_same_model_gives_the_same_bytes(exported, model):
+    again = make_onnx(model, SHAPE, 18)
+    assert again.SerializeToString() == exported.SerializeToString()
+
+
+@pytest.mark.parametrize("opset", [18, 20])
+def test_the_opset_is_the_one_asked_for(model, opset):
+    exported = make_onnx(model, SHAPE, opset)
+    assert {entry.domain: entry.version for entry in exported.opset_import}[""] == opset
+
+
+def test_the_file_counts_as_the_model_does(path, model):
+    cost = count_graph(path)
+    assert cost.num_params == sum(parameter.numel() for parameter in model.parameters())
+    assert not cost.partial
+
+
+def test_exporting_leaves_the_model_as_it_was(images):
+    model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(960, 4)).train()
+    make_onnx(model, SHAPE, 18)
+    assert model.training
