@@ -69,6 +69,7 @@ class TrainTable(Table):
 
     model: str  # built in | torchvision:NAME | package.module:function
     epochs: int = Field(default=12, ge=1)
+    min_steps: int = Field(default=400, ge=0)  # more epochs where the set is too small for so many
     batch_size: int = Field(default=256, ge=1)
     learning_rate: Positive = 1e-3
     optimizer: Literal["adam", "sgd"] = "adam"

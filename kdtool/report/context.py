@@ -40,7 +40,7 @@ def report_context(results: Results) -> dict[str, object]:
         "opening": words.opening(results),
         "explanations": _explanations(results),
         "mcnemar": words.mcnemar_sentence(verdict) if verdict else None,
-        "caveat": words.seed_caveat(verdict) if verdict else None,
+        "caveat": words.caveat(verdict, results.data.num_test) if verdict else None,
         "tiles": tiles(results),
         "rows": comparison(results),
         "cost_titles": COST_TITLES,

@@ -90,13 +90,21 @@ def other_sentence(verdict: Verdict) -> str:
     return f"The {verdict.of} {difference_phrase(verdict)} ({basis})."
 
 
-def seed_caveat(verdict: Verdict) -> str | None:
-    """Return what a single seed cannot tell; None for several seeds."""
-    if len(verdict.seeds) > 1:
+def caveat(verdict: Verdict, num_images: int) -> str | None:
+    """Return what the study could not tell, and what would; None if it could tell."""
+    if len(verdict.seeds) == 1:
+        return (
+            f"This is one seed ({verdict.seeds[0]}). The interval covers the choice of test "
+            "images only; it knows nothing of other seeds, and another seed may give another "
+            "verdict."
+        )
+    if verdict.verdict != "NO EVIDENCE":
         return None
+    half_width = points((verdict.ci95[1] - verdict.ci95[0]) / 2).lstrip("+")
     return (
-        f"This is one seed ({verdict.seeds[0]}). The interval covers the choice of test images "
-        "only; it knows nothing of other seeds, and another seed may give another verdict."
+        f"With {seeds_word(verdict.seeds)} and {num_images:,} test images, a difference below "
+        f"about {half_width} points cannot be told from chance. More seeds or more test images "
+        "narrow that."
     )
 
 

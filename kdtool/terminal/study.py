@@ -49,7 +49,8 @@ def _verdict(results: Results) -> Text:
     text = Text.assemble(
         (verdict.verdict, VERDICT_STYLES[verdict.verdict]), f"  {words.opening(results)}"
     )
-    for sentence in (words.gap_sentence(results, verdict), words.seed_caveat(verdict)):
+    caveat = words.caveat(verdict, results.data.num_test)
+    for sentence in (words.gap_sentence(results, verdict), caveat):
         if sentence:
             text.append(f" {sentence}")
     return text

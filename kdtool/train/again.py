@@ -7,7 +7,7 @@ from kdtool.recipe import with_settings
 from kdtool.results import Results, Role
 from kdtool.study import load_study
 from kdtool.terminal.progress import Terminal
-from kdtool.train.conclude import conclude
+from kdtool.train.conclude import conclude, write_results
 from kdtool.train.distill import train_students
 from kdtool.train.finetune import train_by_labels
 from kdtool.train.run import Trained, open_run
@@ -45,4 +45,4 @@ def again(
                 models[role] = train_by_labels(run, role)
         study.forget(stage)
         study.record_recipe(recipe)
-        return conclude(run, models, old.sweep, ship=True)
+        return write_results(run, conclude(run, models, old.sweep, ship=True))

@@ -53,7 +53,7 @@ def conclude(
     chosen = {role: best_on_validation(seeds) for role, seeds in evaluated.items()}
     files = {role: export(run, model) for role, model in chosen.items()} if ship else {}
     files = with_latency(run, files) if files else {}
-    results = Results(
+    return Results(
         name=run.recipe.name,
         recipe=run.recipe.model_dump(mode="json", exclude_none=True),
         environment=collect_environment(gpu_name(run.device)),
@@ -66,14 +66,13 @@ def conclude(
         sweep=sweep,
         explain=explain(run, chosen) if ship and "teacher" in chosen else None,
     )
-    write_results(run, results)
-    return results
 
 
-def write_results(run: Run, results: Results) -> None:
-    """Write results.json, and the report from it."""
+def write_results(run: Run, results: Results) -> Results:
+    """Write results.json, and the report from it; return them."""
     write_atomic(run.study.results_path, to_json(results))
     write_report(results, run.study.folder)
+    return results
 
 
 def best_on_validation(seeds: list[Evaluated]) -> Evaluated:

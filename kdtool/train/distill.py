@@ -12,7 +12,7 @@ from kdtool.recipe import Recipe
 from kdtool.results import Results, Role, TeacherTargets
 from kdtool.study import Study, key_of, replaced
 from kdtool.terminal.progress import Terminal
-from kdtool.train.conclude import conclude, sweep_points
+from kdtool.train.conclude import conclude, sweep_points, write_results
 from kdtool.train.finetune import train_by_labels
 from kdtool.train.loop import BatchLoss, predict
 from kdtool.train.losses import distillation_loss
@@ -61,7 +61,7 @@ def distill(
             "control": controls,
             "student": best.students,
         }
-        return conclude(run, models, points, ship=True)
+        return write_results(run, conclude(run, models, points, ship=True))
 
 
 def train_students(run: Run, teacher: Trained) -> list[Trained]:

@@ -77,19 +77,23 @@ def telling_images(
         num_images: How many to choose; fewer if there are fewer.
 
     Returns:
-        Indices into the test split: first images that some models get right and others wrong, in
-        the order of the split, then the first image of each class in turn.
+        Indices into the test split: first images that some models get right and others wrong,
+        then any; in both, the classes take turns.
     """
     right = np.array([model.test_logits.argmax(axis=1) == labels for model in models.values()])
-    disputed = np.flatnonzero(right.any(axis=0) & ~right.all(axis=0))[: num_images // 2]
-    # nth image of its class, so that the classes take turns
-    turn = np.zeros(len(labels), dtype=np.int64)
-    for c in np.unique(labels):
-        of_class = np.flatnonzero(labels == c)
-        turn[of_class] = np.arange(len(of_class))
-    in_turn = np.lexsort((labels, turn))
-    rest = in_turn[~np.isin(in_turn, disputed)]
-    return np.concatenate([disputed, rest])[:num_images]
+    disputed = np.flatnonzero(right.any(axis=0) & ~right.all(axis=0))
+    first = _in_turn(labels, disputed)[: num_images // 2]
+    rest = np.setdiff1d(np.arange(len(labels)), first)
+    return np.concatenate([first, _in_turn(labels, rest)])[:num_images]
+
+
+def _in_turn(labels: NDArray[np.int64], images: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Order images so that the classes take turns: the first of each, the second of each, ..."""
+    classes = labels[images]
+    turn = np.zeros(len(images), dtype=np.int64)
+    for c in np.unique(classes):
+        turn[classes == c] = np.arange((classes == c).sum())
+    return images[np.lexsort((classes, turn))]
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

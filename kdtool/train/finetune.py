@@ -1,13 +1,15 @@
 """Train the teacher, or the control: models that learn from the labels alone."""
 
+from typing import get_args
+
 from torch import Tensor
 from torch.nn import functional as F
 
 from kdtool.recipe import Recipe
-from kdtool.results import Results, Role
+from kdtool.results import Results, Role, load_results
 from kdtool.study import Study
 from kdtool.terminal.progress import Terminal
-from kdtool.train.conclude import conclude
+from kdtool.train.conclude import conclude, write_results
 from kdtool.train.run import Run, Trained, open_run, train_model
 
 
@@ -23,7 +25,20 @@ def finetune(
         study.claim(recipe, sweep={}, force=force)
         run = open_run(study, recipe, device, terminal)
         models: dict[Role, list[Trained]] = {role: train_by_labels(run, role)}
-        return conclude(run, models, [], ship=False)
+        return write_results(run, beside_others(study, conclude(run, models, [], ship=False)))
+
+
+def beside_others(study: Study, results: Results) -> Results:
+    """Add `results` to what the study holds already, if that is of the same recipe and data."""
+    if not study.results_path.exists():
+        return results
+    old = load_results(study.results_path)
+    same_data = old.data.fingerprint == results.data.fingerprint
+    if not same_data or old.recipe != results.recipe:
+        return results
+    models = results.models | old.models
+    in_order = {role: models[role] for role in get_args(Role) if role in models}
+    return old.model_copy(update={"models": in_order})
 
 
 def train_by_labels(run: Run, role: Role) -> list[Trained]:

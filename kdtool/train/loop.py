@@ -66,9 +66,10 @@ def fit(
     optimizer = make_optimizer(model, table)
     step = training_step(model, optimizer, train, table, batch_loss, precision)
     epochs, best_weights, seconds = _resume(state_path, model, optimizer)
-    for epoch in range(len(epochs) + 1, table.epochs + 1):
+    num_epochs = epochs_to_train(table, len(train))
+    for epoch in range(len(epochs) + 1, num_epochs + 1):
         began = time.perf_counter()
-        show = _progress_of(update, epoch, epochs, train, table)
+        show = _progress_of(update, epochs, num_epochs, len(train), table.batch_size)
         with _reproducible(seed, epoch, device):
             model.train()
             train_loss = train_epoch(step, batches(train, table.batch_size), epoch, show)
@@ -89,8 +90,8 @@ def fit(
     result = TrainingResult(
         epochs=epochs,
         best_epoch=best_epoch(epochs),
-        num_steps=table.epochs * steps_per_epoch(len(train), table.batch_size),
-        images_per_second=table.epochs * len(train) / seconds,
+        num_steps=num_epochs * steps_per_epoch(len(train), table.batch_size),
+        images_per_second=num_epochs * len(train) / seconds,
         device=device.type,
         precision=precision,
     )
@@ -106,7 +107,7 @@ def training_step(
     precision: Precision,
 ) -> Step:
     """Return the function that learns from one batch and returns its loss, a scalar."""
-    num_steps = table.epochs * steps_per_epoch(len(train), table.batch_size)
+    num_steps = epochs_to_train(table, len(train)) * steps_per_epoch(len(train), table.batch_size)
 
     def step(number: int, index: Tensor) -> Tensor:
         for group in optimizer.param_groups:
@@ -159,6 +160,11 @@ def steps_per_epoch(num_images: int, batch_size: int) -> int:
     """Return the number of batches; a last batch of one image is left out of its epoch."""
     full, rest = divmod(num_images, batch_size)
     return full + (rest > 1 or full == 0)  # BatchNorm has no variance over a single image
+
+
+def epochs_to_train(table: TrainTable, num_images: int) -> int:
+    """Return the recipe's epochs, or as many more as `min_steps` takes: few images need them."""
+    return max(table.epochs, -(-table.min_steps // steps_per_epoch(num_images, table.batch_size)))
 
 
 @torch.no_grad()
@@ -229,16 +235,16 @@ def _reproducible(seed: int, epoch: int, device: torch.device) -> Iterator[None]
 
 
 def _progress_of(
-    update: Update, epoch: int, epochs: list[EpochRecord], train: Split, table: TrainTable
+    update: Update, epochs: list[EpochRecord], num_epochs: int, num_images: int, batch_size: int
 ) -> Callable[[int, float], None]:
-    began = time.perf_counter()
+    began, done = time.perf_counter(), len(epochs)
     accuracy = f", validation {epochs[-1].validation_accuracy:.1%}" if epochs else ""
 
     def show(num_steps: int, loss: float) -> None:
-        images = min(num_steps * table.batch_size, len(train))
+        images = min(num_steps * batch_size, num_images)
         rate = images / (time.perf_counter() - began)
-        text = f"epoch {epoch}/{table.epochs}, loss {loss:.3f}{accuracy}, {rate:,.0f} images/s"
-        update((epoch - 1) * len(train) + images, text)
+        text = f"epoch {done + 1}/{num_epochs}, loss {loss:.3f}{accuracy}, {rate:,.0f} images/s"
+        update(done * num_images + images, text)
 
     return show
 

@@ -15,7 +15,7 @@ from kdtool.terminal.progress import Terminal
 from kdtool.train.checkpoint import load_weights, save_weights
 from kdtool.train.data.splits import Splits, load_splits
 from kdtool.train.device import choose_device
-from kdtool.train.loop import BatchLoss, fit
+from kdtool.train.loop import BatchLoss, epochs_to_train, fit
 from kdtool.train.models import ImageShape, build_model
 
 
@@ -106,14 +106,16 @@ def train_model(
         model = build_model(table.model, run.image_shape, len(run.splits.classes), seed)
         state_path = checkpoint.with_suffix(".state.pt")
         title = f"{role}, seed {seed}"
-        with run.terminal.progress(title, table.epochs * len(run.splits.train)) as update:
+        num_images = len(run.splits.train)
+        total = epochs_to_train(table, num_images) * num_images
+        with run.terminal.progress(title, total) as update:
             result, weights = fit(model, run.splits, table, seed, make_loss(), state_path, update)
         facts = {"model": table.model, "role": role, "seed": seed, "best_epoch": result.best_epoch}
         save_weights(checkpoint, weights, facts)
         state_path.unlink(missing_ok=True)
         run.terminal.say(
             f"{title}: {result.best.validation_accuracy:.2%} on validation "
-            f"(epoch {result.best_epoch} of {table.epochs}), "
+            f"(epoch {result.best_epoch} of {len(result.epochs)}), "
             f"{result.images_per_second:,.0f} images/s in {result.precision}"
         )
         return result, [checkpoint]

@@ -53,12 +53,18 @@ def test_a_verdict_is_one_sentence(build, typed, word, difference, ci95, expecte
 def test_a_single_seed_says_that_it_knows_nothing_of_others(build):
     (verdict,) = build(seeds=(7,)).verdicts
     assert "1 seed)" in words.verdict_sentence(verdict)
-    assert "one seed (7)" in words.seed_caveat(verdict)
-    assert "nothing of other seeds" in words.seed_caveat(verdict)
+    assert "one seed (7)" in words.caveat(verdict, 1000)
+    assert "nothing of other seeds" in words.caveat(verdict, 1000)
 
 
 def test_several_seeds_need_no_caveat(build):
-    assert words.seed_caveat(build().verdicts[0]) is None
+    assert words.caveat(build().verdicts[0], 1000) is None
+
+
+def test_no_evidence_says_what_could_have_been_told(build):
+    results = with_verdict(build(), verdict="NO EVIDENCE", difference=0.004, ci95=(-0.008, 0.016))
+    sentence = words.caveat(results.verdicts[0], 1000)
+    assert "3 seeds and 1,000 test images, a difference below about 1.20 points" in sentence
 
 
 def test_mcnemar_gives_one_p_a_seed(build, typed):

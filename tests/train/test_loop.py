@@ -19,7 +19,7 @@ def splits():
 
 
 TABLE = TrainTable(
-    model="mnist-cnn", epochs=3, batch_size=200, learning_rate=4e-3, precision="fp32"
+    model="mnist-cnn", epochs=3, batch_size=200, min_steps=0, learning_rate=4e-3, precision="fp32"
 )
 
 
@@ -140,6 +140,15 @@ def test_a_last_batch_of_one_image_is_left_out():
     assert [len(batch) for batch in loop.batches(split, 100)] == [9]
     for batch_size in (1, 4, 7, 8, 9, 100):
         assert loop.steps_per_epoch(9, batch_size) == len(loop.batches(split, batch_size))
+
+
+@pytest.mark.parametrize(
+    ("num_images", "min_steps", "expected"),
+    [(1000, 0, 3), (1000, 30, 3), (1000, 31, 4), (10, 31, 31), (101, 2, 3)],
+)
+def test_few_images_are_trained_for_more_epochs(num_images, min_steps, expected):
+    table = TABLE.model_copy(update={"epochs": 3, "batch_size": 100, "min_steps": min_steps})
+    assert loop.epochs_to_train(table, num_images) == expected
 
 
 def test_the_fused_optimizers_are_those_of_pytorch():

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import socket
 import sys
 import tempfile
@@ -180,12 +181,19 @@ def _without_download(family: Family, offline: str | None, error: DownloadError)
     advice = f"put {files} in a folder DIR and say --set data.root=DIR"
     if offline == "mnist-5k":
         return _embedded_digits(
-            "MNIST could not be downloaded: 5,000 of its digits stand in, 4,000 to train and "
-            f"1,000 to test, instead of 60,000 and 10,000. For the full set {advice}. ({error})"
+            f"MNIST could not be downloaded ({_cause(error)}), so 5,000 of its digits stand in: "
+            "4,000 to train on and 1,000 to test on, instead of 60,000 and 10,000. "
+            f"For the full set {advice}."
         )
     if family.dataset == "MNIST":
         advice += ", or let 5,000 embedded digits stand in: --set data.offline=mnist-5k"
     raise DataError(f"{family.name} could not be downloaded: {error}\n{advice}") from error
+
+
+def _cause(error: DownloadError) -> str:
+    """Return what the network said, without the addresses that were tried."""
+    said = re.findall(r"urlopen error (?:\[Errno -?\d+\] )?([^>]*)", str(error))
+    return said[-1] if said else str(error)
 
 
 def _embedded_digits(warning: str) -> SourceData:

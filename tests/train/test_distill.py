@@ -1,0 +1,281 @@
+"""The commands from the shell to the report, on real digits."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from kdtool.cli import app
+from kdtool.edge.metadata import read_metadata
+from kdtool.edge.session import open_session
+from kdtool.errors import KdtoolError
+from kdtool.recipe import DataTable
+from kdtool.results import load_results
+from kdtool.train.data.splits import load_splits
+
+RECIPE = """
+name = "tiny"
+seeds = [3, 5]
+[data]
+source = "digits"
+[teacher]
+model = "mnist-cnn"
+epochs = 10
+min_steps = 0
+learning_rate = 4e-3
+[student]
+model = "mnist-mlp"
+epochs = 3
+min_steps = 0
+[distill]
+temperature = 3
+[profile]
+seconds = 0.2
+[explain]
+images = 4
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recipe") / "tiny.toml"
+    path.write_text(RECIPE)
+    return path
+
+
+def kdtool(*arguments):
+    """Run a command in this process; an error of ours is raised."""
+    result = CliRunner().invoke(app, [str(each) for each in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+@pytest.fixture(scope="module")
+def finished(recipe, tmp_path_factory):
+    """The folder of a finished study; not to be changed."""
+    out = tmp_path_factory.mktemp("runs")
+    done = kdtool("distill", recipe, "--out", out, "--json")
+    assert json.loads(done.stdout) == json.loads((out / "tiny" / "results.json").read_text())
+    return out / "tiny"
+
+
+@pytest.fixture
+def study(finished, tmp_path):
+    return Path(shutil.copytree(finished, tmp_path / "runs" / "tiny"))
+
+
+def test_distill_goes_from_the_recipe_to_the_report(finished):
+    results = load_results(finished / "results.json")
+    assert list(results.models) == ["teacher", "control", "student"]
+    assert [seed.seed for seed in results.models["student"].seeds] == [3, 5]
+    assert results.models["teacher"].test["accuracy"].mean > 0.7
+    control, student = (results.models[role] for role in ("control", "student"))
+    (verdict,) = results.verdicts
+    gap = student.test["accuracy"].mean - control.test["accuracy"].mean
+    assert verdict.difference == pytest.approx(gap)
+    assert verdict.ci95[0] < verdict.difference < verdict.ci95[1]
+    steps = [[seed.num_steps for seed in model.seeds] for model in (control, student)]
+    assert steps == [[18, 18], [18, 18]]
+    assert results.explain is not None
+    assert len(results.explain.images) == 4
+    html = (finished / "report.html").read_text()
+    assert verdict.verdict in html
+    assert "https://" not in html.replace("http://www.w3.org", "")
+
+
+def test_the_shipped_files_give_the_reported_accuracy_from_raw_pixels(finished):
+    results = load_results(finished / "results.json")
+    test = load_splits(DataTable(source="digits"), print).test
+    pixels = np.ascontiguousarray(test.images.numpy().transpose(0, 2, 3, 1))
+    for role, model in results.models.items():
+        file = model.files["fp32"]
+        session = open_session(finished / file.path)
+        _, probabilities = session.run(None, {"image": pixels})
+        right = probabilities.argmax(axis=1) == test.labels.numpy()
+        exported = next(one for one in model.seeds if one.seed == model.exported_seed)
+        assert right.mean() == file.accuracy == exported.test.accuracy
+        assert file.parity.passed
+        assert file.latency is not None
+        metadata = read_metadata(session)
+        assert metadata["classes"] == list("0123456789")
+        assert metadata["provenance"]["role"] == role
+
+
+def test_every_test_image_has_its_probabilities_on_file(finished):
+    results = load_results(finished / "results.json")
+    saved = sorted((finished / "predictions").glob("student-seed3-*.npz"))
+    with np.load(saved[0], allow_pickle=False) as answers:
+        right = answers["test_probabilities"].argmax(axis=1) == answers["test_labels"]
+    assert right.mean() == results.models["student"].seeds[0].test.accuracy
+
+
+def test_a_finished_study_is_not_run_again(study):
+    before = {path: path.stat().st_mtime_ns for path in (study / "checkpoints").iterdir()}
+    old = (study / "results.json").read_text()
+    kdtool("distill", study / "recipe.toml", "--out", study.parent)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert (study / "results.json").read_text() == old
+
+
+def test_a_sweep_trains_fresh_students_and_chooses_on_validation(study):
+    sweep = ["--sweep", "distill.temperature=1,3", "--sweep", "distill.soft_weight=0.1,0.9"]
+    kdtool("distill", study / "recipe.toml", "--out", study.parent, *sweep)
+    results = load_results(study / "results.json")
+    assert len(results.sweep) == 4
+    (chosen,) = [point for point in results.sweep if point.selected]
+    best = max(point.validation_accuracy.mean for point in results.sweep)
+    assert chosen.validation_accuracy.mean == best
+    assert results.models["student"].test["accuracy"].mean == chosen.test_accuracy.mean
+    assert results.recipe["distill"] == {
+        key.removeprefix("distill."): value for key, value in chosen.settings.items()
+    }
+    # the students of the recipe's own setting were there already; teacher and control too
+    assert len(list((study / "checkpoints").glob("student-*.safetensors"))) == 8
+    assert len(list((study / "checkpoints").glob("control-*.safetensors"))) == 2
+    assert "distill.temperature" in (study / "report.md").read_text()
+    # the choice stays with the study
+    kdtool("explain", study, "--images", "2")
+    again = load_results(study / "results.json")
+    assert again.sweep == results.sweep
+    assert len(again.explain.images) == 2
+
+
+def test_export_writes_the_same_bytes_again(study):
+    before = {path.name: path.read_bytes() for path in study.glob("*.onnx")}
+    assert len(before) == 3
+    (study / "student.onnx").write_bytes(b"changed")
+    kdtool("export", study)
+    assert {path.name: path.read_bytes() for path in study.glob("*.onnx")} == before
+    kdtool("export", study, "--opset", "20")
+    results = load_results(study / "results.json")
+    assert results.models["student"].files["fp32"].opset == 20
+
+
+def test_finetune_trains_one_side_and_leaves_a_finished_study_whole(recipe, tmp_path, study):
+    kdtool("finetune", recipe, "--out", tmp_path / "other")
+    results = load_results(tmp_path / "other" / "tiny" / "results.json")
+    assert list(results.models) == ["teacher"]
+    assert (tmp_path / "other" / "tiny" / "report.html").exists()
+    kdtool("finetune", recipe, "--role", "student", "--out", tmp_path / "other")
+    results = load_results(tmp_path / "other" / "tiny" / "results.json")
+    assert list(results.models) == ["teacher", "control"]
+    before = (study / "results.json").read_text()
+    kdtool("finetune", recipe, "--out", study.parent)
+    assert (study / "results.json").read_text() == before
+
+
+def test_export_does_not_train(study):
+    next((study / "checkpoints").glob("student-seed3-*.safetensors")).unlink()
+    before = (study / "results.json").read_text()
+    with pytest.raises(KdtoolError, match=r"student-seed3-.*missing or was changed"):
+        kdtool("export", study)
+    assert (study / "results.json").read_text() == before
+
+
+# Each runs the command and kills it, as kill -9 does, at one place.
+KILL_IN_STAGE = """
+import os, signal, sys
+from kdtool import cli, study
+make_stage = study.Study.stage
+
+def stage(self, name, key, kind, make):
+    def dying():
+        make()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return make_stage(self, name, key, kind, dying if name.startswith(PLACE) else make)
+
+study.Study.stage = stage
+"""
+KILL_IN_TRAINING = """
+import os, signal, sys
+from kdtool import cli
+from kdtool.train import loop
+num_saved = 0
+save_state = loop.save_state
+
+def save_and_die(path, state):
+    global num_saved
+    save_state(path, state)
+    num_saved += path.name.startswith(PLACE)
+    if num_saved == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+loop.save_state = save_and_die
+"""
+KILL_IN_WRITE = """
+import os, signal, sys
+from kdtool import cli, study
+write_atomic = study.write_atomic
+
+def write_half(path, data):
+    if path.name == PLACE:
+        path.with_name("." + path.name + ".half").write_text(str(data)[:100])
+        os.kill(os.getpid(), signal.SIGKILL)
+    write_atomic(path, data)
+
+study.write_atomic = write_half
+"""
+KILLS = [
+    (KILL_IN_TRAINING, "teacher-seed3"),
+    (KILL_IN_STAGE, "teacher-seed3"),
+    (KILL_IN_TRAINING, "control-seed5"),
+    (KILL_IN_STAGE, "teacher-logits"),
+    (KILL_IN_TRAINING, "student-seed3"),
+    (KILL_IN_STAGE, "evaluate-control"),
+    (KILL_IN_STAGE, "export-control"),
+    (KILL_IN_STAGE, "latency"),
+    (KILL_IN_STAGE, "explain"),
+    (KILL_IN_WRITE, "results.json"),
+    (KILL_IN_WRITE, "report.md"),
+]
+
+# Times differ from run to run, and with them nothing else.
+MEASURED = {"seconds", "images_per_second", "latency"}
+
+
+def without_times(value):
+    if isinstance(value, dict):
+        return {key: without_times(each) for key, each in value.items() if key not in MEASURED}
+    return [without_times(each) for each in value] if isinstance(value, list) else value
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_a_run_killed_in_each_stage_ends_as_one_that_was_not(recipe, finished, tmp_path):
+    arguments = ["kdtool", "distill", str(recipe), "--out", str(tmp_path), "--quiet"]
+    for code, place in KILLS:
+        script = f"PLACE = {place!r}\n{code}\nsys.argv = {arguments!r}\ncli.main()"
+        killed = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=False
+        )
+        assert killed.returncode == -9, f"{place}: {killed.stderr}"
+    kdtool(*arguments[1:])
+    expected, given = (
+        without_times(json.loads((folder / "results.json").read_text()))
+        for folder in (finished, tmp_path / "tiny")
+    )
+    assert given == expected
+    names = {path.name for path in (tmp_path / "tiny" / "checkpoints").iterdir()}
+    assert names == {path.name for path in (finished / "checkpoints").iterdir()}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT")
+def test_ctrl_c_says_how_to_go_on(recipe, tmp_path):
+    script = f"PLACE = 'control-seed3'\n{KILL_IN_TRAINING}".replace("SIGKILL", "SIGINT")
+    arguments = ["kdtool", "distill", str(recipe), "--out", str(tmp_path), "--quiet"]
+    done = subprocess.run(
+        [sys.executable, "-c", f"{script}\nsys.argv = {arguments!r}\ncli.main()"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+    assert done.returncode == 130
+    assert "the same command goes on" in done.stderr
+    assert "Traceback" not in done.stderr
