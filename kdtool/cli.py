@@ -148,8 +148,8 @@ def explain(
 @app.command()
 def profile(
     models: Annotated[list[Path], typer.Argument(metavar="MODEL.onnx...", help="ONNX files.")],
-    threads: Annotated[int, typer.Option(help="Threads of ONNX Runtime.")] = 1,
-    batch: Annotated[int, typer.Option(help="Images a run.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of ONNX Runtime.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Images a run.")] = 1,
     seconds: Annotated[float, typer.Option(help="How long to measure each file.")] = 3.0,
     as_json: Json = False,
 ) -> None:

@@ -245,7 +245,7 @@ def _other_recipes(path: Path) -> str:
     close = difflib.get_close_matches(path.name, found, n=1)
     if close:
         return f"; did you mean {path.parent / close[0]}?"
-    return f"; {path.parent} holds {', '.join(found)}" if found else ""
+    return f"; that folder holds {', '.join(found)}" if found else ""
 
 
 def _describe(problem: ErrorDetails) -> str:

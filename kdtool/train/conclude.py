@@ -10,6 +10,7 @@ from kdtool.edge.latency import measure
 from kdtool.environment import collect_environment
 from kdtool.report.render import write_report
 from kdtool.results import (
+    Cost,
     FileResult,
     Interval,
     LatencyResult,
@@ -28,7 +29,8 @@ from kdtool.train.device import gpu_name
 from kdtool.train.evaluate import Evaluated, evaluate, split_labels
 from kdtool.train.explain import explain
 from kdtool.train.export import export
-from kdtool.train.run import Run, Trained, load_model
+from kdtool.train.models import build_model
+from kdtool.train.run import Run, Trained
 from kdtool.train.sweep import Candidate
 
 
@@ -109,10 +111,10 @@ def model_result(
     run: Run, seeds: list[Evaluated], chosen: Evaluated, file: FileResult | None
 ) -> ModelResult:
     """Collect all that is known of the models of one role."""
-    cost = count(load_model(run, chosen.trained), run.image_shape)
+    role = chosen.trained.role
     return ModelResult(
-        **cost.model_dump(),
-        model=run.table(chosen.trained.role).model,
+        **cost_of(run, role).model_dump(),
+        model=run.table(role).model,
         seeds=[
             SeedResult(**one.trained.result.model_dump(), seed=one.trained.seed, test=one.test)
             for one in seeds
@@ -121,6 +123,17 @@ def model_result(
         test={"accuracy": accuracy_summary(run, seeds), "weighted_f1": f1_summary(run, seeds)},
         files={} if file is None else {"fp32": file},
     )
+
+
+def cost_of(run: Run, role: Role) -> Cost:
+    """Count the model of a role, by its architecture alone."""
+    name, num_classes = run.table(role).model, len(run.splits.classes)
+
+    def make() -> tuple[Cost, list[Path]]:
+        return count(build_model(name, run.image_shape, num_classes, 0), run.image_shape), []
+
+    key = key_of("cost", name, run.image_shape, num_classes)
+    return run.study.stage(f"cost-{role}", key, Cost, make)
 
 
 def accuracy_summary(run: Run, seeds: list[Evaluated]) -> Summary:

@@ -1,0 +1,117 @@
+"""What a person sees whose data, model, device or folder cannot be used."""
+
+import gzip
+
+import pytest
+from typer.testing import CliRunner
+
+from kdtool.cli import app
+from kdtool.errors import KdtoolError
+
+RECIPE = """
+name = "tiny"
+seeds = [0]
+[data]
+source = "idx"
+root = "data"
+[teacher]
+model = "mnist-mlp"
+epochs = 1
+min_steps = 0
+[student]
+model = "mnist-mlp"
+epochs = 1
+min_steps = 0
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, write_idx_set):
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    write_idx_set(tmp_path / "data", size=8)
+    return tmp_path
+
+
+def set_device(_folder):
+    return ["--device", "cuda"]
+
+
+def torn_file(folder):
+    path = folder / "data" / "train-images-idx3-ubyte"
+    path.write_bytes(path.read_bytes()[:-100])
+    return []
+
+
+def swapped_files(folder):
+    images, labels = (
+        folder / "data" / f"train-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1")
+    )
+    content = images.read_bytes()
+    images.write_bytes(labels.read_bytes())
+    labels.write_bytes(content)
+    return []
+
+
+def torn_gzip(folder):
+    path = folder / "data" / "train-images-idx3-ubyte"
+    packed = gzip.compress(path.read_bytes())
+    path.rename(path.with_suffix(".gone"))
+    path.with_name(f"{path.name}.gz").write_bytes(packed[:-100])
+    return []
+
+
+def no_file(folder):
+    (folder / "data" / "t10k-labels-idx1-ubyte").unlink()
+    return []
+
+
+def unknown_model(_folder):
+    return ["--set", "student.model=mnist-mpl"]
+
+
+def too_small_for_the_model(_folder):
+    return ["--set", "student.model=torchvision:alexnet"]
+
+
+def folder_is_a_file(folder):
+    (folder / "runs").write_text("")
+    return []
+
+
+def too_many_classes(folder):
+    return ["--set", "data.validation=39"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (set_device, "got --device cuda, but this machine offers PyTorch only"),
+        (torn_file, "train-images-idx3-ubyte"),
+        (swapped_files, "swapped"),
+        (torn_gzip, "train-images-idx3-ubyte.gz"),
+        (no_file, "t10k-labels-idx1-ubyte"),
+        (unknown_model, "unknown model mnist-mpl; did you mean mnist-mlp?"),
+        (too_small_for_the_model, "cannot be used for images of 8x8 with 1 channel"),
+        (folder_is_a_file, "cannot write"),
+        (too_many_classes, "validation"),
+    ],
+)
+def test_bad_input_gets_one_clear_message_before_any_training(folder, spoil, message):
+    arguments = [
+        "distill",
+        str(folder / "tiny.toml"),
+        "--out",
+        str(folder / "runs"),
+        *spoil(folder),
+    ]
+    with pytest.raises(KdtoolError) as caught:
+        CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert message in str(caught.value)
+    assert not list(folder.glob("runs/**/*.safetensors"))
+
+
+def test_a_sweep_over_what_the_control_shares_is_refused(folder):
+    sweep = ["--sweep", "student.learning_rate=1e-3,1e-2"]
+    arguments = ["distill", str(folder / "tiny.toml"), "--out", str(folder / "runs"), *sweep]
+    with pytest.raises(KdtoolError, match=r"only keys of \[distill\] can be swept"):
+        CliRunner().invoke(app, arguments, catch_exceptions=False)
