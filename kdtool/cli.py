@@ -65,7 +65,7 @@ def finetune(
     quiet: Quiet = False,
 ) -> None:
     """Train the teacher, or with --role student the control."""
-    from kdtool.recipe import load_recipe
+    from kdtool.recipe_file import load_recipe
     from kdtool.study import Study
 
     loaded = load_recipe(recipe, settings)
@@ -103,7 +103,7 @@ def distill(
     quiet: Quiet = False,
 ) -> None:
     """Run a whole study: teacher, control, student, ONNX files, verdict and report."""
-    from kdtool.recipe import load_recipe, parse_sweep
+    from kdtool.recipe_file import load_recipe, parse_sweep
     from kdtool.study import Study
 
     loaded = load_recipe(recipe, settings)

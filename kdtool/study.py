@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-import tomli_w
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
 from kdtool import __version__
 from kdtool.errors import StudyError
-from kdtool.recipe import Recipe, load_recipe
+from kdtool.recipe import Recipe
+from kdtool.recipe_file import load_recipe, recipe_toml
 from kdtool.results import Record, Results, load_results, to_json
 
 R = TypeVar("R", bound=Record)
@@ -204,11 +204,6 @@ def load_study(folder: Path) -> tuple[Study, Recipe, Results]:
             f"{folder} holds no finished study (no results.json); `kdtool distill RECIPE` makes one"
         )
     return study, load_recipe(study.recipe_path), load_results(study.results_path)
-
-
-def recipe_toml(recipe: Recipe) -> str:
-    """Return `recipe` as TOML, with every default in it."""
-    return tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
 
 
 def _settings(recipe: Recipe) -> dict[str, object]:

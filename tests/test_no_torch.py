@@ -10,16 +10,8 @@ def test_profiling_needs_no_torch(tmp_path, tiny_onnx):
     # timing runs in a child, which a `None` in this process's sys.modules would not reach.
     for package in TRAIN_PACKAGES:
         (tmp_path / f"{package}.py").write_text(f"raise ImportError('{package} is blocked')")
-    code = (
-        "import sys, pathlib; from rich.console import Console\n"
-        "from kdtool.edge.profile import profile_models\n"
-        "from kdtool.terminal.profile import show_profile\n"
-        "report = profile_models([pathlib.Path(sys.argv[1])], 1, 0.01, 1)\n"
-        "show_profile(Console(), report)\n"
-        "sys.exit(sorted({'torch', 'torchvision', 'thop'} & set(sys.modules)) or 0)"
-    )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tiny_onnx)],
+        [sys.executable, "-m", "kdtool", "profile", str(tiny_onnx), "--seconds", "0.01"],
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,

@@ -1,8 +1,13 @@
 import pytest
 
 from kdtool.errors import RecipeError
-from kdtool.recipe import load_recipe, parse_setting, parse_sweep, with_settings
-from kdtool.study import recipe_toml
+from kdtool.recipe_file import (
+    load_recipe,
+    parse_setting,
+    parse_sweep,
+    recipe_toml,
+    with_settings,
+)
 
 GOOD = """
 name = "tiny"

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from kdtool.recipe import load_recipe
+from kdtool.recipe_file import load_recipe
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").rglob("*.toml"))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kdtool.errors import StudyError
-from kdtool.recipe import make_recipe
+from kdtool.recipe_file import make_recipe
 from kdtool.results import Summary
 from kdtool.study import Study, key_of, load_study, replaced, write_atomic
 

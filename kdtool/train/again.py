@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from kdtool.recipe import with_settings
+from kdtool.recipe_file import with_settings
 from kdtool.results import Results, Role
 from kdtool.study import load_study
 from kdtool.terminal.progress import Terminal

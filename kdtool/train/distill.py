@@ -14,8 +14,9 @@ from kdtool.study import Study, key_of, replaced
 from kdtool.terminal.progress import Terminal
 from kdtool.train.conclude import conclude, sweep_points, write_results
 from kdtool.train.finetune import train_by_labels
-from kdtool.train.loop import BatchLoss, predict
+from kdtool.train.loop import BatchLoss
 from kdtool.train.losses import distillation_loss
+from kdtool.train.predict import predict
 from kdtool.train.run import Run, Trained, load_model, open_run, train_model
 from kdtool.train.sweep import Candidate, best_candidate, grid
 

@@ -12,7 +12,7 @@ from kdtool.results import ClassScores, TestScores
 from kdtool.stats import wilson_interval
 from kdtool.study import key_of, replaced
 from kdtool.train.data.splits import Split
-from kdtool.train.loop import predict
+from kdtool.train.predict import predict
 from kdtool.train.run import Run, Trained, load_model
 
 NUM_BINS = 15  # of the calibration error, as in Guo et al. 2017

@@ -1,6 +1,5 @@
 """The one training loop; what differs between commands is the loss of a batch."""
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from kdtool.errors import KdtoolError
 from kdtool.recipe import TrainTable
@@ -18,7 +16,14 @@ from kdtool.terminal.progress import Update
 from kdtool.train.checkpoint import load_state, save_state
 from kdtool.train.data.splits import Split, Splits
 from kdtool.train.device import Precision, autocast, choose_precision
-from kdtool.train.models import as_input
+from kdtool.train.predict import channels_last_input, validate
+from kdtool.train.schedule import (
+    batches,
+    epochs_to_train,
+    learning_rate,
+    make_optimizer,
+    steps_per_epoch,
+)
 
 # Loss of a batch: logits `(B, C)`, labels `(B,)`, and each image's index in the split `(B,)`.
 BatchLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -26,8 +31,6 @@ Step = Callable[[int, Tensor], Tensor]  # number of the step and the images' ind
 Weights = dict[str, Tensor]
 
 STEPS_BETWEEN_CHECKS = 10  # of the loss: each waits for the GPU
-# A batch must fit the caches of a CPU: mnist-cnn then sees 4 times the images of 1,024 a batch.
-CPU_BATCH, GPU_BATCH = 128, 1024  # of evaluation
 
 
 def fit(
@@ -114,7 +117,7 @@ def training_step(
             group["lr"] = learning_rate(table, number / num_steps)
         images, labels = train.batch(index)
         with autocast(images.device, precision):
-            logits = model(_inputs(images))
+            logits = model(channels_last_input(images))
         loss = batch_loss(logits.float(), labels, index)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -148,78 +151,9 @@ def train_epoch(
     return torch.stack(losses).mean().item()
 
 
-def batches(train: Split, batch_size: int) -> list[Tensor]:
-    """Return the indices of all images in random order, cut into batches."""
-    # Drawn on the CPU, so that the order is the same on every device.
-    order = torch.randperm(len(train)).to(train.images.device)
-    parts = torch.split(order, batch_size)
-    return list(parts[: steps_per_epoch(len(train), batch_size)])
-
-
-def steps_per_epoch(num_images: int, batch_size: int) -> int:
-    """Return the number of batches; a last batch of one image is left out of its epoch."""
-    full, rest = divmod(num_images, batch_size)
-    return full + (rest > 1 or full == 0)  # BatchNorm has no variance over a single image
-
-
-def epochs_to_train(table: TrainTable, num_images: int) -> int:
-    """Return the recipe's epochs, or as many more as `min_steps` takes: few images need them."""
-    return max(table.epochs, -(-table.min_steps // steps_per_epoch(num_images, table.batch_size)))
-
-
-@torch.no_grad()
-def predict(model: nn.Module, split: Split) -> Tensor:
-    """Return the logits `(N, C)` of a split in its order, float32, without dropout."""
-    device = split.images.device
-    model.eval()
-    model.to(memory_format=torch.channels_last)
-    index = torch.arange(len(split), device=device)
-    parts = torch.split(index, CPU_BATCH if device.type == "cpu" else GPU_BATCH)
-    return torch.cat([model(_inputs(split.batch(part)[0])) for part in parts])
-
-
-def _inputs(images: Tensor) -> Tensor:
-    # Convolutions take about half the time with the channels last.
-    return as_input(images).contiguous(memory_format=torch.channels_last)
-
-
-def validate(model: nn.Module, validation: Split) -> tuple[float, float]:
-    """Return the cross-entropy in nats and the accuracy in [0, 1]."""
-    logits = predict(model, validation)
-    loss = F.cross_entropy(logits, validation.labels)
-    accuracy = (logits.argmax(dim=1) == validation.labels).float().mean()
-    return loss.item(), accuracy.item()
-
-
 def best_epoch(epochs: list[EpochRecord]) -> int:
     """Highest validation accuracy; among equals the lowest validation loss, then the first."""
     return max(epochs, key=lambda e: (e.validation_accuracy, -e.validation_loss)).epoch
-
-
-def make_optimizer(model: nn.Module, table: TrainTable) -> torch.optim.Optimizer:
-    """Return the optimizer of the recipe, in its fused form."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if table.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters,
-            table.learning_rate,
-            momentum=table.momentum,
-            weight_decay=table.weight_decay,
-            fused=True,
-        )
-    return torch.optim.Adam(
-        parameters, table.learning_rate, weight_decay=table.weight_decay, fused=True
-    )
-
-
-def learning_rate(table: TrainTable, progress: float) -> float:
-    """Return the learning rate at `progress` in [0, 1) of all steps.
-
-    Source: for "cosine", Loshchilov and Hutter 2017, arXiv:1608.03983, equation 5, no restarts.
-    """
-    if table.schedule == "constant":
-        return table.learning_rate
-    return table.learning_rate * (1 + math.cos(math.pi * progress)) / 2
 
 
 @contextmanager

@@ -15,8 +15,9 @@ from kdtool.terminal.progress import Terminal
 from kdtool.train.checkpoint import load_weights, save_weights
 from kdtool.train.data.splits import Splits, load_splits
 from kdtool.train.device import choose_device
-from kdtool.train.loop import BatchLoss, epochs_to_train, fit
+from kdtool.train.loop import BatchLoss, fit
 from kdtool.train.models import ImageShape, build_model
+from kdtool.train.schedule import epochs_to_train
 
 
 @dataclass(frozen=True)

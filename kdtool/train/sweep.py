@@ -6,7 +6,8 @@ from statistics import fmean
 from typing import Any
 
 from kdtool.errors import RecipeError
-from kdtool.recipe import Recipe, with_settings
+from kdtool.recipe import Recipe
+from kdtool.recipe_file import with_settings
 from kdtool.train.run import Trained
 
 Settings = dict[str, Any]  # recipe key -> value

@@ -20,12 +20,13 @@ from torchvision.transforms.functional import to_tensor
 
 from kdtool.recipe import DataTable, TrainTable
 from kdtool.terminal.progress import Terminal
-from kdtool.train import loop
+from kdtool.train import loop, schedule
 from kdtool.train.data.splits import load_splits
 from kdtool.train.device import choose_precision
 from kdtool.train.finetune import label_loss
 from kdtool.train.losses import distillation_loss, kd_loss
 from kdtool.train.models import build_model
+from kdtool.train.predict import predict, validate
 
 BATCH_SIZE, TEMPERATURE, SOFT_WEIGHT = 256, 20.0, 0.9
 
@@ -76,7 +77,7 @@ def compare(title, splits, name, teacher, num_epochs):
     ours_seconds, batch_loss = 0.0, label_loss
     if teacher is not None:
         began = time.perf_counter()
-        targets = loop.predict(teacher, train)
+        targets = predict(teacher, train)
         ours_seconds = time.perf_counter() - began
 
         def batch_loss(logits, labels, index):
@@ -84,12 +85,12 @@ def compare(title, splits, name, teacher, num_epochs):
 
     precision = choose_precision("auto", train.images.device)
     step = loop.training_step(
-        ours, loop.make_optimizer(ours, table), train, table, batch_loss, precision
+        ours, schedule.make_optimizer(ours, table), train, table, batch_loss, precision
     )
 
     def our_epoch(epoch):
         ours.train()
-        loop.train_epoch(step, loop.batches(train, BATCH_SIZE), epoch, lambda _n, _loss: None)
+        loop.train_epoch(step, schedule.batches(train, BATCH_SIZE), epoch, lambda _n, _loss: None)
 
     plain_seconds, ratios = 0.0, []
     for epoch in range(1, num_epochs + 1):
@@ -98,7 +99,7 @@ def compare(title, splits, name, teacher, num_epochs):
         plain_seconds, ours_seconds = plain_seconds + by_plain, ours_seconds + by_ours
         ratios.append(by_plain / by_ours)
     images = num_epochs * len(train)
-    accuracies = [loop.validate(model, splits.test)[1] for model in (plain, ours)]
+    accuracies = [validate(model, splits.test)[1] for model in (plain, ours)]
     print(
         f"{title}: plain {images / plain_seconds:,.0f} images/s, kdtool "
         f"{images / ours_seconds:,.0f} images/s ({precision}): {plain_seconds / ours_seconds:.1f} "

@@ -1,16 +1,15 @@
 import pytest
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from kdtool.errors import KdtoolError
 from kdtool.recipe import DataTable, TrainTable
 from kdtool.train import loop
-from kdtool.train.checkpoint import load_weights, save_weights
-from kdtool.train.data.splits import Split, load_splits
+from kdtool.train.data.splits import load_splits
 from kdtool.train.device import choose_device, choose_precision
 from kdtool.train.losses import distillation_loss
 from kdtool.train.models import build_model
+from kdtool.train.predict import validate
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +45,7 @@ def test_training_learns_and_keeps_the_best_epoch(splits, tmp_path):
     assert result.best.validation_accuracy > 0.5
     model = build_model("mnist-cnn", (1, 8, 8), 10, seed=9)
     model.load_state_dict(weights)
-    assert loop.validate(model, splits.validation) == (
+    assert validate(model, splits.validation) == (
         pytest.approx(result.best.validation_loss),
         result.best.validation_accuracy,
     )
@@ -131,83 +130,6 @@ def test_a_loss_that_is_not_finite_stops_with_epoch_and_step(splits, tmp_path):
 
     with pytest.raises(KdtoolError, match=r"the loss is nan in epoch 2, step 2 of 7; lower"):
         train(splits, tmp_path, batch_loss=batch_loss)
-
-
-def test_a_last_batch_of_one_image_is_left_out():
-    split = Split(torch.zeros(9, 1, 2, 2, dtype=torch.uint8), torch.zeros(9, dtype=torch.int64))
-    assert [len(batch) for batch in loop.batches(split, 4)] == [4, 4]
-    assert [len(batch) for batch in loop.batches(split, 7)] == [7, 2]
-    assert [len(batch) for batch in loop.batches(split, 100)] == [9]
-    for batch_size in (1, 4, 7, 8, 9, 100):
-        assert loop.steps_per_epoch(9, batch_size) == len(loop.batches(split, batch_size))
-
-
-@pytest.mark.parametrize(
-    ("num_images", "min_steps", "expected"),
-    [(1000, 0, 3), (1000, 30, 3), (1000, 31, 4), (10, 31, 31), (101, 2, 3)],
-)
-def test_few_images_are_trained_for_more_epochs(num_images, min_steps, expected):
-    table = TABLE.model_copy(update={"epochs": 3, "batch_size": 100, "min_steps": min_steps})
-    assert loop.epochs_to_train(table, num_images) == expected
-
-
-def test_the_fused_optimizers_are_those_of_pytorch():
-    for name, plain in (("adam", torch.optim.Adam), ("sgd", torch.optim.SGD)):
-        table = TABLE.model_copy(update={"optimizer": name, "weight_decay": 0.01})
-        models = [nn.Linear(5, 3) for _ in "ab"]
-        models[1].load_state_dict(models[0].state_dict())
-        extra = {"momentum": 0.9} if name == "sgd" else {}
-        optimizers = [
-            loop.make_optimizer(models[0], table),
-            plain(models[1].parameters(), table.learning_rate, weight_decay=0.01, **extra),
-        ]
-        inputs = torch.randn(3, 4, 5)
-        for batch in inputs:
-            for model, optimizer in zip(models, optimizers, strict=True):
-                optimizer.zero_grad()
-                model(batch).square().sum().backward()
-                optimizer.step()
-        torch.testing.assert_close(models[0].weight, models[1].weight)
-
-
-def test_the_cosine_schedule_is_that_of_pytorch():
-    table = TABLE.model_copy(update={"schedule": "cosine"})
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], table.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=10)
-    for step in range(10):
-        expected = optimizer.param_groups[0]["lr"]
-        assert loop.learning_rate(table, step / 10) == pytest.approx(expected)
-        optimizer.step()
-        schedule.step()
-    assert loop.learning_rate(TABLE, 0.7) == TABLE.learning_rate
-
-
-def test_weights_survive_the_file(tmp_path):
-    model = build_model("torchvision:mobilenet_v2", (3, 32, 32), 4, seed=0)
-    model = model.to(memory_format=torch.channels_last)
-    save_weights(tmp_path / "model.safetensors", model.state_dict(), {"role": "student"})
-    other = build_model("torchvision:mobilenet_v2", (3, 32, 32), 4, seed=1)
-    load_weights(tmp_path / "model.safetensors", other)
-    assert same(model.state_dict(), other.state_dict())
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [(None, "there is no checkpoint"), (b"torn", "cannot use the checkpoint")],
-)
-def test_a_checkpoint_that_cannot_be_used(tmp_path, content, message):
-    path = tmp_path / "model.safetensors"
-    if content:
-        path.write_bytes(content)
-    with pytest.raises(KdtoolError, match=message):
-        load_weights(path, build_model("mnist-mlp", (1, 8, 8), 10, seed=0))
-
-
-def test_a_checkpoint_of_another_architecture(tmp_path):
-    path = tmp_path / "model.safetensors"
-    save_weights(path, build_model("mnist-mlp", (1, 8, 8), 10, seed=0).state_dict(), {})
-    with pytest.raises(KdtoolError, match="cannot use the checkpoint"):
-        load_weights(path, build_model("mnist-cnn", (1, 8, 8), 10, seed=0))
 
 
 def test_a_state_that_would_run_code_or_is_torn_is_refused(splits, tmp_path):

@@ -1,0 +1,186 @@
+"""Reading and changing a recipe: TOML, `--set`, `--sweep`, and what is wrong with it."""
+
+import difflib
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, get_args
+
+import tomli_w
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from kdtool.errors import RecipeError
+from kdtool.recipe import Recipe
+
+
+def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
+    """Read the recipe at `path`; report all its problems at once.
+
+    Args:
+        path: A TOML file. `data.root` in it is relative to its folder.
+        overrides: `KEY=VALUE` each, as given to `--set`; `data.root` in these is relative to the
+            working folder, as a path typed in a shell is.
+
+    Raises:
+        RecipeError: The file cannot be read, is not TOML, or is not a recipe.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RecipeError(f"there is no recipe {path}{_other_recipes(path)}") from error
+    except IsADirectoryError as error:
+        raise RecipeError(f"{path} is a folder; a recipe is a TOML file") from error
+    except OSError as error:
+        raise RecipeError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path} is not a text file in UTF-8: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path} is not valid TOML: {error}") from error
+    _resolve_root(content, path.parent)
+    for override in overrides or []:
+        key, value = parse_setting(override)
+        _put(content, key, value)
+        if key == "data.root":
+            _resolve_root(content, Path.cwd())
+    return make_recipe(content, str(path))
+
+
+def make_recipe(content: dict[str, Any], source: str) -> Recipe:
+    """Check `content` as a recipe; `source` names it in the message.
+
+    Raises:
+        RecipeError: It is not one; lists every problem with its key.
+    """
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        problems = [f"  {_describe(problem)}" for problem in error.errors()]
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise RecipeError("\n".join([f"{source}: {count}", *problems])) from error
+
+
+def recipe_toml(recipe: Recipe) -> str:
+    """Return `recipe` as TOML, with every default in it."""
+    return tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
+
+
+def with_settings(recipe: Recipe, settings: dict[str, Any]) -> Recipe:
+    """Return `recipe` with other values at some keys, checked again."""
+    content = recipe.model_dump(exclude_unset=True)
+    for key, value in settings.items():
+        _put(content, key, value)
+    return make_recipe(content, ", ".join(f"{key}={value}" for key, value in settings.items()))
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Split `KEY=VALUE`; VALUE is read as TOML, and as plain text where it is no TOML.
+
+    Raises:
+        RecipeError: There is no `=`.
+    """
+    key, equals, value = text.partition("=")
+    key, value = key.strip(), value.strip()
+    if not equals or not key or not value:
+        raise RecipeError(f"got {text!r}, expected KEY=VALUE, such as distill.temperature=4")
+    return key, _parse_value(value)
+
+
+def parse_sweep(text: str) -> tuple[str, list[Any]]:
+    """Split `KEY=VALUE,VALUE,...` into the key and its values.
+
+    Raises:
+        RecipeError: Fewer than two values, or a value stands twice.
+    """
+    key, first = parse_setting(text)
+    values = first
+    if not isinstance(first, list):
+        values = [_parse_value(part.strip()) for part in text.partition("=")[2].split(",")]
+    if len(values) < 2 or len(values) != len({json.dumps(value) for value in values}):
+        raise RecipeError(
+            f"got --sweep {text}, expected at least two different values, "
+            f"such as {key}=1,2,4,8,16,32"
+        )
+    return key, values
+
+
+def _parse_value(value: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return value
+
+
+def _put(content: dict[str, Any], key: str, value: Any) -> None:
+    *tables, last = key.split(".")
+    for table in tables:
+        content = content.setdefault(table, {})
+        if not isinstance(content, dict):
+            raise RecipeError(f"cannot set {key}: {table} is a value, not a table")
+    content[last] = value
+
+
+def _resolve_root(content: dict[str, Any], folder: Path) -> None:
+    data = content.get("data")
+    if isinstance(data, dict) and isinstance(data.get("root"), str):
+        data["root"] = str((folder / Path(data["root"]).expanduser()).resolve())
+
+
+def _other_recipes(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f" (nor a folder {path.parent})"
+    found = sorted(other.name for other in path.parent.glob("*.toml"))
+    close = difflib.get_close_matches(path.stem, [name[: -len(".toml")] for name in found], n=1)
+    if close:
+        return f"; did you mean {path.parent / close[0]}.toml?"
+    return f"; that folder holds {', '.join(found)}" if found else ""
+
+
+def _describe(problem: ErrorDetails) -> str:
+    key = ".".join(map(str, problem["loc"])) or "the recipe"
+    kind, given = problem["type"], problem["input"]
+    context = problem.get("ctx", {})
+    if kind == "missing":
+        return f"{key}: is missing"
+    if kind == "extra_forbidden":
+        return f"{key}: unknown key{_suggest_key(key)}"
+    if kind == "literal_error":
+        allowed = re.findall(r"'([^']*)'", context["expected"])
+        close = difflib.get_close_matches(str(given), allowed, n=1)
+        hint = f'; did you mean "{close[0]}"?' if close else ""
+        return f"{key}: got {_shown(given)}, expected one of {', '.join(allowed)}{hint}"
+    if kind == "value_error":
+        return f"{key}: {context['error']}"
+    if kind == "string_pattern_mismatch":
+        return f"{key}: got {_shown(given)}, expected letters, digits, '.', '_' and '-' only"
+    expected = problem["msg"].replace("Input should be ", "").replace("a valid i", "an i")
+    expected = expected.replace("a valid ", "a ")
+    expected = re.sub("^(greater|less)", r"a value \1", expected)
+    return f"{key}: got {_shown(given)}, expected {expected}"
+
+
+def _shown(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    keys = []
+    for name, field in model.model_fields.items():
+        keys.append(prefix + name)
+        kinds = [field.annotation, *get_args(field.annotation)]
+        for kind in kinds:
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                keys += _known_keys(kind, f"{prefix}{name}.")
+    return keys
+
+
+def _suggest_key(key: str) -> str:
+    known = _known_keys(Recipe)
+    folder, _, last = key.rpartition(".")
+    siblings = [k for k in known if k.rpartition(".")[0] == folder]
+    close = difflib.get_close_matches(key, siblings, n=1, cutoff=0.7)
+    elsewhere = [k for k in known if k.rpartition(".")[2] == last]
+    if close or elsewhere:
+        return f"; did you mean `{(close or elsewhere)[0]}`?"
+    return f"; known here: {', '.join(k.rpartition('.')[2] for k in siblings)}" if siblings else ""

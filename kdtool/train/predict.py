@@ -1,0 +1,35 @@
+"""The answers of a model to a whole split."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kdtool.train.data.splits import Split
+from kdtool.train.models import as_input
+
+# A batch must fit the caches of a CPU: mnist-cnn then sees 4 times the images of 1,024 a batch.
+CPU_BATCH, GPU_BATCH = 128, 1024
+
+
+@torch.no_grad()
+def predict(model: nn.Module, split: Split) -> Tensor:
+    """Return the logits `(N, C)` of a split in its order, float32, without dropout."""
+    device = split.images.device
+    model.eval()
+    model.to(memory_format=torch.channels_last)
+    index = torch.arange(len(split), device=device)
+    parts = torch.split(index, CPU_BATCH if device.type == "cpu" else GPU_BATCH)
+    return torch.cat([model(channels_last_input(split.batch(part)[0])) for part in parts])
+
+
+def channels_last_input(images: Tensor) -> Tensor:
+    """Return what `as_input` does, channels last: convolutions then take about half the time."""
+    return as_input(images).contiguous(memory_format=torch.channels_last)
+
+
+def validate(model: nn.Module, validation: Split) -> tuple[float, float]:
+    """Return the cross-entropy in nats and the accuracy in [0, 1]."""
+    logits = predict(model, validation)
+    loss = F.cross_entropy(logits, validation.labels)
+    accuracy = (logits.argmax(dim=1) == validation.labels).float().mean()
+    return loss.item(), accuracy.item()
