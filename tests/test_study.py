@@ -1,3 +1,4 @@
+import hashlib
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ import pytest
 from kdtool.errors import StudyError
 from kdtool.recipe_file import make_recipe
 from kdtool.results import Summary
-from kdtool.study import Study, key_of, load_study, replaced, write_atomic
+from kdtool.study import Study, key_of, load_study, replaced, sha256_of, write_atomic
 
 RECIPE = make_recipe(
     {
@@ -142,3 +143,8 @@ def test_a_folder_without_a_study(tmp_path):
     Study(tmp_path).record_recipe(RECIPE)
     with pytest.raises(StudyError, match=r"not a results\.json of schema 1: .*"):
         load_study(tmp_path)
+
+
+def test_sha256_is_that_of_the_bytes(tmp_path):
+    (tmp_path / "file").write_bytes(b"content")
+    assert sha256_of(tmp_path / "file") == hashlib.sha256(b"content").hexdigest()

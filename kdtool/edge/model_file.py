@@ -1,6 +1,5 @@
 """A model file on disk: is it one, how large is it, what shapes does it take."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -81,12 +80,6 @@ def external_files(path: Path, model: ModelProto) -> list[Path]:
                 f"{path} keeps weights in {file.name}, which is not beside it; copy both files"
             )
     return files
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of the bytes of `path` in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def model_opset(model: ModelProto) -> int:

@@ -6,10 +6,11 @@ from pathlib import Path
 from kdtool.edge.graph import GraphCost, count_graph
 from kdtool.edge.latency import Measurement, measure
 from kdtool.edge.metadata import read_metadata
-from kdtool.edge.model_file import external_files, file_sha256, model_opset, read_model
+from kdtool.edge.model_file import external_files, model_opset, read_model
 from kdtool.environment import collect_environment
 from kdtool.errors import KdtoolError
 from kdtool.results import Comparison, Interval, ModelProfile, ProfileReport
+from kdtool.study import sha256_of
 
 
 def profile_models(
@@ -70,7 +71,7 @@ def _model_profile(path: Path, cost: GraphCost, measurement: Measurement) -> Mod
     num_macs = cost.num_macs // measurement.latency.batch_size
     return ModelProfile(
         path=str(path),
-        sha256=file_sha256(path),
+        sha256=sha256_of(path),
         size_bytes=sum(file.stat().st_size for file in (path, *external_files(path, model))),
         opset=model_opset(model),
         num_params=cost.num_params,

@@ -1,5 +1,3 @@
-import hashlib
-
 import numpy as np
 import onnx
 import pytest
@@ -7,7 +5,6 @@ from onnx import TensorProto, helper
 
 from kdtool.edge.model_file import (
     external_files,
-    file_sha256,
     input_shape,
     model_opset,
     read_model,
@@ -58,10 +55,6 @@ def test_opset_is_that_of_the_standard_operators(tiny_onnx):
     model = read_model(tiny_onnx)
     model.opset_import.add(domain="com.microsoft", version=99)
     assert model_opset(model) == 18
-
-
-def test_sha256_is_that_of_the_bytes(tiny_onnx):
-    assert file_sha256(tiny_onnx) == hashlib.sha256(tiny_onnx.read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize("dims", [["batch", 8, 8, 3], [None, 8, 8, 3], [5, 8, 8, 3]])

@@ -1,0 +1,73 @@
+"""Every command of the README, in its order, on a small set and for one epoch."""
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from kdtool.cli import app
+from kdtool.recipe import DistillTable
+from kdtool.recipe_file import make_recipe
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SHORT = ["seeds=[0]", "profile.seconds=0.1", "teacher.epochs=1", "student.epochs=1"]
+SHORT += ["teacher.min_steps=0", "student.min_steps=0", "data.root=DIR"]
+
+
+def commands():
+    blocks = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines() if line.strip()]
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+def test_the_readme_has_the_two_commands_that_ci_runs():
+    given = [" ".join(command) for command in commands()]
+    assert "pip install uv && uv run kdtool distill recipes/mnist.toml" in given
+    assert "pip install uv && uv run pytest" in given
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert "readme_command 'pip install uv && uv run pytest'" in ci
+    assert "readme_command 'pip install uv && uv run kdtool distill'" in ci
+
+
+def test_every_command_runs(tmp_path, monkeypatch, write_idx_set):
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    write_idx_set(tmp_path / "DIR", num_train=300, num_test=60, num_classes=10, size=28)
+    monkeypatch.chdir(tmp_path)
+    num_run = 0
+    for command in commands():
+        program = " ".join(command[:3])
+        if "kdtool" in command:
+            arguments = command[command.index("kdtool") + 1 :]
+            if arguments[0] in {"distill", "finetune"}:
+                settings = [part for setting in SHORT for part in ("--set", setting)]
+                arguments = [arguments[0], *settings, *arguments[1:]]
+            done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+            assert done.exit_code == 0, f"{command}: {done.output}"
+        elif program == "uv run python":
+            script = [sys.executable, str(ROOT / command[3]), *command[4:], "--epochs", "1"]
+            subprocess.run(script, check=True, capture_output=True)
+        else:
+            assert command[-3:] == ["uv", "run", "pytest"], f"nothing runs {command}"
+            continue
+        num_run += 1
+    assert num_run >= 9
+    assert (tmp_path / "runs" / "mnist" / "report.html").exists()
+
+
+def test_the_recipe_of_the_readme_is_one():
+    (recipe,) = re.findall(r"```toml\n(.*?)```", README, flags=re.DOTALL)
+    assert make_recipe(tomllib.loads(recipe), "README").distill == DistillTable(
+        temperature=20, soft_weight=0.9
+    )
+
+
+def test_the_tree_of_the_readme_names_every_module():
+    (tree,) = re.findall(r"```\n(kdtool/\n.*?)```", README, flags=re.DOTALL)
+    for path in sorted((ROOT / "kdtool").rglob("*.py")):
+        if path.name not in {"__init__.py", "__main__.py"}:
+            assert re.search(rf"\b{path.name}\b", tree), f"{path} is not in the tree"
