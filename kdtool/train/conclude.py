@@ -29,7 +29,7 @@ from kdtool.train.device import gpu_name
 from kdtool.train.evaluate import Evaluated, evaluate, split_labels
 from kdtool.train.explain import explain
 from kdtool.train.export import export
-from kdtool.train.models import build_model
+from kdtool.train.models import build_model, model_source
 from kdtool.train.run import Run, Trained
 from kdtool.train.sweep import Candidate
 
@@ -132,7 +132,7 @@ def cost_of(run: Run, role: Role) -> Cost:
     def make() -> tuple[Cost, list[Path]]:
         return count(build_model(name, run.image_shape, num_classes, 0), run.image_shape), []
 
-    key = key_of("cost", name, run.image_shape, num_classes)
+    key = key_of("cost", name, model_source(name), run.image_shape, num_classes)
     return run.study.stage(f"cost-{role}", key, Cost, make)
 
 

@@ -49,10 +49,12 @@ def distill(
         run = open_run(study, recipe, device, terminal)
         teachers = train_by_labels(run, "teacher")
         controls = train_by_labels(run, "control")
-        candidates = [
-            Candidate(values, chosen, train_students(replace(run, recipe=chosen), teachers[0]))
-            for values, chosen in settings
-        ]
+        candidates = []
+        for values, chosen in settings:
+            if values:
+                terminal.say(", ".join(f"{key} = {value}" for key, value in values.items()))
+            students = train_students(replace(run, recipe=chosen), teachers[0])
+            candidates.append(Candidate(values, chosen, students))
         best = best_candidate(candidates)
         study.record_recipe(best.recipe)
         run = replace(run, recipe=best.recipe)

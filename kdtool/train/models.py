@@ -132,6 +132,16 @@ def check_model_name(name: str) -> None:
         )
 
 
+def model_source(name: str) -> str:
+    """Return what the weights depend on beside the name: the file of a user's function."""
+    kind, colon, rest = name.partition(":")
+    if not colon or kind in {"torchvision", "timm"}:
+        return ""
+    _users_function(kind, rest)
+    file = sys.modules[kind].__file__
+    return Path(file).read_text(encoding="utf-8") if file else ""
+
+
 def _torchvision() -> ModuleType:
     # Imported where it is asked for: it takes as long as torch, and most recipes do without.
     return importlib.import_module("torchvision.models")

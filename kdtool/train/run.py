@@ -16,7 +16,7 @@ from kdtool.train.checkpoint import load_weights, save_weights
 from kdtool.train.data.splits import Splits, load_splits
 from kdtool.train.device import choose_device
 from kdtool.train.loop import BatchLoss, fit
-from kdtool.train.models import ImageShape, build_model
+from kdtool.train.models import ImageShape, build_model, model_source
 from kdtool.train.schedule import epochs_to_train
 
 
@@ -95,7 +95,7 @@ def train_model(
         StudyError: The model has still to be trained and this command may not train.
     """
     table = run.table(role)
-    key = key_of(table, seed, run.fingerprint, depends_on)
+    key = key_of(table, model_source(table.model), seed, run.fingerprint, depends_on)
     checkpoint = run.study.checkpoint(role, seed, key)
 
     def make() -> tuple[TrainingResult, list[Path]]:

@@ -115,6 +115,25 @@ def test_every_test_image_has_its_probabilities_on_file(finished):
     assert right.mean() == results.models["student"].seeds[0].test.accuracy
 
 
+def test_the_teachers_targets_are_its_answers_to_each_training_image(finished):
+    (path,) = (finished / "predictions").glob("teacher-logits-*.npy")
+    train = load_splits(DataTable(source="digits"), print).train
+    pixels = np.ascontiguousarray(train.images.numpy().transpose(0, 2, 3, 1))
+    logits, _ = open_session(finished / "teacher.onnx").run(None, {"image": pixels})
+    np.testing.assert_allclose(np.load(path, allow_pickle=False), logits, atol=1e-4)
+
+
+def test_another_teacher_has_other_targets(study):
+    before = set((study / "predictions").glob("teacher-logits-*.npy"))
+    settings = ["--set", "teacher.epochs=2", "--force"]
+    kdtool("distill", study / "recipe.toml", "--out", study.parent, *settings)
+    after = set((study / "predictions").glob("teacher-logits-*.npy"))
+    assert before < after
+    assert len(after) == 2
+    results = load_results(study / "results.json")
+    assert len(results.models["teacher"].seeds[0].epochs) == 2
+
+
 def test_a_finished_study_is_not_run_again(study):
     before = {path: path.stat().st_mtime_ns for path in (study / "checkpoints").iterdir()}
     old = (study / "results.json").read_text()

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from kdtool.errors import KdtoolError
-from kdtool.train.models import as_input, build_model
+from kdtool.train.models import as_input, build_model, model_source
 
 MNIST = (1, 28, 28)
 
@@ -71,6 +71,12 @@ def users_folder(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("users_folder")
 def test_a_function_of_the_users_from_the_working_folder():
     assert num_params(build_model("users_models:small", (1, 4, 4), 3, seed=0)) == 16 * 3 + 3
+
+
+@pytest.mark.usefixtures("users_folder")
+def test_the_source_of_a_function_of_the_users_is_part_of_what_its_weights_depend_on():
+    assert model_source("users_models:small") == USERS_MODULE
+    assert model_source("mnist-mlp") == model_source("torchvision:resnet18") == ""
 
 
 @pytest.mark.usefixtures("users_folder")
