@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from kdtool import __version__
-from kdtool.errors import InterruptedRunError, KdtoolError
+from kdtool.errors import InterruptedRunError, KdtoolError, RecipeError
 
 if TYPE_CHECKING:
     from kdtool.results import Results
@@ -24,7 +24,7 @@ app = typer.Typer(
 
 # What each module that may be absent comes with.
 TRAIN_EXTRA = {
-    "captum", "jinja2", "matplotlib", "mlxtend", "onnxscript", "safetensors", "scipy", "sklearn",
+    "jinja2", "matplotlib", "mlxtend", "onnxscript", "safetensors", "scipy", "sklearn",
     "thop", "torch", "torchvision",
 }  # fmt: skip
 
@@ -108,6 +108,8 @@ def distill(
 
     loaded = load_recipe(recipe, settings)
     swept = dict(parse_sweep(text) for text in sweep or [])
+    if len(swept) < len(sweep or []):
+        raise RecipeError("got --sweep twice for one key; give all its values to one --sweep")
     with resumable():
         from kdtool.terminal.progress import Terminal
         from kdtool.train import distill as command

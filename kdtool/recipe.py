@@ -34,7 +34,7 @@ class DataTable(Table):
     offline: Literal["mnist-5k"] | None = None  # what stands in when the download fails
     validation: Positive = 0.1  # share of the train images below 1, number of images from 1 on
     files: IdxFiles = IdxFiles()  # of source "idx"
-    classes: list[str] | None = None  # names of the classes, of source "idx"
+    classes: Annotated[list[str], Field(min_length=2)] | None = None  # of source "idx"
 
     @field_validator("validation")
     @classmethod

@@ -1,7 +1,6 @@
 """Reading and changing a recipe: TOML, `--set`, `--sweep`, and what is wrong with it."""
 
 import difflib
-import json
 import re
 import tomllib
 from pathlib import Path
@@ -27,7 +26,7 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
         RecipeError: The file cannot be read, is not TOML, or is not a recipe.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise RecipeError(f"there is no recipe {path}{_other_recipes(path)}") from error
     except IsADirectoryError as error:
@@ -97,7 +96,7 @@ def parse_sweep(text: str) -> tuple[str, list[Any]]:
     values = first
     if not isinstance(first, list):
         values = [_parse_value(part.strip()) for part in text.partition("=")[2].split(",")]
-    if len(values) < 2 or len(values) != len({json.dumps(value) for value in values}):
+    if len(values) < 2 or any(value in values[:i] for i, value in enumerate(values)):
         raise RecipeError(
             f"got --sweep {text}, expected at least two different values, "
             f"such as {key}=1,2,4,8,16,32"
@@ -124,7 +123,10 @@ def _put(content: dict[str, Any], key: str, value: Any) -> None:
 def _resolve_root(content: dict[str, Any], folder: Path) -> None:
     data = content.get("data")
     if isinstance(data, dict) and isinstance(data.get("root"), str):
-        data["root"] = str((folder / Path(data["root"]).expanduser()).resolve())
+        try:
+            data["root"] = str((folder / Path(data["root"]).expanduser()).resolve())
+        except RuntimeError as error:  # ~ and no home
+            raise RecipeError(f"data.root: got {_shown(data['root'])}: {error}") from error
 
 
 def _other_recipes(path: Path) -> str:
@@ -140,24 +142,31 @@ def _other_recipes(path: Path) -> str:
 def _describe(problem: ErrorDetails) -> str:
     key = ".".join(map(str, problem["loc"])) or "the recipe"
     kind, given = problem["type"], problem["input"]
-    context = problem.get("ctx", {})
     if kind == "missing":
-        return f"{key}: is missing"
-    if kind == "extra_forbidden":
-        return f"{key}: unknown key{_suggest_key(key)}"
-    if kind == "literal_error":
-        allowed = re.findall(r"'([^']*)'", context["expected"])
-        close = difflib.get_close_matches(str(given), allowed, n=1)
-        hint = f'; did you mean "{close[0]}"?' if close else ""
-        return f"{key}: got {_shown(given)}, expected one of {', '.join(allowed)}{hint}"
-    if kind == "value_error":
-        return f"{key}: {context['error']}"
-    if kind == "string_pattern_mismatch":
-        return f"{key}: got {_shown(given)}, expected letters, digits, '.', '_' and '-' only"
-    expected = problem["msg"].replace("Input should be ", "").replace("a valid i", "an i")
-    expected = expected.replace("a valid ", "a ")
-    expected = re.sub("^(greater|less)", r"a value \1", expected)
-    return f"{key}: got {_shown(given)}, expected {expected}"
+        text = "is missing"
+    elif kind == "extra_forbidden":
+        text = f"unknown key{_suggest_key(key)}"
+    elif kind == "literal_error":
+        text = _not_among(given, problem["ctx"]["expected"])
+    elif kind == "value_error":
+        text = str(problem["ctx"]["error"])
+    elif kind == "model_type":
+        text = f"got {_shown(given)}, expected a table, [{key}]"
+    elif kind == "string_pattern_mismatch":
+        text = f"got {_shown(given)}, expected letters, digits, '.', '_' and '-' only"
+    else:
+        expected = problem["msg"].replace("Input should be ", "").replace("a valid i", "an i")
+        expected = re.sub("List should have (.*) after validation.*", r"\1", expected)
+        expected = re.sub("^(greater|less)", r"a value \1", expected.replace("a valid ", "a "))
+        text = f"got {_shown(given)}, expected {expected}"
+    return f"{key}: {text}"
+
+
+def _not_among(given: Any, expected: str) -> str:
+    allowed = re.findall(r"'([^']*)'", expected)
+    close = difflib.get_close_matches(str(given), allowed, n=1)
+    hint = f'; did you mean "{close[0]}"?' if close else ""
+    return f"got {_shown(given)}, expected one of {', '.join(allowed)}{hint}"
 
 
 def _shown(value: Any) -> str:

@@ -20,7 +20,9 @@ Precision = Literal["fp32"]
 class Record(BaseModel):
     """A value that was measured; never changed after."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False
+    )
 
 
 class ClassScores(Record):
@@ -56,6 +58,11 @@ class EpochRecord(Record):
     validation_loss: float  # cross-entropy with the labels, in nats
     validation_accuracy: float
     seconds: float
+
+    @property
+    def worth(self) -> tuple[float, float]:
+        """What choices are made by: validation accuracy, and among equals a low loss."""
+        return self.validation_accuracy, -self.validation_loss
 
 
 class TrainingResult(Record):
@@ -115,6 +122,13 @@ class Latency(Record):
     load_ms: float  # making the session
     first_run_ms: float
     noise: str | None = None  # why the figures should not be trusted; None: the machine was quiet
+
+
+class Exportable(Record):
+    """A model that can be written as ONNX."""
+
+    ir_version: int
+    opset: int
 
 
 class LatencyResult(Record):
@@ -285,7 +299,7 @@ class ProfileReport(Record):
 
 
 def to_json(record: Record) -> str:
-    """Return `record` as indented JSON with a final newline; a NaN or infinity is an error."""
+    """Return `record` as indented JSON with a final newline; no record holds a NaN or infinity."""
     return record.model_dump_json(by_alias=True, indent=1) + "\n"
 
 

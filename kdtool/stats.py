@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Interval = tuple[float, float]
+from kdtool.results import Interval
+
 Word = Literal["HELPED", "NO EVIDENCE", "HURT"]
 
 NUM_DRAWS = 10_000  # of the images

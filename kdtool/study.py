@@ -10,15 +10,23 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from kdtool import __version__
 from kdtool.errors import StudyError
 from kdtool.recipe import Recipe
 from kdtool.recipe_file import load_recipe, recipe_toml
-from kdtool.results import Record, Results, load_results, to_json
+from kdtool.results import DataResult, Record, Results, load_results, to_json
 
 R = TypeVar("R", bound=Record)
+
+UNFINISHED = ".unfinished"  # in the name of a file that is being written
+MAY_CHANGE: dict[str, Any] = {
+    "data": {"root"},
+    "export": True,
+    "profile": True,
+    "explain": True,
+}
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
@@ -41,7 +49,7 @@ def replaced(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
-            prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent
+            prefix=f".{path.stem}.", suffix=UNFINISHED + path.suffix, dir=path.parent
         )
         os.close(handle)
     except OSError as error:
@@ -116,7 +124,7 @@ class Study:
         result, files = make()
         record = {
             "key": key,
-            "files": {str(path.relative_to(self.folder)): sha256_of(path) for path in files},
+            "files": {path.relative_to(self.folder).as_posix(): sha256_of(path) for path in files},
             "result": json.loads(to_json(result)),
         }
         write_atomic(self._record(name), json.dumps(record, indent=1))
@@ -132,12 +140,13 @@ class Study:
                 if sha256_of(self.folder / path) != digest:
                     return None
             return kind.model_validate(record["result"])
-        except (OSError, ValueError, KeyError, ValidationError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None  # absent, cut off or of an older kdtool: the stage is run again
 
     def forget(self, name: str) -> None:
         """Have a stage run again: the one of that name, or one for each role."""
-        for record in (self.folder / "stages").glob(f"{name}*.json"):
+        records = self.folder / "stages"
+        for record in (*records.glob(f"{name}.json"), *records.glob(f"{name}-*.json")):
             record.unlink()
 
     @contextmanager
@@ -149,8 +158,8 @@ class Study:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.folder / ".lock", timeout=0):
-                yield
+            lock = FileLock(self.folder / ".lock")
+            lock.acquire(timeout=0)
         except Timeout as error:
             raise StudyError(
                 f"{self.folder} is in use by another kdtool run; wait for it, "
@@ -158,31 +167,56 @@ class Study:
             ) from error
         except OSError as error:
             raise StudyError(f"cannot write {self.folder}: {error.strerror}") from error
+        try:
+            for orphan in self.folder.rglob(f"*{UNFINISHED}*"):  # of a run that was killed
+                orphan.unlink()
+            yield
+        finally:
+            lock.release()
 
-    def claim(self, recipe: Recipe, *, sweep: dict[str, list[Any]], force: bool) -> None:
-        """Bind the folder to a recipe.
+    def claim(
+        self, recipe: Recipe, data: DataResult, *, sweep: dict[str, list[Any]], force: bool
+    ) -> None:
+        """Bind the folder to a recipe and its data.
 
         Args:
             recipe: Recorded in the folder.
+            data: What it was found to name.
             sweep: Keys whose value is still to be chosen; these may differ.
             force: Take the folder over; stages that fit the new recipe are kept all the same.
 
         Raises:
-            StudyError: It holds the study of another recipe, and `force` is False.
+            StudyError: It holds the study of another recipe or data, and `force` is False.
         """
-        if self.recipe_path.exists() and not force:
-            old, new = _settings(load_recipe(self.recipe_path)), _settings(recipe)
-            keys = [key for key in sorted(old.keys() | new.keys()) if key not in sweep]
-            differences = [
-                f"  {key}: there {old.get(key)}, here {new.get(key)}"
-                for key in keys
-                if old.get(key) != new.get(key)
-            ]
-            if differences:
-                lines = [f"{self.folder} holds a study made by another recipe:", *differences]
-                fix = "choose another folder with --out or another name with --set name=..., "
-                raise StudyError("\n".join([*lines, fix + "or take it over with --force"]))
+        differences = [] if force else self._differences(recipe, data, sweep)
+        if differences:
+            lines = [f"{self.folder} holds a study that was made otherwise:", *differences]
+            fix = (
+                "give the new one another name with --set name=..., or put it into this folder "
+                "with --force, where all that fits both is kept"
+            )
+            raise StudyError("\n".join([*lines, fix]))
         self.record_recipe(recipe)
+
+    def _differences(
+        self, recipe: Recipe, data: DataResult, sweep: dict[str, list[Any]]
+    ) -> list[str]:
+        differences = []
+        if self.recipe_path.exists():
+            old, new = _settings(load_recipe(self.recipe_path)), _settings(recipe)
+            differences += [
+                f"  {key}: there {old.get(key)}, here {new.get(key)}"
+                for key in sorted(old.keys() | new.keys())
+                if key not in sweep and old.get(key) != new.get(key)
+            ]
+        if self.results_path.exists():
+            made_from = load_results(self.results_path).data
+            if made_from.fingerprint != data.fingerprint:
+                differences.append(
+                    f"  data: there {made_from.description}, {made_from.num_train:,} to train on, "
+                    f"here {data.description}, {data.num_train:,} to train on"
+                )
+        return differences
 
     def record_recipe(self, recipe: Recipe) -> None:
         """Write the recipe as it is run."""
@@ -207,14 +241,17 @@ def load_study(folder: Path) -> tuple[Study, Recipe, Results]:
 
 
 def _settings(recipe: Recipe) -> dict[str, object]:
-    """Return the recipe as key -> value; without the place of the data, which has a fingerprint."""
+    """Return the recipe as key -> value, without what may change within a study.
+
+    These are the place of the data, which have a fingerprint, and the tables of stages that are
+    cheap to run again.
+    """
     settings: dict[str, object] = {}
-    for table, content in recipe.model_dump(mode="json").items():
+    for table, content in recipe.model_dump(mode="json", exclude=MAY_CHANGE).items():
         if isinstance(content, dict):
             settings |= {f"{table}.{key}": value for key, value in content.items()}
         else:
             settings[table] = content
-    settings.pop("data.root")
     return settings
 
 

@@ -53,6 +53,11 @@ def kdtool(tmp_path):
         ("distill tiny.toml --set distill.temperature", 1, "expected KEY=VALUE"),
         ("distill tiny.toml --set distill.temperature=hot", 1, 'got "hot", expected a'),
         ("distill tiny.toml --sweep distill.temperature=4", 1, "at least two different values"),
+        (
+            "distill tiny.toml --sweep distill.temperature=1,2 --sweep distill.temperature=3,4",
+            1,
+            "--sweep twice for one key",
+        ),
         ("finetune tiny.toml --role pupil", 2, "'pupil' is not one of"),
         ("profile missing.onnx", 1, "missing.onnx"),
         ("profile torn.onnx", 1, "torn.onnx"),

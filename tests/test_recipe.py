@@ -42,7 +42,7 @@ def write(tmp_path):
         (('"digits"', '"x"\nvalidation = 0'), ["data.validation: got 0, expected a value greater"]),
         (('"digits"', '"digits"\nvalidation = 1.5'), ["validation: got 1.5, expected a share"]),
         (('"digits"', '"digits"\noffline = "mnist-5k"'), ['only stand in for source "mnist"']),
-        (('"digits"', '"digits"\nclasses = ["a"]'), ['`classes` are only for source "idx"']),
+        (('"digits"', '"digits"\nclasses = ["a", "b"]'), ['`classes` are only for source "idx"']),
         (('"digits"', '"digits"\nroot = "x"'), ['`root` is not for source "digits"']),
         (('"digits"', '"idx"'), ["needs `root`"]),
         (('"digits"', '"digits"\nroots = "x"'), ["roots: unknown key; did you mean `data.root`?"]),
@@ -63,8 +63,12 @@ def write(tmp_path):
             ["distill.alpha: unknown key; known here: temperature, soft_weight"],
         ),
         (('name = "tiny"', 'name = "tiny"\nseeds = [1, 1]'), ["seeds: the same seed twice"]),
-        (('name = "tiny"', 'name = "tiny"\nseeds = []'), ["seeds: got [], expected"]),
+        (
+            ('name = "tiny"', 'name = "tiny"\nseeds = []'),
+            ["seeds: got [], expected at least 1 item"],
+        ),
         (('name = "tiny"', 'name = "tiny"\nseeds = [-1]'), ["seeds.0: got -1, expected"]),
+        (('"mnist-mlp"', '"m"\n[[distill]]'), ["distill: got [{}], expected a table, [distill]"]),
         (('name = "tiny"', "name = tiny"), ["is not valid TOML", "line 2"]),
     ],
 )
@@ -75,6 +79,10 @@ def test_a_wrong_recipe_is_told_what_is_wrong(write, change, message):
     assert str(path) in str(caught.value)
     for part in message:
         assert part in str(caught.value)
+
+
+def test_a_byte_order_mark_is_no_problem(write):
+    assert load_recipe(write(GOOD.encode("utf-8-sig"))).name == "tiny"
 
 
 def test_all_problems_are_told_at_once(write):
@@ -127,7 +135,7 @@ def test_sweep_values(text, values):
     assert parse_sweep(text) == (text.partition("=")[0], values)
 
 
-@pytest.mark.parametrize("text", ["distill.temperature=4", "distill.temperature=4,4"])
+@pytest.mark.parametrize("text", ["distill.temperature=4", "distill.temperature=4,4.0"])
 def test_a_sweep_of_one_value_is_none(text):
     with pytest.raises(RecipeError, match="at least two different values"):
         parse_sweep(text)

@@ -8,7 +8,7 @@ import pytest
 
 from kdtool.errors import StudyError
 from kdtool.recipe_file import make_recipe
-from kdtool.results import Summary
+from kdtool.results import DataResult, Summary
 from kdtool.study import Study, key_of, load_study, replaced, sha256_of, write_atomic
 
 RECIPE = make_recipe(
@@ -19,6 +19,20 @@ RECIPE = make_recipe(
         "student": {"model": "mnist-mlp"},
     },
     "test",
+)
+DATA = DataResult(
+    source="digits",
+    description="digits",
+    classes=["0", "1"],
+    image_shape=(1, 8, 8),
+    num_train=2,
+    num_validation=2,
+    num_test=2,
+    class_counts={"train": [1, 1], "validation": [1, 1], "test": [1, 1]},
+    num_duplicates=0,
+    duplicates=[],
+    fingerprint="a",
+    warnings=[],
 )
 SCORE = Summary(mean=0.5, std=None, ci95=(0.4, 0.6))
 
@@ -105,16 +119,35 @@ def test_keys_differ_with_what_they_are_made_of():
 
 def test_a_folder_of_another_recipe_is_not_taken_over(tmp_path):
     study = Study(tmp_path)
-    study.claim(RECIPE, sweep={}, force=False)
-    study.claim(RECIPE, sweep={}, force=False)
+    study.claim(RECIPE, DATA, sweep={}, force=False)
+    study.claim(RECIPE, DATA, sweep={}, force=False)
     distill = RECIPE.distill.model_copy(update={"temperature": 9.0})
     other = RECIPE.model_copy(update={"distill": distill})
     with pytest.raises(StudyError) as caught:
-        study.claim(other, sweep={}, force=False)
+        study.claim(other, DATA, sweep={}, force=False)
     assert "distill.temperature: there 4.0, here 9.0" in str(caught.value)
     assert "--force" in str(caught.value)
-    study.claim(other, sweep={"distill.temperature": [4, 9]}, force=False)
-    study.claim(RECIPE, sweep={}, force=True)
+    study.claim(other, DATA, sweep={"distill.temperature": [4, 9]}, force=False)
+    study.claim(RECIPE, DATA, sweep={}, force=True)
+    cheap = {"export": RECIPE.export.model_copy(update={"opset": 20})}
+    study.claim(RECIPE.model_copy(update=cheap), DATA, sweep={}, force=False)
+
+
+def test_what_a_killed_run_left_unfinished_is_removed(tmp_path):
+    study = Study(tmp_path)
+    with study.locked():
+        pass
+    orphan = tmp_path / "stages" / ".export.x1y2.unfinished.json"
+    orphan.parent.mkdir()
+    orphan.touch()
+    (tmp_path / "stages" / "export.json").touch()
+    with study.locked():
+        assert [path.name for path in orphan.parent.iterdir()] == ["export.json"]
+
+
+def test_an_error_inside_the_lock_is_not_blamed_on_the_folder(tmp_path):
+    with pytest.raises(FileNotFoundError), Study(tmp_path).locked():
+        (tmp_path / "missing").read_bytes()
 
 
 def test_a_folder_in_use_is_refused_and_freed_when_its_process_dies(tmp_path):

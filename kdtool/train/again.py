@@ -1,8 +1,10 @@
 """One stage of a finished study once more: its ONNX files, or its saliency maps."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
+from kdtool import __version__
+from kdtool.errors import StudyError
 from kdtool.recipe_file import with_settings
 from kdtool.results import Results, Role
 from kdtool.study import load_study
@@ -10,7 +12,7 @@ from kdtool.terminal.progress import Terminal
 from kdtool.train.conclude import conclude, write_results
 from kdtool.train.distill import train_students
 from kdtool.train.finetune import train_by_labels
-from kdtool.train.run import Trained, open_run
+from kdtool.train.run import Run, Trained, open_run
 
 
 def again(
@@ -33,16 +35,35 @@ def again(
     Raises:
         KdtoolError: The folder holds no finished study, or a checkpoint is missing.
     """
-    study, recipe, old = load_study(folder)
+    study, *_ = load_study(folder)  # before the lock, which would make the folder
     with study.locked():
+        _, recipe, old = load_study(folder)
         recipe = with_settings(recipe, settings)
-        run = open_run(study, recipe, device, terminal, may_train=False)
+        run = open_run(study, recipe, device, terminal, finished=old)
+        check_same(old, run)
         models: dict[Role, list[Trained]] = {}
-        for role in old.models:
-            if role == "student":
+        for role in get_args(Role):
+            if role == "student" and role in old.models:
                 models[role] = train_students(run, models["teacher"][0])
-            else:
+            elif role in old.models:
                 models[role] = train_by_labels(run, role)
         study.forget(stage)
+        results = write_results(run, conclude(run, models, old.sweep, ship=True))
         study.record_recipe(recipe)
-        return write_results(run, conclude(run, models, old.sweep, ship=True))
+        return results
+
+
+def check_same(old: Results, run: Run) -> None:
+    """Raise StudyError if the study's models cannot be found again, and say why."""
+    if "teacher" not in old.models:
+        raise StudyError(f"{run.study.folder} holds no teacher; `kdtool finetune RECIPE` trains it")
+    if old.environment.kdtool != __version__:
+        raise StudyError(
+            f"{run.study.folder} was made by kdtool {old.environment.kdtool}, and this is "
+            f"{__version__}; `kdtool distill RECIPE` makes it again"
+        )
+    if old.data.fingerprint != run.fingerprint:
+        raise StudyError(
+            f"{run.study.folder} was made from {old.data.description}, and what the recipe names "
+            f"now is {run.splits.result.description}; name the old data with --set data.root=DIR"
+        )

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from kdtool import stats
 from kdtool.edge.latency import measure
 from kdtool.environment import collect_environment
+from kdtool.recipe import Recipe
 from kdtool.report.render import write_report
 from kdtool.results import (
     Cost,
@@ -29,7 +30,7 @@ from kdtool.train.device import gpu_name
 from kdtool.train.evaluate import Evaluated, evaluate, split_labels
 from kdtool.train.explain import explain
 from kdtool.train.export import export
-from kdtool.train.models import build_model, model_source
+from kdtool.train.models import build_model, describe_model
 from kdtool.train.run import Run, Trained
 from kdtool.train.sweep import Candidate
 
@@ -57,7 +58,7 @@ def conclude(
     files = with_latency(run, files) if files else {}
     return Results(
         name=run.recipe.name,
-        recipe=run.recipe.model_dump(mode="json", exclude_none=True),
+        recipe=portable(run.recipe),
         environment=collect_environment(gpu_name(run.device)),
         data=run.splits.result,
         models={
@@ -70,6 +71,11 @@ def conclude(
     )
 
 
+def portable(recipe: Recipe) -> dict[str, object]:
+    """Return the recipe without the place of the data on this machine; they have a fingerprint."""
+    return recipe.model_dump(mode="json", exclude_none=True, exclude={"data": {"root"}})
+
+
 def write_results(run: Run, results: Results) -> Results:
     """Write results.json, and the report from it; return them."""
     write_atomic(run.study.results_path, to_json(results))
@@ -79,12 +85,7 @@ def write_results(run: Run, results: Results) -> Results:
 
 def best_on_validation(seeds: list[Evaluated]) -> Evaluated:
     """Highest validation accuracy; among equals the lowest validation loss, then the first."""
-
-    def worth(evaluated: Evaluated) -> tuple[float, float]:
-        best = evaluated.trained.result.best
-        return best.validation_accuracy, -best.validation_loss
-
-    return max(seeds, key=worth)
+    return max(seeds, key=lambda one: one.trained.result.best.worth)
 
 
 def with_latency(run: Run, files: dict[Role, FileResult]) -> dict[Role, FileResult]:
@@ -129,10 +130,12 @@ def cost_of(run: Run, role: Role) -> Cost:
     """Count the model of a role, by its architecture alone."""
     name, num_classes = run.table(role).model, len(run.splits.classes)
 
-    def make() -> tuple[Cost, list[Path]]:
-        return count(build_model(name, run.image_shape, num_classes, 0), run.image_shape), []
+    model = build_model(name, run.image_shape, num_classes, seed=0)
 
-    key = key_of("cost", name, model_source(name), run.image_shape, num_classes)
+    def make() -> tuple[Cost, list[Path]]:
+        return count(model, run.image_shape), []
+
+    key = key_of("cost", describe_model(name, model), run.image_shape)
     return run.study.stage(f"cost-{role}", key, Cost, make)
 
 

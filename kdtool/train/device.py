@@ -23,7 +23,9 @@ def choose_device(name: str) -> torch.device:
         found.insert(0, "mps")
     if name == "auto":
         return torch.device(found[0])
-    if name.partition(":")[0] not in found:
+    kind, colon, number = name.partition(":")
+    known = kind in found and (not colon or (kind == "cuda" and number.isdecimal()))
+    if not known or (colon and int(number) >= torch.cuda.device_count()):
         raise KdtoolError(
             f"got --device {name}, but this machine offers PyTorch only {' and '.join(found)}; "
             "use --device auto"

@@ -13,6 +13,7 @@ from kdtool.results import Results, Role, TeacherTargets
 from kdtool.study import Study, key_of, replaced
 from kdtool.terminal.progress import Terminal
 from kdtool.train.conclude import conclude, sweep_points, write_results
+from kdtool.train.export import check_exportable
 from kdtool.train.finetune import train_by_labels
 from kdtool.train.loop import BatchLoss
 from kdtool.train.losses import distillation_loss
@@ -45,8 +46,10 @@ def distill(
     """
     settings = grid(recipe, sweep)
     with study.locked():
-        study.claim(recipe, sweep=sweep, force=force)
         run = open_run(study, recipe, device, terminal)
+        study.claim(recipe, run.splits.result, sweep=sweep, force=force)
+        check_exportable(run, "teacher")
+        check_exportable(run, "student")
         teachers = train_by_labels(run, "teacher")
         controls = train_by_labels(run, "control")
         candidates = []

@@ -53,7 +53,7 @@ def explain(run: Run, models: dict[Role, Evaluated]) -> ExplainResult:
         ]
         result = ExplainResult(
             method="gradient",
-            path=str(path.relative_to(run.study.folder)),
+            path=path.relative_to(run.study.folder).as_posix(),
             images=explained,
             mean_agreement={
                 role: float(values[len(chosen) :].mean()) for role, values in agreements.items()

@@ -7,9 +7,10 @@ import onnx
 from kdtool import __version__
 from kdtool.edge.metadata import write_metadata
 from kdtool.errors import GateError
-from kdtool.results import FileResult
+from kdtool.results import Exportable, FileResult, Role
 from kdtool.study import key_of, replaced, sha256_of
 from kdtool.train.evaluate import Evaluated, split_labels
+from kdtool.train.models import build_model, describe_model
 from kdtool.train.onnx_file import check_parity, make_onnx
 from kdtool.train.run import Run, load_model
 
@@ -53,6 +54,23 @@ def export(run: Run, evaluated: Evaluated) -> FileResult:
 
     key = key_of("export", trained.key, table, run.splits.classes)
     return run.study.stage(f"export-{trained.role}", key, FileResult, make)
+
+
+def check_exportable(run: Run, role: Role) -> None:
+    """Write the untrained model of a role as ONNX: what fails then would fail after training.
+
+    Raises:
+        KdtoolError: It cannot be written, or not in the recipe's opset.
+    """
+    name, opset = run.table(role).model, run.recipe.export.opset
+    model = build_model(name, run.image_shape, len(run.splits.classes), seed=0)
+
+    def make() -> tuple[Exportable, list[Path]]:
+        written = make_onnx(model.eval(), run.image_shape, opset)
+        return Exportable(ir_version=written.ir_version, opset=opset), []
+
+    key = key_of("exportable", describe_model(name, model), run.image_shape, opset)
+    run.study.stage(f"exportable-{role}", key, Exportable, make)
 
 
 def description(run: Run, evaluated: Evaluated) -> dict[str, object]:

@@ -22,8 +22,8 @@ def finetune(
         KdtoolError: The data, a model, the device or the folder cannot be used.
     """
     with study.locked():
-        study.claim(recipe, sweep={}, force=force)
         run = open_run(study, recipe, device, terminal)
+        study.claim(recipe, run.splits.result, sweep={}, force=force)
         models: dict[Role, list[Trained]] = {role: train_by_labels(run, role)}
         return write_results(run, beside_others(study, conclude(run, models, [], ship=False)))
 
@@ -33,10 +33,14 @@ def beside_others(study: Study, results: Results) -> Results:
     if not study.results_path.exists():
         return results
     old = load_results(study.results_path)
-    same_data = old.data.fingerprint == results.data.fingerprint
-    if not same_data or old.recipe != results.recipe:
+    if old.data.fingerprint != results.data.fingerprint or old.recipe != results.recipe:
         return results
-    models = results.models | old.models
+    models = old.models | {
+        role: model
+        for role, model in results.models.items()
+        # a model that stood already keeps its files
+        if role not in old.models or old.models[role].model_copy(update={"files": {}}) != model
+    }
     in_order = {role: models[role] for role in get_args(Role) if role in models}
     return old.model_copy(update={"models": in_order})
 

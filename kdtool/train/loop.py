@@ -1,5 +1,6 @@
 """The one training loop; what differs between commands is the loss of a batch."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ BatchLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 Step = Callable[[int, Tensor], Tensor]  # number of the step and the images' index -> loss
 Weights = dict[str, Tensor]
 
+REMEDY = 'lower learning_rate, or set precision = "fp32"'
 STEPS_BETWEEN_CHECKS = 10  # of the loss: each waits for the GPU
 
 
@@ -78,6 +80,8 @@ def fit(
             train_loss = train_epoch(step, batches(train, table.batch_size), epoch, show)
         seconds += time.perf_counter() - began
         loss, accuracy = validate(model, splits.validation)
+        if not math.isfinite(loss):
+            raise KdtoolError(f"the validation loss is {loss} after epoch {epoch}; {REMEDY}")
         epochs.append(
             EpochRecord(
                 epoch=epoch,
@@ -145,7 +149,7 @@ def train_epoch(
                 first = int(finite.long().argmin()) + 1
                 raise KdtoolError(
                     f"the loss is {losses[first - 1].item()} in epoch {epoch}, step {first} of "
-                    f'{len(index_batches)}; lower learning_rate, or set precision = "fp32"'
+                    f"{len(index_batches)}; {REMEDY}"
                 )
             show(number, losses[-1].item())
     return torch.stack(losses).mean().item()
@@ -153,7 +157,7 @@ def train_epoch(
 
 def best_epoch(epochs: list[EpochRecord]) -> int:
     """Highest validation accuracy; among equals the lowest validation loss, then the first."""
-    return max(epochs, key=lambda e: (e.validation_accuracy, -e.validation_loss)).epoch
+    return max(epochs, key=lambda epoch: epoch.worth).epoch
 
 
 @contextmanager

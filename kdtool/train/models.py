@@ -1,6 +1,8 @@
 """The networks: built in, from torchvision or timm, or a function of the user's."""
 
+import copy
 import difflib
+import hashlib
 import importlib
 import sys
 from collections import OrderedDict
@@ -96,7 +98,7 @@ def build_model(name: str, image_shape: ImageShape, num_classes: int, seed: int)
                 model = BUILT_IN[name](image_shape, num_classes)
             elif kind == "torchvision":
                 model = _torchvision().get_model(rest, weights=None, num_classes=num_classes)
-                _take_channels(model, image_shape[0])
+                take_channels(model, image_shape[0])
             elif kind == "timm":
                 model = _timm_model(rest, image_shape, num_classes)
             else:
@@ -118,7 +120,7 @@ def check_model_name(name: str) -> None:
     elif kind == "torchvision":
         known = _torchvision().list_models(module=_torchvision())
     elif kind == "timm":
-        known = _timm().list_models()
+        known = [rest] if _timm().is_model(rest) else _timm().list_models()
     else:
         _users_function(kind, rest)
         return
@@ -132,14 +134,14 @@ def check_model_name(name: str) -> None:
         )
 
 
-def model_source(name: str) -> str:
-    """Return what the weights depend on beside the name: the file of a user's function."""
-    kind, colon, rest = name.partition(":")
-    if not colon or kind in {"torchvision", "timm"}:
-        return ""
-    _users_function(kind, rest)
-    file = sys.modules[kind].__file__
-    return Path(file).read_text(encoding="utf-8") if file else ""
+def describe_model(name: str, model: nn.Module) -> str:
+    """Return what tells `model` from another of the same name: its layers and a user's source."""
+    kind, colon, _function = name.partition(":")
+    source = b""
+    if colon and kind not in {"torchvision", "timm"}:
+        source = Path(sys.modules[kind].__file__ or "").read_bytes()
+    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    return hashlib.sha256(f"{model}{shapes}".encode() + source).hexdigest()
 
 
 def _torchvision() -> ModuleType:
@@ -172,6 +174,11 @@ def _users_function(module: str, function: str) -> Callable[[ImageShape, int], n
         raise KdtoolError(
             f"model {module}:{function}: cannot import {error.name}, looked in {folder} too"
         ) from error
+    except (ImportError, SyntaxError, ValueError, TypeError) as error:
+        raise KdtoolError(
+            f"model {module}:{function}: cannot import {module!r}: {error}; expected "
+            "package.module:function, such as nets:small for the function small in nets.py"
+        ) from error
     except AttributeError as error:
         raise KdtoolError(f"model {module}:{function}: {module} has no {function}") from error
     if not callable(found):
@@ -180,8 +187,8 @@ def _users_function(module: str, function: str) -> Callable[[ImageShape, int], n
     return made
 
 
-def _take_channels(model: nn.Module, channels: int) -> None:
-    """Give a network for RGB images a first convolution for `channels`."""
+def take_channels(model: nn.Module, channels: int) -> None:
+    """Give a network for RGB images a first convolution for `channels`, freshly drawn."""
     for name, layer in model.named_modules():
         if isinstance(layer, nn.Conv2d):
             if layer.in_channels != channels:
@@ -192,6 +199,7 @@ def _take_channels(model: nn.Module, channels: int) -> None:
                     layer.kernel_size,  # type: ignore[arg-type]
                     layer.stride,  # type: ignore[arg-type]
                     layer.padding,  # type: ignore[arg-type]
+                    layer.dilation,  # type: ignore[arg-type]
                     bias=layer.bias is not None,
                 )
                 setattr(parent, name.rpartition(".")[2], first)
@@ -201,9 +209,15 @@ def _take_channels(model: nn.Module, channels: int) -> None:
 def _check_output(model: object, image_shape: ImageShape, num_classes: int) -> None:
     if not isinstance(model, nn.Module):
         raise TypeError(f"got a {type(model).__name__}, expected a torch.nn.Module")
-    model.eval()
+    images = torch.zeros(2, *image_shape)
     with torch.no_grad():
-        logits = model(torch.zeros(2, *image_shape))
+        _check_logits(model.eval()(images), num_classes)
+        # As in training: channels last, and with what a network returns in train mode.
+        training = copy.deepcopy(model).to(memory_format=torch.channels_last).train()
+        _check_logits(training(images.contiguous(memory_format=torch.channels_last)), num_classes)
+
+
+def _check_logits(logits: object, num_classes: int) -> None:
     if not isinstance(logits, Tensor) or logits.shape != (2, num_classes):
         given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ValueError(f"got an output of {given} for 2 images, expected (2, {num_classes})")

@@ -6,6 +6,7 @@ import io
 import itertools
 import logging
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kdtool.edge.session import open_session
-from kdtool.errors import GateError
+from kdtool.errors import KdtoolError
 from kdtool.results import Parity
 from kdtool.train.models import ImageShape, as_input
 
@@ -46,12 +47,12 @@ def make_onnx(model: nn.Module, image_shape: ImageShape, opset: int) -> onnx.Mod
         opset: 18 or above.
 
     Raises:
-        GateError: The exporter wrote another opset than asked for.
+        KdtoolError: The exporter cannot write the model, or not in that opset.
     """
     channels, height, width = image_shape
     shipped = Shipped(copy.deepcopy(model)).cpu().float().eval()
     example = torch.zeros(2, height, width, channels, dtype=torch.uint8)
-    with _silence():
+    with _silence(), _explained():
         program = torch.onnx.export(
             shipped,
             (example,),
@@ -67,8 +68,9 @@ def make_onnx(model: nn.Module, image_shape: ImageShape, opset: int) -> onnx.Mod
     exported = program.model_proto
     written = next(entry.version for entry in exported.opset_import if entry.domain == "")
     if written != opset:
-        raise GateError(
-            f"asked the exporter for opset {opset}, it wrote {written}; set export.opset"
+        raise KdtoolError(
+            f"got export.opset = {opset}, but PyTorch writes opset {written} instead; "
+            "use a lower one, 18 is the lowest"
         )
     _strip(exported)
     onnx.checker.check_model(exported, full_check=True)
@@ -125,7 +127,20 @@ def _strip(model: onnx.ModelProto) -> None:
 
 
 @contextlib.contextmanager
-def _silence():  # type: ignore[no-untyped-def]
+def _explained() -> Iterator[None]:
+    """Turn what the exporter says into one line."""
+    try:
+        yield
+    except torch.onnx.OnnxExporterError as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        first = next((line for line in str(cause).splitlines() if line.strip()), "")
+        raise KdtoolError(f"PyTorch cannot write the model as ONNX: {first}") from error
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
     """Keep the exporter's notes about its own inner workings off the terminal."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

@@ -9,14 +9,14 @@ from torch import nn
 
 from kdtool.errors import StudyError
 from kdtool.recipe import Recipe, TrainTable
-from kdtool.results import Role, TrainingResult
+from kdtool.results import Results, Role, TrainingResult
 from kdtool.study import Study, key_of
 from kdtool.terminal.progress import Terminal
 from kdtool.train.checkpoint import load_weights, save_weights
 from kdtool.train.data.splits import Splits, load_splits
-from kdtool.train.device import choose_device
+from kdtool.train.device import choose_device, choose_precision
 from kdtool.train.loop import BatchLoss, fit
-from kdtool.train.models import ImageShape, build_model, model_source
+from kdtool.train.models import ImageShape, build_model, check_model_name, describe_model
 from kdtool.train.schedule import epochs_to_train
 
 
@@ -29,7 +29,7 @@ class Run:
     splits: Splits  # on `device`
     device: torch.device
     terminal: Terminal
-    may_train: bool = True
+    finished: Results | None = None  # a study that is only read: nothing may be trained
 
     @property
     def image_shape(self) -> ImageShape:
@@ -58,24 +58,46 @@ class Trained:
 
 
 def open_run(
-    study: Study, recipe: Recipe, device_name: str, terminal: Terminal, *, may_train: bool = True
+    study: Study,
+    recipe: Recipe,
+    device_name: str,
+    terminal: Terminal,
+    finished: Results | None = None,
 ) -> Run:
-    """Load the data onto the device; everything that can be wrong is found out before training.
+    """Load the data onto the device; what can be wrong is found out before training.
 
     Raises:
         KdtoolError: The device is absent, or the data or a model cannot be used.
     """
     device = choose_device(device_name)
+    tables = {"teacher": recipe.teacher, "student": recipe.student}
+    for table in tables.values():
+        check_model_name(table.model)
+        choose_precision(table.precision, device)
     splits = load_splits(recipe.data, terminal.warn)
     result = splits.result
-    for table in (recipe.teacher, recipe.student):
-        build_model(table.model, result.image_shape, len(splits.classes), seed=0)
     terminal.say(
         f"{result.description}: {result.num_train:,} images to train on, "
         f"{result.num_validation:,} to choose epochs on, {result.num_test:,} to test on; "
         f"{len(splits.classes)} classes; on {device.type}"
     )
-    return Run(study, recipe, splits.to(device), device, terminal, may_train)
+    for role, table in tables.items():
+        build_model(table.model, result.image_shape, len(splits.classes), seed=0)
+        num_epochs = epochs_to_train(table, result.num_train)
+        if num_epochs > table.epochs and finished is None:
+            terminal.say(
+                f"{role}: {num_epochs} epochs instead of {table.epochs}, as so few images need "
+                f"them for min_steps = {table.min_steps}"
+            )
+    return Run(study, recipe, splits.to(device), device, terminal, finished)
+
+
+def arithmetic(run: Run, role: Role) -> tuple[str, str]:
+    """Return the device and the precision that the models of `role` are, or were, trained in."""
+    if run.finished is not None:
+        seed = run.finished.models[role].seeds[0]
+        return seed.device, seed.precision
+    return run.device.type, choose_precision(run.table(role).precision, run.device)
 
 
 def train_model(
@@ -95,17 +117,19 @@ def train_model(
         StudyError: The model has still to be trained and this command may not train.
     """
     table = run.table(role)
-    key = key_of(table, model_source(table.model), seed, run.fingerprint, depends_on)
+    model = build_model(table.model, run.image_shape, len(run.splits.classes), seed)
+    architecture = describe_model(table.model, model)
+    # Without the arithmetic, a control of one machine could stand beside a student of another.
+    key = key_of(table, architecture, arithmetic(run, role), seed, run.fingerprint, depends_on)
     checkpoint = run.study.checkpoint(role, seed, key)
+    state_path = checkpoint.with_suffix(".state.pt")
 
     def make() -> tuple[TrainingResult, list[Path]]:
-        if not run.may_train:
+        if run.finished is not None:
             raise StudyError(
                 f"{checkpoint} is missing or was changed; "
                 "`kdtool distill` with the study's recipe trains it again"
             )
-        model = build_model(table.model, run.image_shape, len(run.splits.classes), seed)
-        state_path = checkpoint.with_suffix(".state.pt")
         title = f"{role}, seed {seed}"
         num_images = len(run.splits.train)
         total = epochs_to_train(table, num_images) * num_images
@@ -113,7 +137,6 @@ def train_model(
             result, weights = fit(model, run.splits, table, seed, make_loss(), state_path, update)
         facts = {"model": table.model, "role": role, "seed": seed, "best_epoch": result.best_epoch}
         save_weights(checkpoint, weights, facts)
-        state_path.unlink(missing_ok=True)
         run.terminal.say(
             f"{title}: {result.best.validation_accuracy:.2%} on validation "
             f"(epoch {result.best_epoch} of {len(result.epochs)}), "
@@ -122,6 +145,7 @@ def train_model(
         return result, [checkpoint]
 
     result = run.study.stage(checkpoint.stem, key, TrainingResult, make)
+    state_path.unlink(missing_ok=True)  # only now: the stage stands
     return Trained(role, seed, key, checkpoint, result)
 
 

@@ -45,8 +45,9 @@ def best_candidate(candidates: list[Candidate]) -> Candidate:
     """Highest mean validation accuracy; among equals the lowest mean validation loss."""
 
     def worth(candidate: Candidate) -> tuple[float, float]:
-        best = [student.result.best for student in candidate.students]
-        accuracy = fmean(epoch.validation_accuracy for epoch in best)
-        return accuracy, -fmean(epoch.validation_loss for epoch in best)
+        accuracies, losses = zip(
+            *(one.result.best.worth for one in candidate.students), strict=True
+        )
+        return fmean(accuracies), fmean(losses)
 
     return max(candidates, key=worth)

@@ -78,7 +78,11 @@ def folder_is_a_file(folder):
     return []
 
 
-def too_many_classes(folder):
+def opset_too_new(_folder):
+    return ["--set", "export.opset=99"]
+
+
+def too_many_classes(_folder):
     return ["--set", "data.validation=39"]
 
 
@@ -93,7 +97,8 @@ def too_many_classes(folder):
         (unknown_model, "unknown model mnist-mpl; did you mean mnist-mlp?"),
         (too_small_for_the_model, "cannot be used for images of 8x8 with 1 channel"),
         (folder_is_a_file, "cannot write"),
-        (too_many_classes, "validation"),
+        (too_many_classes, "data.validation"),
+        (opset_too_new, "got export.opset = 99, but PyTorch writes opset"),
     ],
 )
 def test_bad_input_gets_one_clear_message_before_any_training(folder, spoil, message):
@@ -108,6 +113,23 @@ def test_bad_input_gets_one_clear_message_before_any_training(folder, spoil, mes
         CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert message in str(caught.value)
     assert not list(folder.glob("runs/**/*.safetensors"))
+
+
+def test_a_mended_recipe_is_not_another_one(folder):
+    arguments = ["distill", str(folder / "tiny.toml"), "--out", str(folder / "runs"), "--quiet"]
+    with pytest.raises(KdtoolError, match="unknown model"):
+        CliRunner().invoke(
+            app, [*arguments, "--set", "student.model=mnist-mpl"], catch_exceptions=False
+        )
+    short = ["--set", "profile.seconds=0.1"]
+    assert CliRunner().invoke(app, [*arguments, *short], catch_exceptions=False).exit_code == 0
+    with pytest.raises(KdtoolError, match=r"student\.epochs: there 1, here 2"):
+        CliRunner().invoke(app, [*arguments, "--set", "student.epochs=2"], catch_exceptions=False)
+    labels = folder / "data" / "train-labels-idx1-ubyte"
+    content = labels.read_bytes()
+    labels.write_bytes(content[:8] + content[8:][::-1])
+    with pytest.raises(KdtoolError, match=r"data: there .* here "):
+        CliRunner().invoke(app, arguments, catch_exceptions=False)
 
 
 def test_a_sweep_over_what_the_control_shares_is_refused(folder):

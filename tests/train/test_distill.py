@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from kdtool.cli import app
@@ -76,6 +77,7 @@ def test_distill_goes_from_the_recipe_to_the_report(finished):
     assert [seed.seed for seed in results.models["student"].seeds] == [3, 5]
     assert results.models["teacher"].test["accuracy"].mean > 0.7
     control, student = (results.models[role] for role in ("control", "student"))
+    assert student.test["accuracy"].mean > 0.7  # the targets were those of the images
     (verdict,) = results.verdicts
     gap = student.test["accuracy"].mean - control.test["accuracy"].mean
     assert verdict.difference == pytest.approx(gap)
@@ -132,6 +134,24 @@ def test_another_teacher_has_other_targets(study):
     assert len(after) == 2
     results = load_results(study / "results.json")
     assert len(results.models["teacher"].seeds[0].epochs) == 2
+
+
+def test_without_the_teachers_weight_the_student_is_the_control_to_the_bit(study):
+    """So nothing but the teacher differs: initial weights, order of the images, dropout, steps."""
+    settings = ["--set", "distill.soft_weight=0", "--force"]
+    kdtool("distill", study / "recipe.toml", "--out", study.parent, *settings)
+    results = load_results(study / "results.json")
+    student, control = results.models["student"], results.models["control"]
+    assert [seed.test for seed in student.seeds] == [seed.test for seed in control.seeds]
+    weights = {
+        (role, load_file(path)["classifier.weight"].numpy().tobytes())
+        for role in ("student", "control")
+        for path in (study / "checkpoints").glob(f"{role}-*.safetensors")
+    }
+    controls = {content for role, content in weights if role == "control"}
+    students = {content for role, content in weights if role == "student"}
+    assert len(controls) == 2
+    assert controls < students
 
 
 def test_a_finished_study_is_not_run_again(study):
@@ -197,61 +217,75 @@ def test_export_does_not_train(study):
     assert (study / "results.json").read_text() == before
 
 
-# Each runs the command and kills it, as kill -9 does, at one place.
-KILL_IN_STAGE = """
-import os, signal, sys
+# Runs the command again and again, each time killed, as by kill -9, at another place. A fork of
+# a process that has imported everything and started no thread saves the seconds of the imports.
+KILLER = """
+import json, os, signal, sys
+from pathlib import Path
 from kdtool import cli, study
-make_stage = study.Study.stage
+from kdtool.train import conclude, distill, loop
 
-def stage(self, name, key, kind, make):
-    def dying():
-        make()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return make_stage(self, name, key, kind, dying if name.startswith(PLACE) else make)
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
 
-study.Study.stage = stage
-"""
-KILL_IN_TRAINING = """
-import os, signal, sys
-from kdtool import cli
-from kdtool.train import loop
-num_saved = 0
-save_state = loop.save_state
+def in_stage(place):  # the work is done, and not yet on record
+    run_stage = study.Study.stage
 
-def save_and_die(path, state):
-    global num_saved
-    save_state(path, state)
-    num_saved += path.name.startswith(PLACE)
-    if num_saved == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
+    def stage(self, name, key, kind, make):
+        def making():
+            make()
+            die()
+        return run_stage(self, name, key, kind, making if name.startswith(place) else make)
 
-loop.save_state = save_and_die
-"""
-KILL_IN_WRITE = """
-import os, signal, sys
-from kdtool import cli, study
-write_atomic = study.write_atomic
+    study.Study.stage = stage
 
-def write_half(path, data):
-    if path.name == PLACE:
-        path.with_name("." + path.name + ".half").write_text(str(data)[:100])
-        os.kill(os.getpid(), signal.SIGKILL)
-    write_atomic(path, data)
+def in_training(place):  # after the second epoch of this process
+    save_state, saved = loop.save_state, []
 
-study.write_atomic = write_half
+    def save(path, state):
+        save_state(path, state)
+        saved.append(path.name)
+        if path.name.startswith(place) and saved.count(path.name) == 2:
+            die()
+
+    loop.save_state = save
+
+def in_writing(place):  # half of a file is on the disk
+    replace = Path.replace
+
+    def replace_or_die(self, target):
+        if Path(target).name == place:
+            die()
+        return replace(self, target)
+
+    Path.replace = replace_or_die
+
+kills, sys.argv = json.loads(sys.argv[1]), ["kdtool", *sys.argv[2:]]
+for where, place in kills:
+    child = os.fork()
+    if child == 0:
+        globals()[where](place)
+        cli.main()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status), f"not killed {where} {place}: {status}"
 """
 KILLS = [
-    (KILL_IN_TRAINING, "teacher-seed3"),
-    (KILL_IN_STAGE, "teacher-seed3"),
-    (KILL_IN_TRAINING, "control-seed5"),
-    (KILL_IN_STAGE, "teacher-logits"),
-    (KILL_IN_TRAINING, "student-seed3"),
-    (KILL_IN_STAGE, "evaluate-control"),
-    (KILL_IN_STAGE, "export-control"),
-    (KILL_IN_STAGE, "latency"),
-    (KILL_IN_STAGE, "explain"),
-    (KILL_IN_WRITE, "results.json"),
-    (KILL_IN_WRITE, "report.md"),
+    ("in_training", "teacher-seed3"),
+    ("in_stage", "teacher-seed3"),
+    ("in_training", "control-seed5"),
+    ("in_stage", "teacher-logits"),
+    ("in_training", "student-seed3"),
+    ("in_stage", "evaluate-control"),
+    ("in_stage", "evaluate-student"),
+    ("in_stage", "export-teacher"),
+    ("in_writing", "control.onnx"),
+    ("in_stage", "export-student"),
+    ("in_stage", "latency"),
+    ("in_stage", "cost-control"),
+    ("in_stage", "explain"),
+    ("in_writing", "results.json"),
+    ("in_writing", "report.html"),
 ]
 
 # Times differ from run to run, and with them nothing else.
@@ -265,35 +299,33 @@ def without_times(value):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_a_run_killed_in_each_stage_ends_as_one_that_was_not(recipe, finished, tmp_path):
-    arguments = ["kdtool", "distill", str(recipe), "--out", str(tmp_path), "--quiet"]
-    for code, place in KILLS:
-        script = f"PLACE = {place!r}\n{code}\nsys.argv = {arguments!r}\ncli.main()"
-        killed = subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, text=True, check=False
-        )
-        assert killed.returncode == -9, f"{place}: {killed.stderr}"
-    kdtool(*arguments[1:])
+    arguments = ["distill", str(recipe), "--out", str(tmp_path), "--quiet"]
+    killer = [sys.executable, "-c", KILLER, json.dumps(KILLS), *arguments]
+    subprocess.run(killer, check=True, capture_output=True)
+    assert not (tmp_path / "tiny" / "report.html").exists()
+    kdtool(*arguments)
     expected, given = (
         without_times(json.loads((folder / "results.json").read_text()))
         for folder in (finished, tmp_path / "tiny")
     )
     assert given == expected
-    names = {path.name for path in (tmp_path / "tiny" / "checkpoints").iterdir()}
-    assert names == {path.name for path in (finished / "checkpoints").iterdir()}
+    names = {path.relative_to(finished) for path in finished.rglob("*")}
+    assert {path.relative_to(tmp_path / "tiny") for path in (tmp_path / "tiny").rglob("*")} == names
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no POSIX signals")
 def test_ctrl_c_says_how_to_go_on(recipe, tmp_path):
-    script = f"PLACE = 'control-seed3'\n{KILL_IN_TRAINING}".replace("SIGKILL", "SIGINT")
     arguments = ["kdtool", "distill", str(recipe), "--out", str(tmp_path), "--quiet"]
+    script = (
+        "import os, signal, sys; from kdtool import cli; from kdtool.train import loop\n"
+        "def save(path, state): os.kill(os.getpid(), signal.SIGINT)\n"
+        f"loop.save_state = save; sys.argv = {arguments!r}; cli.main()"
+    )
     done = subprocess.run(
-        [sys.executable, "-c", f"{script}\nsys.argv = {arguments!r}\ncli.main()"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "COLUMNS": "200"},
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert done.returncode == 130
     assert "the same command goes on" in done.stderr

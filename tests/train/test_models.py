@@ -1,8 +1,11 @@
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
 from kdtool.errors import KdtoolError
-from kdtool.train.models import as_input, build_model, model_source
+from kdtool.train.models import as_input, build_model, describe_model
 
 MNIST = (1, 28, 28)
 
@@ -57,6 +60,19 @@ def wrong(image_shape, num_classes):
 def none(image_shape, num_classes):
     return None
 
+class View(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3)
+        self.linear = nn.Linear(4 * 26 * 26, num_classes)
+
+    def forward(self, images):
+        features = self.conv(images)
+        return self.linear(features.view(len(features), -1))
+
+def view(image_shape, num_classes):
+    return View(num_classes)
+
 text = "no function"
 """
 
@@ -66,6 +82,7 @@ def users_folder(tmp_path, monkeypatch):
     (tmp_path / "users_models.py").write_text(USERS_MODULE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", ["/nowhere"])
+    monkeypatch.delitem(sys.modules, "users_models", raising=False)
 
 
 @pytest.mark.usefixtures("users_folder")
@@ -75,8 +92,16 @@ def test_a_function_of_the_users_from_the_working_folder():
 
 @pytest.mark.usefixtures("users_folder")
 def test_the_source_of_a_function_of_the_users_is_part_of_what_its_weights_depend_on():
-    assert model_source("users_models:small") == USERS_MODULE
-    assert model_source("mnist-mlp") == model_source("torchvision:resnet18") == ""
+    model = build_model("users_models:small", (1, 4, 4), 3, seed=0)
+    before = describe_model("users_models:small", model)
+    assert before == describe_model("users_models:small", model)
+    Path("users_models.py").write_text(USERS_MODULE + "# changed")
+    assert before != describe_model("users_models:small", model)
+
+
+def test_the_layers_are_part_of_what_the_weights_depend_on():
+    small, large = (build_model("mnist-mlp", (1, size, size), 10, seed=0) for size in (4, 5))
+    assert describe_model("mnist-mlp", small) != describe_model("mnist-mlp", large)
 
 
 @pytest.mark.usefixtures("users_folder")
@@ -91,6 +116,10 @@ def test_the_source_of_a_function_of_the_users_is_part_of_what_its_weights_depen
         ("users_models:large", MNIST, "users_models has no large"),
         ("users_models:text", MNIST, "text is not a function"),
         ("users_models:none", MNIST, "got a NoneType, expected a torch.nn.Module"),
+        ("users_models:view", MNIST, "Use .reshape(...) instead"),
+        ("torchvision:googlenet", (3, 64, 64), "got an output of GoogLeNetOutputs"),
+        (":small", MNIST, "expected package.module:function"),
+        ("./nets.py:small", MNIST, "expected package.module:function"),
         ("users_models:wrong", MNIST, "got an output of (2, 11) for 2 images, expected (2, 10)"),
     ],
 )

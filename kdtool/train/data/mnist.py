@@ -104,7 +104,13 @@ def cache_folder() -> Path:
     Source: XDG Base Directory Specification 0.8, where a relative path is to be ignored.
     """
     given = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (given if given.is_absolute() else Path.home() / ".cache") / "kdtool"
+    try:
+        return (given if given.is_absolute() else Path.home() / ".cache") / "kdtool"
+    except RuntimeError as error:  # a user without a home, as in some containers
+        raise DataError(
+            f"no folder to download into: {error}; name one in the environment variable "
+            "XDG_CACHE_HOME, or name the data with --set data.root=DIR"
+        ) from error
 
 
 def _given_folder(family: Family, root: Path) -> Path:
