@@ -222,8 +222,9 @@ def test_export_does_not_train(study):
 KILLER = """
 import json, os, signal, sys
 from pathlib import Path
+import onnxscript, torch._dynamo
 from kdtool import cli, study
-from kdtool.train import conclude, distill, loop
+from kdtool.train import distill, loop
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
