@@ -18,7 +18,8 @@ ROLES: tuple[Role, ...] = ("teacher", "control", "student")
 MAC_LINE = "1 MAC = 1 multiply + 1 add; FLOPs = 2 \N{MULTIPLICATION SIGN} MACs."
 CONTROL_LINE = (
     "The control is the same student, trained on the same data for the same number of steps, "
-    "but without a teacher: what it lacks is what distillation added."
+    "but without a teacher: what it lacks is what distillation added. All students learn from one "
+    "teacher, so the verdict is about this teacher."
 )
 INTERVAL_LINE = (
     "A 95 % interval is the range in which the true value plausibly lies, given how few images "

@@ -67,6 +67,7 @@ def check_exportable(run: Run, role: Role) -> None:
 
     def make() -> tuple[Exportable, list[Path]]:
         written = make_onnx(model.eval(), run.image_shape, opset)
+        run.terminal.say(f"{role}: {name} can be written as ONNX, opset {opset}")
         return Exportable(ir_version=written.ir_version, opset=opset), []
 
     key = key_of("exportable", describe_model(name, model), run.image_shape, opset)

@@ -59,6 +59,11 @@ def test_every_command_runs(tmp_path, monkeypatch, write_idx_set):
     assert (tmp_path / "runs" / "mnist" / "report.html").exists()
 
 
+def test_every_link_of_the_readme_leads_somewhere():
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
 def test_the_recipe_of_the_readme_is_one():
     (recipe,) = re.findall(r"```toml\n(.*?)```", README, flags=re.DOTALL)
     assert make_recipe(tomllib.loads(recipe), "README").distill == DistillTable(
