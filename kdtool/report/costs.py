@@ -60,13 +60,16 @@ def parity_sentence(file: FileResult) -> str:
 
 
 def latency_sentence(results: Results) -> str | None:
-    """Say how the latencies were taken; None if none was."""
+    """Say how the latencies were taken, and whether they can be trusted; None if none was."""
     found = [latency_of(results.models[role]) for role in present(results)]
-    settings = {
-        f"batches of {count(latency.batch_size)}, {count(latency.threads)} "
-        f"thread{'s' if latency.threads > 1 else ''}, {latency.provider}, "
-        f"{count(latency.num_runs)} runs"
-        for latency in found
-        if latency
-    }
-    return f"Latency in ONNX Runtime: {'; '.join(sorted(settings))}." if settings else None
+    taken = [latency for latency in found if latency]
+    if not taken:
+        return None
+    one = taken[0]
+    threads = f"{count(one.threads)} thread{'s' if one.threads > 1 else ''}"
+    runs = listed([count(latency.num_runs) for latency in taken])
+    noise = "".join(f" Noisy: {text}." for text in dict.fromkeys(x.noise for x in taken) if text)
+    return (
+        f"Latency in ONNX Runtime: batches of {count(one.batch_size)}, {threads}, {one.provider}, "
+        f"the files in turn, {runs} runs.{noise}"
+    )

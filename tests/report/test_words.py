@@ -135,9 +135,21 @@ def test_parity_counts_the_images(build):
 
 def test_latency_says_how_it_was_taken(build):
     assert latency_sentence(build()) == (
-        "Latency in ONNX Runtime: batches of 1, 1 thread, CPUExecutionProvider, 1,000 runs."
+        "Latency in ONNX Runtime: batches of 1, 1 thread, CPUExecutionProvider, the files in turn, "
+        "1,000, 1,000 and 1,000 runs."
     )
     assert latency_sentence(build(latency=False)) is None
+
+
+def test_latency_of_a_noisy_machine_says_so(build):
+    results = build()
+    model = results.models["student"]
+    file = model.files["fp32"]
+    noisy = file.latency.model_copy(update={"noise": "other processes kept 1.3 cores busy"})
+    files = {"fp32": file.model_copy(update={"latency": noisy})}
+    models = results.models | {"student": model.model_copy(update={"files": files})}
+    sentence = latency_sentence(results.model_copy(update={"models": models}))
+    assert sentence.endswith("runs. Noisy: other processes kept 1.3 cores busy.")
 
 
 def test_without_verdict_the_opening_says_what_there_is(build):
