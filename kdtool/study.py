@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +12,13 @@ from pydantic import BaseModel
 
 from kdtool import __version__
 from kdtool.errors import StudyError
+from kdtool.files import UNFINISHED, sha256_of, write_atomic
 from kdtool.recipe import Recipe
 from kdtool.recipe_file import load_recipe, recipe_toml
 from kdtool.results import DataResult, Record, Results, load_results, to_json
 
 R = TypeVar("R", bound=Record)
 
-UNFINISHED = ".unfinished"  # in the name of a file that is being written
 MAY_CHANGE: dict[str, Any] = {
     "data": {"root"},
     "export": True,
@@ -29,54 +27,10 @@ MAY_CHANGE: dict[str, Any] = {
 }
 
 
-def write_atomic(path: Path, data: bytes | str) -> None:
-    """Write `path` whole or not at all; a reader sees the old content or the new, never a part.
-
-    Raises:
-        StudyError: The disk is full or the folder cannot be written.
-    """
-    with replaced(path) as unfinished:
-        unfinished.write_bytes(data.encode() if isinstance(data, str) else data)
-
-
-@contextmanager
-def replaced(path: Path) -> Iterator[Path]:
-    """Give the name of an unfinished file, which takes the name `path` when the block ends well.
-
-    Raises:
-        StudyError: The disk is full or the folder cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=f".{path.stem}.", suffix=UNFINISHED + path.suffix, dir=path.parent
-        )
-        os.close(handle)
-    except OSError as error:
-        raise StudyError(f"cannot write {path}: {error.strerror}") from error
-    unfinished = Path(name)
-    try:
-        yield unfinished
-        with unfinished.open("rb+") as file:
-            os.fsync(file.fileno())
-        unfinished.chmod(0o666 & ~_umask())
-        unfinished.replace(path)
-    except OSError as error:
-        raise StudyError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
 def key_of(*parts: object) -> str:
     """Return a hash of all that a stage depends on, and of kdtool's version."""
     text = json.dumps([__version__, *parts], sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Study:
@@ -259,9 +213,3 @@ def _plain(value: object) -> object:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     raise TypeError(f"cannot hash {type(value).__name__}")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

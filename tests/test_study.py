@@ -1,15 +1,13 @@
-import hashlib
 import subprocess
 import sys
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from kdtool.errors import StudyError
+from kdtool.files import write_atomic
 from kdtool.recipe_file import make_recipe
 from kdtool.results import DataResult, Summary
-from kdtool.study import Study, key_of, load_study, replaced, sha256_of, write_atomic
+from kdtool.study import Study, key_of, load_study
 
 RECIPE = make_recipe(
     {
@@ -35,32 +33,6 @@ DATA = DataResult(
     warnings=[],
 )
 SCORE = Summary(mean=0.5, std=None, ci95=(0.4, 0.6))
-
-
-def test_a_write_that_fails_leaves_the_old_file(tmp_path):
-    path = tmp_path / "file.json"
-    write_atomic(path, "old")
-    with pytest.raises(ZeroDivisionError), replaced(path) as unfinished:
-        unfinished.write_text(f"half {1 / 0}")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-def test_a_full_disk_is_told_with_the_file(tmp_path):
-    # every write to /dev/full fails as on a full disk
-    message = r"cannot write .*file\.json: No space left"
-    with pytest.raises(StudyError, match=message), full_disk(tmp_path / "file.json") as unfinished:
-        unfinished.write_bytes(b"content")
-    assert list(tmp_path.iterdir()) == []
-
-
-@contextmanager
-def full_disk(path):
-    with replaced(path) as unfinished:
-        unfinished.unlink()
-        unfinished.symlink_to("/dev/full")
-        yield unfinished
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
@@ -176,8 +148,3 @@ def test_a_folder_without_a_study(tmp_path):
     Study(tmp_path).record_recipe(RECIPE)
     with pytest.raises(StudyError, match=r"not a results\.json of schema 1: .*"):
         load_study(tmp_path)
-
-
-def test_sha256_is_that_of_the_bytes(tmp_path):
-    (tmp_path / "file").write_bytes(b"content")
-    assert sha256_of(tmp_path / "file") == hashlib.sha256(b"content").hexdigest()

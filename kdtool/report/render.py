@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from kdtool.files import write_atomic
 from kdtool.report import canvas, quantities, words
 from kdtool.report.classes import exported_scores
 from kdtool.report.confusion import confusion_figures
@@ -17,7 +18,6 @@ from kdtool.report.figures import accuracy_by_epoch, cost_bars, difference
 from kdtool.report.saliency import Picture, Saliency, load_saliency, png_of, saliency_figure
 from kdtool.report.sweep import sweep_figure
 from kdtool.results import Results
-from kdtool.study import write_atomic
 
 TEMPLATES = Path(__file__).parent / "templates"
 WIDE, NARROW = 960, 340  # pixels: a desktop's column and a phone's

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from kdtool.errors import StudyError
-from kdtool.study import write_atomic
+from kdtool.files import write_atomic
 
 
 def save_weights(path: Path, weights: dict[str, Tensor], facts: dict[str, object]) -> None:

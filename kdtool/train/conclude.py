@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from kdtool import stats
 from kdtool.edge.latency import measure
 from kdtool.environment import collect_environment
+from kdtool.files import write_atomic
 from kdtool.recipe import Recipe
 from kdtool.report.render import write_report
 from kdtool.results import (
@@ -24,7 +25,7 @@ from kdtool.results import (
     Verdict,
     to_json,
 )
-from kdtool.study import key_of, write_atomic
+from kdtool.study import key_of
 from kdtool.train.count import count
 from kdtool.train.device import gpu_name
 from kdtool.train.evaluate import Evaluated, evaluate, split_labels

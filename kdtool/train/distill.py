@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kdtool.files import replaced
 from kdtool.recipe import Recipe
 from kdtool.results import Results, Role, TeacherTargets
-from kdtool.study import Study, key_of, replaced
+from kdtool.study import Study, key_of
 from kdtool.terminal.progress import Terminal
 from kdtool.train.conclude import conclude, sweep_points, write_results
 from kdtool.train.export import check_exportable

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 
+from kdtool.files import replaced
 from kdtool.results import ClassScores, TestScores
 from kdtool.stats import wilson_interval
-from kdtool.study import key_of, replaced
+from kdtool.study import key_of
 from kdtool.train.data.splits import Split
 from kdtool.train.predict import predict
 from kdtool.train.run import Run, Trained, load_model

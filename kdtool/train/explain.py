@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kdtool.files import replaced
 from kdtool.results import ExplainedImage, ExplainResult, Role
-from kdtool.study import key_of, replaced
+from kdtool.study import key_of
 from kdtool.train.evaluate import Evaluated, split_labels
 from kdtool.train.run import Run, load_model
 from kdtool.train.saliency import agreement, gradient_saliency

@@ -7,8 +7,9 @@ import onnx
 from kdtool import __version__
 from kdtool.edge.metadata import write_metadata
 from kdtool.errors import GateError
+from kdtool.files import replaced, sha256_of
 from kdtool.results import Exportable, FileResult, Role
-from kdtool.study import key_of, replaced, sha256_of
+from kdtool.study import key_of
 from kdtool.train.evaluate import Evaluated, split_labels
 from kdtool.train.models import build_model, describe_model
 from kdtool.train.onnx_file import check_parity, make_onnx
