@@ -162,6 +162,7 @@ def f1_summary(run: Run, seeds: list[Evaluated]) -> Summary:
 def summary(values: NDArray[np.float64], interval: Interval) -> Summary:
     """Mean and spread over seeds."""
     std = float(values.std(ddof=1)) if len(values) > 1 else None
+    interval = (max(0.0, interval[0]), min(1.0, interval[1]))  # Student's t knows no bounds
     return Summary(mean=float(values.mean()), std=std, ci95=interval)
 
 

@@ -60,6 +60,9 @@ def distill(
             students = train_students(replace(run, recipe=chosen), teachers[0])
             candidates.append(Candidate(values, chosen, students))
         best = best_candidate(candidates)
+        if sweep:
+            winner = ", ".join(f"{key} = {value}" for key, value in best.settings.items())
+            terminal.say(f"chosen on validation: {winner}")
         study.record_recipe(best.recipe)
         run = replace(run, recipe=best.recipe)
         points = sweep_points(run, candidates, best) if sweep else []

@@ -86,8 +86,8 @@ def open_run(
         num_epochs = epochs_to_train(table, result.num_train)
         if num_epochs > table.epochs and finished is None:
             terminal.say(
-                f"{role}: {num_epochs} epochs instead of {table.epochs}, as so few images need "
-                f"them for min_steps = {table.min_steps}"
+                f"{role}: {num_epochs} epochs instead of {table.epochs}, which are fewer than "
+                f"min_steps = {table.min_steps} steps; --set {role}.min_steps=0 turns this off"
             )
     return Run(study, recipe, splits.to(device), device, terminal, finished)
 
