@@ -164,7 +164,10 @@ class Study:
                 if key not in sweep and old.get(key) != new.get(key)
             ]
         if self.results_path.exists():
-            made_from = load_results(self.results_path).data
+            old_results = load_results(self.results_path)
+            if sweep and "student" in old_results.models and not old_results.sweep:
+                differences.append(f"  sweep: there none, here over {', '.join(sweep)}")
+            made_from = old_results.data
             if made_from.fingerprint != data.fingerprint:
                 differences.append(
                     f"  data: there {made_from.description}, {made_from.num_train:,} to train on, "

@@ -164,7 +164,9 @@ def test_a_finished_study_is_not_run_again(study):
 
 def test_a_sweep_trains_fresh_students_and_chooses_on_validation(study):
     sweep = ["--sweep", "distill.temperature=1,3", "--sweep", "distill.soft_weight=0.1,0.9"]
-    kdtool("distill", study / "recipe.toml", "--out", study.parent, *sweep)
+    with pytest.raises(KdtoolError, match=r"sweep: there none, here over distill\.temperature"):
+        kdtool("distill", study / "recipe.toml", "--out", study.parent, *sweep)
+    kdtool("distill", study / "recipe.toml", "--out", study.parent, *sweep, "--force")
     results = load_results(study / "results.json")
     assert len(results.sweep) == 4
     (chosen,) = [point for point in results.sweep if point.selected]
