@@ -160,7 +160,7 @@ def profile(
 
     report = profile_models(models, threads, seconds, batch)
     if as_json:
-        from kdtool.results import to_json
+        from kdtool.record import to_json
 
         typer.echo(to_json(report), nl=False)
         return
@@ -226,7 +226,7 @@ def resumable() -> Iterator[None]:
 def show(results: "Results", study: "Study", *, as_json: bool) -> None:
     """Print the results: for a person, or as one JSON document."""
     if as_json:
-        from kdtool.results import to_json
+        from kdtool.record import to_json
 
         typer.echo(to_json(results), nl=False)
         return

@@ -6,9 +6,24 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import kdtool
-from kdtool.results import Environment
+from kdtool.profiles import Environment
 
-PACKAGES = ("torch", "torchvision", "onnx", "onnxruntime", "onnxruntime-gpu", "numpy", "thop")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "onnx",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "numpy",
+    "thop",
+)
+
+FLAG_KEYS = {"flags", "Features"}
+CPU_FEATURES = (
+    "avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8",  # x86
+    "asimd", "asimddp", "i8mm", "bf16", "sve",  # ARM
+)  # fmt: skip
 
 
 def collect_environment(gpu: str | None = None) -> Environment:
@@ -23,7 +38,9 @@ def collect_environment(gpu: str | None = None) -> Environment:
         packages=_installed(PACKAGES),
         os=platform.platform(),
         cpu=cpu_name(Path("/proc/cpuinfo")),
+        cpu_features=cpu_features(Path("/proc/cpuinfo")),
         num_cores=usable_cores(Path("/sys/fs/cgroup/cpu.max")),
+        memory_bytes=memory_bytes(),
         gpu=gpu,
     )
 
@@ -41,6 +58,28 @@ def cpu_name(cpuinfo: Path) -> str:
     lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
     fields = {key.strip(): value.strip() for key, _, value in (x.partition(":") for x in lines)}
     return fields.get("model name") or fields.get("Model") or fallback
+
+
+def cpu_features(cpuinfo: Path) -> list[str]:
+    """Return the instructions for int8 and bfloat16 that the processor has; none if unknown.
+
+    Args:
+        cpuinfo: `/proc/cpuinfo`, with a line of `flags` on x86 and of `Features` on ARM.
+    """
+    if not cpuinfo.is_file():
+        return []
+    text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+    lines = (line.partition(":") for line in text.splitlines())
+    has = {flag for key, _, rest in lines if key.strip() in FLAG_KEYS for flag in rest.split()}
+    return [feature for feature in CPU_FEATURES if feature in has]
+
+
+def memory_bytes() -> int | None:
+    """Return the memory of this machine; None where the system does not tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows, an unknown name, not told
+        return None
 
 
 def usable_cores(cpu_max: Path) -> int:

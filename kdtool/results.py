@@ -4,25 +4,16 @@ Accuracy and F1 are in [0, 1]. 1 MAC = 1 multiply + 1 add; FLOPs = 2 x MACs. Int
 """
 
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from kdtool.errors import StudyError
+from kdtool.profiles import Environment, Latency
+from kdtool.record import SCHEMA, Interval, Record
 
-SCHEMA: Final = 1
-
-Interval = tuple[float, float]  # lower and upper end
 Role = Literal["teacher", "control", "student"]
-Precision = Literal["fp32"]
-
-
-class Record(BaseModel):
-    """A value that was measured; never changed after."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False
-    )
+Precision = Literal["fp32", "fp16", "int8"]
 
 
 class ClassScores(Record):
@@ -103,25 +94,7 @@ class Parity(Record):
     agreement: float  # share of the images with the same top-1 class
     max_abs_error: float  # of the logits
     flipped: list[int]  # test images whose top-1 class differs
-    passed: bool
-
-
-class Latency(Record):
-    """Time of one run of a model in ONNX Runtime."""
-
-    threads: int
-    provider: str
-    batch_size: int
-    num_runs: int
-    p50_ms: float
-    p50_ci95_ms: Interval  # block bootstrap: successive runs are not independent
-    p90_ms: float | None  # None: fewer than 64 runs
-    p99_ms: float | None  # None: fewer than 662 runs
-    min_ms: float
-    mean_ms: float
-    load_ms: float  # making the session
-    first_run_ms: float
-    noise: str | None = None  # why the figures should not be trusted; None: the machine was quiet
+    passed: bool | None  # None: int8 and fp16 need not agree, they have a `Gate`
 
 
 class Exportable(Record):
@@ -131,10 +104,25 @@ class Exportable(Record):
     opset: int
 
 
-class LatencyResult(Record):
-    """Latency of the files of a study, measured in turn."""
+class Quantization(Record):
+    """How an int8 file was made."""
 
-    latency: dict[Role, Latency]
+    target: Literal["x86", "arm", "portable"]
+    num_calibration: int  # training images whose activations set the ranges
+    kept_fp32: list[str]  # nodes that were left as they were, because the drop was too large else
+
+
+class Gate(Record):
+    """Whether a smaller file should be shipped instead of the fp32 file."""
+
+    difference: float  # accuracy of this file - accuracy of the fp32 file, on test
+    ci95: Interval
+    mcnemar_p: float  # exact
+    max_drop: float  # what the lower end of `ci95` must stay above minus of
+    time_ratio: float  # time of this file / time of the fp32 file, measured in turn
+    time_ratio_ci95: Interval
+    recommended: bool
+    reason: str  # in words, with figures
 
 
 class FileResult(Record):
@@ -145,8 +133,17 @@ class FileResult(Record):
     size_bytes: int
     opset: int
     accuracy: float  # on the test images, computed from the file's own answers
-    parity: Parity
+    parity: Parity  # with PyTorch
+    quantization: Quantization | None = None  # of int8
+    gate: Gate | None = None  # of int8 and fp16
     latency: Latency | None = None  # None: not measured
+
+
+class SpeedResult(Record):
+    """Latency of the files of a study, measured in turn."""
+
+    latency: dict[str, Latency]  # by path
+    ratios: dict[str, tuple[float, Interval]]  # path of int8 or fp16 -> time / time of fp32
 
 
 class Cost(Record):
@@ -167,6 +164,8 @@ class ModelResult(Cost):
     exported_seed: int  # the best on validation
     test: dict[Literal["accuracy", "weighted_f1"], Summary]
     files: dict[Precision, FileResult]
+    refused: dict[Precision, str]  # files that are not kept, and why
+    recommended: Precision | None  # the file to ship; None: there is none
 
 
 class Verdict(Record):
@@ -236,16 +235,20 @@ class DataResult(Record):
     warnings: list[str]
 
 
-class Environment(Record):
-    """Where and with what the figures were made."""
+class DeviceFile(Record):
+    """A file of the study as it was measured on a device."""
 
-    kdtool: str
-    python: str
-    packages: dict[str, str]
-    os: str
-    cpu: str
-    num_cores: int  # that this process may use
-    gpu: str | None
+    role: Role
+    precision: Precision
+    path: str  # on the device
+    latencies: list[Latency]  # one a setting of threads and batch size
+
+
+class DeviceProfile(Record):
+    """What `kdtool profile --json` measured on a device, joined by `--merge`."""
+
+    environment: Environment
+    files: list[DeviceFile]
 
 
 class Results(Record):
@@ -260,47 +263,7 @@ class Results(Record):
     verdicts: list[Verdict]
     sweep: list[SweepPoint]
     explain: ExplainResult | None
-
-
-class ModelProfile(Record):
-    """What one ONNX file costs, whoever made it."""
-
-    path: str
-    sha256: str  # of the .onnx file itself
-    size_bytes: int  # with the files beside it that hold its weights
-    opset: int
-    num_params: int
-    num_bn_statistics: int  # running means and variances, not among num_params
-    num_macs: int  # of one image; bias, norm, activation not counted
-    num_flops: int  # 2 x num_macs
-    partial: bool  # some operators are not counted: the counts are lower bounds
-    uncounted_ops: list[str]
-    metadata: dict[str, object]  # what kdtool wrote into the file, if it made it
-    latency: Latency
-
-
-class Comparison(Record):
-    """How fast one file is beside another; both were timed in turn."""
-
-    of: str  # path
-    against: str  # path
-    ratio: float  # time of `of` / time of `against`
-    ci95: Interval
-    verdict: str  # "no measurable difference" if the interval contains 1
-
-
-class ProfileReport(Record):
-    """The answer of `kdtool profile`."""
-
-    schema_version: Literal[1] = Field(default=SCHEMA, alias="schema")
-    environment: Environment
-    models: list[ModelProfile]  # in the order given
-    comparisons: list[Comparison]  # of each further model against the first
-
-
-def to_json(record: Record) -> str:
-    """Return `record` as indented JSON with a final newline; no record holds a NaN or infinity."""
-    return record.model_dump_json(by_alias=True, indent=1) + "\n"
+    devices: list[DeviceProfile]  # joined by `kdtool profile STUDY --merge`
 
 
 def load_results(path: Path) -> Results:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kdtool.results import Interval
+from kdtool.record import Interval
 
 Word = Literal["HELPED", "NO EVIDENCE", "HURT"]
 

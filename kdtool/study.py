@@ -15,7 +15,8 @@ from kdtool.errors import StudyError
 from kdtool.files import UNFINISHED, sha256_of, write_atomic
 from kdtool.recipe import Recipe
 from kdtool.recipe_file import load_recipe, recipe_toml
-from kdtool.results import DataResult, Record, Results, load_results, to_json
+from kdtool.record import Record, to_json
+from kdtool.results import DataResult, Results, load_results
 
 R = TypeVar("R", bound=Record)
 

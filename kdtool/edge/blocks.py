@@ -9,7 +9,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from kdtool.results import Interval
+from kdtool.record import Interval
 
 Blocks = list[NDArray[np.float64]]  # run times in ms, `(num_runs,)` a block
 

@@ -20,7 +20,8 @@ from kdtool.edge.blocks import (
 from kdtool.edge.model_file import check_file
 from kdtool.edge.timing import Job, Runs
 from kdtool.errors import KdtoolError
-from kdtool.results import Interval, Latency
+from kdtool.profiles import Latency
+from kdtool.record import Interval
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,8 @@ from kdtool.edge.model_file import external_files, model_opset, read_model
 from kdtool.environment import collect_environment
 from kdtool.errors import KdtoolError
 from kdtool.files import sha256_of
-from kdtool.results import Comparison, Interval, ModelProfile, ProfileReport
+from kdtool.profiles import Comparison, ModelProfile, ProfileReport
+from kdtool.record import Interval
 
 
 def profile_models(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from kdtool.profiles import Latency
 from kdtool.report.quantities import (
     Relative,
     count,
@@ -16,7 +17,7 @@ from kdtool.report.quantities import (
     three_digits,
 )
 from kdtool.report.words import present
-from kdtool.results import FileResult, Latency, ModelResult, Precision, Results
+from kdtool.results import FileResult, ModelResult, Precision, Results
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 import tomli_w
 
+from kdtool.profiles import Environment
 from kdtool.report import costs, words
 from kdtool.report.classes import class_rows, mistakes, most_changed
 from kdtool.report.comparison import comparison
 from kdtool.report.quantities import count, duration, percent, points, relative, rough_percent
-from kdtool.results import DataResult, Environment, Results
+from kdtool.results import DataResult, Results
 
 MOST_CLASSES_OPEN = 20  # more, and the tables over classes are folded
 

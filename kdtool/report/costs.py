@@ -1,8 +1,9 @@
 """The sentences on what the models cost and on the files that are shipped."""
 
+from kdtool.profiles import Latency
 from kdtool.report.quantities import Relative, count, relative, small
 from kdtool.report.words import listed, present
-from kdtool.results import FileResult, Latency, ModelResult, Results
+from kdtool.results import FileResult, ModelResult, Results
 
 
 def file_of(model: ModelResult) -> FileResult | None:

@@ -6,11 +6,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from kdtool.record import Interval
 from kdtool.report.canvas import LIGHT, label, label_ends, new_figure, percent_axis, quiet_axes
 from kdtool.report.costs import latency_of
 from kdtool.report.quantities import milliseconds, points, short_count
 from kdtool.report.words import present
-from kdtool.results import Interval, Results, Role, Verdict
+from kdtool.results import Results, Role, Verdict
 
 
 def difference(results: Results, verdict: Verdict, width: int) -> Figure:

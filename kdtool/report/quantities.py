@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from kdtool.results import Interval
+from kdtool.record import Interval
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 MINUS = "\N{MINUS SIGN}"

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kdtool.results import ModelProfile, ProfileReport
+from kdtool.profiles import ModelProfile, ProfileReport
 
 
 def show_profile(console: Console, report: ProfileReport) -> None:

@@ -10,11 +10,11 @@ from kdtool.edge.latency import measure
 from kdtool.environment import collect_environment
 from kdtool.files import write_atomic
 from kdtool.recipe import Recipe
+from kdtool.record import Interval, to_json
 from kdtool.report.render import write_report
 from kdtool.results import (
     Cost,
     FileResult,
-    Interval,
     LatencyResult,
     ModelResult,
     Results,
@@ -23,7 +23,6 @@ from kdtool.results import (
     Summary,
     SweepPoint,
     Verdict,
-    to_json,
 )
 from kdtool.study import key_of
 from kdtool.train.count import count

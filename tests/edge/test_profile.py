@@ -9,7 +9,8 @@ from onnx import TensorProto, helper
 from kdtool.edge.metadata import write_metadata
 from kdtool.edge.profile import profile_models, speed_verdict
 from kdtool.errors import KdtoolError
-from kdtool.results import ProfileReport, to_json
+from kdtool.profiles import ProfileReport
+from kdtool.record import to_json
 
 
 @pytest.fixture

@@ -8,15 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kdtool.profiles import Environment, Latency
 from kdtool.results import (
     ClassScores,
     DataResult,
-    Environment,
     EpochRecord,
     ExplainedImage,
     ExplainResult,
     FileResult,
-    Latency,
     ModelResult,
     Parity,
     Results,

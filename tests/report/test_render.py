@@ -10,8 +10,8 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
 
 from kdtool.errors import StudyError
+from kdtool.record import to_json
 from kdtool.report.render import render_markdown, write_report
-from kdtool.results import to_json
 
 VOID = {"br", "hr", "img", "input", "link", "meta", "col"}
 

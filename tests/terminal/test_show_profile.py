@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from kdtool.results import Comparison, Environment, Latency, ModelProfile, ProfileReport
+from kdtool.profiles import Comparison, Environment, Latency, ModelProfile, ProfileReport
 from kdtool.terminal.profile import display_names, format_count, format_ms, show_profile
 
 ENVIRONMENT = Environment(
