@@ -9,6 +9,8 @@ import kdtool
 from kdtool.profiles import Environment
 
 PACKAGES = (
+    "torch", "torchvision", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "numpy", "thop"
+)  # fmt: skip
     "torch",
     "torchvision",
     "onnx",
