@@ -11,15 +11,6 @@ from kdtool.profiles import Environment
 PACKAGES = (
     "torch", "torchvision", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "numpy", "thop"
 )  # fmt: skip
-    "torch",
-    "torchvision",
-    "onnx",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "openvino",
-    "numpy",
-    "thop",
-)
 
 FLAG_KEYS = {"flags", "Features"}
 CPU_FEATURES = (
