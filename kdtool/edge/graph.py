@@ -7,8 +7,9 @@ from pathlib import Path
 from onnx import GraphProto, ModelProto, ValueInfoProto, inliner, shape_inference
 
 from kdtool.edge.macs import Shapes, count_macs
-from kdtool.edge.model_file import input_shape, read_model
+from kdtool.edge.model_file import read_model
 from kdtool.edge.params import ElemTypes, count_params
+from kdtool.edge.shapes import GivenShapes, input_shapes
 from kdtool.errors import ModelFileError
 
 # Shapes are inferred from the values of small tensors, such as the target of a Reshape. Larger ones
@@ -31,23 +32,36 @@ class GraphCost:
         return bool(self.uncounted_ops)
 
 
-def count_graph(path: Path, batch: int = 1) -> GraphCost:
+def count_graph(path: Path, batch: int = 1, shapes: GivenShapes | None = None) -> GraphCost:
     """Count the parameters and MACs of an ONNX file.
 
     Args:
         path: ONNX file; weights in files beside it are not read, their shapes are enough.
         batch: Images in a batch, where the file leaves that open.
+        shapes: Of the inputs that the file leaves open.
 
     Raises:
-        ModelFileError: No readable ONNX file, or one whose inputs have no fixed size.
+        ModelFileError: No readable ONNX file, or inputs whose shapes are neither fixed nor given.
     """
     model = read_model(path)
     try:
-        graph, shapes = infer_shapes(model, batch)
-    except (ModelFileError, shape_inference.InferenceError) as error:
+        return _count(model, batch, shapes)
+    except ModelFileError as error:
         raise ModelFileError(f"cannot count {path}: {error}") from error
-    num_params, num_bn_statistics = count_params(graph, shapes, _elem_types(graph))
-    num_macs, uncounted_ops = count_macs(list(graph.node), shapes)
+
+
+def count_model(model: ModelProto, batch: int = 1, shapes: GivenShapes | None = None) -> GraphCost:
+    """Count as `count_graph` what is already in memory; `model` stays as it is."""
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    return _count(copy, batch, shapes)
+
+
+def _count(model: ModelProto, batch: int, shapes: GivenShapes | None) -> GraphCost:
+    """Count `model`, which is changed."""
+    graph, known = infer_shapes(model, batch, shapes)
+    num_params, num_bn_statistics = count_params(graph, known, _elem_types(graph))
+    num_macs, uncounted_ops = count_macs(list(graph.node), known)
     return GraphCost(
         num_params=num_params,
         num_bn_statistics=num_bn_statistics,
@@ -56,22 +70,28 @@ def count_graph(path: Path, batch: int = 1) -> GraphCost:
     )
 
 
-def infer_shapes(model: ModelProto, batch: int) -> tuple[GraphProto, Shapes]:
+def infer_shapes(
+    model: ModelProto, batch: int, given: GivenShapes | None = None
+) -> tuple[GraphProto, Shapes]:
     """Return the graph of `model` for a fixed batch, and the shapes that could be inferred.
 
     Args:
         model: Is changed: large weights lose their values, and stored shapes, which are often stale
             after quantization, are dropped (onnxruntime issue 25890).
-        batch: What a dynamic first dimension of an input is set to.
+        batch: What an open first dimension of an input is set to.
+        given: Shapes of inputs that the file leaves open.
 
     Raises:
-        ModelFileError: An input has no fixed size, or not this batch.
+        ModelFileError: An input has no fixed size, or not this batch; the graph contradicts itself.
     """
     _drop_values(model.graph)
     if model.functions:  # what torch exports without optimization
         model = inliner.inline_local_functions(model)
-    _fix_batch(model.graph, batch)
-    graph = shape_inference.infer_shapes(model, data_prop=True).graph
+    _fix_inputs(model.graph, batch, given)
+    try:
+        graph = shape_inference.infer_shapes(model, data_prop=True).graph
+    except shape_inference.InferenceError as error:
+        raise ModelFileError(f"its shapes contradict each other: {error}") from error
     shapes: Shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):
         dims = _declared_dims(value)
@@ -91,17 +111,16 @@ def _drop_values(graph: GraphProto) -> None:
                 tensor.ClearField(field)
 
 
-def _fix_batch(graph: GraphProto, batch: int) -> None:
+def _fix_inputs(graph: GraphProto, batch: int, given: GivenShapes | None) -> None:
     stored = {tensor.name for tensor in graph.initializer}  # up to IR 3 they are inputs as well
-    for value in graph.input:
-        if value.name in stored:
-            continue
-        dims = _declared_dims(value)
-        if dims is None:
-            raise ModelFileError(f"input {value.name!r} has no shape; export with a fixed size")
-        shape = input_shape(value.name, dims, batch)
-        for dim, size in zip(value.type.tensor_type.shape.dim, shape, strict=True):
-            dim.dim_value = size
+    inputs = [value for value in graph.input if value.name not in stored]
+    declared = {value.name: _declared_dims(value) for value in inputs}
+    shapes = input_shapes(declared, batch, given)
+    for value in inputs:
+        shape = value.type.tensor_type.shape
+        shape.Clear()
+        for size in shapes[value.name]:
+            shape.dim.add(dim_value=size)
 
 
 def _declared_dims(value: ValueInfoProto) -> list[int | str | None] | None:

@@ -1,12 +1,12 @@
-"""A model file on disk: is it one, how large is it, what shapes does it take."""
+"""A model file on disk: is it one, and how large is it."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import ModelProto, TensorProto
 
+from kdtool.edge.shapes import input_shape as input_shape
 from kdtool.errors import ModelFileError
 
 
@@ -90,33 +90,3 @@ def model_opset(model: ModelProto) -> int:
 
 
 _STANDARD = ("", "ai.onnx")  # two spellings of one domain
-
-
-def input_shape(name: str, dims: Sequence[int | str | None], batch_size: int) -> tuple[int, ...]:
-    """Return the shape of one input with its batch filled in.
-
-    Args:
-        name: Of the input, for messages.
-        dims: As declared; a name or None is dynamic. The first one is the batch.
-        batch_size: Images in a batch.
-
-    Raises:
-        ModelFileError: A dimension other than the batch is dynamic, one is not positive, or the
-            file is made for another batch size.
-    """
-    declared = f"input {name!r} has the shape ({', '.join(str(dim or '?') for dim in dims)})"
-    first = [batch_size if not isinstance(dim, int) else dim for dim in dims[:1]]
-    shape = tuple(dim for dim in (*first, *dims[1:]) if isinstance(dim, int))
-    if len(shape) < len(dims):
-        raise ModelFileError(
-            f"{declared}: only the first dimension, the batch, may be dynamic; "
-            "export the model for images of one size"
-        )
-    if any(dim < 1 for dim in shape):
-        raise ModelFileError(f"{declared}: every dimension must be at least 1")
-    if shape and shape[0] != batch_size:
-        raise ModelFileError(
-            f"{declared}: it takes batches of {shape[0]} only, but {batch_size} was asked for; "
-            "ask for that size or export with a dynamic batch"
-        )
-    return shape

@@ -5,7 +5,6 @@ from onnx import TensorProto, helper
 
 from kdtool.edge.model_file import (
     external_files,
-    input_shape,
     model_opset,
     read_model,
 )
@@ -55,8 +54,3 @@ def test_opset_is_that_of_the_standard_operators(tiny_onnx):
     model = read_model(tiny_onnx)
     model.opset_import.add(domain="com.microsoft", version=99)
     assert model_opset(model) == 18
-
-
-@pytest.mark.parametrize("dims", [["batch", 8, 8, 3], [None, 8, 8, 3], [5, 8, 8, 3]])
-def test_only_an_open_batch_is_filled_in(dims):
-    assert input_shape("x", dims, batch_size=5) == (5, 8, 8, 3)

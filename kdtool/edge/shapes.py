@@ -1,0 +1,123 @@
+"""The shapes that a model's inputs take: declared in its file, or given with `--shape`."""
+
+from collections.abc import Mapping, Sequence
+
+from kdtool.errors import KdtoolError, ModelFileError
+
+Dims = Sequence[int | str | None]  # as declared; a name or None is open
+GivenShapes = Mapping[str, tuple[int, ...]]  # input, "" for the only one -> without the batch
+
+
+def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """Read a `--shape`: `3,224,224` or, where a model has several inputs, `NAME=3,224,224`.
+
+    Returns:
+        The input's name, "" for the only one, and its shape without the batch.
+
+    Raises:
+        KdtoolError: Not positive integers with commas between them.
+    """
+    name, _, sizes = text.rpartition("=")
+    parts = [part.strip() for part in sizes.split(",")]
+    if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+        raise KdtoolError(
+            f"--shape is {text!r}; give the sizes of one image, without the batch, as in "
+            "--shape 3,224,224 or --shape NAME=3,224,224"
+        )
+    return name, tuple(int(part) for part in parts)
+
+
+def input_shape(
+    name: str, dims: Dims | None, batch_size: int, shapes: GivenShapes | None = None
+) -> tuple[int, ...]:
+    """Return the shape of the only input of a model, as `input_shapes` does."""
+    return input_shapes({name: dims}, batch_size, shapes)[name]
+
+
+def input_shapes(
+    declared: Mapping[str, Dims | None], batch_size: int, shapes: GivenShapes | None = None
+) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every input of a model.
+
+    Args:
+        declared: Dimensions of each input by name; the first one is the batch. None: no shape.
+        batch_size: Images in a batch.
+        shapes: Of the inputs that the file leaves open.
+
+    Raises:
+        ModelFileError: A dimension is open, not positive or not as given, a shape is given for an
+            input that is not there, or the file is made for another batch size.
+    """
+    given = _by_input(list(declared), shapes or {})
+    unknown = {
+        name: dims
+        for name, dims in declared.items()
+        if name not in given and (dims is None or not all(isinstance(d, int) for d in dims[1:]))
+    }
+    if unknown:
+        raise ModelFileError(_what_to_give(unknown, several=len(declared) > 1))
+    filled = {
+        name: _fill(name, dims, batch_size, given.get(name)) for name, dims in declared.items()
+    }
+    # Beside a batch of images there may be inputs without one, such as anchors.
+    if filled and all(shape and shape[0] != batch_size for shape in filled.values()):
+        name, shape = next(iter(filled.items()))
+        raise ModelFileError(
+            f"{describe(name, declared[name])}: it takes batches of {shape[0]} only, but "
+            f"{batch_size} was asked for; ask for that size or export with a dynamic batch"
+        )
+    return filled
+
+
+def describe(name: str, dims: Dims | None) -> str:
+    """Say what is declared of an input."""
+    if dims is None:
+        return f"input {name!r} has no shape"
+    return f"input {name!r} has the shape ({', '.join(map(_size, dims))})"
+
+
+def _by_input(names: list[str], shapes: GivenShapes) -> dict[str, tuple[int, ...]]:
+    """Replace the key "" by the name of the only input."""
+    has = f"the model has the inputs {', '.join(map(repr, names)) or '(none)'}"
+    for given in shapes:
+        if given and given not in names:
+            raise ModelFileError(f"--shape names the input {given!r}, but {has}")
+        if not given and len(names) != 1:
+            raise ModelFileError(f"{has}; say which one a shape is for: --shape NAME=3,224,224")
+    return {given or names[0]: shape for given, shape in shapes.items()}
+
+
+def _what_to_give(unknown: Mapping[str, Dims | None], *, several: bool) -> str:
+    """Say what `--shape` closes the inputs `unknown`; what is known of them stands in it."""
+    options = []
+    for name, dims in unknown.items():
+        sizes = "3,224,224" if dims is None else ",".join(map(_size, dims[1:]))
+        options.append(f"--shape {name}={sizes}" if several else f"--shape {sizes}")
+    declared = "; ".join(describe(name, dims) for name, dims in unknown.items())
+    return f"{declared}; give it without the batch, in numbers: {' '.join(options)}"
+
+
+def _fill(
+    name: str, dims: Dims | None, batch_size: int, given: tuple[int, ...] | None
+) -> tuple[int, ...]:
+    """Return the shape of one input whose every dimension is declared or given."""
+    if not dims:  # onnxruntime tells so of an input without a shape, too
+        return () if given is None else (batch_size, *given)
+    wanted = dims[1:] if given is None else given
+    rest = tuple(size for size in wanted if isinstance(size, int))
+    fits = len(rest) == len(dims) - 1 and all(
+        dim == size for dim, size in zip(dims[1:], rest, strict=True) if isinstance(dim, int)
+    )
+    if not fits:
+        raise ModelFileError(
+            f"{describe(name, dims)}, which --shape {','.join(map(str, rest))} does not fit; "
+            "a shape is given without the batch"
+        )
+    shape = (dims[0] if isinstance(dims[0], int) else batch_size, *rest)
+    if any(size < 1 for size in shape):
+        raise ModelFileError(f"{describe(name, dims)}: every dimension must be at least 1")
+    return shape
+
+
+def _size(dim: int | str | None) -> str:
+    return "?" if dim in (None, "") else str(dim)

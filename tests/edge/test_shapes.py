@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+from kdtool.edge.graph import count_graph, count_model
+from kdtool.edge.model_file import read_model
+from kdtool.edge.shapes import input_shape, input_shapes, parse_shape
+from kdtool.errors import KdtoolError, ModelFileError
+
+FLOAT = TensorProto.FLOAT
+
+
+@pytest.mark.parametrize("dims", [["batch", 8, 8, 3], [None, 8, 8, 3], [5, 8, 8, 3]])
+def test_an_open_batch_is_filled_in(dims):
+    assert input_shape("x", dims, batch_size=5) == (5, 8, 8, 3)
+
+
+@pytest.mark.parametrize("key", ["", "x"])
+@pytest.mark.parametrize("dims", [["n", "h", None, 3], [5, "h", 8, 3], None, []])
+def test_what_the_file_leaves_open_is_given(dims, key):
+    assert input_shape("x", dims, 5, {key: (8, 8, 3)}) == (5, 8, 8, 3)
+
+
+def test_every_input_has_a_shape_and_one_has_the_batch():
+    declared = {"image": ["n", 3, "h", "w"], "anchors": [10, 4], "threshold": []}
+    shapes = input_shapes(declared, 2, {"image": (3, 8, 8)})
+    assert shapes == {"image": (2, 3, 8, 8), "anchors": (10, 4), "threshold": ()}
+
+
+@pytest.mark.parametrize(
+    ("declared", "given", "message"),
+    [
+        (
+            {"x": ["N", 3, "H", "W"]},
+            {},
+            "input 'x' has the shape (N, 3, H, W); give it without the batch, in numbers: "
+            "--shape 3,H,W",
+        ),
+        ({"x": [1, None, 8]}, {}, "the shape (1, ?, 8); give it without the batch, in numbers: "
+                                  "--shape ?,8"),
+        ({"x": None}, {}, "input 'x' has no shape; give it without the batch, in numbers: "
+                          "--shape 3,224,224"),
+        (
+            {"left": ["n", 3, "h"], "right": ["n", "k"], "fixed": ["n", 2]},
+            {},
+            "input 'left' has the shape (n, 3, h); input 'right' has the shape (n, k); give it "
+            "without the batch, in numbers: --shape left=3,h --shape right=k",
+        ),
+        (
+            {"x": ["n", 3, "h", "w"]},
+            {"": (224, 224, 3)},
+            "the shape (n, 3, h, w), which --shape 224,224,3 does not fit",
+        ),
+        ({"x": ["n", 3, 8]}, {"x": (1, 3, 8)}, "a shape is given without the batch"),
+        ({"x": ["n", 3]}, {"y": (3,)}, "names the input 'y', but the model has the inputs 'x'"),
+        (
+            {"x": ["n", 3], "y": ["n", 3]},
+            {"": (3,)},
+            "the model has the inputs 'x', 'y'; say which one a shape is for: --shape NAME=",
+        ),
+        ({"x": [4, 8]}, {}, "takes batches of 4 only, but 2 was asked for; ask for that size"),
+        ({"x": ["n", 0, 3]}, {}, "shape (n, 0, 3): every dimension must be at least 1"),
+    ],
+)  # fmt: skip
+def test_what_does_not_make_a_shape_says_what_to_give(declared, given, message):
+    with pytest.raises(ModelFileError) as error:
+        input_shapes(declared, 2, given)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "shape"),
+    [
+        ("3,224,224", ("", (3, 224, 224))),
+        ("image=3, 8", ("image", (3, 8))),
+        ("a=b:0=7", ("a=b:0", (7,))),
+    ],
+)
+def test_shape_on_the_command_line(text, shape):
+    assert parse_shape(text) == shape
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x=", "3,,4", "3x224x224", "0,3", "-1,3", "3,h", "3.0", "\u0663"]
+)
+def test_what_is_no_shape_on_the_command_line_is_refused(text):
+    with pytest.raises(KdtoolError, match="without the batch, as in --shape 3,224,224"):
+        parse_shape(text)
+
+
+def test_a_file_without_a_static_shape_is_counted_for_the_given_one(make_onnx):
+    conv = helper.make_node("Conv", ["x", "w"], ["y"])
+    stored = {"w": np.zeros((4, 3, 3, 3), np.float32)}
+    path = make_onnx([conv], {"x": (FLOAT, ["n", 3, "h", "w"])}, stored)
+    with pytest.raises(ModelFileError, match=f"cannot count {path}: input 'x' .*--shape 3,h,w"):
+        count_graph(path)
+    assert count_graph(path, 2, {"": (3, 8, 10)}).num_macs == 2 * (6 * 8) * 4 * 27
+
+
+def test_a_file_with_several_inputs_is_counted(make_onnx):
+    matmul = helper.make_node("MatMul", ["a", "b"], ["y"])
+    path = make_onnx([matmul], {"a": (FLOAT, ["n", 3, 5]), "b": (FLOAT, ["n", "k", 7])})
+    assert count_graph(path, 2, {"b": (5, 7)}).num_macs == 2 * 3 * 5 * 7
+
+
+def test_a_model_in_memory_is_counted_like_its_file_and_stays_as_it_is(make_onnx):
+    weight = np.ones((100, 90), np.float32)  # large enough that its values are dropped
+    matmul = helper.make_node("MatMul", ["x", "w"], ["y"])
+    path = make_onnx([matmul], {"x": (FLOAT, ["n", 100])}, {"w": weight})
+    model = read_model(path)
+    assert count_model(model, batch=3) == count_graph(path, batch=3)
+    assert model == read_model(path)
