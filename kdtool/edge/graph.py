@@ -6,6 +6,7 @@ from pathlib import Path
 
 from onnx import GraphProto, ModelProto, ValueInfoProto, inliner, shape_inference
 
+from kdtool.edge.fused import without_fused
 from kdtool.edge.macs import Shapes, count_macs
 from kdtool.edge.model_file import read_model
 from kdtool.edge.params import ElemTypes, count_params
@@ -87,6 +88,9 @@ def infer_shapes(
     _drop_values(model.graph)
     if model.functions:  # what torch exports without optimization
         model = inliner.inline_local_functions(model)
+    nodes = without_fused(list(model.graph.node))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
     _fix_inputs(model.graph, batch, given)
     try:
         graph = shape_inference.infer_shapes(model, data_prop=True).graph

@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 from math import prod
+from typing import Any
 
 from onnx import NodeProto, helper
+
+from kdtool.edge.einsum import einsum_macs
 
 Shapes = dict[str, tuple[int, ...]]  # of the tensors whose every dimension is known
 MacRule = Callable[[NodeProto, Shapes], int]
@@ -30,8 +33,8 @@ def conv_transpose_macs(node: NodeProto, shapes: Shapes) -> int:
 def gemm_macs(node: NodeProto, shapes: Shapes) -> int:
     """Every output element is a dot product over the inner dimension."""
     left = shapes[node.input[0]]  # (M, K), or (K, M) if transA
-    transposed = any(helper.get_attribute_value(a) for a in node.attribute if a.name == "transA")
-    return prod(shapes[node.output[0]]) * left[0 if transposed else 1]
+    inner = 0 if attributes(node).get("transA") else 1
+    return prod(shapes[node.output[0]]) * left[inner]
 
 
 def matmul_macs(node: NodeProto, shapes: Shapes) -> int:
@@ -39,34 +42,78 @@ def matmul_macs(node: NodeProto, shapes: Shapes) -> int:
     return prod(shapes[node.output[0]]) * shapes[node.input[0]][-1]
 
 
+def einsum_node_macs(node: NodeProto, shapes: Shapes) -> int:
+    """See `einsum_macs`."""
+    equation: str = attributes(node)["equation"].decode()
+    return einsum_macs(equation, [shapes[name] for name in node.input])
+
+
+def attention_macs(node: NodeProto, shapes: Shapes) -> int:
+    """Every query meets every key and every value, those that a mask hides as well."""
+    query, key, value = (shapes[name] for name in node.input[:3])
+    if len(query) == 3:  # (B, positions, heads * width)
+        num_heads = int(attributes(node)["q_num_heads"])
+        width, value_width = (
+            query[2] // num_heads,
+            value[2] // int(attributes(node)["kv_num_heads"]),
+        )
+    else:  # (B, heads, positions, width)
+        num_heads, width, value_width = query[1], query[3], value[3]
+    num_past = 0
+    if len(node.input) > 4 and node.input[4]:
+        num_past = shapes[node.input[4]][2]  # (B, heads, past positions, width)
+    num_keys = num_past + key[-2]
+    return query[0] * num_heads * query[-2] * num_keys * (width + value_width)
+
+
+def recurrent_macs(node: NodeProto, shapes: Shapes) -> int:
+    """Every step of every sequence meets the weights of its input and of its state once."""
+    steps = prod(shapes[node.input[0]][:2])  # length times batch, in the order of `layout`
+    return steps * (prod(shapes[node.input[1]]) + prod(shapes[node.input[2]]))
+
+
+def attributes(node: NodeProto) -> dict[str, Any]:
+    """Return the attributes that stand at `node`; defaults are not among them."""
+    return {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+
+
 MAC_RULES: dict[str, MacRule] = {
+    "Attention": attention_macs,
     "Conv": conv_macs,
     "ConvInteger": conv_macs,
     "ConvTranspose": conv_transpose_macs,
+    "DeformConv": conv_macs,  # interpolation between pixels is no product, as in a Resize
+    "Einsum": einsum_node_macs,
+    "GRU": recurrent_macs,
     "Gemm": gemm_macs,
+    "LSTM": recurrent_macs,
     "MatMul": matmul_macs,
     "MatMulInteger": matmul_macs,
     "QLinearConv": qlinear_conv_macs,
     "QLinearMatMul": matmul_macs,
+    "RNN": recurrent_macs,
 }
 
 # By the convention that papers and torchvision follow, bias, normalization, activation, pooling,
 # resizing and everything else done element by element count nothing. Not here, so listed as
-# uncounted: what hides products (Einsum, Attention, LSTM, DeformConv, ...), what hides a graph
-# (If, Loop, Scan) and all operators that are not ONNX's own.
+# uncounted: what hides products (DFT, LinearAttention, ...), what hides a graph (If, Loop, Scan)
+# and all operators that are not ONNX's own and have no stand-in in `fused`.
 _ELEMENTWISE = """
-Abs Add And ArgMax ArgMin AveragePool BatchNormalization BitShift Cast CastLike Ceil Celu Clip
-Compress Concat Constant ConstantOfShape Cos CumSum DepthToSpace DequantizeLinear Div Dropout
-DynamicQuantizeLinear Elu Equal Erf Exp Expand EyeLike Flatten Floor Gather GatherElements GatherND
-Gelu GlobalAveragePool GlobalLpPool GlobalMaxPool Greater GreaterOrEqual GroupNormalization
-HardSigmoid HardSwish Hardmax Identity InstanceNormalization IsInf IsNaN LRN LayerNormalization
-LeakyRelu Less LessOrEqual Log LogSoftmax LpNormalization LpPool Max MaxPool MaxUnpool Mean
-MeanVarianceNormalization Min Mish Mod Mul Neg NonZero Not OneHot Or PRelu Pad Pow QuantizeLinear
-RMSNormalization Range Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax
-ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Resize Round ScatterElements
-ScatterND Selu Shape Shrink Sigmoid Sign Sin Size Slice Softmax Softplus Softsign SpaceToDepth Split
-Sqrt Squeeze Sub Sum Swish Tan Tanh ThresholdedRelu Tile TopK Transpose Trilu Unsqueeze Upsample
-Where Xor
+Abs Acos Acosh Add AffineGrid And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization
+Bernoulli BitCast BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Celu
+CenterCropPad Clip Col2Im Compress Concat Constant ConstantOfShape Cos Cosh CumProd CumSum
+DepthToSpace DequantizeLinear Div Dropout DynamicQuantizeLinear Elu Equal Erf Exp Expand EyeLike
+Flatten Floor Gather GatherElements GatherND Gelu GlobalAveragePool GlobalLpPool GlobalMaxPool
+Greater GreaterOrEqual GridSample GroupNormalization HardSigmoid HardSwish Hardmax Identity
+InstanceNormalization IsInf IsNaN LRN LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax
+LpNormalization LpPool Max MaxPool MaxRoiPool MaxUnpool Mean MeanVarianceNormalization Min Mish Mod
+Mul Neg NonMaxSuppression NonZero Not OneHot Or PRelu Pad Pow QuantizeLinear RMSNormalization
+RandomNormal RandomNormalLike RandomUniform RandomUniformLike Range Reciprocal ReduceL1 ReduceL2
+ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare
+Relu Reshape Resize ReverseSequence RoiAlign RotaryEmbedding Round Scatter ScatterElements ScatterND
+Selu Shape Shrink Sigmoid Sign Sin Sinh Size Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt
+Squeeze Sub Sum SwiGLU Swish Tan Tanh TensorScatter ThresholdedRelu Tile TopK Transpose Trilu Unique
+Unsqueeze Upsample Where Xor
 """
 NO_MACS = frozenset(_ELEMENTWISE.split())
 
@@ -85,7 +132,7 @@ def count_macs(nodes: list[NodeProto], shapes: Shapes) -> tuple[int, tuple[str, 
         if rule is not None:
             try:
                 total += rule(node, shapes)
-            except KeyError:  # a shape that could not be inferred
+            except (ArithmeticError, LookupError, ValueError):  # unknown shapes, broken rules
                 uncounted.add(node.op_type)
         elif not is_standard(node):
             uncounted.add(f"{node.domain}.{node.op_type}")

@@ -15,9 +15,13 @@ WEIGHT_INPUTS: dict[str, tuple[int, ...]] = {
     "Conv": (1, 2),
     "ConvInteger": (1,),
     "ConvTranspose": (1, 2),
+    "DeformConv": (1, 3),
+    "Einsum": (0, 1),
+    "GRU": (1, 2, 3),
     "Gemm": (0, 1, 2),
     "GroupNormalization": (1, 2),
     "InstanceNormalization": (1, 2),
+    "LSTM": (1, 2, 3, 7),
     "LayerNormalization": (1, 2),
     "MatMul": (0, 1),
     "MatMulInteger": (0, 1),
@@ -25,6 +29,7 @@ WEIGHT_INPUTS: dict[str, tuple[int, ...]] = {
     "QLinearConv": (3, 8),
     "QLinearMatMul": (0, 3),
     "RMSNormalization": (1,),
+    "RNN": (1, 2, 3),
 }
 
 STATISTICS_INPUTS: dict[str, tuple[int, ...]] = {"BatchNormalization": (3, 4)}
@@ -96,7 +101,7 @@ def _computed_by_layers(graph: GraphProto) -> set[str]:
     """
     computed: set[str] = set()
     for node in graph.node:  # sorted: ONNX wants every producer before its consumers
-        if node.op_type in MAC_RULES or not computed.isdisjoint(node.input):
+        if (is_standard(node) and node.op_type in MAC_RULES) or not computed.isdisjoint(node.input):
             last = 1 if node.op_type == "DynamicQuantizeLinear" else len(node.output)
             computed.update(node.output[:last])
     return computed
