@@ -5,8 +5,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from kdtool.results import Precision
+
 TomlPath = Annotated[Path, Field(strict=False)]  # TOML has no paths, only strings
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+InputForm = Literal["pixels", "resize", "tensor"]
 
 
 class Table(BaseModel):
@@ -86,8 +89,25 @@ class DistillTable(Table):
 class ExportTable(Table):
     """The ONNX files."""
 
-    precisions: list[Literal["fp32"]] = Field(default=["fp32"], min_length=1)
+    # pixels: uint8 (N, H, W, C) of the model's size | resize: of any size, scaled and cropped to it
+    # | tensor: float32 (N, C, H, W) in [0, 1], as PyTorch takes it
+    input: InputForm = "pixels"
+    precisions: list[Precision] = Field(default=["fp32"], min_length=1)  # of the student
     opset: int = Field(default=18, ge=18)  # the exporter writes none below 18
+    # Of int8. x86: U8S8, for processors with VNNI | arm: S8S8 | portable: U8S8 with 7-bit weights,
+    # which no processor saturates
+    target: Literal["x86", "arm", "portable"] = "portable"
+    calibration_images: int = Field(default=300, ge=1, le=5000)  # of the train split
+    max_drop: float = Field(default=0.01, gt=0, lt=1)  # of accuracy, that int8 and fp16 may cost
+
+    @field_validator("precisions")
+    @classmethod
+    def _fp32_is_there(cls, value: list[Precision]) -> list[Precision]:
+        if "fp32" not in value:
+            raise ValueError('"fp32" is missing: int8 and fp16 are made from it')
+        if len(set(value)) != len(value):
+            raise ValueError("the same precision twice")
+        return value
 
 
 class ProfileTable(Table):

@@ -138,3 +138,24 @@ def _seed_error(
 def _percentiles(draws: NDArray[np.floating]) -> Interval:
     low, high = np.percentile(draws, [2.5, 97.5])
     return float(low), float(high)
+
+
+def paired_difference_interval(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> Interval:
+    """Return the 95 % interval of the difference between two shares of the same images.
+
+    Unlike a bootstrap it has a width where the two never differ, as a file and its copy in 8 bits
+    on a few hundred images.
+
+    Args:
+        one: `(N,)`, whether the first is right on each image.
+        other: `(N,)`, the same for the second; the difference is the first's share minus its.
+
+    Source: adjusted Wald interval, Bonett and Price 2012, doi:10.3102/1076998611411915.
+    """
+    gained, lost = int((one & ~other).sum()), int((other & ~one).sum())
+    total = len(one) + 2
+    share_gained, share_lost = (gained + 1) / total, (lost + 1) / total
+    difference = share_gained - share_lost
+    variance = (share_gained + share_lost - difference**2) / total
+    margin = Z95 * math.sqrt(variance)
+    return max(-1.0, difference - margin), min(1.0, difference + margin)

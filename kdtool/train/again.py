@@ -48,7 +48,7 @@ def again(
             elif role in old.models:
                 models[role] = train_by_labels(run, role)
         study.forget(stage)
-        results = write_results(run, conclude(run, models, old.sweep, ship=True))
+        results = write_results(run, conclude(run, models, old.sweep, with_files=True))
         study.record_recipe(recipe)
         return results
 

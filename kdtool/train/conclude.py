@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdtool import stats
-from kdtool.edge.latency import measure
 from kdtool.environment import collect_environment
 from kdtool.files import write_atomic
 from kdtool.recipe import Recipe
@@ -14,8 +13,6 @@ from kdtool.record import Interval, to_json
 from kdtool.report.render import write_report
 from kdtool.results import (
     Cost,
-    FileResult,
-    LatencyResult,
     ModelResult,
     Results,
     Role,
@@ -29,14 +26,14 @@ from kdtool.train.count import count
 from kdtool.train.device import gpu_name
 from kdtool.train.evaluate import Evaluated, evaluate, split_labels
 from kdtool.train.explain import explain
-from kdtool.train.export import export
 from kdtool.train.models import build_model, describe_model
 from kdtool.train.run import Run, Trained
+from kdtool.train.ship import Shipment, ship
 from kdtool.train.sweep import Candidate
 
 
 def conclude(
-    run: Run, models: dict[Role, list[Trained]], sweep: list[SweepPoint], *, ship: bool
+    run: Run, models: dict[Role, list[Trained]], sweep: list[SweepPoint], *, with_files: bool
 ) -> Results:
     """Test all models, now that every choice is made; export, time and explain the best of each.
 
@@ -44,7 +41,7 @@ def conclude(
         run: The study.
         models: Its trained models, one a seed.
         sweep: What the choice of a setting was made on; may be empty.
-        ship: Whether to write ONNX files, time and explain them.
+        with_files: Whether to write ONNX files, time and explain them.
 
     Returns:
         What stands in results.json.
@@ -54,20 +51,19 @@ def conclude(
     """
     evaluated = {role: [evaluate(run, one) for one in runs] for role, runs in models.items()}
     chosen = {role: best_on_validation(seeds) for role, seeds in evaluated.items()}
-    files = {role: export(run, model) for role, model in chosen.items()} if ship else {}
-    files = with_latency(run, files) if files else {}
+    shipments = ship(run, chosen) if with_files else {}
     return Results(
         name=run.recipe.name,
         recipe=portable(run.recipe),
         environment=collect_environment(gpu_name(run.device)),
         data=run.splits.result,
         models={
-            role: model_result(run, seeds, chosen[role], files.get(role))
+            role: model_result(run, seeds, chosen[role], shipments.get(role))
             for role, seeds in evaluated.items()
         },
         verdicts=verdicts(run, evaluated),
         sweep=sweep,
-        explain=explain(run, chosen) if ship and "teacher" in chosen else None,
+        explain=explain(run, chosen) if with_files and "teacher" in chosen else None,
     )
 
 
@@ -88,28 +84,8 @@ def best_on_validation(seeds: list[Evaluated]) -> Evaluated:
     return max(seeds, key=lambda one: one.trained.result.best.worth)
 
 
-def with_latency(run: Run, files: dict[Role, FileResult]) -> dict[Role, FileResult]:
-    """Add the latency on this machine; measured in turn, so that its drift hits all files alike."""
-    table, environment = run.recipe.profile, collect_environment()
-    paths = [run.study.folder / file.path for file in files.values()]
-
-    def make() -> tuple[LatencyResult, list[Path]]:
-        run.terminal.say(f"measuring latency, {len(paths)} x {table.seconds:g} s")
-        measured = measure(paths, threads=table.threads, seconds=table.seconds)
-        latencies = [measurement.latency for measurement in measured]
-        return LatencyResult(latency=dict(zip(files, latencies, strict=True))), []
-
-    hashes = {role: file.sha256 for role, file in files.items()}
-    machine = [environment.cpu, environment.num_cores, environment.packages]
-    key = key_of("latency", hashes, table, machine)
-    latency = run.study.stage("latency", key, LatencyResult, make).latency
-    return {
-        role: file.model_copy(update={"latency": latency[role]}) for role, file in files.items()
-    }
-
-
 def model_result(
-    run: Run, seeds: list[Evaluated], chosen: Evaluated, file: FileResult | None
+    run: Run, seeds: list[Evaluated], chosen: Evaluated, shipment: Shipment | None
 ) -> ModelResult:
     """Collect all that is known of the models of one role."""
     role = chosen.trained.role
@@ -122,7 +98,9 @@ def model_result(
         ],
         exported_seed=chosen.trained.seed,
         test={"accuracy": accuracy_summary(run, seeds), "weighted_f1": f1_summary(run, seeds)},
-        files={} if file is None else {"fp32": file},
+        files=shipment.files if shipment else {},
+        refused=shipment.refused if shipment else {},
+        recommended=shipment.recommended if shipment else None,
     )
 
 

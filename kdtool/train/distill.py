@@ -71,7 +71,7 @@ def distill(
             "control": controls,
             "student": best.students,
         }
-        return write_results(run, conclude(run, models, points, ship=True))
+        return write_results(run, conclude(run, models, points, with_files=True))
 
 
 def train_students(run: Run, teacher: Trained) -> list[Trained]:

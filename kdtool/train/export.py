@@ -5,14 +5,15 @@ from pathlib import Path
 import onnx
 
 from kdtool import __version__
-from kdtool.edge.metadata import write_metadata
+from kdtool.edge.graph import count_model
+from kdtool.edge.metadata import image_properties, write_metadata
 from kdtool.errors import GateError
 from kdtool.files import replaced, sha256_of
 from kdtool.results import Exportable, FileResult, Role
 from kdtool.study import key_of
 from kdtool.train.evaluate import Evaluated, split_labels
 from kdtool.train.models import build_model, describe_model
-from kdtool.train.onnx_file import check_parity, make_onnx
+from kdtool.train.onnx_file import answers, as_given, compare, given_shape, make_onnx
 from kdtool.train.run import Run, load_model
 
 
@@ -26,12 +27,13 @@ def export(run: Run, evaluated: Evaluated) -> FileResult:
     path = run.study.folder / f"{trained.role}.onnx"
 
     def make() -> tuple[FileResult, list[Path]]:
-        model = make_onnx(load_model(run, trained), run.image_shape, table.opset)
-        write_metadata(model, description(run, evaluated))
+        model = make_onnx(load_model(run, trained), run.image_shape, table.opset, table.input)
+        describe(model, run, evaluated)
         images, labels = run.splits.test.images.cpu().numpy(), split_labels(run.splits.test)
         with replaced(path) as unfinished:
             onnx.save(model, unfinished)
-            parity, probabilities = check_parity(unfinished, images, evaluated.test_logits)
+            logits, probabilities = answers(unfinished, as_given(images, table.input))
+            parity = compare(logits, evaluated.test_logits)
             if not parity.passed:
                 raise GateError(
                     f"{path} is not written: its logits differ from PyTorch's by up to "
@@ -53,7 +55,7 @@ def export(run: Run, evaluated: Evaluated) -> FileResult:
         )
         return result, [path]
 
-    key = key_of("export", trained.key, table, run.splits.classes)
+    key = key_of("export", trained.key, table.opset, table.input, run.splits.classes)
     return run.study.stage(f"export-{trained.role}", key, FileResult, make)
 
 
@@ -63,25 +65,41 @@ def check_exportable(run: Run, role: Role) -> None:
     Raises:
         KdtoolError: It cannot be written, or not in the recipe's opset.
     """
-    name, opset = run.table(role).model, run.recipe.export.opset
+    name, table = run.table(role).model, run.recipe.export
     model = build_model(name, run.image_shape, len(run.splits.classes), seed=0)
 
     def make() -> tuple[Exportable, list[Path]]:
-        written = make_onnx(model.eval(), run.image_shape, opset)
-        run.terminal.say(f"{role}: {name} can be written as ONNX, opset {opset}")
-        return Exportable(ir_version=written.ir_version, opset=opset), []
+        written = make_onnx(model.eval(), run.image_shape, table.opset, table.input)
+        run.terminal.say(f"{role}: {name} can be written as ONNX, opset {table.opset}")
+        return Exportable(ir_version=written.ir_version, opset=table.opset), []
 
-    key = key_of("exportable", describe_model(name, model), run.image_shape, opset)
+    key = key_of(
+        "exportable", describe_model(name, model), run.image_shape, table.opset, table.input
+    )
     run.study.stage(f"exportable-{role}", key, Exportable, make)
 
 
-def description(run: Run, evaluated: Evaluated) -> dict[str, object]:
-    """Return what the file tells of itself, under `kdtool.` keys of its metadata."""
-    trained = evaluated.trained
-    return {
+def describe(model: onnx.ModelProto, run: Run, evaluated: Evaluated) -> None:
+    """Write into the file what it is, under `kdtool.` keys and ONNX's own for images."""
+    trained, form = evaluated.trained, run.recipe.export.input
+    channels, height, width = run.image_shape
+    cost = count_model(model, shapes={"image": given_shape(run.image_shape, form)})
+    values: dict[str, object] = {
         "schema": 1,
         "classes": list(run.splits.classes),
-        "preprocess": {"input": "uint8 (N, H, W, C)", "scale": "1/255, inside the file"},
+        "preprocess": {
+            "input": form,
+            "height": height,
+            "width": width,
+            "channels": channels,
+            "scale": "divide by 255" if form == "tensor" else "inside the file",
+        },
+        "counts": {
+            "num_params": cost.num_params,
+            "num_macs": cost.num_macs,
+            "num_flops": 2 * cost.num_macs,
+            "partial": cost.partial,
+        },
         "provenance": {
             "kdtool": __version__,
             "model": run.table(trained.role).model,
@@ -91,3 +109,4 @@ def description(run: Run, evaluated: Evaluated) -> dict[str, object]:
             "training": trained.key,
         },
     }
+    write_metadata(model, values, None if form == "tensor" else image_properties(channels))

@@ -25,7 +25,7 @@ def finetune(
         run = open_run(study, recipe, device, terminal)
         study.claim(recipe, run.splits.result, sweep={}, force=force)
         models: dict[Role, list[Trained]] = {role: train_by_labels(run, role)}
-        return write_results(run, beside_others(study, conclude(run, models, [], ship=False)))
+        return write_results(run, beside_others(study, conclude(run, models, [], with_files=False)))
 
 
 def beside_others(study: Study, results: Results) -> Results:

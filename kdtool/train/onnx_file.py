@@ -17,41 +17,55 @@ from torch import Tensor, nn
 
 from kdtool.edge.session import open_session
 from kdtool.errors import KdtoolError
+from kdtool.recipe import InputForm
 from kdtool.results import Parity
 from kdtool.train.models import ImageShape, as_input
+from kdtool.train.onnx_resize import add_resize
 
 PARITY_BATCH = 256
 # Two correct float32 runtimes differ by about 1e-6 of the largest logit.
 TOLERANCE = 1e-4
 
+Answers = NDArray[np.float32]
+
 
 class Shipped(nn.Module):
-    """The model as it ships: uint8 images `(B, H, W, C)` in, logits and probabilities out."""
+    """The model as it ships: images in, logits and probabilities out."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, form: InputForm) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.form = model, form
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits and probabilities, both `(B, C)`."""
-        logits = self.model(as_input(image.permute(0, 3, 1, 2)))
+        """Return logits and probabilities, both `(B, C)`.
+
+        Args:
+            image: uint8 `(B, H, W, C)`, or of the form "tensor" float32 `(B, C, H, W)` in [0, 1].
+        """
+        if self.form != "tensor":
+            # contiguous: else the exporter writes a gather for each view of channels-last memory
+            image = as_input(image.permute(0, 3, 1, 2)).contiguous()
+        logits = self.model(image)
         return logits, logits.softmax(dim=1)
 
 
-def make_onnx(model: nn.Module, image_shape: ImageShape, opset: int) -> onnx.ModelProto:
+def make_onnx(
+    model: nn.Module, image_shape: ImageShape, opset: int, form: InputForm = "pixels"
+) -> onnx.ModelProto:
     """Return `model` as ONNX, with its preprocessing inside and nothing of this machine.
 
     Args:
         model: Left as it was.
         image_shape: C, H, W.
         opset: 18 or above.
+        form: What the file takes: see `kdtool.recipe.ExportTable`.
 
     Raises:
         KdtoolError: The exporter cannot write the model, or not in that opset.
     """
-    channels, height, width = image_shape
-    shipped = Shipped(copy.deepcopy(model)).cpu().float().eval()
-    example = torch.zeros(2, height, width, channels, dtype=torch.uint8)
+    shipped = Shipped(copy.deepcopy(model), form).cpu().float().eval()
+    dtype = torch.float32 if form == "tensor" else torch.uint8
+    example = torch.zeros(2, *given_shape(image_shape, form), dtype=dtype)
     with _silence(), _explained():
         program = torch.onnx.export(
             shipped,
@@ -73,45 +87,55 @@ def make_onnx(model: nn.Module, image_shape: ImageShape, opset: int) -> onnx.Mod
             "use a lower one, 18 is the lowest"
         )
     _strip(exported)
+    if form == "resize":
+        add_resize(exported, image_shape[1:])
     onnx.checker.check_model(exported, full_check=True)
     return exported
 
 
-def check_parity(
-    path: Path, images: NDArray[np.uint8], logits: NDArray[np.float32]
-) -> tuple[Parity, NDArray[np.float32]]:
-    """Compare the file with PyTorch on every image.
+def as_given(images: NDArray[np.uint8], form: InputForm) -> NDArray[np.generic]:
+    """Return images `(N, C, H, W)` as a file of that form takes them."""
+    if form == "tensor":
+        return images.astype(np.float32) / 255
+    return np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+
+
+def given_shape(image_shape: ImageShape, form: InputForm) -> tuple[int, int, int]:
+    """Return the shape of one image as a file of that form takes it."""
+    channels, height, width = image_shape
+    return image_shape if form == "tensor" else (height, width, channels)
+
+
+def answers(path: Path, images: NDArray[np.generic]) -> tuple[Answers, Answers]:
+    """Return the logits and probabilities, both `(N, C)`, that a file gives.
 
     Args:
         path: The ONNX file.
-        images: `(N, C, H, W)`.
-        logits: `(N, C)`, what PyTorch gave.
-
-    Returns:
-        The comparison, and the file's own probabilities `(N, C)`.
+        images: `(N, ...)`, as it takes them.
     """
     session = open_session(path)
-    pixels = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
-    logits_of_file, probabilities = [], []
     # Batches of 1, 2 and 5 first: a batch dimension that was frozen by mistake shows at once.
     bounds = [0, 1, 3, 8, *range(8 + PARITY_BATCH, len(images), PARITY_BATCH), len(images)]
     bounds = sorted({min(bound, len(images)) for bound in bounds})
-    for start, end in itertools.pairwise(bounds):
-        some_logits, some_probabilities = session.run(None, {"image": pixels[start:end]})
-        logits_of_file.append(some_logits)
-        probabilities.append(some_probabilities)
-    given = np.concatenate(logits_of_file)
-    max_abs_error = float(np.abs(given - logits).max())
-    flipped = np.flatnonzero(given.argmax(axis=1) != logits.argmax(axis=1))
-    parity = Parity(
-        num_images=len(images),
-        agreement=1 - len(flipped) / len(images),
+    batches = [
+        session.run(None, {"image": images[start:end]}) for start, end in itertools.pairwise(bounds)
+    ]
+    logits, probabilities = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    return logits, probabilities
+
+
+def compare(given: Answers, expected: Answers) -> Parity:
+    """Compare the logits of a file with PyTorch's, both `(N, C)`."""
+    max_abs_error = float(np.abs(given - expected).max())
+    flipped = np.flatnonzero(given.argmax(axis=1) != expected.argmax(axis=1))
+    within = max_abs_error <= TOLERANCE * max(1.0, float(np.abs(expected).max()))
+    return Parity(
+        num_images=len(given),
+        agreement=1 - len(flipped) / len(given),
         max_abs_error=max_abs_error,
         flipped=flipped.tolist(),
-        passed=len(flipped) == 0
-        and max_abs_error <= TOLERANCE * max(1.0, float(np.abs(logits).max())),
+        passed=len(flipped) == 0 and within,
     )
-    return parity, np.concatenate(probabilities)
 
 
 def _strip(model: onnx.ModelProto) -> None:
@@ -144,7 +168,7 @@ def _silence() -> Iterator[None]:
     """Keep the exporter's notes about its own inner workings off the terminal."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.CRITICAL)  # every error is raised as well
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")

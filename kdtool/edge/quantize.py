@@ -1,0 +1,126 @@
+"""A smaller file from an fp32 ONNX file: int8 by static quantization, or fp16."""
+
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+# Before onnxruntime.quantization, which imports onnxruntime: the module sets its telemetry off.
+import kdtool.edge.session  # noqa: F401
+
+Target = Literal["x86", "arm", "portable"]
+
+# Layers whose place in the graph makes them sensitive.
+LAYERS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
+# Turned into 8 bits, these would round the probabilities themselves.
+KEPT_FP32 = frozenset(("LogSoftmax", "ReduceLogSumExp", "Softmax"))
+
+
+def to_int8(
+    model: ModelProto,
+    images: NDArray[np.generic],
+    target: Target,
+    kept_fp32: Sequence[str] = (),
+) -> ModelProto:
+    """Return `model` with 8-bit weights, one scale a channel, and activations (static QDQ).
+
+    Args:
+        model: fp32, with one input; left as it was.
+        images: `(N, ...)` as the model takes them; the ranges of all activations are set by these,
+            one after the other: the least and the greatest value.
+        target: x86: unsigned activations, signed weights (U8S8), the fast pair there. arm: S8S8.
+            portable: U8S8 with weights of 7 bits, as processors without VNNI saturate at int16.
+        kept_fp32: Names of nodes that stay as they are.
+
+    Source: onnxruntime.ai/docs/performance/model-optimizations/quantization.html; U8S8 on x86 and
+    MinMax were measured: S8S8 took 1.9 times as long as U8S8 for MobileNetV2.
+    """
+    from onnxruntime.quantization import (  # type: ignore[import-untyped]
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+
+    name = model.graph.input[0].name
+
+    class Images(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.feeds = ({name: image[None]} for image in images)
+
+        def get_next(self) -> dict[str, NDArray[np.generic]] | None:
+            return next(self.feeds, None)
+
+    source = onnx.ModelProto()
+    source.CopyFrom(model)
+    softmax = [node.name for node in model.graph.node if node.op_type in KEPT_FP32]
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        path = Path(folder) / "int8.onnx"
+        quantize_static(
+            source,
+            path,
+            Images(),
+            quant_format=QuantFormat.QDQ,
+            calibrate_method=CalibrationMethod.MinMax,
+            per_channel=True,
+            reduce_range=target == "portable",
+            activation_type=QuantType.QInt8 if target == "arm" else QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=[*softmax, *kept_fp32],
+        )
+        quantized = onnx.load(path)
+    return _as_ours(quantized, model)
+
+
+def to_fp16(model: ModelProto) -> ModelProto:
+    """Return `model` with weights and arithmetic of 16 bits; inputs and outputs stay as they are.
+
+    Half the size. On processors without fp16 arithmetic it is slower than fp32.
+    """
+    from onnxruntime.transformers.float16 import (  # type: ignore[import-untyped]
+        convert_float_to_float16,
+    )
+
+    source = onnx.ModelProto()
+    source.CopyFrom(model)
+    with _quiet():
+        return _as_ours(convert_float_to_float16(source, keep_io_types=True), model)
+
+
+def first_and_last_layer(model: ModelProto) -> list[str]:
+    """Return the names of the nodes that lose most when their 8 bits are too few."""
+    layers = [node.name for node in model.graph.node if node.op_type in LAYERS]
+    return list(dict.fromkeys([layers[0], layers[-1]])) if layers else []
+
+
+def _as_ours(smaller: ModelProto, model: ModelProto) -> ModelProto:
+    """Remove what the tools left in the file; give it what `model` says of itself."""
+    used = {node.domain for node in smaller.graph.node} | {""}
+    opsets = {entry.domain: entry.version for entry in smaller.opset_import if entry.domain in used}
+    del smaller.opset_import[:], smaller.metadata_props[:], smaller.graph.value_info[:]
+    smaller.opset_import.extend(onnx.helper.make_opsetid(*pair) for pair in sorted(opsets.items()))
+    smaller.metadata_props.extend(model.metadata_props)
+    smaller.producer_name, smaller.producer_version = model.producer_name, model.producer_version
+    smaller.graph.name, smaller.graph.doc_string = model.graph.name, ""
+    onnx.checker.check_model(smaller, full_check=True)
+    return smaller
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the tools' advice off the terminal: what it advises does not fit these graphs."""
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,134 @@
+"""int8 and fp16 files: made from the fp32 file, and kept only if they cost little accuracy."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from kdtool import stats
+from kdtool.edge.metadata import write_metadata
+from kdtool.edge.model_file import model_opset, read_model
+from kdtool.edge.quantize import first_and_last_layer, to_fp16, to_int8
+from kdtool.files import sha256_of, write_atomic
+from kdtool.record import Interval, Record
+from kdtool.results import FileResult, Precision, Quantization
+from kdtool.study import key_of
+from kdtool.train.evaluate import Evaluated, split_labels
+from kdtool.train.onnx_file import answers, as_given, compare
+from kdtool.train.run import Run
+
+
+class Smaller(Record):
+    """A smaller file, and what it costs in accuracy."""
+
+    file: FileResult | None  # None: refused
+    refused: str | None  # why
+    difference: float  # accuracy of this file - accuracy of the fp32 file, on test
+    ci95: Interval
+    mcnemar_p: float  # exact
+
+
+def make_smaller(run: Run, evaluated: Evaluated, fp32: FileResult, precision: Precision) -> Smaller:
+    """Write `ROLE.int8.onnx` or `ROLE.fp16.onnx`, unless it loses more than `export.max_drop`.
+
+    What stays in fp32 is chosen on validation images; test images are looked at once, at the end.
+    """
+    table, folder = run.recipe.export, run.study.folder
+    path = folder / f"{evaluated.trained.role}.{precision}.onnx"
+
+    def make() -> tuple[Smaller, list[Path]]:
+        path.unlink(missing_ok=True)  # of an earlier recipe
+        source = onnx.load(folder / fp32.path)
+        run.terminal.say(f"making {path.name}")
+        with tempfile.TemporaryDirectory() as scratch:
+            trial = Path(scratch) / path.name
+            drop, quantization = first_that_keeps(run, evaluated, source, precision, trial)
+            smaller = on_test(run, evaluated, trial, quantization)
+            if max(drop, -smaller.difference) <= table.max_drop:
+                write_atomic(path, trial.read_bytes())
+                return smaller, [path]
+        even = " even with its first and last layer in fp32" if precision == "int8" else ""
+        refused = (
+            f"{path.name} is not kept: it loses {100 * drop:.2f} points of accuracy on validation "
+            f"and {-100 * smaller.difference:.2f} on test images{even}; "
+            f"max_drop = {table.max_drop:g} allows {100 * table.max_drop:g}"
+        )
+        run.terminal.warn(refused)
+        return smaller.model_copy(update={"file": None, "refused": refused}), []
+
+    key = key_of("smaller", fp32.sha256, table, run.fingerprint)
+    return run.study.stage(f"export-{path.stem}", key, Smaller, make)
+
+
+def first_that_keeps(
+    run: Run, evaluated: Evaluated, source: ModelProto, precision: Precision, trial: Path
+) -> tuple[float, Quantization | None]:
+    """Write to `trial` the first variant that loses at most `max_drop` on validation, or the last.
+
+    Returns:
+        What the one written loses there, and how it was made if it is int8.
+    """
+    if precision == "fp16":
+        onnx.save(to_fp16(source), trial)
+        return validation_drop(run, evaluated, trial), None
+    table = run.recipe.export
+    images = calibration_images(run)
+    for kept_fp32 in ([], first_and_last_layer(source)):
+        model = to_int8(source, images, table.target, kept_fp32)
+        quantization = Quantization(
+            target=table.target, num_calibration=len(images), kept_fp32=kept_fp32
+        )
+        write_metadata(model, {"quantization": quantization.model_dump()})
+        onnx.save(model, trial)
+        drop = validation_drop(run, evaluated, trial)
+        if drop <= table.max_drop:
+            break
+    return drop, quantization
+
+
+def calibration_images(run: Run) -> NDArray[np.generic]:
+    """Return training images, evenly spread over the split, as the file takes them."""
+    train, table = run.splits.train, run.recipe.export
+    num_images = min(table.calibration_images, len(train))
+    chosen = np.linspace(0, len(train) - 1, num_images).round().astype(int)
+    return as_given(train.images.cpu().numpy()[chosen], table.input)
+
+
+def validation_drop(run: Run, evaluated: Evaluated, path: Path) -> float:
+    """Return how much less accurate a file is than PyTorch's model, on validation."""
+    split, form = run.splits.validation, run.recipe.export.input
+    labels = split_labels(split)
+    logits, _ = answers(path, as_given(split.images.cpu().numpy(), form))
+    right = logits.argmax(axis=1) == labels
+    reference = evaluated.validation_logits.argmax(axis=1) == labels
+    return float(reference.mean() - right.mean())
+
+
+def on_test(
+    run: Run, evaluated: Evaluated, path: Path, quantization: Quantization | None
+) -> Smaller:
+    """Compare a file with PyTorch's model, and so with the fp32 file, on every test image."""
+    split, form = run.splits.test, run.recipe.export.input
+    labels = split_labels(split)
+    logits, _ = answers(path, as_given(split.images.cpu().numpy(), form))
+    right = logits.argmax(axis=1) == labels
+    reference = evaluated.test_logits.argmax(axis=1) == labels
+    file = FileResult(
+        path=path.name,
+        sha256=sha256_of(path),
+        size_bytes=path.stat().st_size,
+        opset=model_opset(read_model(path)),
+        accuracy=float(right.mean()),
+        parity=compare(logits, evaluated.test_logits).model_copy(update={"passed": None}),
+        quantization=quantization,
+    )
+    return Smaller(
+        file=file,
+        refused=None,
+        difference=float(right.mean() - reference.mean()),
+        ci95=stats.paired_difference_interval(right, reference),
+        mcnemar_p=stats.mcnemar_p(right, reference),
+    )
