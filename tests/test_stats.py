@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from kdtool.stats import (
     mcnemar_p,
     mean_interval,
+    paired_difference_interval,
     verdict_of,
     weighted_f1_interval,
     wilson_interval,
@@ -123,3 +124,26 @@ def test_weighted_f1_interval_holds_the_score_of_scikit_learn():
     assert (one_high - one_low) / 2 == pytest.approx(
         1.96 * math.sqrt(0.075 * 0.925 / 3000), rel=0.15
     )
+
+
+def pairs(both, only_first, only_second, neither):
+    first = np.repeat([True, True, False, False], [both, only_first, only_second, neither])
+    second = np.repeat([True, False, True, False], [both, only_first, only_second, neither])
+    return first, second
+
+
+def test_paired_interval_is_the_published_one():
+    """The example of R's statpsych::ci.prop.ps(.05, 12, 4, 26, 6)."""
+    interval = paired_difference_interval(*pairs(6, 26, 4, 12))
+    assert interval == pytest.approx((0.2548067, 0.6251933), abs=1e-6)
+
+
+def test_paired_interval_of_equal_answers_has_a_width_that_falls_with_the_images():
+    few, many = (paired_difference_interval(*pairs(n, 0, 0, 0)) for n in (100, 1000))
+    assert few[0] < many[0] < 0 < many[1] < few[1]
+
+
+def test_paired_interval_turns_with_its_arguments():
+    first, second = pairs(50, 7, 2, 9)
+    lower, upper = paired_difference_interval(first, second)
+    assert paired_difference_interval(second, first) == pytest.approx((-upper, -lower))

@@ -117,10 +117,9 @@ def _as_ours(smaller: ModelProto, model: ModelProto) -> ModelProto:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the tools' advice off the terminal: what it advises does not fit these graphs."""
-    logger = logging.getLogger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # every error is raised as well
     try:
         yield
     finally:
-        logger.setLevel(level)
+        logging.disable(level)

@@ -166,12 +166,11 @@ def _explained() -> Iterator[None]:
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
     """Keep the exporter's notes about its own inner workings off the terminal."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)  # every error is raised as well
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # every error is raised as well
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(level)

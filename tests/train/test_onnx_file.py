@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from kdtool.edge.graph import count_graph
+from kdtool.errors import KdtoolError
 from kdtool.train.models import build_model
-from kdtool.train.onnx_file import check_parity, make_onnx
+from kdtool.train.onnx_file import answers, as_given, compare, make_onnx
 
 SHAPE = (3, 16, 20)
 
@@ -40,7 +41,8 @@ def path(exported, tmp_path):
 
 def test_the_file_takes_raw_pixels_and_gives_what_pytorch_gives(path, model, images):
     logits = logits_of(model, images)
-    parity, probabilities = check_parity(path, images, logits)
+    given, probabilities = answers(path, as_given(images, "pixels"))
+    parity = compare(given, logits)
     assert parity.passed
     assert (parity.num_images, parity.agreement, parity.flipped) == (37, 1.0, [])
     expected = torch.from_numpy(logits).softmax(dim=1).numpy()
@@ -50,14 +52,16 @@ def test_the_file_takes_raw_pixels_and_gives_what_pytorch_gives(path, model, ima
 def test_another_model_does_not_pass(path, images):
     other = build_model("mnist-cnn", SHAPE, 4, seed=1).eval()
     logits = logits_of(other, images)
-    parity, _ = check_parity(path, images, logits)
+    given, _ = answers(path, as_given(images, "pixels"))
+    parity = compare(given, logits)
     assert not parity.passed
     assert len(parity.flipped) == round((1 - parity.agreement) * 37) > 0
 
 
 def test_logits_that_drift_without_flipping_a_class_do_not_pass(path, model, images):
     logits = logits_of(model, images) * 1.01
-    parity, _ = check_parity(path, images, logits)
+    given, _ = answers(path, as_given(images, "pixels"))
+    parity = compare(given, logits)
     assert parity.agreement == 1.0
     assert not parity.passed
 
@@ -97,3 +101,27 @@ def test_exporting_leaves_the_model_as_it_was(images):
     model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(960, 4)).train()
     make_onnx(model, SHAPE, 18)
     assert model.training
+
+
+@pytest.mark.parametrize(
+    ("form", "dims", "dtype"),
+    [
+        ("resize", ["batch", "height", "width", 3], onnx.TensorProto.UINT8),
+        ("tensor", ["batch", 3, 16, 20], onnx.TensorProto.FLOAT),
+    ],
+)
+def test_other_forms_of_input_give_the_same(model, images, tmp_path, form, dims, dtype):
+    exported = make_onnx(model, SHAPE, 18, form)
+    (image,) = exported.graph.input
+    shape = [dim.dim_param or dim.dim_value for dim in image.type.tensor_type.shape.dim]
+    assert (shape, image.type.tensor_type.elem_type) == (dims, dtype)
+    onnx.save(exported, tmp_path / "model.onnx")
+    given, _ = answers(tmp_path / "model.onnx", as_given(images, form))
+    assert compare(given, logits_of(model, images)).passed
+
+
+def test_an_opset_that_the_exporter_does_not_write_is_one_error(model, capfd):
+    with pytest.raises(KdtoolError, match=r"export.opset = 99"):
+        make_onnx(model, SHAPE, 99)
+    out, err = capfd.readouterr()
+    assert out + err == ""
