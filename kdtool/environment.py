@@ -33,7 +33,7 @@ def collect_environment(gpu: str | None = None) -> Environment:
         cpu=cpu_name(Path("/proc/cpuinfo")),
         cpu_features=cpu_features(Path("/proc/cpuinfo")),
         num_cores=usable_cores(Path("/sys/fs/cgroup/cpu.max")),
-        memory_bytes=memory_bytes(),
+        memory_bytes=memory_bytes(Path("/sys/fs/cgroup/memory.max")),
         gpu=gpu,
     )
 
@@ -67,12 +67,18 @@ def cpu_features(cpuinfo: Path) -> list[str]:
     return [feature for feature in CPU_FEATURES if feature in has]
 
 
-def memory_bytes() -> int | None:
-    """Return the memory of this machine; None where the system does not tell."""
+def memory_bytes(memory_max: Path) -> int | None:
+    """Return the memory that this process may use; None where the system does not tell.
+
+    Args:
+        memory_max: The cgroup's `memory.max`, in bytes or "max"; a container's share.
+    """
     try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # Windows, an unknown name, not told
         return None
+    share = memory_max.read_text(encoding="ascii").strip() if memory_max.is_file() else "max"
+    return memory if share == "max" else min(memory, int(share))
 
 
 def usable_cores(cpu_max: Path) -> int:

@@ -3,7 +3,13 @@ from importlib.metadata import version
 
 import pytest
 
-from kdtool.environment import collect_environment, cpu_name, usable_cores
+from kdtool.environment import (
+    collect_environment,
+    cpu_features,
+    cpu_name,
+    memory_bytes,
+    usable_cores,
+)
 
 
 def test_environment_names_the_packages_that_are_installed():
@@ -29,6 +35,35 @@ def test_cpu_name_is_found_on_x86_and_arm(tmp_path, cpuinfo, name):
 
 def test_cpu_has_a_name_without_proc(tmp_path):
     assert cpu_name(tmp_path / "missing")
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "features"),
+    [
+        (
+            "processor\t: 0\nflags\t\t: fpu sse avx2 avx512f amx_int8 avx512_vnni\n"
+            "vmx flags\t: sve\nbugs\t\t: bf16\n",
+            ["avx2", "avx512f", "avx512_vnni", "amx_int8"],
+        ),
+        ("processor\t: 0\nFeatures\t: fp asimd asimddp sha2\n\n", ["asimd", "asimddp"]),
+        ("processor\t: 0\n", []),
+    ],
+)
+def test_cpu_features_for_int8_are_found_on_x86_and_arm(tmp_path, cpuinfo, features):
+    (tmp_path / "cpuinfo").write_text(cpuinfo)
+    assert cpu_features(tmp_path / "cpuinfo") == features
+
+
+def test_cpu_features_are_unknown_without_proc(tmp_path):
+    assert cpu_features(tmp_path / "missing") == []
+
+
+def test_share_of_a_container_caps_the_memory(tmp_path):
+    whole = memory_bytes(tmp_path / "missing")
+    share = tmp_path / "memory.max"
+    for text, expected in [("max\n", whole), ("1048576\n", 2**20), (f"{2**62}\n", whole)]:
+        share.write_text(text)
+        assert memory_bytes(share) == expected
 
 
 @pytest.mark.parametrize(

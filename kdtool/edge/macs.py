@@ -52,7 +52,8 @@ def attention_macs(node: NodeProto, shapes: Shapes) -> int:
     """Every query meets every key and every value, those that a mask hides as well."""
     query, key, value = (shapes[name] for name in node.input[:3])
     if len(query) == 3:  # (B, positions, heads * width)
-        num_heads = int(attributes(node)["q_num_heads"])
+        given = attributes(node)
+        num_heads = int(given["q_num_heads"])
         width, value_width = (
             query[2] // num_heads,
             value[2] // int(attributes(node)["kv_num_heads"]),

@@ -1,4 +1,4 @@
-"""JSON values under `kdtool.*` keys in the metadata of an ONNX file."""
+"""What an ONNX file says of itself: JSON under `kdtool.*` keys, and ONNX's own `Image.*` keys."""
 
 from __future__ import annotations
 
@@ -15,23 +15,40 @@ if TYPE_CHECKING:  # reading what a model carries needs no runtime
 PREFIX = "kdtool."
 
 
-def write_metadata(model: ModelProto, values: dict[str, object]) -> None:
-    """Write `values` into `model`, in place, and sort all `kdtool.*` keys.
+def image_properties(channels: int) -> dict[str, str]:
+    """Return ONNX's keys for a model that takes pixels as a decoder gives them, 0 to 255.
+
+    Args:
+        channels: 1, grey, or 3, red, green and blue.
+
+    Source: docs/MetadataProps.md of onnx.
+    """
+    return {
+        "Image.BitmapPixelFormat": {1: "Gray8", 3: "Rgb8"}[channels],
+        "Image.ColorSpaceGamma": "SRGB",
+        "Image.NominalPixelRange": "NominalRange_0_255",
+    }
+
+
+def write_metadata(
+    model: ModelProto, values: dict[str, object], standard: dict[str, str] | None = None
+) -> None:
+    """Write into `model`, in place, and sort what kdtool wrote.
 
     Args:
         model: Its other metadata stays as it is, and comes first.
         values: Key without the prefix -> anything that JSON can hold, but no NaN. A key that the
             model already carries is replaced.
+        standard: Whole key -> plain text, for the keys that ONNX defines.
     """
-    ours = {
+    ours = dict(standard or {}) | {
         PREFIX + key: json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
         for key, value in values.items()
     }
     props = {prop.key: prop.value for prop in model.metadata_props}
-    foreign = {key: value for key, value in props.items() if not key.startswith(PREFIX)}
-    kept = {key: value for key, value in props.items() if key.startswith(PREFIX)}
+    kept = {key: props.pop(key) for key in list(props) if key in ours or key.startswith(PREFIX)}
     del model.metadata_props[:]
-    for key, value in [*foreign.items(), *sorted((kept | ours).items())]:
+    for key, value in [*props.items(), *sorted((kept | ours).items())]:
         model.metadata_props.add(key=key, value=value)
 
 

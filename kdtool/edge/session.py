@@ -2,9 +2,17 @@
 
 import os
 import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
+
+from onnx import TensorProto, helper
 
 from kdtool.edge.model_file import check_file, describe_damage
+from kdtool.edge.providers import AUTOMATIC, PROVIDERS, conflict, how_to_get, short_names, why_not
 from kdtool.errors import KdtoolError, ModelFileError
 
 # From 1.29 on, onnxruntime writes files to the user's cache and starts a thread that phones home
@@ -25,9 +33,7 @@ except ModuleNotFoundError as error:
         'or pip install "kdtool[gpu]" on a machine with an NVIDIA GPU'
     ) from error
 
-__all__ = ["PROVIDERS", "RUNTIME_ERRORS", "InferenceSession", "open_session"]
-
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+__all__ = ["RUNTIME_ERRORS", "InferenceSession", "choose_provider", "open_session"]
 
 # They share no base class but Exception.
 RUNTIME_ERRORS = (
@@ -72,47 +78,115 @@ def open_session(path: Path, threads: int = 1, provider: str = "cpu") -> Inferen
         threads: Threads that share the work of one operator, at least 1; operators run one after
             another. Always explicit: onnxruntime's own choice was up to three times slower on two
             cores with a busy neighbour, and fails loudly in containers (its issue 8313).
-        provider: Key of `PROVIDERS`.
+        provider: Key of `PROVIDERS`, or `auto` as in `choose_provider`. Operators that it lacks
+            run on the processor.
 
     Raises:
         ModelFileError: The file is missing, damaged, not ONNX or beyond this onnxruntime.
-        KdtoolError: No such provider, or onnxruntime would not use it.
+        KdtoolError: No such provider, or it does not work here; never a silent run on another.
     """
     if threads < 1:
         raise KdtoolError(f"threads is {threads}; it must be at least 1")
     check_file(path)
-    wanted = _provider_name(provider)
+    provider, _ = choose_provider(provider)
+    try:
+        return _start(str(path), threads, provider)
+    except RUNTIME_ERRORS as error:
+        raise ModelFileError(_explain(path, str(error))) from error
+
+
+def choose_provider(name: str) -> tuple[str, str]:
+    """Find out where models are to run.
+
+    Args:
+        name: Key of `PROVIDERS`; `auto` is the first of `AUTOMATIC` that really works, else `cpu`.
+
+    Returns:
+        Key of `PROVIDERS`, and for `auto` a line that says why it is that one, else "".
+
+    Raises:
+        KdtoolError: No such provider, or none in this onnxruntime.
+    """
+    present = short_names(onnxruntime.get_available_providers())
+    if name == "auto":
+        failures = []
+        for candidate in (short for short in AUTOMATIC if short in present):
+            try:
+                _start(_probe(), 1, candidate)
+            except (KdtoolError, *RUNTIME_ERRORS) as error:
+                failures.append(str(error))
+            else:
+                return candidate, f"auto: runs on {candidate}"
+        reasons = failures or filter(None, [conflict()])
+        return "cpu", "; ".join(["auto: runs on cpu", *reasons])
+    if name in present:
+        return name, ""
+    has = f"this onnxruntime {onnxruntime.__version__} has: {', '.join(['auto', *present])}"
+    if name not in PROVIDERS:
+        raise KdtoolError(f"there is no provider {name!r}; {has}")
+    mend = conflict() or how_to_get(name)
+    raise KdtoolError(f"the provider {name!r} is not installed; {has}; for {name!r}: {mend}")
+
+
+def _start(model: str | bytes, threads: int, provider: str) -> InferenceSession:
+    """Make a session that runs on `provider` and nowhere else.
+
+    Args:
+        model: Path or content of an ONNX file.
+        threads: As in `open_session`.
+        provider: Key of `PROVIDERS` that this onnxruntime has.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # fatal only; every error is raised as well
-    try:
-        session = InferenceSession(path, options, providers=[wanted])
-    except RUNTIME_ERRORS as error:
-        raise ModelFileError(_explain(path, str(error))) from error
-    used = session.get_providers()[0]
-    if used != wanted:
-        raise KdtoolError(
-            f"the provider {provider!r} was asked for, but onnxruntime fell back to {used}: "
-            "check the GPU driver and the CUDA and cuDNN libraries, or ask for 'cpu'"
-        )
+    wanted = [PROVIDERS[provider]]
+    if provider == "cpu":
+        return InferenceSession(model, options, providers=wanted)
+    with _words_of_libraries() as words:
+        # CUDA from pip is found only after this call, which onnxruntime has since 1.21.
+        if provider in ("cuda", "tensorrt") and hasattr(onnxruntime, "preload_dlls"):
+            onnxruntime.preload_dlls()
+        try:
+            # Without this it would also move to the processor when a run fails.
+            session = InferenceSession(model, options, providers=wanted, enable_fallback=0)
+        except RuntimeError as error:  # of a provider's library; those of the file are not
+            raise KdtoolError(why_not(provider, str(error))) from error
+        words.seek(0)
+        said = words.read()
+    if session.get_providers()[0] != wanted[0]:
+        raise KdtoolError(why_not(provider, said))
     return session
 
 
-def _provider_name(provider: str) -> str:
-    """Return onnxruntime's name of `provider`; its libraries are loaded."""
-    if provider not in PROVIDERS:
-        known = ", ".join(PROVIDERS)
-        raise KdtoolError(f"there is no provider {provider!r}; choose one of: {known}")
-    if PROVIDERS[provider] not in onnxruntime.get_available_providers():
-        raise KdtoolError(
-            f"the installed onnxruntime {onnxruntime.__version__} cannot run on {provider!r}; "
-            f"pip install \"kdtool[gpu]\" in an environment without kdtool[cpu], or ask for 'cpu'"
-        )
-    # CUDA from pip is found only after this call, which onnxruntime has since 1.21.
-    if provider == "cuda" and hasattr(onnxruntime, "preload_dlls"):
-        onnxruntime.preload_dlls()
-    return PROVIDERS[provider]
+@contextmanager
+def _words_of_libraries() -> Iterator[IO[str]]:
+    """Collect what is written to both standard streams, also by libraries in C."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as words:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        kept = [os.dup(1), os.dup(2)]
+        try:
+            os.dup2(words.fileno(), 1)
+            os.dup2(words.fileno(), 2)
+            yield words
+        finally:
+            sys.stdout.flush()
+            for stream, copy in enumerate(kept, start=1):
+                os.dup2(copy, stream)
+                os.close(copy)
+
+
+def _probe() -> bytes:
+    """Make the smallest model that a provider can run."""
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"])],
+        "probe",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
+    )
+    opset = helper.make_opsetid("", 13)
+    return bytes(helper.make_model(graph, opset_imports=[opset], ir_version=8).SerializeToString())
 
 
 def _explain(path: Path, said: str) -> str:

@@ -1,7 +1,7 @@
 import onnx
 import pytest
 
-from kdtool.edge.metadata import read_metadata, write_metadata
+from kdtool.edge.metadata import image_properties, read_metadata, write_metadata
 from kdtool.edge.session import open_session
 from kdtool.errors import ModelFileError
 
@@ -30,6 +30,22 @@ def test_keys_are_sorted_and_text_stays_readable(tiny_onnx):
         ("kdtool.classes", '["犬"]'),
         ("kdtool.schema", "2"),
     ]
+
+
+@pytest.mark.parametrize(("channels", "pixels"), [(1, "Gray8"), (3, "Rgb8")])
+def test_keys_of_onnx_are_plain_text(tiny_onnx, channels, pixels):
+    model = onnx.load(tiny_onnx)
+    model.metadata_props.add(key="names", value="cats")
+    for _ in range(2):  # writing again changes nothing
+        write_metadata(model, {"schema": 1}, image_properties(channels))
+    assert [(prop.key, prop.value) for prop in model.metadata_props] == [
+        ("names", "cats"),
+        ("Image.BitmapPixelFormat", pixels),
+        ("Image.ColorSpaceGamma", "SRGB"),
+        ("Image.NominalPixelRange", "NominalRange_0_255"),
+        ("kdtool.schema", "1"),
+    ]
+    assert read_metadata(model) == {"schema": 1}
 
 
 def test_metadata_of_others_is_left_out(tiny_onnx):

@@ -9,7 +9,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from kdtool.edge.graph import count_graph
-from kdtool.edge.session import open_session
+from kdtool.edge.providers import PROVIDERS
+from kdtool.edge.session import choose_provider, open_session
 from kdtool.errors import KdtoolError, ModelFileError
 
 
@@ -103,7 +104,7 @@ def test_unforeseen_problem_is_told_in_the_runtimes_words_alone(make_onnx):
 def test_wrong_arguments_are_refused(tiny_onnx):
     with pytest.raises(KdtoolError, match="threads is 0; it must be at least 1"):
         open_session(tiny_onnx, threads=0)
-    with pytest.raises(KdtoolError, match="no provider 'tpu'; choose one of: cpu, cuda"):
+    with pytest.raises(KdtoolError, match=r"no provider 'tpu'; this onnxruntime .*: auto, cpu"):
         open_session(tiny_onnx, provider="tpu")
 
 
@@ -111,8 +112,19 @@ def test_wrong_arguments_are_refused(tiny_onnx):
     "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="has CUDA"
 )
 def test_provider_that_is_not_there_is_an_error_not_a_slow_run(tiny_onnx):
-    with pytest.raises(KdtoolError, match=r"cannot run on 'cuda'; pip install \"kdtool\[gpu\]\""):
+    with pytest.raises(KdtoolError, match=r"'cuda' is not installed; .* \"kdtool\[gpu\]\""):
         open_session(tiny_onnx, provider="cuda")
+
+
+def test_provider_is_taken_by_name_or_the_best_that_works():
+    assert choose_provider("cpu") == ("cpu", "")
+    provider, line = choose_provider("auto")
+    assert line.startswith(f"auto: runs on {provider}")
+
+
+def test_automatic_choice_runs_the_model(tiny_onnx):
+    used = open_session(tiny_onnx, provider="auto").get_providers()[0]
+    assert used == PROVIDERS[choose_provider("auto")[0]]
 
 
 def test_without_onnxruntime_both_extras_are_named():

@@ -1,0 +1,92 @@
+"""ONNX Runtime's execution providers: short names, and what to do where one is missing."""
+
+import re
+from collections.abc import Iterable
+from importlib.metadata import distributions
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "tensorrt-rtx": "NvTensorRTRTXExecutionProvider",
+    "rocm": "ROCMExecutionProvider",
+    "migraphx": "MIGraphXExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "qnn": "QNNExecutionProvider",
+    "xnnpack": "XnnpackExecutionProvider",
+    "dnnl": "DnnlExecutionProvider",
+    "acl": "ACLExecutionProvider",
+    "armnn": "ArmNNExecutionProvider",
+    "nnapi": "NnapiExecutionProvider",
+    "cann": "CANNExecutionProvider",
+    "vitisai": "VitisAIExecutionProvider",
+    "webgpu": "WebGpuExecutionProvider",
+}
+
+# What `auto` tries before the processor. The others are for those who ask for them: they compile
+# for minutes (tensorrt), compute in another precision (openvino, coreml) or need options (qnn).
+AUTOMATIC = ("cuda", "migraphx", "rocm", "directml")
+
+PACKAGES = {
+    "directml": "onnxruntime-directml",
+    "migraphx": "onnxruntime-migraphx",
+    "openvino": "onnxruntime-openvino",
+    "qnn": "onnxruntime-qnn",
+    "rocm": "onnxruntime-rocm",
+}
+
+# Each of them brings the whole module `onnxruntime`.
+_RUNTIMES = frozenset(
+    ("onnxruntime", "onnxruntime-gpu", "onnxruntime-training", "ort-nightly", "ort-nightly-gpu")
+) | set(PACKAGES.values())
+
+
+def conflict(search_path: list[str] | None = None) -> str | None:
+    """Say whether several packages here bring onnxruntime, and how to mend it; None: no.
+
+    They overwrite each other's files without a word, so that the provider of one of them is lost:
+    the most common cause of a CUDA that onnxruntime does not find.
+
+    Args:
+        search_path: Folders of packages; None: those of this Python.
+    """
+    found = distributions() if search_path is None else distributions(path=search_path)
+    names = (re.sub(r"[-_.]+", "-", entry.metadata["Name"] or "").lower() for entry in found)
+    runtimes = sorted(_RUNTIMES.intersection(names))
+    if len(runtimes) < 2:
+        return None
+    wanted = runtimes[-1] if "onnxruntime-gpu" not in runtimes else "onnxruntime-gpu"
+    return (
+        f"the packages {' and '.join(runtimes)} are both installed and overwrite each other's "
+        f"files: pip uninstall -y {' '.join(runtimes)}, then pip install {wanted}"
+    )
+
+
+def short_names(available: Iterable[str]) -> list[str]:
+    """Return kdtool's names of those providers that onnxruntime has."""
+    return [short for short, name in PROVIDERS.items() if name in set(available)]
+
+
+def how_to_get(provider: str) -> str:
+    """Say what to install for a provider that this onnxruntime is built without."""
+    if provider in ("cuda", "tensorrt"):
+        return 'pip install "kdtool[gpu]" in an environment without kdtool[cpu]'
+    if provider in PACKAGES:
+        return f"pip install {PACKAGES[provider]} in an environment without kdtool[cpu]"
+    return "it needs an onnxruntime that is built with it"
+
+
+def why_not(provider: str, said: str) -> str:
+    """Say why a provider did not work: for want of a library, most of the time.
+
+    Args:
+        provider: Key of `PROVIDERS`.
+        said: What onnxruntime and the libraries wrote, or raised.
+    """
+    patterns = (r"with error: (.*)", r"(Failed to (?:load|create) .*)", r"(Please install .*)")
+    causes = [match[1] for pattern in patterns if (match := re.search(pattern, said))]
+    cause = next(iter(causes), said.strip() or "onnxruntime does not say why")
+    mend = conflict() or "check its driver and libraries"
+    return f"{provider!r} does not work here ({cause}): {mend}, or ask for 'cpu'"

@@ -1,0 +1,81 @@
+import onnxruntime
+import pytest
+
+from kdtool.edge.providers import AUTOMATIC, PROVIDERS, conflict, how_to_get, short_names, why_not
+
+
+def install(folder, *names):
+    """Leave behind what pip leaves of packages."""
+    for name in names:
+        info = folder / f"{name.replace('-', '_')}-1.31.1.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.31.1\n")
+
+
+@pytest.mark.parametrize(
+    ("names", "mend"),
+    [
+        (
+            ["onnxruntime", "onnxruntime-gpu"],
+            "pip uninstall -y onnxruntime onnxruntime-gpu, then pip install onnxruntime-gpu",
+        ),
+        (
+            ["onnxruntime_directml", "ONNXRuntime"],
+            "pip uninstall -y onnxruntime onnxruntime-directml, "
+            "then pip install onnxruntime-directml",
+        ),
+    ],
+)
+def test_two_packages_of_onnxruntime_are_a_conflict_with_a_mend(tmp_path, names, mend):
+    install(tmp_path, *names)
+    message = conflict([str(tmp_path)])
+    assert "overwrite each other's files" in message
+    assert message.endswith(mend)
+
+
+@pytest.mark.parametrize(
+    "names", [[], ["onnxruntime"], ["onnxruntime-gpu"], ["onnxruntime", "onnxruntime-extensions"]]
+)
+def test_one_package_of_onnxruntime_is_none(tmp_path, names):
+    install(tmp_path, *names)
+    assert conflict([str(tmp_path)]) is None
+
+
+def test_names_are_those_that_onnxruntime_knows():
+    common = {"cpu", "cuda", "tensorrt", "coreml", "directml", "openvino", "qnn", "xnnpack"}
+    assert {PROVIDERS[name] for name in common} <= set(onnxruntime.get_all_providers())
+    assert set(AUTOMATIC) < set(PROVIDERS)
+
+
+def test_only_providers_that_are_there_are_named():
+    assert short_names(["AzureExecutionProvider", "CPUExecutionProvider"]) == ["cpu"]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_every_provider_says_where_it_comes_from(provider):
+    assert "install" in how_to_get(provider) or "built with it" in how_to_get(provider)
+
+
+# What onnxruntime-gpu 1.31 writes on a machine without CUDA and TensorRT.
+CUDA = """
+[E:onnxruntime:Default, provider_bridge_ort.cc:2458 operator()] [ONNXRuntimeError] : 1 : FAIL : \
+Failed to load library capi/libonnxruntime_providers_cuda.so with error: libcublasLt.so.13: cannot \
+open shared object file: No such file or directory
+[W:onnxruntime:Default] Failed to create CUDAExecutionProvider. Require cuDNN 9.* and CUDA 13.*.
+"""
+TENSORRT = "onnxruntime_pybind_state.cc:729 void Register() Please install TensorRT libraries.\n"
+
+
+@pytest.mark.parametrize(
+    ("provider", "said", "cause"),
+    [
+        ("cuda", CUDA, "libcublasLt.so.13: cannot open shared object file: No such file or direc"),
+        ("cuda", CUDA.splitlines()[-1], "Failed to create CUDAExecutionProvider. Require cuDNN 9"),
+        ("tensorrt", TENSORRT, "Please install TensorRT libraries."),
+        ("coreml", "", "onnxruntime does not say why"),
+    ],
+)
+def test_broken_provider_is_told_with_its_cause(provider, said, cause):
+    message = why_not(provider, said)
+    assert message.startswith(f"'{provider}' does not work here ({cause}")
+    assert message.endswith("or ask for 'cpu'")
