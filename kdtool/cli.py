@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from kdtool import __version__
+from kdtool.cli_device import Json, predict, profile
 from kdtool.errors import InterruptedRunError, KdtoolError, RecipeError
 
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")
 Force = Annotated[
     bool, typer.Option("--force", help="Take over a folder that another recipe made.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show warnings and the results only.")]
 
 
@@ -124,14 +124,32 @@ def distill(
 @app.command()
 def export(
     study: StudyPath,
+    precisions: Annotated[
+        str | None, typer.Option(metavar="P,P,...", help="Of the student: fp32,int8,fp16.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Processor for int8: x86, arm or portable.")
+    ] = None,
+    given: Annotated[
+        str | None, typer.Option("--input", help="What the files take: pixels, resize or tensor.")
+    ] = None,
     opset: Annotated[int | None, typer.Option(help="Write this ONNX opset, 18 or above.")] = None,
+    kit: Annotated[
+        bool, typer.Option("--kit", help="Write STUDY/kit, which runs where no kdtool is.")
+    ] = False,
     device: Device = "auto",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Write and check the ONNX files of a study again."""
-    settings: dict[str, object] = {} if opset is None else {"export.opset": opset}
-    _again(study, "export", settings, device, as_json=as_json, quiet=quiet)
+    options: dict[str, object] = {
+        "precisions": precisions.split(",") if precisions else None,
+        "target": target,
+        "input": given,
+        "opset": opset,
+    }
+    settings = {f"export.{key}": value for key, value in options.items() if value is not None}
+    _again(study, "export", settings, device, kit=kit, as_json=as_json, quiet=quiet)
 
 
 @app.command()
@@ -147,28 +165,8 @@ def explain(
     _again(study, "explain", settings, device, as_json=as_json, quiet=quiet)
 
 
-@app.command()
-def profile(
-    models: Annotated[list[Path], typer.Argument(metavar="MODEL.onnx...", help="ONNX files.")],
-    threads: Annotated[int, typer.Option(min=1, help="Threads of ONNX Runtime.")] = 1,
-    batch: Annotated[int, typer.Option(min=1, help="Images a run.")] = 1,
-    seconds: Annotated[float, typer.Option(help="How long to measure each file.")] = 3.0,
-    as_json: Json = False,
-) -> None:
-    """Count and time ONNX files; needs no PyTorch."""
-    from kdtool.edge.profile import profile_models
-
-    report = profile_models(models, threads, seconds, batch)
-    if as_json:
-        from kdtool.record import to_json
-
-        typer.echo(to_json(report), nl=False)
-        return
-    from rich.console import Console
-
-    from kdtool.terminal.profile import show_profile
-
-    show_profile(Console(), report)
+app.command()(profile)
+app.command()(predict)
 
 
 @app.callback(invoke_without_command=True)
@@ -243,6 +241,7 @@ def _again(
     settings: dict[str, object],
     device: str,
     *,
+    kit: bool = False,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -252,5 +251,5 @@ def _again(
         terminal = start(quiet=quiet)
         from kdtool.train.again import again
 
-        results = again(folder, stage, settings, terminal, device=device)
+        results = again(folder, stage, settings, terminal, device=device, kit=kit)
     show(results, Study(folder), as_json=as_json)

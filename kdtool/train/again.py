@@ -12,6 +12,7 @@ from kdtool.terminal.progress import Terminal
 from kdtool.train.conclude import conclude, write_results
 from kdtool.train.distill import train_students
 from kdtool.train.finetune import train_by_labels
+from kdtool.train.kit import write_kit
 from kdtool.train.run import Run, Trained, open_run
 
 
@@ -22,6 +23,7 @@ def again(
     terminal: Terminal,
     *,
     device: str,
+    kit: bool = False,
 ) -> Results:
     """Make a stage's files anew from the checkpoints of the study; nothing is trained.
 
@@ -31,6 +33,7 @@ def again(
         settings: Recipe keys that are to have another value from now on.
         terminal: Shows progress.
         device: "auto" or a PyTorch device.
+        kit: Write the kit of the study as well.
 
     Raises:
         KdtoolError: The folder holds no finished study, or a checkpoint is missing.
@@ -50,6 +53,8 @@ def again(
         study.forget(stage)
         results = write_results(run, conclude(run, models, old.sweep, with_files=True))
         study.record_recipe(recipe)
+        if kit:
+            write_kit(run, results)
         return results
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -20,6 +20,24 @@ def save_weights(path: Path, weights: dict[str, Tensor], facts: dict[str, object
     # safetensors refuses tensors that share memory, and those that are not contiguous
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
     write_atomic(path, save(tensors, {"kdtool": json.dumps(facts, sort_keys=True)}))
+
+
+def load_facts(path: Path) -> dict[str, Any]:
+    """Return the `facts` that `save_weights` was given.
+
+    Raises:
+        StudyError: The file is missing, damaged, or not of kdtool.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts: dict[str, Any] = json.loads((file.metadata() or {})["kdtool"])
+    except FileNotFoundError as error:
+        raise StudyError(f"there is no checkpoint {path}") from error
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise StudyError(
+            f"{path} is not a checkpoint of a study; those lie in its folder `checkpoints`"
+        ) from error
+    return facts
 
 
 def load_weights(path: Path, model: nn.Module) -> None:

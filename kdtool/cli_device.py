@@ -1,0 +1,168 @@
+"""The commands that run on the device, where no PyTorch is installed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, get_args
+
+import typer
+
+from kdtool.errors import KdtoolError
+
+if TYPE_CHECKING:
+    from kdtool.profiles import Runtime
+
+Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads of ONNX Runtime.")]
+
+
+def profile(
+    models: Annotated[
+        list[Path],
+        typer.Argument(metavar="MODEL.onnx...", help="ONNX files, or the folder of a study."),
+    ],
+    threads: Annotated[
+        str, typer.Option(metavar="N,N,...", help="Threads of the runtime, such as 1,2,4.")
+    ] = "1",
+    batch: Annotated[str, typer.Option(metavar="N,N,...", help="Images a run, such as 1,8.")] = "1",
+    seconds: Annotated[float, typer.Option(help="How long to measure each file.")] = 3.0,
+    provider: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    runtime: Annotated[
+        str, typer.Option(metavar="NAME,...", help="onnxruntime, openvino or both.")
+    ] = "onnxruntime",
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[INPUT=]D,D,...",
+            help="Shape of an image, where the file leaves it open; without the batch. Repeatable.",
+        ),
+    ] = None,
+    ops: Annotated[bool, typer.Option("--ops", help="Show the time of each operator.")] = False,
+    merge: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="PROFILE.json",
+            help="Join what `kdtool profile --json` measured on a device to a study. Repeatable.",
+        ),
+    ] = None,
+    as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print the results as CSV.")] = False,
+) -> None:
+    """Count and time ONNX files; needs no PyTorch."""
+    if as_json and as_csv:
+        raise KdtoolError("got --json and --csv; standard output holds one of them")
+    if merge:
+        _merge(models, merge, as_json=as_json)
+        return
+    from kdtool.edge.profile import ProfileOptions, profile_models
+    from kdtool.edge.session import choose_provider
+    from kdtool.edge.shapes import parse_shape
+
+    chosen, note = choose_provider(provider)
+    if note:
+        typer.echo(note, err=True)
+    options = ProfileOptions(
+        threads=_numbers("--threads", threads),
+        batch_sizes=_numbers("--batch", batch),
+        seconds=seconds,
+        provider=chosen,
+        runtimes=_runtimes(runtime),
+        shapes=dict(parse_shape(text) for text in shape or []),
+        operators=ops,
+    )
+    with _onnx_files(models) as files:
+        report = profile_models(files, options)
+    if as_json:
+        from kdtool.record import to_json
+
+        typer.echo(to_json(report), nl=False)
+    elif as_csv:
+        from kdtool.terminal.profile_csv import profile_csv
+
+        typer.echo(profile_csv(report), nl=False)
+    else:
+        from rich.console import Console
+
+        from kdtool.terminal.profile import show_profile
+
+        show_profile(Console(), report)
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="Made by kdtool.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")],
+    threads: Threads = 1,
+    as_json: Json = False,
+) -> None:
+    """Say what is on images; needs no PyTorch."""
+    from kdtool.edge.predict import predict_files
+
+    report = predict_files(model, images, threads)
+    if as_json:
+        from kdtool.record import to_json
+
+        typer.echo(to_json(report), nl=False)
+    else:
+        from rich.console import Console
+
+        from kdtool.terminal.predictions import show_predictions
+
+        show_predictions(Console(), report)
+    if any(prediction.error for prediction in report.predictions):
+        raise typer.Exit(1)
+
+
+def _numbers(option: str, text: str) -> tuple[int, ...]:
+    """Read "1,2,4"."""
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise KdtoolError(
+            f"got {option} {text}; expected whole numbers of at least 1, such as {option} 1,2,4"
+        )
+    return tuple(dict.fromkeys(map(int, parts)))
+
+
+def _runtimes(text: str) -> tuple["Runtime", ...]:
+    """Read "onnxruntime,openvino"."""
+    from kdtool.profiles import Runtime
+
+    known: tuple[Runtime, ...] = get_args(Runtime)
+    found = tuple(one for part in text.split(",") for one in known if one == part.strip())
+    if len(found) != len(text.split(",")):
+        raise KdtoolError(f"got --runtime {text}; expected one or more of {', '.join(known)}")
+    return found
+
+
+@contextmanager
+def _onnx_files(paths: list[Path]) -> Iterator[list[Path]]:
+    """Give ONNX files: those of a study for its folder, one for the time being for a checkpoint."""
+    files: list[Path] = []
+    with TemporaryDirectory() as scratch:
+        for path in paths:
+            if path.is_dir() and (path / "results.json").exists():
+                from kdtool.results import load_results
+
+                models = load_results(path / "results.json").models.values()
+                files += [path / file.path for model in models for file in model.files.values()]
+            elif path.suffix == ".safetensors":
+                from kdtool.train.checkpoint_onnx import write_onnx
+
+                files.append(Path(scratch) / f"{path.stem}.onnx")
+                write_onnx(path, files[-1])
+            else:
+                files.append(path)
+        yield files
+
+
+def _merge(models: list[Path], profiles: list[Path], *, as_json: bool) -> None:
+    """Join figures of devices to a study."""
+    if len(models) != 1:
+        raise KdtoolError(f"--merge joins figures to one study, but {len(models)} paths were given")
+    from kdtool.cli import show
+    from kdtool.devices import merge
+    from kdtool.study import Study
+    from kdtool.terminal.progress import Terminal
+
+    results = merge(models[0], profiles, Terminal(quiet=False).warn)
+    show(results, Study(models[0]), as_json=as_json)

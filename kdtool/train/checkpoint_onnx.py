@@ -1,0 +1,30 @@
+"""A checkpoint of a study as an ONNX file, to be profiled."""
+
+from pathlib import Path
+
+import onnx
+
+from kdtool.files import replaced
+from kdtool.results import load_results
+from kdtool.train.checkpoint import load_facts, load_weights
+from kdtool.train.models import build_model
+from kdtool.train.onnx_file import make_onnx
+
+
+def write_onnx(checkpoint: Path, path: Path) -> None:
+    """Write the model of a checkpoint as ONNX; unlike `kdtool export`, it is not checked on images.
+
+    Args:
+        checkpoint: In the folder `checkpoints` of a study, whose results.json knows its images.
+        path: Where to.
+
+    Raises:
+        StudyError: It is no checkpoint, or lies in no study.
+        KdtoolError: It cannot be written as ONNX.
+    """
+    facts = load_facts(checkpoint)
+    data = load_results(checkpoint.resolve().parent.parent / "results.json").data
+    model = build_model(facts["model"], data.image_shape, len(data.classes), facts["seed"])
+    load_weights(checkpoint, model)
+    with replaced(path) as unfinished:
+        onnx.save(make_onnx(model.eval(), data.image_shape, opset=18), unfinished)

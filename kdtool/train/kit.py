@@ -1,0 +1,51 @@
+"""The kit of a study: its recommended file, with what a device needs to run it."""
+
+from pathlib import Path
+
+import numpy as np
+
+from kdtool.edge.kit import KitFacts, build_kit
+from kdtool.errors import StudyError
+from kdtool.report.ship import ship_sentence
+from kdtool.results import Results
+from kdtool.train.evaluate import split_labels
+from kdtool.train.onnx_file import answers, as_given
+from kdtool.train.run import Run
+from kdtool.train.ship import SHIPPED
+
+
+def write_kit(run: Run, results: Results) -> Path:
+    """Write the folder `kit` of the study, once it ran alone; return it.
+
+    Raises:
+        StudyError: The study has no student, or the folder cannot be written.
+        GateError: The kit does not give what the file gave; a kit from before stays as it was.
+    """
+    role = next((role for role in SHIPPED if role in results.models), None)
+    if role is None:
+        raise StudyError(
+            f"{run.study.folder} holds no student to ship; `kdtool distill RECIPE` trains it"
+        )
+    precision = results.models[role].recommended or "fp32"
+    file = results.models[role].files[precision]
+    model, folder = run.study.folder / file.path, run.study.folder / "kit"
+    images = run.splits.test.images.cpu().numpy()
+    _, probabilities = answers(model, as_given(images, run.recipe.export.input))
+    said = build_kit(
+        folder,
+        model,
+        KitFacts(
+            study=results.name,
+            role=role,
+            precision=precision,
+            file=file,
+            reason=ship_sentence(results) or "",
+            data=f"{results.data.num_test:,} test images of {results.data.description}",
+            environment=results.environment,
+        ),
+        images=np.ascontiguousarray(images.transpose(0, 2, 3, 1)),
+        labels=split_labels(run.splits.test),
+        probabilities=probabilities,
+    )
+    run.terminal.say(f"{folder}: {said}")
+    return folder
