@@ -1,108 +1,138 @@
-"""A profile as tables for a person."""
+"""A profile for a person: what models cost, how fast they are, and whether to believe it."""
 
+import io
+from collections.abc import Iterator
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from kdtool.profiles import ModelProfile, ProfileReport
+from kdtool.profiles import Latency, ModelProfile, ProfileReport
+from kdtool.terminal.profile_tables import (
+    cost_table,
+    format_count,
+    latency_table,
+    operator_table,
+    plural,
+    settings_table,
+)
+
+Named = list[tuple[str, ModelProfile]]  # each model with the name that is shown
 
 
 def show_profile(console: Console, report: ProfileReport) -> None:
-    """Print what models cost, how fast they are, and whether to believe it.
+    """Print a profile.
 
-    Every line fits 80 columns, but for long file names, which are folded. All is ASCII, so that it
-    prints on any terminal.
+    Every line fits 80 columns; long file names are folded. All is ASCII, but for file names, whose
+    letters are escaped where the terminal lacks them.
     """
-    names = display_names([model.path for model in report.models])
-    console.print(_cost_table(names, report.models))
+    if isinstance(console.file, io.TextIOWrapper):
+        console.file.reconfigure(errors="backslashreplace")
+    shown = display_names([model.name for model in report.models])
+    models: Named = list(zip(shown, report.models, strict=True))
+    console.print(cost_table(models))
     console.print("1 MAC = 1 multiply + 1 add; FLOPs = 2 x MACs; both for one image.")
-    for name, model in zip(names, report.models, strict=True):
+    console.print("memory: the most at once, over that of the empty runtime.")
+    for line in _count_notes(models):
+        console.print(line)
+    console.print()
+    console.print(f"Time of a run in ms, {_setting(report.models[0].latency)}:")
+    console.print(latency_table(models))
+    if any(model.other_latencies for model in report.models):
+        console.print(settings_table(models))
+    for name, model in models:
+        if model.operators:
+            console.print(f"Operators of {name}, as the runtime fused them:")
+            console.print(operator_table(model.operators))
+    for lines in (_comparisons(report), _rates(models, report), _trust(models)):
+        for line in lines:
+            console.print(line, highlight=False)
+    console.print(_provenance(report), highlight=False)
+
+
+def display_names(names: list[str]) -> list[str]:
+    """Return the file names in `names`, or the whole paths where two of them are the same."""
+    short = [Path(name).name for name in names]
+    return [escape(text) for text in (short if len(set(short)) == len(short) else names)]
+
+
+def _count_notes(models: Named) -> Iterator[str]:
+    for name, model in models:
         if model.partial:
             ops = escape(", ".join(model.uncounted_ops))
-            console.print(f"[yellow]at least[/]: {name} has operators without a count: {ops}")
-    console.print()
-    console.print(_latency_table(names, report.models))
-    latency = report.models[0].latency
+            yield f"[yellow]>= at least[/]: {name} has operators without a count: {ops}"
+        if model.num_bn_statistics:
+            count = format_count(model.num_bn_statistics)
+            yield f"{name} has {count} running statistics of batch norm besides its parameters."
+
+
+def _comparisons(report: ProfileReport) -> Iterator[str]:
+    names = [model.name for model in report.models]
+    shown = dict(zip(names, display_names(names), strict=True))
+    several = any(model.other_latencies for model in report.models)
+    for entry in report.comparisons:
+        lower, upper = entry.ci95
+        threads = plural(entry.threads, "thread")
+        setting = f", {threads}, batch {entry.batch_size}" if several else ""
+        yield (
+            f"{shown[entry.of]} against {shown[entry.against]}{setting}: "
+            f"[bold]{escape(entry.verdict)}[/]"
+        )
+        yield f"  time ratio {entry.ratio:.3f}, 95 % interval {lower:.3f} .. {upper:.3f}"
+
+
+def _rates(models: Named, report: ProfileReport) -> Iterator[str]:
+    """How much of what this machine could do each model makes of it."""
+    threads = report.models[0].latency.threads
+    most = {rate.threads: rate.gflop_per_second for rate in report.matrix_rates}.get(threads)
+    rates = [(name, model.latency.gflop_per_second, model.partial) for name, model in models]
+    if most is None or all(rate is None for _, rate, _ in rates):
+        return
+    yield (
+        f"With {plural(threads, 'thread')} this machine reaches {most:.3g} GFLOP/s in float32 "
+        "matrix products; of that reach"
+    )
+    for name, rate, partial in rates:
+        if rate is not None:
+            yield f"  {name}: {'>= ' if partial else ''}{rate:.3g} GFLOP/s, {100 * rate / most:.0f} %"
+
+
+def _trust(models: Named) -> Iterator[str]:
+    quiet = True
+    for name, model in models:
+        for latency in (model.latency, *model.other_latencies):
+            if latency.noise:
+                quiet = False
+                where = f" ({_setting(latency)})" if model.other_latencies else ""
+                yield f"[yellow]noisy[/]: {name}{where}: {escape(latency.noise)}"
+    if quiet:
+        yield "[green]quiet[/]: nothing else disturbed the measuring"
+    else:
+        yield "  do not trust these times: close other programs or measure longer"
+
+
+def _setting(latency: Latency) -> str:
+    threads = plural(latency.threads, "thread")
+    return f"{threads}, batch {latency.batch_size}, {latency.provider}"
+
+
+def _provenance(report: ProfileReport) -> str:
     env = report.environment
-    runtime = " ".join(
-        f"{name} {version}" for name, version in env.packages.items() if "runtime" in name
-    )
-    console.print(
-        f"{_plural(latency.threads, 'thread')}, batch {latency.batch_size}, {latency.provider}; "
-        f"{escape(runtime)}; {escape(env.cpu)}, {_plural(env.num_cores, 'core')}."
-    )
-    for comparison in report.comparisons:
-        lower, upper = comparison.ci95
-        of, against = display_names([comparison.of, comparison.against])
-        console.print(f"{of} against {against}: [bold]{escape(comparison.verdict)}[/]")
-        console.print(
-            f"  time ratio {comparison.ratio:.3f}, 95 % interval {lower:.3f} .. {upper:.3f}"
-        )
-    for name, model in zip(names, report.models, strict=True):
-        if model.latency.noise:
-            console.print(
-                f"[yellow]noisy[/]: {name}: {escape(model.latency.noise)}; "
-                "close other programs or measure longer"
-            )
-
-
-def display_names(paths: list[str]) -> list[str]:
-    """Return the file names of `paths`, or the whole paths where two names are the same."""
-    names = [Path(path).name for path in paths]
-    return [escape(text) for text in (names if len(set(names)) == len(names) else paths)]
-
-
-def _cost_table(names: list[str], models: list[ModelProfile]) -> Table:
-    table = _table("parameters", "MACs", "FLOPs", "size")
-    for name, model in zip(names, models, strict=True):
-        prefix = "at least " if model.partial else ""
-        counts = (model.num_params, model.num_macs, model.num_flops)
-        size = format_count(model.size_bytes, "B")
-        table.add_row(name, *(prefix + format_count(count) for count in counts), size)
-    return table
-
-
-def _latency_table(names: list[str], models: list[ModelProfile]) -> Table:
-    table = _table("p50 ms", "95 % interval", "p90 ms", "first ms", "images/s")
-    for name, model in zip(names, models, strict=True):
-        latency = model.latency
-        lower, upper = latency.p50_ci95_ms
-        table.add_row(
-            name,
-            format_ms(latency.p50_ms),
-            f"{format_ms(lower)} .. {format_ms(upper)}",
-            "-" if latency.p90_ms is None else format_ms(latency.p90_ms),
-            format_ms(latency.first_run_ms),
-            f"{1000 * latency.batch_size / latency.mean_ms:,.0f}",
-        )
-    return table
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("model", overflow="fold")
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
-
-
-def format_count(count: int, unit: str = "") -> str:
-    """Return a count with two decimals and k, M, G or T for its thousands, and its unit."""
-    for exponent, letter in ((12, "T"), (9, "G"), (6, "M"), (3, "k")):
-        if count >= 10**exponent:
-            return f"{count / 10**exponent:.2f} {letter}{unit}"
-    return f"{count} {unit}".rstrip()
-
-
-def format_ms(ms: float) -> str:
-    """Return milliseconds to three significant digits, without an exponent."""
-    if ms >= 99.95:
-        return f"{ms:,.0f}"
-    return f"{ms:#.3g}" if ms >= 0.001 else f"{ms:.6f}"
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    pinned = {model.latency.runtime: model.latency.arithmetic for model in report.models}
+    runtimes = [
+        f"{name} {version}" + (f" in {arithmetic}" if arithmetic else "")
+        for runtime, arithmetic in pinned.items()
+        for name, version in env.packages.items()
+        if name == runtime or name.startswith(f"{runtime}-")
+    ]
+    runs = [model.latency.num_runs for model in report.models]
+    features = f" ({', '.join(env.cpu_features)})" if env.cpu_features else ""
+    parts = [
+        _setting(report.models[0].latency),
+        f"at least {min(runs):,} runs a model",
+        *runtimes,
+        f"{env.cpu}{features}",
+        plural(env.num_cores, "core"),
+        *([env.gpu] if env.gpu else []),
+    ]
+    return escape("; ".join(parts)) + "."

@@ -1,102 +1,231 @@
+import csv
 import io
 
 import pytest
 from rich.console import Console
 
-from kdtool.profiles import Comparison, Environment, Latency, ModelProfile, ProfileReport
-from kdtool.terminal.profile import display_names, format_count, format_ms, show_profile
+from kdtool.profiles import (
+    Comparison,
+    Environment,
+    Latency,
+    MatrixRate,
+    ModelProfile,
+    OperatorTime,
+    ProfileReport,
+)
+from kdtool.terminal.profile import display_names, show_profile
+from kdtool.terminal.profile_csv import profile_csv
+from kdtool.terminal.profile_tables import format_count, format_ms
 
 ENVIRONMENT = Environment(
     kdtool="0.1.0",
     python="3.11.7",
-    packages={"numpy": "2.4.6", "onnxruntime": "1.31.1"},
+    packages={"numpy": "2.4.6", "onnxruntime": "1.31.1", "openvino": "2026.4"},
     os="Linux",
     cpu="AMD EPYC",
+    cpu_features=["avx2", "avx512_vnni"],
     num_cores=2,
+    memory_bytes=8 * 2**30,
     gpu=None,
 )
 LATENCY = Latency(
+    runtime="onnxruntime",
     threads=1,
     provider="cpu",
     batch_size=4,
-    num_runs=60,
+    num_runs=1060,
     p50_ms=8.52,
     p50_ci95_ms=(8.31, 8.9),
-    p90_ms=None,
+    p90_ms=9.44,
+    p95_ms=9.7,
     p99_ms=None,
     min_ms=8.1,
     mean_ms=8.0,
+    images_per_second=500.0,
     load_ms=31.0,
     first_run_ms=12.6,
+    peak_memory_bytes=95_000_000,
+    runtime_memory_bytes=42_000_000,
+    gflop_per_second=12.3,
 )
 TEACHER = ModelProfile(
+    name="runs/mnist/teacher.onnx",
     path="runs/mnist/teacher.onnx",
     sha256="0" * 64,
     size_bytes=14_000_000,
     opset=18,
     num_params=3_504_872,
-    num_bn_statistics=0,
+    num_bn_statistics=53_120,
     num_macs=300_774_272,
     num_flops=601_548_544,
     partial=False,
     uncounted_ops=[],
     metadata={},
     latency=LATENCY,
+    other_latencies=[],
+    operators=[],
 )
 STUDENT = TEACHER.model_copy(
     update={
+        "name": "runs/mnist/student[int8].onnx",
         "path": "runs/mnist/student[int8].onnx",
         "partial": True,
-        "uncounted_ops": ["Einsum", "com.microsoft.QLinearAdd"],
+        "num_bn_statistics": 0,
+        "uncounted_ops": ["Det", "com.microsoft.Inverse"],
         "latency": LATENCY.model_copy(update={"noise": "other processes kept 0.8 cores busy"}),
     }
 )
+SLOW = LATENCY.model_copy(
+    update={
+        "threads": 16,
+        "batch_size": 128,
+        "p50_ms": 12_345.6,
+        "p50_ci95_ms": (11_345.6, 13_345.6),
+        "p99_ms": 14_000.0,
+        "images_per_second": 10.4,
+        "peak_memory_bytes": None,
+    }
+)
+OPERATORS = [
+    OperatorTime(
+        op_type=f"Op{k}", num_nodes=k + 1, mean_ms=8.0 / 2 ** (k + 1), share=0.5 ** (k + 1)
+    )
+    for k in range(15)
+]
 
 
-def shown(*models, width=80, encoding="utf-8"):
+def report_of(*models):
     comparisons = [
         Comparison(
-            of=model.path,
-            against=models[0].path,
+            of=model.name,
+            against=models[0].name,
+            threads=1,
+            batch_size=4,
             ratio=0.8,
             ci95=(0.79, 0.81),
             verdict="1.25 times faster",
         )
         for model in models[1:]
     ]
-    report = ProfileReport(environment=ENVIRONMENT, models=list(models), comparisons=comparisons)
+    return ProfileReport(
+        environment=ENVIRONMENT,
+        models=list(models),
+        comparisons=comparisons,
+        matrix_rates=[MatrixRate(threads=1, gflop_per_second=68.0)],
+    )
+
+
+def shown(*models, width=80, encoding="utf-8"):
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding=encoding)
-    show_profile(Console(file=file, width=width, color_system=None), report)
+    show_profile(Console(file=file, width=width, color_system=None), report_of(*models))
     file.flush()
     return raw.getvalue().decode(encoding)
 
 
+def row(text, *words):
+    """The first line that has all of `words`, as words."""
+    found = (line for line in text.splitlines() if all(word in line for word in words))
+    return " ".join(next(found).split())
+
+
 def test_tables_show_the_figures_and_what_they_mean():
     text = shown(TEACHER)
-    cost = next(line for line in text.splitlines() if "300.77 M" in line)
-    assert " ".join(cost.split()) == "teacher.onnx 3.50 M 300.77 M 601.55 M 14.00 MB"
-    latency = next(line for line in text.splitlines() if "8.52" in line)
-    # 4 images in a mean of 8 ms; 60 runs are too few for a p90.
-    assert latency.split() == ["teacher.onnx", "8.52", "8.31", "..", "8.90", "-", "12.6", "500"]
+    # 95 MB at most, 42 MB of them without the model.
+    assert row(text, "300.77 M") == "teacher.onnx 3.50 M 300.77 M 601.55 M 14.00 MB 53.00 MB"
+    # 1060 runs, but no p99 was stored.
+    assert row(text, "8.52") == "teacher.onnx 8.52 8.31 .. 8.90 9.44 - 31.0 12.6 500"
     assert "1 MAC = 1 multiply + 1 add; FLOPs = 2 x MACs" in text
-    assert "1 thread, batch 4, cpu; onnxruntime 1.31.1; AMD EPYC, 2 cores." in text
+    assert "53.12 k running statistics of batch norm" in text
+    words = " ".join(text.split())
+    assert "1 thread this machine reaches 68 GFLOP/s in float32 matrix products; of that" in words
+    assert "teacher.onnx: 12.3 GFLOP/s, 18 %" in words
+    assert "quiet: nothing else disturbed" in words
+    assert "1 thread, batch 4, cpu; at least 1,060 runs a model; " in words
+    assert "onnxruntime 1.31.1; AMD EPYC (avx2, avx512_vnni); 2 cores." in words
+    assert "openvino" not in words
 
 
 def test_lower_bounds_noise_and_comparisons_are_said():
     text = " ".join(shown(TEACHER, STUDENT).split())
-    assert "at least 300.77 M" in text
-    assert "student[int8].onnx has operators without a count: Einsum, com.microsoft.QLin" in text
+    assert ">= 300.77 M" in text
+    assert "student[int8].onnx has operators without a count: Det, com.microsoft.Inverse" in text
     assert "student[int8].onnx against teacher.onnx: 1.25 times faster" in text
     assert "time ratio 0.800, 95 % interval 0.790 .. 0.810" in text
+    assert "student[int8].onnx: >= 12.3 GFLOP/s" in text
     assert "noisy: student[int8].onnx: other processes kept 0.8 cores busy" in text
     assert "noisy: teacher.onnx" not in text
+    assert "quiet" not in text
+
+
+def test_further_settings_have_a_table_and_are_told_apart():
+    noisy = SLOW.model_copy(update={"noise": "the blocks differ"})
+    text = shown(TEACHER, TEACHER.model_copy(update={"name": "b.onnx", "other_latencies": [noisy]}))
+    assert row(text, "b.onnx", "128") == "b.onnx 16 128 12,346 11,346 .. 13,346 10.4 -"
+    assert row(text, "b.onnx", "8.31", "MB") == "b.onnx 1 4 8.52 8.31 .. 8.90 500 53.00 MB"
+    words = " ".join(text.split())
+    assert "b.onnx against teacher.onnx, 1 thread, batch 4: 1.25 times faster" in words
+    assert "noisy: b.onnx (16 threads, batch 128, cpu): the blocks differ" in words
+
+
+def test_the_slowest_operators_are_shown_and_the_others_added_up():
+    text = shown(TEACHER.model_copy(update={"operators": OPERATORS}))
+    assert row(text, "Op0") == "Op0 1 4.00 50.0 % ############"
+    assert row(text, "other") == "3 other operators 42 0.00171 0.0 %"
+    assert "Op12" not in text
+
+
+def test_runtime_of_every_model_is_named():
+    pinned = LATENCY.model_copy(update={"runtime": "openvino", "arithmetic": "f32"})
+    other = TEACHER.model_copy(
+        update={"name": "runs/mnist/teacher.onnx (openvino)", "latency": pinned}
+    )
+    text = " ".join(shown(TEACHER, other).split())
+    assert "teacher.onnx (openvino) against teacher.onnx: 1.25" in text
+    assert "onnxruntime 1.31.1; openvino 2026.4 in f32; AMD" in text
 
 
 def test_eighty_columns_and_ascii_are_enough():
-    lines = shown(TEACHER, STUDENT, encoding="ascii").splitlines()
+    slow = STUDENT.model_copy(
+        update={
+            "name": "runs/a-very-long-name-of-a-student-with-many-words.int8.onnx",
+            "latency": SLOW.model_copy(update={"p90_ms": 13_000.0, "load_ms": 12_000.0}),
+            "other_latencies": [SLOW, LATENCY],
+            "operators": OPERATORS,
+            "num_macs": 999_990_000_000,
+            "num_flops": 1_999_980_000_000,
+        }
+    )
+    text = shown(TEACHER, slow, encoding="ascii")
+    lines = text.splitlines()
     assert max(len(line.rstrip()) for line in lines) <= 80
-    assert not any("…" in line for line in lines)
+    for figure in ("12,346", "11,346 .. 13,346", ">= 999.99 G", ">= 2.00 T", "14,000", "12,000"):
+        assert figure in text  # none is cut
+
+
+def test_names_beyond_the_terminals_letters_are_escaped():
+    model = TEACHER.model_copy(update={"name": "modèle/猫.onnx"})
+    assert r"\u732b.onnx" in shown(model, encoding="ascii")
+    assert "猫.onnx" in shown(model)
+
+
+def test_csv_has_a_row_for_every_model_and_setting():
+    second = STUDENT.model_copy(update={"name": 'a,"b"\n猫.onnx', "other_latencies": [SLOW]})
+    text = profile_csv(report_of(TEACHER, second))
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert [(line["name"], line["threads"], line["batch_size"]) for line in rows] == [
+        ("runs/mnist/teacher.onnx", "1", "4"),
+        ('a,"b"\n猫.onnx', "1", "4"),
+        ('a,"b"\n猫.onnx', "16", "128"),
+    ]
+    first, _, slow = rows
+    assert (first["num_macs"], first["partial"]) == ("300774272", "False")
+    assert (first["p50_lower_ms"], first["p50_upper_ms"]) == ("8.31", "8.9")
+    assert (first["p99_ms"], first["gpu"]) == ("", "")
+    assert slow["uncounted_ops"] == "Det com.microsoft.Inverse"
+    assert slow["cpu"] == "AMD EPYC"
+    assert set(Latency.model_fields) - set(first) == {"p50_ci95_ms"}
+    assert text.count("\r\n") == 4
 
 
 @pytest.mark.parametrize(
