@@ -1,0 +1,44 @@
+"""Run a script that can import the standard library and a few named packages, and nothing else.
+
+`python -I -S isolated.py SCRIPT MODULES FOLDERS`, the last two JSON lists: the packages, and where
+to look for them. -S leaves out every installed package, so that no other one can be found.
+"""
+
+import importlib.util
+import json
+import runpy
+import sys
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+
+ABSENT = ("kdtool", "onnx", "torch")
+
+
+class NamedPackages(MetaPathFinder):
+    """Finds packages of given names in given folders."""
+
+    def __init__(self, modules: list[str], folders: list[str]) -> None:
+        self.modules = modules
+        self.folders = folders
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """Answer Python's question where a package lies; the parts of packages it knows itself."""
+        if name not in self.modules:
+            return None
+        return PathFinder.find_spec(name, self.folders)
+
+
+def main(script: str, modules: str, folders: str) -> None:
+    """Run `script` as if it had been started by its name."""
+    sys.meta_path.append(NamedPackages(json.loads(modules), json.loads(folders)))
+    present = [name for name in ABSENT if importlib.util.find_spec(name)]
+    if present:
+        sys.exit(f"the environment is not isolated: it has {', '.join(present)}")
+    sys.path.insert(0, str(Path(script).parent))
+    sys.argv = [script]
+    runpy.run_path(script, run_name="__main__")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,115 @@
+"""Whether a kit is whole, and gives the right answers where nothing of kdtool is installed."""
+
+import json
+import re
+import subprocess
+import sys
+from importlib.metadata import (
+    Distribution,
+    PackageNotFoundError,
+    distribution,
+    packages_distributions,
+)
+from pathlib import Path
+
+from kdtool.edge import isolated
+from kdtool.errors import GateError, StudyError
+from kdtool.files import sha256_of
+
+MANIFEST = "manifest.json"
+PACKAGES = ("numpy", "onnxruntime", "PIL")  # what a kit imports
+
+
+def check_kit(folder: Path) -> str:
+    """Check that a kit is as it was written, and run it against its golden images.
+
+    It runs in a Python that finds only the standard library, numpy, onnxruntime, Pillow and what
+    these declare to need: not kdtool, not torch, not onnx.
+
+    Returns:
+        What the kit's own check said.
+
+    Raises:
+        StudyError: `folder` is not a kit, or not as it was written.
+        GateError: The kit does not run there, or gives other answers.
+    """
+    if changes := changed_files(folder):
+        raise StudyError(
+            f"{folder} is not as kdtool wrote it: {'; '.join(changes)}; "
+            "`kdtool export STUDY --kit` writes it again, elsewhere or once this one is gone"
+        )
+    modules, folders = importable()
+    command = [sys.executable, "-I", "-S", "-B", "-X", "utf8", isolated.__file__]
+    done = subprocess.run(
+        [*command, str(folder.resolve() / "check.py"), json.dumps(modules), json.dumps(folders)],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    if done.returncode != 0:
+        said = (done.stdout + done.stderr).strip()
+        raise GateError(
+            f"the kit in {folder} failed its check, alone with numpy, onnxruntime and Pillow:\n"
+            f"{said or f'it ended with status {done.returncode}'}"
+        )
+    return done.stdout.strip()
+
+
+def changed_files(folder: Path) -> list[str]:
+    """Say how a folder differs from the kit that its manifest tells of; empty if it does not.
+
+    Raises:
+        StudyError: It has no manifest of a kit.
+    """
+    try:
+        wanted = json.loads((folder / MANIFEST).read_bytes())["files"]
+        hashes = {str(name): str(sha256) for name, sha256 in wanted.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StudyError(f"{folder} is not a kit: it has no readable {MANIFEST}") from error
+    present = kit_files(folder)
+    return [
+        *(f"{name} is missing" for name in hashes if name not in present),
+        *(f"{name} is not of the kit" for name in present if name not in hashes),
+        *(
+            f"{name} was changed"
+            for name in present
+            if name in hashes and sha256_of(folder / name) != hashes[name]
+        ),
+    ]
+
+
+def kit_files(folder: Path) -> list[str]:
+    """Return the files of a kit, but for its manifest and what Python compiled."""
+    paths = (path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir())
+    names = [path.as_posix() for path in paths if "__pycache__" not in path.parts]
+    return sorted(name for name in names if name != MANIFEST)
+
+
+def importable() -> tuple[list[str], list[str]]:
+    """Return what a kit may import, and the folders where it is installed here."""
+    providers = packages_distributions()
+    waiting = [name for package in PACKAGES for name in providers.get(package, [])]
+    found: dict[str, Distribution] = {}
+    while waiting:
+        name = _normal(waiting.pop())
+        if name in found:
+            continue
+        try:
+            found[name] = distribution(name)
+        except PackageNotFoundError:  # needed on another system only
+            continue
+        requirements = (text for text in found[name].requires or [] if "extra ==" not in text)
+        waiting += [re.split(r"[^\w.-]", text, maxsplit=1)[0] for text in requirements]
+    modules = [
+        module
+        for module, names in providers.items()
+        if any(_normal(name) in found for name in names)
+    ]
+    folders = {str(Path(str(entry.locate_file(""))).resolve()) for entry in found.values()}
+    return sorted(modules), sorted(folders)
+
+
+def _normal(name: str) -> str:
+    """Return a distribution's name as the index spells it. Source: PEP 503."""
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,0 +1,1 @@
+"""What a kit holds besides the model: files that know nothing of kdtool."""

@@ -1,0 +1,44 @@
+"""Say what is on pictures: `python predict.py IMAGE...`."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from classifier import image_shape, load, predict, read_image
+
+HERE = Path(__file__).parent
+
+
+def describe(path: str, session: Any, labels: list[str]) -> str:
+    """Return the three most probable classes of an image file, as text."""
+    pixels, (width, height) = read_image(path, image_shape(session))
+    if pixels.shape[:2] != (height, width):
+        size = f"{pixels.shape[1]} x {pixels.shape[0]}"
+        print(f"{path}: resized from {width} x {height} to {size}", file=sys.stderr)
+    probabilities = predict(session, pixels[None])[0]
+    best = probabilities.argsort()[::-1][:3]
+    return ", ".join(f"{labels[k]} {100 * probabilities[k]:.1f} %" for k in best)
+
+
+def main() -> int:
+    """Print a line for each image; return 1 if one of them could not be read, else 0."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("images", nargs="+", metavar="IMAGE")
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    sys.stdout.reconfigure(errors="backslashreplace")  # for terminals that lack a letter
+    session = load(HERE / "model.onnx", args.threads)
+    labels = (HERE / "labels.txt").read_text(encoding="utf-8").splitlines()
+    status = 0
+    for path in args.images:
+        try:
+            print(f"{path}: {describe(path, session, labels)}")
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            status = 1
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,324 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+from kdtool.edge.kit import build_kit
+from kdtool.edge.kit_check import changed_files, check_kit, importable
+from kdtool.edge.kit_golden import NUM_GOLDEN, pick_golden
+from kdtool.edge.kit_readme import KitFacts
+from kdtool.environment import collect_environment
+from kdtool.errors import GateError, ModelFileError, StudyError
+from kdtool.files import sha256_of
+from kdtool.results import FileResult, Parity
+
+NUM_IMAGES = 40
+CONTENT = [
+    "README.md",
+    "check.py",
+    "classifier.py",
+    *(f"golden/{place:02}.png" for place in range(NUM_GOLDEN)),
+    "golden/expected.json",
+    "labels.txt",
+    "manifest.json",
+    "model.onnx",
+    "predict.py",
+    "requirements.txt",
+]
+
+
+@pytest.fixture
+def make_kit(tmp_path, make_classifier):
+    """A function that builds a kit, and returns its folder and what the check said."""
+
+    def make(folder="kit", form="pixels", channels=1, classes=("a", "b", "c"), **changes):
+        model = make_classifier(form, channels, classes)
+        path = model.path
+        shape = (NUM_IMAGES, 4, 6, channels)
+        images = np.random.default_rng(2).integers(0, 256, shape, dtype=np.uint8)
+        probabilities = model.answer(images).astype(np.float32)
+        parity = Parity(
+            num_images=NUM_IMAGES, agreement=1, max_abs_error=0, flipped=[], passed=True
+        )
+        file = FileResult(
+            path=path.name,
+            sha256=sha256_of(path),
+            size_bytes=path.stat().st_size,
+            opset=changes.pop("opset", 18),
+            accuracy=0.9,
+            parity=parity,
+        )
+        facts = KitFacts(
+            study="ring",
+            role="student",
+            precision="fp32",
+            file=file,
+            reason="The int8 file is not faster here.",
+            data="40 test images of noise",
+            environment=collect_environment(),
+        )
+        said = build_kit(
+            tmp_path / folder,
+            path,
+            replace(facts, **changes.pop("facts", {})),
+            images=images,
+            labels=np.arange(NUM_IMAGES) % len(classes),
+            probabilities=changes.pop("probabilities", probabilities),
+        )
+        assert not changes
+        return tmp_path / folder, said
+
+    return make
+
+
+def run(script, *arguments, env=None):
+    return subprocess.run(
+        [sys.executable, script, *arguments],
+        capture_output=True,
+        encoding="utf-8",
+        cwd="/",
+        env=env,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("form", ["pixels", "resize", "tensor"])
+def test_a_kit_gives_the_probabilities_in_closed_form(make_kit, form, channels):
+    folder, said = make_kit(form=form, channels=channels)
+    assert said.startswith(f"ok: {NUM_GOLDEN} of {NUM_GOLDEN} images as expected")
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    assert sorted(names) == sorted(CONTENT)
+    assert list(folder.parent.glob(".kit*")) == []
+    assert changed_files(folder) == []
+
+
+def test_predict_names_the_classes_and_goes_on_after_a_bad_image(tmp_path, make_kit):
+    folder, _ = make_kit("kit ü 犬", classes=["chat", "café", "犬"])
+    entry = json.loads((folder / "golden/expected.json").read_text(encoding="utf-8"))["images"][0]
+    golden = folder / "golden" / entry["file"]
+    Image.new("L", (12, 8)).save(tmp_path / "large.png")
+    # What a bare machine has: no locale, and a home where nothing may be written.
+    (tmp_path / "home").mkdir()
+    env = {"LC_ALL": "C", "HOME": str(tmp_path / "home"), "PYTHONDONTWRITEBYTECODE": "1"}
+    images = [str(golden), "/missing.png", str(tmp_path / "large.png")]
+    done = run(folder / "predict.py", "--threads", "2", *images, env=env)
+    best = np.argsort(-np.array(entry["probabilities"]))
+    labels = ["chat", "café", "犬"]
+    classes = ", ".join(f"{labels[k]} {100 * entry['probabilities'][k]:.1f} %" for k in best)
+    first, second = done.stdout.splitlines()
+    assert first == f"{golden}: {classes}"
+    assert second.startswith(f"{images[2]}: ")
+    assert done.stderr.splitlines() == [
+        "cannot read /missing.png: No such file or directory",
+        f"{images[2]}: resized from 12 x 8 to 6 x 4",
+    ]
+    assert done.returncode == 1
+    assert list((tmp_path / "home").rglob("*")) == []
+    assert run(folder / "predict.py", images[0]).returncode == 0
+
+
+def test_a_terminal_without_the_letter_gets_its_number(make_kit):
+    folder, _ = make_kit(classes=["chat", "café", "犬"])
+    env = {"PYTHONIOENCODING": "ascii"}
+    done = run(folder / "predict.py", folder / "golden/00.png", env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"\u72ac" in done.stdout
+
+
+def test_a_copy_works_elsewhere_and_the_check_finds_another_model(tmp_path, make_kit):
+    folder, _ = make_kit()
+    copy = Path(shutil.move(folder, tmp_path / "elsewhere"))
+    assert run(copy / "check.py").returncode == 0
+    model = onnx.load(copy / "model.onnx")
+    bias = next(tensor for tensor in model.graph.initializer if tensor.name == "bias")
+    shifted = np.frombuffer(bias.raw_data, np.float32) + np.array([0, 0, 0.02], np.float32)
+    bias.raw_data = shifted.tobytes()
+    onnx.save(model, copy / "model.onnx")
+    done = run(copy / "check.py")
+    assert done.returncode == 1
+    assert "00.png: a probability differs by 0.00" in done.stdout
+    assert f"FAILED: 0 of {NUM_GOLDEN} images as expected" in done.stdout
+    with pytest.raises(StudyError, match=r"model\.onnx was changed"):
+        check_kit(copy)
+
+
+def test_the_check_runs_where_only_three_packages_and_their_needs_are():
+    modules, _ = importable()
+    assert {"numpy", "onnxruntime", "PIL"} <= set(modules)
+    assert not {"kdtool", "onnx", "torch", "pydantic", "rich"} & set(modules)
+
+
+@pytest.mark.parametrize("package", ["kdtool", "onnx", "rich"])
+def test_a_kit_that_needs_another_package_is_refused(tmp_path, make_kit, package):
+    folder, _ = make_kit()
+    script = folder / "classifier.py"
+    script.write_text(f"import {package}\n" + script.read_text())
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["classifier.py"] = sha256_of(script)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(GateError, match=f"No module named '{package}'") as error:
+        check_kit(folder)
+    assert error.value.exit_code == 3
+
+
+def test_a_kit_with_other_answers_is_not_written_and_the_old_one_stays(make_kit):
+    folder, _ = make_kit()
+    before = sha256_of(folder / "manifest.json")
+    wrong = np.full((NUM_IMAGES, 3), 1 / 3, np.float32)
+    with pytest.raises(GateError, match=f"FAILED: 0 of {NUM_GOLDEN} images") as error:
+        make_kit(probabilities=wrong)
+    assert error.value.exit_code == 3
+    assert sha256_of(folder / "manifest.json") == before
+    assert changed_files(folder) == []
+    with pytest.raises(GateError, match="FAILED"):
+        make_kit("new", probabilities=wrong)
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["kit", "model.onnx"]
+
+
+def test_a_kit_is_replaced_but_nothing_else_is(tmp_path, make_kit):
+    folder, _ = make_kit()
+    run(folder / "predict.py", folder / "golden/00.png")  # leaves __pycache__
+    make_kit(classes=["x", "y", "z"])
+    assert (folder / "labels.txt").read_text() == "x\ny\nz\n"
+    (tmp_path / "empty").mkdir()
+    make_kit("empty")
+
+    (folder / "photo.jpg").write_bytes(b"mine")
+    (folder / "predict.py").write_text("# mine")
+    (folder / "README.md").unlink()
+    message = (
+        r"was changed \(README\.md is missing; photo\.jpg is not of the kit; "
+        r"predict\.py was changed\)"
+    )
+    with pytest.raises(StudyError, match=message):
+        make_kit()
+    assert (folder / "photo.jpg").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("manifest", [None, "", "{", "[]", '{"files": 3}', "\xff"])
+def test_a_folder_that_is_no_kit_is_left_alone(tmp_path, make_kit, manifest):
+    (tmp_path / "kit").mkdir()
+    (tmp_path / "kit" / "thesis.tex").write_text("mine")
+    if manifest is not None:
+        (tmp_path / "kit" / "manifest.json").write_text(manifest, encoding="latin-1")
+    with pytest.raises(StudyError, match=r"kit exists and is not a kit; name another folder"):
+        make_kit()
+    with pytest.raises(StudyError, match=r"kit is not a kit: it has no readable manifest\.json"):
+        check_kit(tmp_path / "kit")
+    assert (tmp_path / "kit" / "thesis.tex").read_text() == "mine"
+
+
+def test_a_file_where_the_kit_should_be_is_left_alone(tmp_path, make_kit):
+    (tmp_path / "kit").write_text("mine")
+    with pytest.raises(StudyError, match="exists and is not a kit"):
+        make_kit()
+    with pytest.raises(StudyError, match=r"cannot write .*: Not a directory"):
+        make_kit("kit/inside")
+    assert (tmp_path / "kit").read_text() == "mine"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_told(tmp_path, make_kit):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    with pytest.raises(StudyError, match=r"cannot write .*: Permission denied"):
+        make_kit("locked/kit")
+
+
+def test_a_model_that_was_changed_since_it_was_checked_is_refused(tmp_path, make_kit):
+    file = FileResult.model_validate(
+        {
+            "path": "student.onnx",
+            "sha256": "0" * 64,
+            "size_bytes": 1,
+            "opset": 18,
+            "accuracy": 1,
+            "parity": {
+                "num_images": 1,
+                "agreement": 1,
+                "max_abs_error": 0,
+                "flipped": [],
+                "passed": True,
+            },
+        }
+    )
+    message = r"model\.onnx was changed since it was checked; `kdtool export STUDY` writes it again"
+    with pytest.raises(ModelFileError, match=message):
+        make_kit(facts={"file": file})
+    assert not (tmp_path / "kit").exists()
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "", "carriage\r", "next\x85line", "u\u2028"])
+def test_a_class_that_is_no_line_is_refused(tmp_path, make_kit, name):
+    with pytest.raises(ModelFileError, match="is empty or has a line break in its name"):
+        make_kit(classes=["a", name, "c"])
+    assert not (tmp_path / "kit").exists()
+
+
+def test_the_readme_tells_what_the_file_is(make_kit):
+    folder, _ = make_kit(classes=[f"class_{k}" for k in range(50)], channels=3)
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert text.startswith("# ring: student, fp32\n")
+    assert "`image`: uint8 `(N, 4, 6, 3)`" in text
+    assert "    class_39\n    ... and 10 more, see labels.txt\n" in text
+    # Wilson's interval for 36 of 40.
+    assert "90.00 % of 40 test images of noise (95 % interval 76.95 % to 96.04 %).\n" in text
+    assert "The int8 file is not faster here." in text
+    assert sha256_of(folder / "model.onnx") in text
+    assert "model linear, seed 0" in text
+    assert "$" not in text
+
+
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [("fp32", 1e-3), ("fp16", 1e-2), ("int8", 0.05)]
+)
+def test_the_tolerance_is_that_of_the_precision(make_kit, precision, tolerance):
+    folder, _ = make_kit(facts={"precision": precision})
+    assert json.loads((folder / "golden/expected.json").read_text())["tolerance"] == tolerance
+    assert f"off by up to {tolerance:g}: " in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_requirements_name_what_the_kit_was_checked_with(make_kit):
+    folder, _ = make_kit()
+    comment, *lines = (folder / "requirements.txt").read_text().splitlines()
+    assert lines == ["numpy>=1.26", "onnxruntime>=1.20", "pillow>=10.1"]
+    assert comment.startswith(f"# Checked with numpy {np.__version__}, onnxruntime ")
+    folder, _ = make_kit("newer", opset=22)
+    checked = comment.split("onnxruntime ")[1].split(",")[0]
+    assert f"onnxruntime>={checked}\n" in (folder / "requirements.txt").read_text()
+
+
+def test_golden_images_are_half_typical_of_all_classes_half_hard():
+    generator = np.random.default_rng(0)
+    probabilities = generator.dirichlet(np.full(4, 0.3), 400).astype(np.float32)
+    labels = np.arange(400) // 100  # sorted, as a folder of folders is
+    tolerance = 0.1
+    picked = pick_golden(labels, probabilities, tolerance)
+    assert len(set(picked)) == len(picked) == NUM_GOLDEN
+    top = np.sort(probabilities, axis=1)
+    margins = top[:, -1] - top[:, -2]
+    # A probability that is off by the tolerance cannot change the class of any.
+    assert (margins[picked] > 2 * tolerance).all()
+    assert sorted(labels[picked[:8]]) == [0, 0, 1, 1, 2, 2, 3, 3]
+    others = [k for k in range(400) if margins[k] > 2 * tolerance and k not in picked]
+    assert max(margins[picked[8:]]) <= min(margins[others])
+
+
+def test_few_images_and_a_model_without_a_clue_give_golden_images_as_well():
+    assert pick_golden(np.array([1, 0]), np.full((2, 2), 0.5, np.float32), 0.1) == [0, 1]
+
+
+@pytest.mark.parametrize("script", ["predict.py", "check.py", "classifier.py"])
+def test_scripts_are_short_and_know_nothing_of_kdtool(script):
+    text = files("kdtool.kit").joinpath(script).read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 60
+    assert "kdtool" not in text

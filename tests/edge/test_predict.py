@@ -1,0 +1,218 @@
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from PIL import Image
+
+from kdtool.edge.predict import predict_files
+from kdtool.errors import KdtoolError, ModelFileError
+from kdtool.kit.classifier import image_shape, load, predict, read_image
+
+ANY = ["height", "width"]
+
+
+def random_images(num_images, channels, height=4, width=6):
+    generator = np.random.default_rng(1)
+    return generator.integers(0, 256, (num_images, height, width, channels), dtype=np.uint8)
+
+
+def save(pixels, path):
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(path)
+    return path
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("form", ["pixels", "resize", "tensor"])
+def test_every_input_form_gives_the_probabilities_in_closed_form(make_classifier, form, channels):
+    model = make_classifier(form, channels)
+    session = load(model.path)
+    height, width, last = image_shape(session)
+    assert last == channels
+    assert (height, width) == (("height", "width") if form == "resize" else (4, 6))
+    images = random_images(5, channels)
+    np.testing.assert_allclose(predict(session, images), model.answer(images), atol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["pixels", "resize", "tensor"])
+def test_files_are_predicted_with_their_classes_most_probable_first(
+    tmp_path, make_classifier, form
+):
+    classes = ["chat", "café", "犬"]
+    model = make_classifier(form, channels=3, classes=classes)
+    pixels = random_images(1, 3)
+    report = predict_files(model.path, [save(pixels[0], tmp_path / "bild-ü.png")], top=2)
+    expected = model.answer(pixels)[0]
+    (prediction,) = report.predictions
+    assert prediction.error is None
+    assert prediction.resized_from is None
+    best = np.argsort(-expected)[:2]
+    assert [entry.name for entry in prediction.classes] == [classes[k] for k in best]
+    given = [entry.probability for entry in prediction.classes]
+    np.testing.assert_allclose(given, expected[best], atol=1e-6)
+
+
+def test_an_image_of_another_size_is_resized_and_that_is_told(tmp_path, make_classifier):
+    model = make_classifier("pixels", channels=1)
+    # Two flat halves: bilinear with antialiasing over a factor of 2 leaves all but the seam.
+    large = np.zeros((8, 12, 1), np.uint8)
+    large[:, 6:] = 200
+    (prediction,) = predict_files(model.path, [save(large, tmp_path / "large.png")]).predictions
+    assert prediction.resized_from == (12, 8)
+    pixels, size = read_image(tmp_path / "large.png", [4, 6, 1])
+    assert (pixels.shape, size) == ((4, 6, 1), (12, 8))
+    np.testing.assert_array_equal(pixels[:, [0, 1, 4, 5], 0], [[0, 0, 200, 200]] * 4)
+    # Without antialiasing the seam would stay sharp.
+    assert 0 < pixels[0, 2, 0] < pixels[0, 3, 0] < 200
+
+
+def test_a_model_that_resizes_gets_the_image_as_it_is(tmp_path, make_classifier):
+    model = make_classifier("resize", channels=3)
+    pixels = random_images(1, 3, height=9, width=7)
+    (prediction,) = predict_files(model.path, [save(pixels[0], tmp_path / "a.png")]).predictions
+    assert prediction.resized_from is None
+    assert prediction.classes[0].probability == pytest.approx(model.answer(pixels).max(), abs=1e-6)
+
+
+def palette():
+    image = Image.new("P", (6, 4))
+    image.putpalette([10, 20, 30] * 256)
+    return image
+
+
+# What a file holds -> what a model of RGB images gets, everywhere.
+KINDS = {
+    "16-bit": ("a.png", lambda: Image.fromarray(np.full((4, 6), 0x7512, np.uint16)), [0x75] * 3),
+    "gray": ("a.png", lambda: Image.new("L", (6, 4), 7), [7, 7, 7]),
+    "bilevel": ("a.png", lambda: Image.new("1", (6, 4), 1), [255, 255, 255]),
+    "palette": ("a.png", palette, [10, 20, 30]),
+    "gif": ("a.gif", palette, [10, 20, 30]),
+    "CMYK": ("a.tif", lambda: Image.new("CMYK", (6, 4), (0, 255, 255, 0)), [255, 0, 0]),
+    "transparent black": ("a.png", lambda: Image.new("RGBA", (6, 4), (0, 0, 0, 0)), [255] * 3),
+    "gray, 20 % opaque": ("a.png", lambda: Image.new("LA", (6, 4), (0, 51)), [204] * 3),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pictures_of_all_kinds_become_pixels(tmp_path, kind):
+    name, make, expected = KINDS[kind]
+    make().save(tmp_path / name)
+    pixels, size = read_image(tmp_path / name, [*ANY, 3])
+    assert size == (6, 4)
+    np.testing.assert_array_equal(pixels, np.full((4, 6, 3), expected, np.uint8))
+
+
+def test_transparent_entries_of_a_palette_are_laid_on_white(tmp_path):
+    palette().save(tmp_path / "a.png", transparency=0)
+    assert (read_image(tmp_path / "a.png", [*ANY, 1])[0] == 255).all()
+
+
+def test_colours_become_gray_by_their_luma(tmp_path):
+    Image.new("RGB", (6, 4), (255, 0, 0)).save(tmp_path / "a.png")
+    assert (read_image(tmp_path / "a.png", [*ANY, 1])[0] == round(0.299 * 255)).all()
+
+
+def test_a_photo_is_turned_upright(tmp_path):
+    picture = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    image = Image.fromarray(picture)
+    exif = image.getexif()
+    exif[0x0112] = 6  # the camera was held upright: turn it by 90 degrees, clockwise
+    image.save(tmp_path / "a.png", exif=exif)
+    pixels, size = read_image(tmp_path / "a.png", [*ANY, 1])
+    assert size == (4, 6)
+    np.testing.assert_array_equal(pixels[..., 0], np.rot90(picture, -1))
+
+
+def cut(tmp_path):
+    save(random_images(1, 3, 64, 64)[0], tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:-5000])
+    return tmp_path / "cut.png"
+
+
+def bomb(tmp_path):
+    Image.new("1", (10_000, 10_000)).save(tmp_path / "bomb.png")
+    return tmp_path / "bomb.png"
+
+
+def text(tmp_path):
+    (tmp_path / "text.jpg").write_text("no picture")
+    return tmp_path / "text.jpg"
+
+
+BAD_IMAGES = {
+    "missing": (lambda tmp_path: tmp_path / "missing.png", "No such file or directory"),
+    "folder": (lambda tmp_path: tmp_path, "Is a directory"),
+    "text": (text, "cannot identify image file"),
+    "cut": (cut, "truncated"),
+    "bomb": (bomb, "exceeds limit of 89478485 pixels"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_IMAGES)
+def test_an_unreadable_image_is_told_and_the_others_are_predicted(tmp_path, make_classifier, kind):
+    make, message = BAD_IMAGES[kind]
+    good = save(random_images(1, 1)[0], tmp_path / "good.png")
+    bad = make(tmp_path)
+    first, second = predict_files(make_classifier().path, [bad, good]).predictions
+    assert first.error.startswith(f"cannot read {bad}: ")
+    assert message in first.error
+    assert "\n" not in first.error
+    assert first.classes == []
+    assert second.error is None
+    assert len(second.classes) == 3
+
+
+def without_metadata(path):
+    model = onnx.load(path)
+    del model.metadata_props[:]
+    onnx.save(model, path)
+    return path
+
+
+def test_a_file_of_others_takes_its_classes_from_labels_beside_it(tmp_path, make_classifier):
+    path = without_metadata(make_classifier().path)
+    image = save(random_images(1, 1)[0], tmp_path / "good.png")
+    with pytest.raises(ModelFileError, match=r"does not name its classes.*labels\.txt, one a line"):
+        predict_files(path, [image])
+    (tmp_path / "labels.txt").write_text("x\ny\n犬\n", encoding="utf-8")
+    (prediction,) = predict_files(path, [image]).predictions
+    assert {entry.name for entry in prediction.classes} == {"x", "y", "犬"}
+    (tmp_path / "labels.txt").write_text("x\n", encoding="utf-8")
+    with pytest.raises(ModelFileError, match=r"its classes are \['x'\]"):
+        predict_files(path, [image])
+    (tmp_path / "labels.txt").write_bytes("café\n".encode("latin-1"))
+    with pytest.raises(ModelFileError, match=r"labels\.txt: .*; save it as text in UTF-8"):
+        predict_files(path, [image])
+
+
+def test_a_float_file_that_does_not_say_how_images_are_scaled_is_refused(tmp_path, make_classifier):
+    path = without_metadata(make_classifier("tensor").path)
+    (tmp_path / "labels.txt").write_text("x\ny\nz\n")
+    with pytest.raises(ModelFileError, match="does not say how they are scaled"):
+        predict_files(path, [])
+
+
+def test_models_that_are_no_image_classifiers_are_refused(make_onnx, make_classifier, tiny_onnx):
+    relu = [helper.make_node("Relu", ["x"], ["y"])]
+    flat = make_onnx(relu, {"x": (TensorProto.FLOAT, ["batch", 8])}, name="flat.onnx")
+    with pytest.raises(ModelFileError, match=r"takes x: tensor\(float\).*one input"):
+        predict_files(flat, [])
+    with pytest.raises(ModelFileError, match="images of 4 channels; image files are read as 1"):
+        predict_files(make_classifier(channels=4).path, [])
+    with pytest.raises(ModelFileError, match="no output 'probabilities' but logits, probs"):
+        predict_files(tiny_onnx, [])
+    with pytest.raises(KdtoolError, match="threads is 0"):
+        predict_files(make_classifier().path, [], threads=0)
+
+
+def test_without_pillow_the_message_says_what_to_install():
+    code = (
+        "import sys; sys.modules['PIL'] = None\n"
+        "from kdtool.errors import KdtoolError\n"
+        "try: import kdtool.edge.predict\n"
+        "except KdtoolError as error: sys.exit(str(error))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == "reading images needs Pillow: pip install pillow"
