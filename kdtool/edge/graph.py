@@ -61,13 +61,13 @@ def count_model(model: ModelProto, batch: int = 1, shapes: GivenShapes | None = 
 def _count(model: ModelProto, batch: int, shapes: GivenShapes | None) -> GraphCost:
     """Count `model`, which is changed."""
     graph, known = infer_shapes(model, batch, shapes)
-    num_params, num_bn_statistics = count_params(graph, known, _elem_types(graph))
-    num_macs, uncounted_ops = count_macs(list(graph.node), known)
+    num_params, num_bn_statistics, unknown = count_params(graph, known, _elem_types(graph))
+    num_macs, uncounted = count_macs(list(graph.node), known)
     return GraphCost(
         num_params=num_params,
         num_bn_statistics=num_bn_statistics,
         num_macs=num_macs,
-        uncounted_ops=uncounted_ops,
+        uncounted_ops=tuple(sorted(unknown | uncounted)),
     )
 
 
@@ -99,7 +99,8 @@ def infer_shapes(
     shapes: Shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):
         dims = _declared_dims(value)
-        known = tuple(dim for dim in dims or () if isinstance(dim, int))
+        # A kernel larger than its image makes dimensions below 0.
+        known = tuple(dim for dim in dims or () if isinstance(dim, int) and dim >= 0)
         if dims is not None and len(known) == len(dims):
             shapes[value.name] = known
     return graph, shapes
@@ -118,6 +119,11 @@ def _drop_values(graph: GraphProto) -> None:
 def _fix_inputs(graph: GraphProto, batch: int, given: GivenShapes | None) -> None:
     stored = {tensor.name for tensor in graph.initializer}  # up to IR 3 they are inputs as well
     inputs = [value for value in graph.input if value.name not in stored]
+    for value in inputs:
+        kind = value.type.WhichOneof("value")
+        if kind not in (None, "tensor_type"):
+            kind = str(kind).removesuffix("_type")
+            raise ModelFileError(f"input {value.name!r} is a {kind}; expected a tensor of images")
     declared = {value.name: _declared_dims(value) for value in inputs}
     shapes = input_shapes(declared, batch, given)
     for value in inputs:

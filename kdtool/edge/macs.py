@@ -119,15 +119,15 @@ Unsqueeze Upsample Where Xor
 NO_MACS = frozenset(_ELEMENTWISE.split())
 
 
-def count_macs(nodes: list[NodeProto], shapes: Shapes) -> tuple[int, tuple[str, ...]]:
+def count_macs(nodes: list[NodeProto], shapes: Shapes) -> tuple[int, set[str]]:
     """Add up the multiply-accumulates of `nodes`.
 
     Returns:
         The total, and the operators that it lacks: those without a rule, and those with one whose
-        shapes are not known; sorted.
+        shapes are not known.
     """
     total = 0
-    uncounted = set()
+    uncounted: set[str] = set()
     for node in nodes:
         rule = MAC_RULES.get(node.op_type) if is_standard(node) else None
         if rule is not None:
@@ -139,7 +139,7 @@ def count_macs(nodes: list[NodeProto], shapes: Shapes) -> tuple[int, tuple[str, 
             uncounted.add(f"{node.domain}.{node.op_type}")
         elif node.op_type not in NO_MACS:
             uncounted.add(node.op_type)
-    return total, tuple(sorted(uncounted))
+    return total, uncounted
 
 
 def is_standard(node: NodeProto) -> bool:

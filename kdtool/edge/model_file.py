@@ -1,12 +1,12 @@
 """A model file on disk: is it one, and how large is it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import ModelProto, TensorProto
 
-from kdtool.edge.shapes import input_shape as input_shape
 from kdtool.errors import ModelFileError
 
 
@@ -40,7 +40,19 @@ def read_model(path: Path) -> ModelProto:
         raise ModelFileError(f"{path} {describe_damage(path)}") from error
     if not model.HasField("graph"):
         raise ModelFileError(f"{path} {describe_damage(path)}: it holds no graph")
+    if any(isinstance(text, bytes) for text in _texts(model)):  # no UTF-8
+        raise ModelFileError(f"{path} {describe_damage(path)}")
     return model
+
+
+def _texts(model: ModelProto) -> Iterator[str | bytes]:
+    """Yield what should be text in `model`; protobuf leaves bytes that are not as they are."""
+    for node in model.graph.node:
+        yield from (node.op_type, node.domain, *node.input, *node.output)
+    for tensor in model.graph.initializer:
+        yield tensor.name
+        for entry in tensor.external_data:
+            yield from (entry.key, entry.value)
 
 
 def describe_damage(path: Path) -> str:
@@ -59,27 +71,39 @@ def external_files(path: Path, model: ModelProto) -> list[Path]:
     """Return the files beside `path` that hold weights of `model`, each once.
 
     Raises:
-        ModelFileError: One of them is missing or lies outside the folder of `path`.
+        ModelFileError: One of them is missing, too short, or not inside the folder of `path`.
     """
+    ends: dict[str, int] = {}  # location -> how many bytes are used of it
+    for tensor in model.graph.initializer:
+        if tensor.data_location == TensorProto.EXTERNAL:
+            entry = {item.key: item.value for item in tensor.external_data}
+            try:
+                end = int(entry.get("offset", 0)) + int(entry.get("length", 0))
+            except ValueError as error:
+                raise ModelFileError(f"{path} {describe_damage(path)}") from error
+            location = entry.get("location", "")
+            ends[location] = max(end, ends.get(location, 0))
+    return [_external_file(path, location, ends[location]) for location in sorted(ends)]
+
+
+def _external_file(path: Path, location: str, end: int) -> Path:
     folder = path.resolve().parent
-    locations = {
-        entry.value
-        for tensor in model.graph.initializer
-        if tensor.data_location == TensorProto.EXTERNAL
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
-    files = [(folder / location).resolve() for location in sorted(locations)]
-    for file in files:
-        if not file.is_relative_to(folder):
-            raise ModelFileError(
-                f"{path} keeps weights in {file}, outside its own folder; export it again"
-            )
-        if not file.is_file():
-            raise ModelFileError(
-                f"{path} keeps weights in {file.name}, which is not beside it; copy both files"
-            )
-    return files
+    file = (folder / location).resolve()
+    if Path(location).is_absolute() or not file.is_relative_to(folder):
+        raise ModelFileError(
+            f"{path} keeps weights in {file}, outside its own folder or by an absolute path, "
+            "which no runtime reads; export it again"
+        )
+    if not file.is_file():
+        raise ModelFileError(
+            f"{path} keeps weights in {location!r}, which is not beside it; copy both files"
+        )
+    if file.stat().st_size < end:
+        raise ModelFileError(
+            f"{path} keeps weights in {location!r}, which was cut short: it has "
+            f"{file.stat().st_size} of {end} bytes; copy or export both files again"
+        )
+    return file
 
 
 def model_opset(model: ModelProto) -> int:

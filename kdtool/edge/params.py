@@ -45,7 +45,9 @@ FLOATS = frozenset(
 )
 
 
-def count_params(graph: GraphProto, shapes: Shapes, elem_types: ElemTypes) -> tuple[int, int]:
+def count_params(
+    graph: GraphProto, shapes: Shapes, elem_types: ElemTypes
+) -> tuple[int, int, set[str]]:
     """Count the learned numbers of `graph`, each stored tensor once.
 
     Learned is what reaches the weight or bias of a layer, through `LOOK_THROUGH` at most. It is
@@ -54,18 +56,19 @@ def count_params(graph: GraphProto, shapes: Shapes, elem_types: ElemTypes) -> tu
     scaling and normalization of pixels in front of the first layer are not, nor are shapes.
 
     Returns:
-        Parameters, and the running statistics of batch normalization, which are not among them.
+        Parameters; the running statistics of batch normalization, which are not among them; the
+        operators that make a weight whose shape is not known, so that it is missing.
     """
     producers = {output: node for node in graph.node for output in node.output}
     stored = {tensor.name for tensor in graph.initializer}
     stored |= {name for name, node in producers.items() if node.op_type.startswith("Constant")}
 
-    def origin(name: str) -> str | None:
-        """The stored tensor that `name` is made of; None if it is computed."""
+    def origin(name: str) -> str:
+        """The stored tensor that `name` is made of; "" if it is computed."""
         while name not in stored:
             node = producers.get(name)
             if node is None or node.op_type not in LOOK_THROUGH:
-                return None
+                return ""
             name = node.input[0]
         return name
 
@@ -79,11 +82,16 @@ def count_params(graph: GraphProto, shapes: Shapes, elem_types: ElemTypes) -> tu
         if elem_types.get(name) in FLOATS and prod(shapes.get(name, ())) > 1
     }
     statistics = {origin(name) for node in graph.node for name in _at(node, STATISTICS_INPUTS)}
+    weights.discard("")
+    statistics.discard("")
 
-    def num_elements(names: set[str | None]) -> int:
-        return sum(prod(shapes[name]) for name in names if name is not None)
+    def num_elements(names: set[str]) -> int:
+        return sum(prod(shapes[name]) for name in names)
 
-    return num_elements(weights), num_elements(statistics - weights)
+    unknown = {producers[name].op_type for name in (weights | statistics) - shapes.keys()}
+    weights &= shapes.keys()
+    statistics &= shapes.keys() - weights
+    return num_elements(weights), num_elements(statistics), unknown
 
 
 def _at(node: NodeProto, positions: dict[str, tuple[int, ...]]) -> Iterator[str]:

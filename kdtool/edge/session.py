@@ -11,7 +11,7 @@ from typing import IO
 
 from onnx import TensorProto, helper
 
-from kdtool.edge.model_file import check_file, describe_damage
+from kdtool.edge.model_file import check_file, describe_damage, external_files, read_model
 from kdtool.edge.providers import AUTOMATIC, PROVIDERS, conflict, how_to_get, short_names, why_not
 from kdtool.errors import KdtoolError, ModelFileError
 
@@ -190,9 +190,15 @@ def _probe() -> bytes:
 
 
 def _explain(path: Path, said: str) -> str:
-    """Turn what onnxruntime said about a file into a message that the user can act on."""
+    """Turn what onnxruntime said about a file into a message that the user can act on.
+
+    Raises:
+        ModelFileError: The weights that it keeps in other files are not there.
+    """
     if "Protobuf parsing failed" in said or "No graph was found" in said:
         return f"{path} {describe_damage(path)}"
+    if "xternal" in said:  # of weights in other files; this tells what is wrong with them
+        external_files(path, read_model(path))
     for pattern, explanation in EXPLANATIONS.items():
         if match := re.search(pattern, said, re.DOTALL):
             return f"onnxruntime cannot load {path}: {match.expand(explanation)}"

@@ -40,7 +40,7 @@ def test_a_model_in_one_file_has_no_external_files(tiny_onnx):
 
 
 def test_missing_external_file_is_named(split_onnx):
-    with pytest.raises(ModelFileError, match=r"weights in gone\.data, which is not beside it"):
+    with pytest.raises(ModelFileError, match=r"weights in 'gone\.data', which is not beside it"):
         external_files(split_onnx, move_weights(split_onnx, "gone.data"))
 
 
