@@ -28,7 +28,7 @@ def show_profile(console: Console, report: ProfileReport) -> None:
     """
     if isinstance(console.file, io.TextIOWrapper):
         console.file.reconfigure(errors="backslashreplace")
-    shown = display_names([model.name for model in report.models])
+    shown = display_names([model.name for model in report.models], console.encoding)
     models: Named = list(zip(shown, report.models, strict=True))
     console.print(cost_table(models))
     console.print("1 MAC = 1 multiply + 1 add; FLOPs = 2 x MACs; both for one image.")
@@ -44,16 +44,22 @@ def show_profile(console: Console, report: ProfileReport) -> None:
         if model.operators:
             console.print(f"Operators of {name}, as the runtime fused them:")
             console.print(operator_table(model.operators))
-    for lines in (_comparisons(report), _rates(models, report), _trust(models)):
+    for lines in (_comparisons(models, report), _rates(models, report), _trust(models)):
         for line in lines:
             console.print(line, highlight=False)
     console.print(_provenance(report), highlight=False)
 
 
-def display_names(names: list[str]) -> list[str]:
-    """Return the file names in `names`, or the whole paths where two of them are the same."""
+def display_names(names: list[str], encoding: str) -> list[str]:
+    """Return the file names in `names`, or the whole paths where two of them are the same.
+
+    Args:
+        names: Of models.
+        encoding: Of the terminal; letters that it lacks are escaped.
+    """
     short = [Path(name).name for name in names]
-    return [escape(text) for text in (short if len(set(short)) == len(short) else names)]
+    chosen = short if len(set(short)) == len(short) else names
+    return [escape(text.encode(encoding, "backslashreplace").decode(encoding)) for text in chosen]
 
 
 def _count_notes(models: Named) -> Iterator[str]:
@@ -66,9 +72,8 @@ def _count_notes(models: Named) -> Iterator[str]:
             yield f"{name} has {count} running statistics of batch norm besides its parameters."
 
 
-def _comparisons(report: ProfileReport) -> Iterator[str]:
-    names = [model.name for model in report.models]
-    shown = dict(zip(names, display_names(names), strict=True))
+def _comparisons(models: Named, report: ProfileReport) -> Iterator[str]:
+    shown = {model.name: name for name, model in models}
     several = any(model.other_latencies for model in report.models)
     for entry in report.comparisons:
         lower, upper = entry.ci95
@@ -94,7 +99,8 @@ def _rates(models: Named, report: ProfileReport) -> Iterator[str]:
     )
     for name, rate, partial in rates:
         if rate is not None:
-            yield f"  {name}: {'>= ' if partial else ''}{rate:.3g} GFLOP/s, {100 * rate / most:.0f} %"
+            at_least = ">= " if partial else ""
+            yield f"  {name}: {at_least}{rate:.3g} GFLOP/s, {100 * rate / most:.0f} %"
 
 
 def _trust(models: Named) -> Iterator[str]:

@@ -10,6 +10,7 @@ from kdtool.profiles import Latency, ModelProfile, OperatorTime
 
 NUM_OPERATORS = 12  # shown; the others are one row
 BAR_LENGTH = 24  # characters of a whole run
+PLAIN = box.Box("    \n    \n -- \n" + 5 * "    \n", ascii=True)  # a line below the header
 
 Named = Sequence[tuple[str, ModelProfile]]  # each model with the name that is shown
 
@@ -88,7 +89,7 @@ def _operator_row(table: Table, name: str, num_nodes: int, mean_ms: float, share
 
 
 def _table(first: str, *columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), safe_box=True)
+    table = Table(box=PLAIN, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column(first, overflow="fold")
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
