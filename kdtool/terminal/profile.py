@@ -90,7 +90,11 @@ def _rates(models: Named, report: ProfileReport) -> Iterator[str]:
     """How much of what this machine could do each model makes of it."""
     threads = report.models[0].latency.threads
     most = {rate.threads: rate.gflop_per_second for rate in report.matrix_rates}.get(threads)
-    rates = [(name, model.latency.gflop_per_second, model.partial) for name, model in models]
+    rates = [
+        (name, model.latency.gflop_per_second, model.partial)
+        for name, model in models
+        if model.latency.provider == "cpu"  # whose rate it is
+    ]
     if most is None or all(rate is None for _, rate, _ in rates):
         return
     yield (

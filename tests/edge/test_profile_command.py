@@ -1,0 +1,66 @@
+"""`kdtool profile` as its users call it: one line for what is wrong, any letters, any terminal."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from onnx import TensorProto, helper
+
+
+def profile(*args, **env):
+    return subprocess.run(
+        [sys.executable, "-m", "kdtool", "profile", *map(str, args), "--seconds", "0.1"],
+        capture_output=True,
+        env=os.environ | env,
+        check=False,
+    )
+
+
+@pytest.fixture
+def bad_files(make_onnx, tmp_path):
+    """Files by what is wrong with them."""
+    relu = [helper.make_node("Relu", ["x"], ["y"])]
+    identity = [helper.make_node("Identity", ["x"], ["y"])]
+    (tmp_path / "page.onnx").write_text("<!DOCTYPE html>")
+    return {
+        "no ONNX": tmp_path / "page.onnx",
+        "folder": tmp_path,
+        "open": make_onnx(relu, {"x": (TensorProto.FLOAT, ["n", 3, "h", "w"])}, name="open.onnx"),
+        "text": make_onnx(identity, {"x": (TensorProto.STRING, ["n", 3])}, name="text.onnx"),
+        "good": make_onnx(relu, {"x": (TensorProto.FLOAT, ["n", 3])}, name="good.onnx"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("no ONNX", [], "page.onnx is not an ONNX file (it begins with b'<!DOCTYP')"),
+        ("folder", [], "is a folder; give the .onnx file in it"),
+        ("open", [], "input 'x' has the shape (n, 3, h, w); give it without the batch, in numbers: "
+                     "--shape 3,h,w"),
+        ("open", ["--shape", "3,h,w"], "as in --shape 3,224,224 or --shape NAME=3,224,224"),
+        ("text", [], "kdtool times models of images"),
+        ("good", ["--provider", "tpu"], "there is no provider 'tpu'; this onnxruntime"),
+        ("good", ["--threads", "0"], "--threads 0"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_profiled_gets_one_line(bad_files, kind, options, message):
+    done = profile(bad_files[kind], *options)
+    assert done.returncode == 1
+    assert done.stdout == b""
+    error = done.stderr.decode().splitlines()[-1]
+    assert error.startswith("error: ")
+    assert message in error
+    assert b"Traceback" not in done.stderr
+
+
+def test_any_letters_on_any_terminal(make_onnx, tmp_path):
+    (tmp_path / "modèle").mkdir()
+    relu = helper.make_node("Relu", ["x"], ["y"])
+    path = make_onnx([relu], {"x": (TensorProto.FLOAT, ["n", 3])}, name="modèle/猫.onnx")
+    table = profile(path, PYTHONIOENCODING="ascii")
+    assert (table.returncode, rb"\u732b.onnx" in table.stdout) == (0, True)
+    report = json.loads(profile(path, "--json", PYTHONIOENCODING="ascii").stdout)
+    assert report["models"][0]["path"] == str(path)
