@@ -129,7 +129,7 @@ def choose_provider(name: str) -> tuple[str, str]:
 
 
 def _start(model: str | bytes, threads: int, provider: str) -> InferenceSession:
-    """Make a session that runs on `provider` and nowhere else.
+    """Make a session on `provider`, or none.
 
     Args:
         model: Path or content of an ONNX file.
@@ -141,6 +141,8 @@ def _start(model: str | bytes, threads: int, provider: str) -> InferenceSession:
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # fatal only; every error is raised as well
     wanted = [PROVIDERS[provider]]
+    if provider == "tensorrt":  # what it lacks runs on the same GPU
+        wanted.append(PROVIDERS["cuda"])
     if provider == "cpu":
         return InferenceSession(model, options, providers=wanted)
     with _words_of_libraries() as words:

@@ -2,8 +2,10 @@
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
 from kdtool.edge.graph import count_graph, infer_shapes
 from kdtool.edge.session import open_session
@@ -253,3 +255,55 @@ def test_forms_without_a_stand_in_stay_uncounted(make_onnx, nodes):
 def test_operators_that_break_their_own_rules_are_uncounted(make_onnx, broken):
     path = make_onnx([broken], {"x": (FLOAT, ["n", 5, 6])}, opset=23)
     assert count_graph(path).uncounted_ops == (broken.op_type,)
+
+
+def residual(make_onnx):
+    """A small network of the kind that is quantized: 3 x 3 convolutions around a shortcut."""
+    generator = np.random.default_rng(0)
+    stored = {
+        "w1": generator.normal(size=(8, 3, 3, 3)).astype(np.float32),
+        "w2": generator.normal(size=(8, 8, 3, 3)).astype(np.float32),
+        "w3": generator.normal(size=(8, 4)).astype(np.float32),
+        "b3": generator.normal(size=4).astype(np.float32),
+    }
+    nodes = [
+        node("Conv", ["x", "w1"], ["a"], pads=[1, 1, 1, 1]),
+        node("Relu", ["a"], ["a2"]),
+        node("Conv", ["a2", "w2"], ["b"], pads=[1, 1, 1, 1]),
+        node("Add", ["a2", "b"], ["c"]),
+        node("Relu", ["c"], ["c2"]),
+        node("GlobalAveragePool", ["c2"], ["d"]),
+        node("Flatten", ["d"], ["e"]),
+        node("Gemm", ["e", "w3", "b3"], ["y"]),
+    ]
+    return make_onnx(nodes, {"x": (FLOAT, ["n", 3, 6, 6])}, stored, name="residual.onnx")
+
+
+RESIDUAL_MACS = 36 * 8 * (27 + 72) + 8 * 4
+
+
+def test_what_onnxruntime_fused_counts_as_before(make_onnx, tmp_path):
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(tmp_path / "fused.onnx")
+    path = residual(make_onnx)
+    onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    fused = onnx.load(tmp_path / "fused.onnx")
+    assert "FusedConv" in {entry.op_type for entry in fused.graph.node}
+    cost = count_graph(tmp_path / "fused.onnx")
+    assert (cost.num_macs, cost.uncounted_ops) == (RESIDUAL_MACS, ())
+    assert cost == count_graph(path)
+
+
+@pytest.mark.parametrize("form", [QuantFormat.QDQ, QuantFormat.QOperator])
+def test_what_onnxruntime_quantized_counts_as_before(make_onnx, tmp_path, form):
+    class Calibration(CalibrationDataReader):
+        images = iter([{"x": np.ones((1, 3, 6, 6), np.float32)}])
+
+        def get_next(self):
+            return next(self.images, None)
+
+    quantize_static(residual(make_onnx), tmp_path / "q.onnx", Calibration(), quant_format=form)
+    cost = count_graph(tmp_path / "q.onnx")
+    assert (cost.num_macs, cost.uncounted_ops) == (RESIDUAL_MACS, ())
+    assert cost.num_params == 8 * 27 + 8 * 72 + 32 + 4

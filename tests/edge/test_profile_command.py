@@ -22,13 +22,13 @@ def profile(*args, **env):
 def bad_files(make_onnx, tmp_path):
     """Files by what is wrong with them."""
     relu = [helper.make_node("Relu", ["x"], ["y"])]
-    identity = [helper.make_node("Identity", ["x"], ["y"])]
+    cast = [helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT)]
     (tmp_path / "page.onnx").write_text("<!DOCTYPE html>")
     return {
         "no ONNX": tmp_path / "page.onnx",
         "folder": tmp_path,
         "open": make_onnx(relu, {"x": (TensorProto.FLOAT, ["n", 3, "h", "w"])}, name="open.onnx"),
-        "text": make_onnx(identity, {"x": (TensorProto.STRING, ["n", 3])}, name="text.onnx"),
+        "text": make_onnx(cast, {"x": (TensorProto.STRING, ["n", 3])}, name="text.onnx"),
         "good": make_onnx(relu, {"x": (TensorProto.FLOAT, ["n", 3])}, name="good.onnx"),
     }
 
