@@ -235,13 +235,21 @@ class DataResult(Record):
     warnings: list[str]
 
 
+class DeviceTiming(Record):
+    """A file in one setting of runtime, threads and batch size on a device."""
+
+    latency: Latency
+    time_ratio: float | None = None  # to the fp32 file of its role, in turn; None: not compared
+    time_ratio_ci95: Interval | None = None
+
+
 class DeviceFile(Record):
     """A file of the study as it was measured on a device."""
 
     role: Role
     precision: Precision
-    path: str  # on the device
-    latencies: list[Latency]  # one a setting of threads and batch size
+    sha256: str
+    timings: list[DeviceTiming]
 
 
 class DeviceProfile(Record):
@@ -280,5 +288,6 @@ def load_results(path: Path) -> Results:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise StudyError(
-            f"{path} is not a results.json of schema {SCHEMA}: {where}: {first['msg']}"
+            f"{path} is not a results.json of schema {SCHEMA}: {where}: {first['msg']}; delete it "
+            "and give the command that made it again, which writes it anew and trains nothing"
         ) from error

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kdtool.profiles import Latency
+from kdtool.report.costs import file_of, peak_memory
 from kdtool.report.quantities import (
     Relative,
     count,
@@ -17,7 +18,7 @@ from kdtool.report.quantities import (
     three_digits,
 )
 from kdtool.report.words import present
-from kdtool.results import FileResult, ModelResult, Precision, Results
+from kdtool.results import FileResult, ModelResult, Results
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,11 +51,7 @@ def comparison(results: Results) -> list[Row]:
     teacher = results.models.get("teacher")
     models = [results.models[role] for role in present(results)]
     pairs = [(model, None if model is teacher else teacher) for model in models]
-    rows = [*_score_rows(pairs), *_count_rows(pairs)]
-    precisions = list(dict.fromkeys(p for model in models for p in model.files))
-    for precision in precisions:
-        suffix = f", {precision}" if len(precisions) > 1 else ""
-        rows += _file_rows(pairs, precision, suffix)
+    rows = [*_score_rows(pairs), *_count_rows(pairs), *_file_rows(pairs)]
     return [row for row in rows if any(row.cells)]
 
 
@@ -124,39 +121,46 @@ def _cell(value: str, ratio: Relative | None, *, short: str = "", interval: str 
     return Cell(value=value, short=short, interval=interval, relative=text, worse=worse)
 
 
-def _file_rows(pairs: list[Pair], precision: Precision, suffix: str) -> list[Row]:
-    files = [
-        (model.files.get(precision), teacher.files.get(precision) if teacher else None)
-        for model, teacher in pairs
-    ]
+def _file_rows(pairs: list[Pair]) -> list[Row]:
+    files = [(file_of(model), file_of(teacher) if teacher else None) for model, teacher in pairs]
     times = [
         (file.latency if file else None, other.latency if other else None) for file, other in files
     ]
+    percentiles: list[tuple[str, str, str, Callable[[Latency], float | None]]] = [
+        ("p90", "Latency, p90", "nine of ten runs were faster", lambda latency: latency.p90_ms),
+        ("p95", "Latency, p95", "19 of 20 runs were faster", lambda latency: latency.p95_ms),
+    ]
     return [
-        Row(key="size", label=f"File size{suffix}", cells=[_size(*pair) for pair in files]),
+        Row(key="size", label="File size", cells=[size_cell(*pair) for pair in files]),
         Row(
             key="p50",
-            label=f"Latency, median{suffix}",
+            label="Latency, median",
             note="half of the runs were faster (p50)",
-            cells=[_p50(*pair) for pair in times],
+            cells=[p50_cell(*pair) for pair in times],
+        ),
+        *(
+            Row(key=key, label=label, note=note, cells=[_percentile(*pair, of) for pair in times])
+            for key, label, note, of in percentiles
         ),
         Row(
-            key="p90",
-            label=f"Latency, p90{suffix}",
-            note="nine of ten runs were faster",
-            cells=[_p90(*pair) for pair in times],
+            key="memory",
+            label="Peak memory",
+            note="of the process, over the runtime without a model",
+            cells=[memory_cell(*pair) for pair in times],
         ),
     ]
 
 
-def _size(file: FileResult | None, other: FileResult | None) -> Cell | None:
+def size_cell(file: FileResult | None, other: FileResult | None) -> Cell | None:
+    """Return the size of a file, against another's."""
     if file is None:
         return None
     ratio = relative(file.size_bytes, other.size_bytes, "smaller", "larger") if other else None
     return _cell(file_size(file.size_bytes), ratio)
 
 
-def _p50(latency: Latency | None, other: Latency | None) -> Cell | None:
+def p50_cell(latency: Latency | None, other: Latency | None) -> Cell | None:
+    """Return the median of a latency, against another's."""
     if latency is None:
         return None
     low, high = latency.p50_ci95_ms
@@ -165,9 +169,20 @@ def _p50(latency: Latency | None, other: Latency | None) -> Cell | None:
     return _cell(milliseconds(latency.p50_ms), ratio, interval=interval)
 
 
-def _p90(latency: Latency | None, other: Latency | None) -> Cell | None:
-    if latency is None or latency.p90_ms is None:
+def _percentile(
+    latency: Latency | None, other: Latency | None, of: Callable[[Latency], float | None]
+) -> Cell | None:
+    value, reference = (of(one) if one else None for one in (latency, other))
+    if value is None:
         return None
-    reference = other.p90_ms if other else None
-    ratio = relative(latency.p90_ms, reference, "faster", "slower") if reference else None
-    return _cell(milliseconds(latency.p90_ms), ratio)
+    ratio = relative(value, reference, "faster", "slower") if reference else None
+    return _cell(milliseconds(value), ratio)
+
+
+def memory_cell(latency: Latency | None, other: Latency | None) -> Cell | None:
+    """Return the memory that a model takes, against another's."""
+    value, reference = (peak_memory(one) if one else None for one in (latency, other))
+    if value is None:
+        return None
+    ratio = relative(value, reference, "less", "more") if reference else None
+    return _cell(file_size(value), ratio)

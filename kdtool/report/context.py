@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import tomli_w
 
 from kdtool.profiles import Environment
-from kdtool.report import costs, words
+from kdtool.report import costs, devices, ship, words
 from kdtool.report.classes import class_rows, mistakes, most_changed
 from kdtool.report.comparison import comparison
 from kdtool.report.quantities import count, duration, percent, points, relative, rough_percent
@@ -30,6 +30,15 @@ class Tile:
     worse: bool = False
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Head:
+    """The head of a column of a comparison."""
+
+    name: str
+    note: str
+    style: str  # class of the page's style; may be empty
+
+
 def report_context(results: Results) -> dict[str, object]:
     """Return the names that both templates use."""
     rows = class_rows(results)
@@ -38,14 +47,21 @@ def report_context(results: Results) -> dict[str, object]:
         "results": results,
         "roles": words.present(results),
         "verdict": verdict,
+        "verdict_label": words.verdict_label(verdict) if verdict else None,
         "opening": words.opening(results),
         "explanations": _explanations(results),
         "mcnemar": words.mcnemar_sentence(verdict) if verdict else None,
         "caveat": words.caveat(verdict, results.data.num_test) if verdict else None,
         "tiles": tiles(results),
         "rows": comparison(results),
+        "model_heads": [
+            Head(name=role, note=results.models[role].model, style=role)
+            for role in words.present(results)
+        ],
         "cost_titles": COST_TITLES,
         "latency_sentence": costs.latency_sentence(results),
+        **_ship_context(results),
+        **_device_context(results),
         "class_rows": rows,
         "changed_rows": most_changed(rows) if len(rows) > MOST_CLASSES_OPEN else [],
         "largest_delta": max((abs(row.delta) for row in rows if row.delta), default=1.0),
@@ -100,9 +116,38 @@ def _explanations(results: Results) -> list[str]:
     """Return the sentences below the verdict."""
     verdict = words.main_verdict(results)
     sentences = [words.gap_sentence(results, verdict)] if verdict else []
-    sentences += [costs.cost_sentence(results)]
+    sentences += [costs.cost_sentence(results), ship.ship_sentence(results)]
     sentences += [words.other_sentence(other) for other in results.verdicts if other is not verdict]
     return [sentence for sentence in sentences if sentence]
+
+
+def _ship_context(results: Results) -> dict[str, object]:
+    model = ship.shipped(results)
+    return {
+        "shipped": model,
+        "ship_sentence": ship.ship_sentence(results),
+        "ship_details": ship.ship_details(results),
+        "ship_rows": ship.ship_rows(results),
+        "ship_heads": [
+            Head(name=f"{precision}: ship this", note=file.path, style="chosen")
+            if precision == model.recommended
+            else Head(name=precision, note=file.path, style="")
+            for precision, file in model.files.items()
+        ]
+        if model
+        else [],
+        "measure_on_device": ship.measure_on_device(results),
+    }
+
+
+def _device_context(results: Results) -> dict[str, object]:
+    rows = devices.measured(results) if results.devices else []
+    return {
+        "device_rows": rows,
+        "device_columns": devices.COLUMNS,
+        "device_noise": devices.noise_sentences(rows),
+        "machines": devices.machine_descriptions(results) if rows else [],
+    }
 
 
 def _made_with(environment: Environment) -> list[tuple[str, str]]:

@@ -14,7 +14,8 @@ from kdtool.report.classes import exported_scores
 from kdtool.report.confusion import confusion_figures
 from kdtool.report.context import report_context
 from kdtool.report.costs import parity_sentence
-from kdtool.report.figures import accuracy_by_epoch, cost_bars, difference
+from kdtool.report.devices import measured, side_by_side
+from kdtool.report.figures import accuracy_by_epoch, cost_bars, device_bars, difference
 from kdtool.report.saliency import Picture, Saliency, load_saliency, png_of, saliency_figure
 from kdtool.report.sweep import sweep_figure
 from kdtool.results import Results
@@ -62,6 +63,8 @@ def _draw(results: Results, width: int) -> dict[str, Figure]:
     sweep = sweep_figure(results, width)
     if sweep:
         figures["sweep"] = sweep
+    if results.devices:
+        figures["devices"] = device_bars(side_by_side(measured(results)), min(width, 640))
     if width == NARROW:
         return figures
     # These are narrow enough for a phone as they are.

@@ -74,13 +74,18 @@ def difference_phrase(verdict: Verdict) -> str:
     return f"is {size} points {direction} accurate than {_against(verdict.against)}"
 
 
+def verdict_label(verdict: Verdict) -> str:
+    """Return the verdict, such as "HELPED", and that it rests on one seed if it does."""
+    return verdict.verdict + (" (ONE SEED)" if len(verdict.seeds) == 1 else "")
+
+
 def verdict_sentence(verdict: Verdict) -> str:
     """Return the verdict on distillation in one sentence that needs no other."""
     low, high = verdict.ci95
     basis = f"95 % interval {points_range(verdict.ci95)}, {seeds_word(verdict.seeds)}"
-    doubt = ""
+    doubt = ", which cannot speak for others" if len(verdict.seeds) == 1 else ""
     if verdict.verdict == "NO EVIDENCE" and low <= 0 <= high:
-        doubt = "; the interval includes zero"
+        doubt += "; the interval includes zero"
     opening = _OPENINGS[verdict.verdict]
     return f"{opening}: the {verdict.of} {difference_phrase(verdict)} ({basis}{doubt})."
 
@@ -113,9 +118,13 @@ def mcnemar_sentence(verdict: Verdict) -> str:
     """Return the p value of every seed and what it means."""
     pairs = zip(verdict.mcnemar_p, verdict.seeds, strict=True)
     values = listed([f"{p_value(p)} (seed{NBSP}{seed})" for p, seed in pairs])
+    scope = ""
+    if len(verdict.seeds) > 1:
+        scope = " Each p is of one seed, the interval of all, so that the two may disagree."
     return (
         f"Exact McNemar test: {values}. It looks only at test images that one model gets right "
         "and the other wrong; p is how often pure chance would split them at least this unevenly."
+        f"{scope}"
     )
 
 

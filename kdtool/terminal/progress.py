@@ -6,7 +6,15 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column
 
 SECONDS_BETWEEN_LINES = 10.0  # where the output is no terminal
 
@@ -50,14 +58,8 @@ class Terminal:
 
     @contextmanager
     def _bar(self, title: str, total: int) -> Iterator[Update]:
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[text]}"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=self.console, transient=True) as bar:
+        columns = progress_columns()
+        with Progress(*columns, console=self.console, transient=True, expand=True) as bar:
             task = bar.add_task(escape(title), total=total, text="")
             yield lambda done, text: bar.update(task, completed=done, text=escape(text))
 
@@ -77,3 +79,14 @@ class Terminal:
             self.say(f"{title}: {done / total:.0%}, {text}{left}")
 
         return update
+
+
+def progress_columns() -> tuple[ProgressColumn, ...]:
+    """Return title, bar, percent and time left, and last a text, which is cut where room ends."""
+    return (
+        TextColumn("{task.description}", table_column=Column(max_width=30, no_wrap=True)),
+        BarColumn(bar_width=10),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}", table_column=Column(ratio=1, no_wrap=True)),
+    )

@@ -12,12 +12,17 @@ from kdtool.profiles import Environment, Latency
 from kdtool.results import (
     ClassScores,
     DataResult,
+    DeviceFile,
+    DeviceProfile,
+    DeviceTiming,
     EpochRecord,
     ExplainedImage,
     ExplainResult,
     FileResult,
+    Gate,
     ModelResult,
     Parity,
+    Quantization,
     Results,
     SeedResult,
     Summary,
@@ -33,6 +38,12 @@ COST = {
     "control": ("mnist-mlp", 1_238_730, 1_237_152, 0.131, 4_957_300),
     "student": ("mnist-mlp", 1_238_730, 1_237_152, 0.133, 4_957_301),
 }
+
+# Processor, its time / the time of the machine that made the study, time of int8 / time of fp32.
+DEVICES = (
+    ("Raspberry Pi 4 Model B Rev 1.4", 6.0, 1.08),
+    ("AMD Ryzen 7 5800X 8-Core Processor", 0.7, 0.55),
+)
 
 
 def wilson(hits, total):
@@ -115,20 +126,6 @@ def summary(values):
 
 def file_result(role, num_images, accuracy, latency):
     _, _, _, p50, size = COST[role]
-    timing = Latency(
-        threads=1,
-        provider="CPUExecutionProvider",
-        batch_size=1,
-        num_runs=1000,
-        p50_ms=p50,
-        p50_ci95_ms=(0.98 * p50, 1.03 * p50),
-        p90_ms=1.21 * p50,
-        p99_ms=1.6 * p50,
-        min_ms=0.9 * p50,
-        mean_ms=1.05 * p50,
-        load_ms=12.0,
-        first_run_ms=1.1,
-    )
     return FileResult(
         path=f"{role}.onnx",
         sha256="3f" * 32,
@@ -138,7 +135,120 @@ def file_result(role, num_images, accuracy, latency):
         parity=Parity(
             num_images=num_images, agreement=1.0, max_abs_error=3.1e-6, flipped=[], passed=True
         ),
-        latency=timing if latency else None,
+        latency=timing(p50) if latency else None,
+    )
+
+
+def timing(p50, **changes):
+    values = {
+        "runtime": "onnxruntime",
+        "threads": 1,
+        "provider": "CPUExecutionProvider",
+        "batch_size": 1,
+        "num_runs": 1000,
+        "p50_ms": p50,
+        "p50_ci95_ms": (0.98 * p50, 1.03 * p50),
+        "p90_ms": 1.21 * p50,
+        "p95_ms": 1.3 * p50,
+        "p99_ms": 1.6 * p50,
+        "min_ms": 0.9 * p50,
+        "mean_ms": 1.05 * p50,
+        "images_per_second": 1000 / (1.05 * p50),
+        "load_ms": 12.0,
+        "first_run_ms": 1.1,
+        "peak_memory_bytes": 61_000_000,
+        "runtime_memory_bytes": 52_700_000,
+    }
+    return Latency(**values | changes)
+
+
+def int8_file(fp32, **gate):
+    """A file beside `fp32` that takes 0.62 of its time and loses 0.03 points."""
+    values = {
+        "difference": -0.0003,
+        "ci95": (-0.0011, 0.0005),
+        "mcnemar_p": 0.581,
+        "max_drop": 0.01,
+        "time_ratio": 0.62,
+        "time_ratio_ci95": (0.601, 0.644),
+        "recommended": True,
+        "reason": "it takes 0.62 of the time of fp32 (0.60 to 0.64)",
+    }
+    flipped = list(range(0, fp32.parity.num_images, 500))
+    return fp32.model_copy(
+        update={
+            "path": "student.int8.onnx",
+            "sha256": "8b" * 32,
+            "size_bytes": 1_246_001,
+            "accuracy": fp32.accuracy - 0.0003,
+            "parity": Parity(
+                num_images=fp32.parity.num_images,
+                agreement=1 - len(flipped) / fp32.parity.num_images,
+                max_abs_error=0.41,
+                flipped=flipped,
+                passed=None,
+            ),
+            "quantization": Quantization(
+                target="x86", num_calibration=300, kept_fp32=["/0/Gemm", "/4/Gemm"]
+            ),
+            "gate": Gate(**values | gate),
+            "latency": fp32.latency and timing(0.62 * fp32.latency.p50_ms, p90_ms=None),
+        }
+    )
+
+
+def with_int8(results, **gate):
+    """`results` with an int8 file of the student, which is recommended if its gate says so."""
+    student = results.models["student"]
+    file = int8_file(student.files["fp32"], **gate)
+    changes = {
+        "files": {**student.files, "int8": file},
+        "recommended": "int8" if file.gate.recommended else "fp32",
+        "refused": {"fp16": "student.fp16.onnx is not kept: it loses 4.20 points on test images"},
+    }
+    models = {**results.models, "student": student.model_copy(update=changes)}
+    return results.model_copy(update={"models": models})
+
+
+def environment(cpu="Intel Xeon, 2.9 GHz", **changes):
+    values = {
+        "kdtool": "0.1.0",
+        "python": "3.11.7",
+        "packages": {"torch": "2.9.1", "onnxruntime": "1.23.2", "numpy": "2.4.6"},
+        "os": "Linux 6.1",
+        "cpu": cpu,
+        "cpu_features": ["avx2", "avx512_vnni"],
+        "num_cores": 2,
+        "memory_bytes": 8_201_502_720,
+        "gpu": None,
+    }
+    return Environment(**values | changes)
+
+
+def device(results, cpu, slower, time_ratio):
+    """The student's files on a device: in two settings, the second of them on a noisy machine."""
+    student = results.models["student"].files
+    p50 = slower * student["fp32"].latency.p50_ms
+    files = []
+    for precision, file in student.items():
+        ratio = time_ratio if precision == "int8" else None
+        timings = [
+            DeviceTiming(
+                latency=timing(
+                    p50 * (ratio or 1) / threads,
+                    threads=threads,
+                    noise="the clock fell by 30 %" if threads > 1 else None,
+                ),
+                time_ratio=ratio,
+                time_ratio_ci95=ratio and (ratio - 0.02, ratio + 0.03),
+            )
+            for threads in (1, 4)
+        ]
+        files.append(
+            DeviceFile(role="student", precision=precision, sha256=file.sha256, timings=timings)
+        )
+    return DeviceProfile(
+        environment=environment(cpu, num_cores=4, cpu_features=["asimd"]), files=files
     )
 
 
@@ -156,6 +266,8 @@ def model_result(role, seeds, classes, num_images, latency, accuracy):
             "weighted_f1": summary([run.test.weighted_f1 for run in runs]),
         },
         files={"fp32": file_result(role, num_images, exported.test.accuracy, latency)},
+        refused={},
+        recommended="fp32",
         num_params=num_params,
         num_macs=num_macs,
         num_flops=2 * num_macs,
@@ -250,10 +362,13 @@ def build_results(  # noqa: PLR0913
     explain=False,
     latency=True,
     accuracy=ACCURACY,
+    int8=False,
+    devices=(),
 ):
     """Results of a study; every list and score in it fits the others.
 
-    `accuracy` is what the models are meant to reach; 10,000 random images come near it.
+    `accuracy` is what the models are meant to reach; 10,000 random images come near it. `int8` is
+    True or what the gate of that file holds; `devices` are arguments of `device`.
     """
     classes, seeds = list(classes), list(seeds)
     models = {
@@ -268,24 +383,21 @@ def build_results(  # noqa: PLR0913
         "student": {"model": "mnist-mlp", "epochs": 12, "learning_rate": 1e-3},
         "distill": {"temperature": 20.0, "soft_weight": 0.9},
     }
-    return Results(
+    results = Results(
         name="mnist",
         recipe=recipe,
-        environment=Environment(
-            kdtool="0.1.0",
-            python="3.11.7",
-            packages={"torch": "2.9.1", "onnxruntime": "1.23.2", "numpy": "2.4.6"},
-            os="Linux 6.1",
-            cpu="Intel Xeon, 2.9 GHz",
-            num_cores=2,
-            gpu=None,
-        ),
+        environment=environment(),
         data=data_result(classes, num_test),
         models=models,
         verdicts=[verdict_of(models, seeds)] if {"control", "student"} <= models.keys() else [],
         sweep=sweep_points(sweep_keys, seeds) if sweep_keys else [],
         explain=explain_result(classes, roles, 8) if explain else None,
+        devices=[],
     )
+    if int8:
+        results = with_int8(results, **({} if int8 is True else int8))
+    measured = [device(results, *one) for one in devices]
+    return results.model_copy(update={"devices": measured})
 
 
 def write_saliency(results: Results, folder: Path) -> None:
@@ -352,7 +464,8 @@ def written(folder, **options) -> Written:
 @pytest.fixture(scope="session")
 def full(tmp_path_factory) -> Written:
     """A study with all that a report can show."""
-    return written(tmp_path_factory.mktemp("full"), sweep_keys=1, explain=True)
+    folder = tmp_path_factory.mktemp("full")
+    return written(folder, sweep_keys=1, explain=True, int8=True, devices=DEVICES)
 
 
 HOSTILE = (
@@ -373,4 +486,5 @@ HOSTILE = (
 def hostile(tmp_path_factory) -> Written:
     """A study whose classes are named to break HTML, SVG, Markdown, Jinja and terminals."""
     folder = tmp_path_factory.mktemp("hostile")
-    return written(folder, classes=HOSTILE, sweep_keys=2, explain=True)
+    devices = ((HOSTILE[0], 3.0, 0.9), ("a|b \x1b[31m $x$", 2.0, 1.0))
+    return written(folder, classes=HOSTILE, sweep_keys=2, explain=True, int8=True, devices=devices)

@@ -5,7 +5,8 @@ pytest.importorskip("matplotlib")
 
 from kdtool.report.classes import exported_scores
 from kdtool.report.confusion import confusion_figures
-from kdtool.report.figures import accuracy_by_epoch, cost_bars, difference
+from kdtool.report.devices import measured, side_by_side
+from kdtool.report.figures import accuracy_by_epoch, cost_bars, device_bars, difference
 from kdtool.report.saliency import BACKDROP, load_saliency
 from kdtool.report.sweep import sweep_figure
 
@@ -142,3 +143,16 @@ def test_heat_lies_over_the_dimmed_image(build, tmp_path):
     assert picture[0, 1].max() < 8  # neither ink nor heat: black
     assert abs(int(picture[0, 0].min()) - round(255 * BACKDROP)) < 3  # ink without heat: grey
     assert picture[1, 1].min() > 150  # heat: bright
+
+
+def test_devices_share_one_scale_and_name_every_machine(build):
+    results = build(int8=True, devices=(("Pi", 6.0, 1.1), ("x" * 200, 2.0, None)))
+    rows = side_by_side(measured(results))
+    axes = device_bars(rows, 340).axes[0]
+    expected = [row.latency.p50_ms for found in rows.values() for row in found]
+    assert [bar.get_width() for bar in axes.patches] == expected
+    assert axes.get_xlim()[0] == 0
+    names = [text for text in texts(axes.figure) if " ms" not in text.replace("\xa0", " ")]
+    assert names == ["Intel Xeon, 2.9 GHz, 2 cores", "Pi, 4 cores", "..."]
+    labels = [tick.get_text() for tick in axes.get_yticklabels()]
+    assert labels == ["teacher", "control", *["student", "student int8"] * 3]

@@ -95,10 +95,13 @@ def test_every_number_of_the_comparison_stands_in_the_results(full):
             derived |= ratio_forms(getattr(models[role], value), getattr(models["teacher"], value))
         file, teacher_file = models[role].files["fp32"], models["teacher"].files["fp32"]
         derived |= ratio_forms(file.size_bytes, teacher_file.size_bytes)
-        for value in ("p50_ms", "p90_ms"):
+        for value in ("p50_ms", "p90_ms", "p95_ms"):
             other = getattr(teacher_file.latency, value)
             derived |= ratio_forms(getattr(file.latency, value), other)
-    said = {"1", "2", "50", "90", "95"}  # of "1 MAC", "2 per MAC", "p50", "p90", "95 %"
+    for model in models.values():
+        latency = model.files["fp32"].latency
+        derived |= forms(latency.peak_memory_bytes - latency.runtime_memory_bytes)
+    said = {"1", "2", "19", "20", "50", "90", "95"}  # "2 per MAC", "19 of 20 runs", "p50", "95 %"
     unknown = numbers(table.words) - known_numbers(results) - derived - said
     assert unknown == set()
 
@@ -115,6 +118,8 @@ def test_report_says_verdict_first_and_shows_all_parts(full):
         "The models side by side",
         "Accuracy while training",
         "What they cost",
+        "The file to ship",
+        "On devices",
         "Sweep over",
         "Class by class",
         "What the models look at",
@@ -140,7 +145,7 @@ def test_images_of_markdown_exist_and_are_all_that_is_written(full):
     linked = set(re.findall(r"!\[[^\]]*\]\(([^)]+)\)", full.markdown))
     figures = (full.folder / "figures").iterdir()
     assert linked == {str(path.relative_to(full.folder)) for path in figures}
-    assert len(linked) == 10
+    assert len(linked) == 11
 
 
 def test_no_unfinished_files_are_left(full):
@@ -160,6 +165,10 @@ def test_report_is_the_same_each_time(full, write):
         {"classes": ("healthy", "pneumonia"), "num_test": 200},
         {"classes": tuple(f"class {i}" for i in range(100)), "sweep_keys": 1, "seeds": (0,)},
         {"latency": False},
+        {"latency": False, "int8": True},
+        {"int8": True},
+        {"int8": True, "devices": (("Raspberry Pi 4", 6.0, None),)},
+        {"devices": (("Raspberry Pi 4", 6.0, None),)},
         {"roles": ("teacher",), "explain": True},
         {"roles": ("control",)},
         {"roles": ("control", "student")},
@@ -224,7 +233,7 @@ def test_hostile_class_names_are_only_text(hostile):
 
 def test_rows_of_markdown_tables_have_as_many_cells_as_their_heads(hostile):
     tables = re.findall(r"(?:^\|.*\n)+", hostile.markdown, flags=re.MULTILINE)
-    assert len(tables) == 6
+    assert len(tables) == 8
     for table in tables:
         widths = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
         assert len(widths) == 1, table

@@ -29,8 +29,29 @@ def test_summary_fits_into_80_columns_and_says_the_verdict(build):
 def test_summary_compares_the_models(build, typed):
     text = typed(shown(build()))
     lines = {line.split()[0]: flat(line) for line in text.splitlines() if line.split()}
+    assert lines["teacher"] == "teacher control vs teacher student vs teacher"
     assert lines["Parameters"] == "Parameters 1.01 M 1.24 M 1.22x more 1.24 M 1.22x more"
     assert lines["FLOPs"] == "FLOPs 21.9 M 2.47 M 8.8x fewer 2.47 M 8.8x fewer"
+
+
+def test_large_ratios_do_not_wrap(build, typed):
+    results = build()
+    teacher = results.models["teacher"].model_copy(update={"num_params": 1_204_300_000})
+    models = {**results.models, "teacher": teacher}
+    lines = typed(shown(results.model_copy(update={"models": models}))).splitlines()
+    assert "1.20 G" in next(line for line in lines if line.startswith("Parameters"))
+    assert next(line for line in lines if line.startswith("Parameters")).count("972x fewer") == 2
+    assert max(map(len, lines)) <= 80
+
+
+def test_summary_says_what_to_ship_and_where_it_was_measured(build):
+    text = flat(shown(build(int8=True, devices=(("Pi", 6.0, 1.1), ("Pi", 6.0, 1.1)))))
+    assert "Ship student.int8.onnx: it takes 0.62 of the time of fp32 (0.60 to 0.64)." in text
+    assert "Measured on devices: Pi, 4 cores." in text
+
+
+def test_one_seed_is_part_of_the_verdict(build):
+    assert "HELPED (ONE SEED) Distillation helped" in flat(shown(build(seeds=(4,))))
 
 
 def test_warnings_come_first_and_are_no_markup(build):

@@ -52,9 +52,20 @@ def test_a_verdict_is_one_sentence(build, typed, word, difference, ci95, expecte
 
 def test_a_single_seed_says_that_it_knows_nothing_of_others(build):
     (verdict,) = build(seeds=(7,)).verdicts
-    assert "1 seed)" in words.verdict_sentence(verdict)
+    assert "1 seed, which cannot speak for others)" in words.verdict_sentence(verdict)
     assert "one seed (7)" in words.caveat(verdict, 1000)
     assert "nothing of other seeds" in words.caveat(verdict, 1000)
+
+
+def test_the_label_of_a_verdict_says_when_it_rests_on_one_seed(build):
+    assert words.verdict_label(build(seeds=(7,)).verdicts[0]) == "HELPED (ONE SEED)"
+    assert words.verdict_label(build().verdicts[0]) == "HELPED"
+
+
+def test_p_values_are_told_apart_from_the_interval_over_seeds(build):
+    said = "so that the two may disagree"
+    assert said in words.mcnemar_sentence(build().verdicts[0])
+    assert said not in words.mcnemar_sentence(build(seeds=(7,)).verdicts[0])
 
 
 def test_several_seeds_need_no_caveat(build):
@@ -124,6 +135,8 @@ def test_parity_counts_the_images(build):
     assert parity_sentence(file) == (
         "same class as PyTorch on all 1,000 test images, max |difference| 3.1e-6"
     )
+    int8 = parity_sentence(build(int8=True).models["student"].files["int8"])
+    assert int8.startswith("same class as PyTorch on 9,980 of 10,000 test images")
     flipped = Parity(
         num_images=1000, agreement=0.998, max_abs_error=0.02, flipped=[3, 8], passed=False
     )
@@ -135,8 +148,8 @@ def test_parity_counts_the_images(build):
 
 def test_latency_says_how_it_was_taken(build):
     assert latency_sentence(build()) == (
-        "Latency in ONNX Runtime: batches of 1, 1 thread, CPUExecutionProvider, the files in turn, "
-        "1,000, 1,000 and 1,000 runs."
+        "Latency of the fp32 files in ONNX Runtime: batches of 1, 1 thread, CPUExecutionProvider, "
+        "the files in turn, 1,000, 1,000 and 1,000 runs."
     )
     assert latency_sentence(build(latency=False)) is None
 

@@ -1,0 +1,174 @@
+"""Which file to ship and why, as plain values for HTML, Markdown and the terminal alike."""
+
+from kdtool.report.comparison import Cell, Row, memory_cell, p50_cell, size_cell
+from kdtool.report.devices import Measured, measured
+from kdtool.report.quantities import TIMES, count, p_value, percent, points, points_range
+from kdtool.report.words import listed
+from kdtool.results import FileResult, Gate, ModelResult, Precision, Quantization, Results
+
+ONLY_FP32 = (
+    'With precisions = ["fp32", "int8"] under [export] in the recipe, an int8 file is made as well '
+    "and measured, which says whether it is worth shipping."
+)
+MOST_NAMES = 6  # of nodes, in a sentence
+
+
+def shipped(results: Results) -> ModelResult | None:
+    """Return the model whose files are shipped; None if there is no such file."""
+    model = results.models.get("student")
+    return model if model and model.files else None
+
+
+def ship_sentence(results: Results) -> str | None:
+    """Say which file to ship and why; None if there is none to speak of."""
+    model = shipped(results)
+    if model is None:
+        return None
+    file = model.files.get(model.recommended) if model.recommended else None
+    if file is None:
+        return "Ship none of these files: none is recommended."
+    if file.gate:
+        return f"Ship {file.path}: {file.gate.reason}."
+    if len(model.files) == 1 and not model.refused:
+        return f"Ship {file.path}, the only file that was made."
+    return f"Ship {file.path}: no smaller file is both faster and accurate enough."
+
+
+def ship_details(results: Results) -> list[str]:
+    """Say of every smaller file why it is not the one, how it was made, and how devices see it."""
+    model = shipped(results)
+    if model is None:
+        return []
+    if len(model.files) == 1 and not model.refused:
+        return [ONLY_FP32]
+    sentences = []
+    for precision, file in model.files.items():
+        if file.gate and precision != model.recommended:
+            passed = (
+                "passed, but is not the fastest" if file.gate.recommended else "not to be shipped"
+            )
+            sentences.append(f"{file.path}: {passed}; {file.gate.reason}.")
+        if file.quantization:
+            sentences.append(f"{file.path}: {quantization_phrase(file.quantization)}.")
+    sentences += [f"{reason}." for reason in model.refused.values()]
+    return sentences + _on_devices(results, model)
+
+
+def quantization_phrase(made: Quantization) -> str:
+    """Say how an int8 file was made."""
+    if not made.kept_fp32:
+        kept = "nothing was left in fp32"
+    else:
+        names = made.kept_fp32[:MOST_NAMES]
+        if len(made.kept_fp32) > MOST_NAMES:
+            names = [*names, f"{len(made.kept_fp32) - MOST_NAMES} more"]
+        kept = f"left in fp32, because too much accuracy was lost otherwise: {listed(names)}"
+    target = "any processor" if made.target == "portable" else f"{made.target} processors"
+    return f"made for {target}, calibrated on {count(made.num_calibration)} training images; {kept}"
+
+
+def _on_devices(results: Results, model: ModelResult) -> list[str]:
+    """Say where a device does not bear out the choice that was made here, and where it does."""
+    told: dict[tuple[str, Precision], str] = {}
+    for one in measured(results):
+        gate = one.file.gate
+        if one.role == "student" and not one.here and one.time_ratio and gate:
+            told.setdefault((one.machine, one.precision), _on_device(one, gate, model))
+    return list(told.values())
+
+
+def _on_device(one: Measured, gate: Gate, model: ModelResult) -> str:
+    ratio, (low, high) = one.time_ratio or (1.0, (1.0, 1.0))
+    found = "faster" if high < 1 else "slower" if low > 1 else "not measurably faster or slower"
+    text = (
+        f"On {one.machine}, {one.file.path} is {found} than fp32: {ratio:.2f} of its time "
+        f"({low:.2f} to {high:.2f}; {one.setting})"
+    )
+    accurate = gate.ci95[0] > -gate.max_drop
+    if one.precision == model.recommended and high >= 1:
+        return f"{text}. Ship {model.files['fp32'].path} there."
+    if model.recommended == "fp32" and high < 1 and accurate:
+        return f"{text}. Ship it there: it is accurate enough."
+    return f"{text}."
+
+
+def measure_on_device(results: Results) -> str | None:
+    """Say how figures of the device get into the report; None if they are there."""
+    model = shipped(results)
+    if model is None or results.devices:
+        return None
+    files = " ".join(file.path for file in model.files.values())
+    return (
+        "All times are of the machine that made this study, and a device may say otherwise. Copy "
+        f"the files there and run: kdtool profile {files} --json > device.json. Then here: "
+        "kdtool profile STUDY --merge device.json."
+    )
+
+
+def ship_rows(results: Results) -> list[Row]:
+    """Return what is compared between the files of the model that is shipped, fp32 first."""
+    model = shipped(results)
+    if model is None:
+        return []
+    files = list(model.files.values())
+    fp32 = model.files.get("fp32")
+    others = [fp32 if file is not fp32 else None for file in files]
+    pairs = list(zip(files, others, strict=True))
+    times = [(file.latency, other.latency if other else None) for file, other in pairs]
+    rows = [
+        Row(key="size", label="File size", cells=[size_cell(*pair) for pair in pairs]),
+        Row(
+            key="accuracy",
+            label="Accuracy",
+            note="of the file's own answers, on the test images",
+            cells=[Cell(value=percent(file.accuracy)) for file in files],
+        ),
+        Row(
+            key="difference",
+            label="Accuracy against fp32",
+            note="in points, on the same images; exact McNemar test",
+            cells=[_difference(file) for file in files],
+        ),
+        Row(
+            key="ratio",
+            label="Time against fp32",
+            note="both timed in turn",
+            cells=[_time_ratio(file) for file in files],
+        ),
+        Row(key="p50", label="Latency, median", cells=[p50_cell(time, None) for time, _ in times]),
+        Row(
+            key="memory",
+            label="Peak memory",
+            note="of the process, over the runtime without a model",
+            cells=[memory_cell(*pair) for pair in times],
+        ),
+        Row(
+            key="agreement",
+            label="Same class as PyTorch",
+            note="share of the test images",
+            cells=[Cell(value=percent(file.parity.agreement)) for file in files],
+        ),
+    ]
+    return [row for row in rows if any(row.cells)]
+
+
+def _difference(file: FileResult) -> Cell | None:
+    gate = file.gate
+    if gate is None:
+        return None
+    interval = points_range(gate.ci95)
+    return Cell(value=points(gate.difference), interval=interval, relative=p_value(gate.mcnemar_p))
+
+
+def _time_ratio(file: FileResult) -> Cell | None:
+    gate = file.gate
+    if gate is None:
+        return None
+    low, high = gate.time_ratio_ci95
+    found = "faster" if high < 1 else "slower" if low > 1 else "no measurable difference"
+    return Cell(
+        value=f"{gate.time_ratio:.2f}{TIMES}",
+        interval=f"{low:.2f} to {high:.2f}",
+        relative=found,
+        worse=low > 1,
+    )

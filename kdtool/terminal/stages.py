@@ -1,0 +1,142 @@
+"""The end of `finetune`, `export` and `explain` in the terminal: what each of them made."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from kdtool.report import words
+from kdtool.report.quantities import file_size, percent, rough_percent
+from kdtool.report.ship import ship_details, ship_sentence
+from kdtool.results import Results, Role
+from kdtool.terminal.plain import new_table, plain_text
+from kdtool.terminal.study import ROLE_STYLES, show_failures, show_report_path, show_warnings
+
+
+def show_trained(console: Console, results: Results, folder: Path, role: Role) -> None:
+    """Print how the models of one role did, a row a seed: the end of `finetune`.
+
+    Args:
+        console: Where to; 80 columns are enough.
+        results: Of the study; holds `role`.
+        folder: Of the study.
+        role: Whom was trained.
+    """
+    show_warnings(console, results)
+    model = results.models[role]
+    console.print(plain_text(console, f"{role}: {words.plain(model.model)}", ROLE_STYLES[role]))
+    table = new_table()
+    for head in ("seed", "kept epoch", "validation", "test", "95 % interval"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for run in model.seeds:
+        low, high = run.test.accuracy_ci95
+        cells = [
+            str(run.seed),
+            f"{run.best_epoch} of {len(run.epochs)}",
+            percent(run.best.validation_accuracy),
+            percent(run.test.accuracy),
+            f"{100 * low:.2f} to {100 * high:.2f}",
+        ]
+        table.add_row(*(plain_text(console, cell) for cell in cells))
+    console.print(table, "")
+    mean = model.test["accuracy"]
+    text = f"Accuracy on the test images: {percent(mean.mean)}"
+    if mean.std is not None:
+        text += f", {100 * mean.std:.2f} points of spread over {len(model.seeds)} seeds"
+    console.print(plain_text(console, f"{text}. Epochs were chosen on validation."))
+    show_report_path(console, folder)
+
+
+def show_files(console: Console, results: Results, folder: Path) -> None:
+    """Print the files of a study and which of them to ship: the end of `export`.
+
+    Args:
+        console: Where to; 80 columns are enough.
+        results: Of the study.
+        folder: Of the study, where the files lie.
+    """
+    show_warnings(console, results)
+    files = [
+        (role, precision, file)
+        for role in words.present(results)
+        for precision, file in results.models[role].files.items()
+    ]
+    if not files:
+        console.print("This study has no ONNX files.")
+        return
+    table = new_table()
+    table.add_column("file", overflow="fold")
+    for head in ("type", "opset", "size", "accuracy", "parity", "sha256", ""):
+        table.add_column(head, justify="right", no_wrap=True)
+    for role, precision, file in files:
+        is_shipped = role == "student" and precision == results.models[role].recommended
+        cells = [
+            words.plain(file.path),
+            precision,
+            str(file.opset),
+            file_size(file.size_bytes),
+            percent(file.accuracy),
+            percent(file.parity.agreement),
+            file.sha256[:12],
+            "ship" if is_shipped else "",
+        ]
+        style = "bold" if is_shipped else ""
+        table.add_row(*(plain_text(console, cell, style) for cell in cells))
+    console.print(table, "")
+    show_failures(console, results)
+    console.print(
+        "Parity: test images that get the same class as from PyTorch. "
+        "Accuracy: of the file's own answers."
+    )
+    for line in (ship_sentence(results), *ship_details(results)):
+        if line:
+            console.print(plain_text(console, words.plain(line)))
+    console.print(plain_text(console, f"Files: {folder}"), soft_wrap=True)
+    show_report_path(console, folder)
+
+
+def show_explained(console: Console, results: Results, folder: Path) -> None:
+    """Print what the saliency maps show and where they lie: the end of `explain`.
+
+    Args:
+        console: Where to; 80 columns are enough.
+        results: Of the study.
+        folder: Of the study.
+    """
+    show_warnings(console, results)
+    explain = results.explain
+    if explain is None:
+        console.print("This study has no saliency maps.")
+        return
+    roles = [role for role in words.present(results) if role in explain.mean_agreement]
+    table = new_table()
+    table.add_column("image", justify="right", no_wrap=True)
+    table.add_column("class", overflow="fold")
+    for role in roles:
+        table.add_column(role, header_style=f"bold {ROLE_STYLES[role]}", overflow="fold")
+    for image in explain.images:
+        cells = [plain_text(console, words.plain(image.label))]
+        for role in roles:
+            predicted = image.predictions.get(role)
+            if predicted is None:
+                cells.append(plain_text(console, "-"))
+                continue
+            wrong = predicted != image.label
+            text = f"{words.plain(predicted)} {rough_percent(image.probabilities[role])}"
+            if role != "teacher" and role in image.agreement:
+                text += f", agrees {image.agreement[role]:z.2f}"
+            cells.append(plain_text(console, text, "red" if wrong else ""))
+        table.add_row(str(image.index), *cells)
+    console.print(table, "")
+    others = {role: explain.mean_agreement[role] for role in roles if role != "teacher"}
+    if others:
+        means = words.listed([f"{value:z.2f} for the {role}" for role, value in others.items()])
+        console.print(
+            plain_text(
+                console,
+                f"Agreement with the teacher's heatmaps over {explain.num_compared:,} test images: "
+                f"{means} (rank correlation: 1 is the same order of pixels, 0 is none).",
+            )
+        )
+    picture = folder / "figures" / "saliency.png"
+    console.print(plain_text(console, f"Pictures: {picture}"), soft_wrap=True)
+    show_report_path(console, folder)

@@ -1,0 +1,158 @@
+import pytest
+
+from kdtool.report.devices import machine_labels, measured, side_by_side
+from kdtool.report.ship import (
+    measure_on_device,
+    quantization_phrase,
+    ship_details,
+    ship_rows,
+    ship_sentence,
+)
+from kdtool.results import Quantization
+
+SLOWER = {
+    "recommended": False,
+    "time_ratio": 1.04,
+    "time_ratio_ci95": (1.01, 1.07),
+    "reason": "it is not faster",
+}
+
+
+@pytest.mark.parametrize(
+    ("int8", "expected"),
+    [
+        (False, "Ship student.onnx, the only file that was made."),
+        (
+            True,
+            "Ship student.int8.onnx: it takes 0.62 of the time of fp32 (0.60 to 0.64).",
+        ),
+        (
+            SLOWER,
+            "Ship student.onnx: no smaller file is both faster and accurate enough.",
+        ),
+    ],
+    ids=str,
+)
+def test_the_file_to_ship_is_said_first(build, int8, expected):
+    assert ship_sentence(build(int8=int8)) == expected
+
+
+def test_a_study_without_files_ships_nothing(build):
+    results = build(roles=("teacher",))
+    assert ship_sentence(results) is None
+    assert ship_details(results) == ship_rows(results) == []
+    assert measure_on_device(results) is None
+
+
+def test_with_fp32_alone_it_says_how_to_get_int8(build):
+    (sentence,) = ship_details(build())
+    assert 'precisions = ["fp32", "int8"] under [export]' in sentence
+
+
+def test_files_that_are_not_shipped_say_why(build):
+    details = ship_details(build(int8=SLOWER))
+    assert details[0] == "student.int8.onnx: not to be shipped; it is not faster."
+    assert "calibrated on 300 training images" in details[1]
+    assert details[1].endswith("accuracy was lost otherwise: /0/Gemm and /4/Gemm.")
+    assert details[2].startswith("student.fp16.onnx is not kept: it loses 4.20 points")
+
+
+@pytest.mark.parametrize(
+    ("kept", "expected"),
+    [
+        ([], "nothing was left in fp32"),
+        (["a"], "otherwise: a"),
+        (list("abcdefgh"), "otherwise: a, b, c, d, e, f and 2 more"),
+    ],
+)
+def test_quantization_names_what_was_left_in_fp32(kept, expected):
+    made = Quantization(target="portable", num_calibration=300, kept_fp32=kept)
+    phrase = quantization_phrase(made)
+    assert phrase.startswith("made for any processor, calibrated on 300 training images; ")
+    assert phrase.endswith(expected)
+
+
+def test_rows_compare_int8_with_fp32(build, typed):
+    results = build(int8=True)
+    fp32, int8 = results.models["student"].files.values()
+    rows = {row.key: row.cells for row in ship_rows(results)}
+    assert rows["difference"][0] is None
+    assert typed(rows["difference"][1].value) == "-0.03"
+    assert typed(rows["difference"][1].interval) == "-0.11 to +0.05"
+    assert typed(rows["ratio"][1].value) == "0.62x"
+    assert (rows["ratio"][1].interval, rows["ratio"][1].relative) == ("0.60 to 0.64", "faster")
+    times = fp32.size_bytes / int8.size_bytes
+    assert typed(rows["size"][1].relative) == f"{times:.1f}x smaller"
+    assert typed(rows["agreement"][1].value) == "99.80 %"
+
+
+@pytest.mark.parametrize(
+    ("ratio", "interval", "word"),
+    [(0.9, (0.8, 0.99), "faster"), (1.0, (0.9, 1.1), "no meas"), (1.1, (1.01, 1.2), "slower")],
+)
+def test_a_ratio_is_a_difference_only_if_its_interval_leaves_out_one(build, ratio, interval, word):
+    results = build(int8={"time_ratio": ratio, "time_ratio_ci95": interval})
+    (cells,) = [row.cells for row in ship_rows(results) if row.key == "ratio"]
+    assert cells[1].relative.startswith(word)
+    assert cells[1].worse == (word == "slower")
+
+
+@pytest.mark.parametrize(
+    ("int8", "ratio", "end"),
+    [
+        (True, 0.5, "1 thread, batch 1)."),
+        (True, 1.5, "Ship student.onnx there."),
+        (True, 1.0, "Ship student.onnx there."),
+        (SLOWER, 0.5, "Ship it there: it is accurate enough."),
+        (SLOWER, 1.5, "1 thread, batch 1)."),
+        (SLOWER | {"ci95": (-0.04, 0.01)}, 0.5, "1 thread, batch 1)."),
+    ],
+)
+def test_a_device_has_a_say_in_what_to_ship_there(build, typed, int8, ratio, end):
+    results = build(int8=int8, devices=(("Pi", 6.0, ratio),))
+    (sentence,) = [text for text in ship_details(results) if text.startswith("On Pi, 4 cores, ")]
+    assert typed(sentence).endswith(end)
+
+
+def test_nothing_is_said_of_a_device_that_did_not_compare(build):
+    results = build(int8=True, devices=(("Pi", 6.0, None),))
+    assert not [text for text in ship_details(results) if text.startswith("On Pi")]
+
+
+def test_without_devices_it_says_how_to_measure_there(build):
+    results = build(int8=True)
+    assert "kdtool profile student.onnx student.int8.onnx --json" in measure_on_device(results)
+    assert measure_on_device(build(devices=(("Pi", 6.0, None),))) is None
+
+
+def test_every_row_of_a_device_names_its_machine_and_setting(build, typed):
+    results = build(int8=True, devices=(("Pi", 6.0, 1.1),))
+    rows = measured(results)
+    assert [(row.machine, row.file.path) for row in rows] == [
+        ("Intel Xeon, 2.9 GHz, 2 cores", "teacher.onnx"),
+        ("Intel Xeon, 2.9 GHz, 2 cores", "control.onnx"),
+        ("Intel Xeon, 2.9 GHz, 2 cores", "student.onnx"),
+        ("Intel Xeon, 2.9 GHz, 2 cores", "student.int8.onnx"),
+        *[("Pi, 4 cores", "student.onnx")] * 2,
+        *[("Pi, 4 cores", "student.int8.onnx")] * 2,
+    ]
+    assert typed(rows[-1].setting) == "ONNX Runtime, CPU, 4 threads, batch 1"
+
+
+def test_machines_of_one_name_are_told_apart(build):
+    results = build(devices=(("Pi", 6.0, None), ("Pi", 6.0, None), ("Pi", 7.0, None)))
+    third = results.devices[2]
+    environment = third.environment.model_copy(update={"packages": {"onnxruntime": "1.24.0"}})
+    devices = [*results.devices[:2], third.model_copy(update={"environment": environment})]
+    labels = machine_labels(results.model_copy(update={"devices": devices}))
+    assert labels[1:] == ["Pi, 4 cores", "Pi, 4 cores", "Pi, 4 cores (2)"]
+
+
+def test_only_figures_of_one_setting_stand_side_by_side(build):
+    rows = measured(build(int8=True, devices=(("Pi", 6.0, 1.1),)))
+    shown = side_by_side(rows)
+    assert {machine: len(found) for machine, found in shown.items()} == {
+        "Intel Xeon, 2.9 GHz, 2 cores": 4,
+        "Pi, 4 cores": 2,
+    }
+    assert {row.latency.threads for found in shown.values() for row in found} == {1}
