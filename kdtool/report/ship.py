@@ -106,9 +106,9 @@ def measure_on_device(results: Results) -> str | None:
 
 
 def ship_rows(results: Results) -> list[Row]:
-    """Return what is compared between the files of the model that is shipped, fp32 first."""
+    """Compare the files of the model that is shipped, fp32 first; empty for a single file."""
     model = shipped(results)
-    if model is None:
+    if model is None or len(model.files) == 1:
         return []
     files = list(model.files.values())
     fp32 = model.files.get("fp32")

@@ -46,6 +46,7 @@ def test_a_study_without_files_ships_nothing(build):
 
 def test_with_fp32_alone_it_says_how_to_get_int8(build):
     (sentence,) = ship_details(build())
+    assert ship_rows(build()) == []
     assert 'precisions = ["fp32", "int8"] under [export]' in sentence
 
 
