@@ -1,10 +1,12 @@
 """What blocks of timed runs say, and how far it can be trusted.
 
 Successive runs are not independent: the processor's clock and its other users change within
-seconds. Intervals from single runs were 3 to 8 times too narrow, so whole blocks are resampled.
+seconds, and where a model lies in memory makes a process faster or slower for all its life. From
+single runs, intervals were 3 to 8 times too narrow; whole rounds, a fresh process each, are
+resampled instead.
 """
 
-from statistics import NormalDist
+from statistics import NormalDist, median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +14,17 @@ from numpy.typing import NDArray
 from kdtool.record import Interval
 
 Blocks = list[NDArray[np.float64]]  # run times in ms, `(num_runs,)` a block
+Rounds = list[Blocks]  # the blocks of each process
 
 NUM_RESAMPLES = 2000
 NUM_GRID = 2000  # candidates for a resampled median
 # Runs from which a percentile is known well enough. Source: MLPerf's early stopping.
-LEAST_RUNS = {90: 64, 99: 662}
+LEAST_RUNS = {90: 64, 95: 130, 99: 662}
 # What a quiet machine stays below; chosen by hand, from tests with and without a busy neighbour.
-MAX_SPREAD = 0.10  # of block medians, relative
+MAX_SPREAD = 0.10  # of the medians of the blocks of a process, relative
+MAX_DRIFT = 0.05  # between the halves of the measurement, relative
 MAX_OTHER_CORES = 0.1
+MIN_OWN_CORES = 0.9  # of one thread
 
 
 def percentile_ms(runs_ms: NDArray[np.float64], percent: int) -> float | None:
@@ -33,72 +38,99 @@ def percentile_ms(runs_ms: NDArray[np.float64], percent: int) -> float | None:
     return float(np.percentile(runs_ms, percent)) if enough else None
 
 
-def median_interval(blocks: Blocks, seed: int = 0) -> Interval:
+def median_interval(rounds: Rounds, seed: int = 0) -> Interval:
     """Return the 95 % interval of the median over all runs."""
-    picks = _resampled_blocks(len(blocks), seed)  # (R, num_blocks)
-    pooled = np.sort(np.concatenate(blocks))
+    pooled = [np.sort(np.concatenate(blocks)) for blocks in rounds]
+    picks = _resampled_rounds(len(rounds), seed)  # (R, num_rounds)
+    runs = np.sort(np.concatenate(pooled))
     # Every run is a candidate up to NUM_GRID runs; beyond, a finer grid would change nothing.
-    places = np.linspace(0, len(pooled) - 1, min(len(pooled), NUM_GRID)).astype(int)
-    grid = pooled[places]  # (G,)
-    below = np.stack([np.searchsorted(np.sort(b), grid, side="right") for b in blocks])
-    num_runs = picks @ np.array([len(b) for b in blocks])  # (R,)
+    places = np.linspace(0, len(runs) - 1, min(len(runs), NUM_GRID)).astype(int)
+    grid = runs[places]  # (G,)
+    below = np.stack([np.searchsorted(one, grid, side="right") for one in pooled])
+    num_runs = picks @ np.array([len(one) for one in pooled])  # (R,)
     reached = 2 * (picks @ below) >= num_runs[:, None]  # (R, G)
-    return _expanded_interval(grid[np.argmax(reached, axis=1)], len(blocks))
+    return _expanded_interval(grid[np.argmax(reached, axis=1)], len(rounds))
 
 
-def ratio_to_baseline(blocks: Blocks, baseline: Blocks, seed: int = 0) -> tuple[float, Interval]:
+def ratio_of_rounds(of: Rounds, against: Rounds, seed: int = 0) -> tuple[float, Interval]:
     """Compare two models that were timed in turn, block by block.
 
     Args:
-        blocks: Of one model.
-        baseline: Of the other; block i was timed right before or after block i of the first.
+        of: Of one model.
+        against: Of the other; each block was timed right before or after that of the first.
         seed: Of the resampling.
 
     Returns:
-        Geometric mean over the blocks of the ratio of their medians, below 1 where the model is
-        faster than the baseline, and its 95 % interval. What slows both for a while cancels out.
+        Geometric mean of the ratio of the medians of the blocks, below 1 where the model is faster
+        than the other, and its 95 % interval. What slows both for a while cancels out.
     """
-    medians, baselines = ([np.median(block) for block in side] for side in (blocks, baseline))
-    log_ratios = np.log(np.divide(medians, baselines))
-    picks = _resampled_blocks(len(blocks), seed)
-    resampled = np.exp(picks @ log_ratios / len(blocks))
-    return float(np.exp(log_ratios.mean())), _expanded_interval(resampled, len(blocks))
+    log_ratios = np.array(
+        [
+            np.mean([np.log(np.median(a) / np.median(b)) for a, b in zip(*pair, strict=True)])
+            for pair in zip(of, against, strict=True)
+        ]
+    )
+    picks = _resampled_rounds(len(log_ratios), seed)
+    resampled = np.exp(picks @ log_ratios / len(log_ratios))
+    return float(np.exp(log_ratios.mean())), _expanded_interval(resampled, len(log_ratios))
 
 
-def noise_note(blocks: Blocks, other_cores: float | None) -> str | None:
+def noise_note(
+    rounds: Rounds, *, threads: int, cores: int, own_cores: float, other_cores: float | None
+) -> str | None:
     """Say in words why the figures should not be trusted; None if the machine was quiet.
 
     Args:
-        blocks: Of one model.
-        other_cores: Cores that other processes kept busy meanwhile; None if unknown.
+        rounds: Of one model.
+        threads: That it ran on.
+        cores: That there are for them.
+        own_cores: That it kept busy.
+        other_cores: That other processes kept busy meanwhile; None if unknown.
     """
-    medians = [float(np.median(block)) for block in blocks]
-    spread = (max(medians) - min(medians)) / float(np.median(medians))
     notes = []
-    if spread > MAX_SPREAD:
-        notes.append(f"the median changed by {100 * spread:.0f} % between blocks of runs")
+    if threads > cores:
+        notes.append(f"{threads} threads shared {cores} core{'s' * (cores > 1)}")
+    elif threads == 1 and own_cores < MIN_OWN_CORES:  # further threads wait now and then
+        notes.append(f"it got a core for {100 * own_cores:.0f} % of the time only")
     if other_cores is not None and other_cores > MAX_OTHER_CORES:
         notes.append(f"other processes kept {other_cores:.1f} cores busy")
-    return " and ".join(notes) or None
+    medians = [[float(np.median(block)) for block in blocks] for blocks in rounds]
+    spread = median((max(own) - min(own)) / median(own) for own in medians)
+    if spread > MAX_SPREAD:
+        notes.append(f"the median changed by {100 * spread:.0f} % between blocks of runs")
+    return " and ".join([*notes, *_drift([median(own) for own in medians])]) or None
 
 
-def _resampled_blocks(num_blocks: int, seed: int) -> NDArray[np.int64]:
-    """How often each resample holds each block, `(R, num_blocks)`; the same for equal seeds."""
-    share = np.full(num_blocks, 1 / num_blocks)
-    return np.random.default_rng(seed).multinomial(num_blocks, share, size=NUM_RESAMPLES)
+def _drift(levels: list[float]) -> list[str]:
+    """Say whether a model became slower or faster, by more than the luck of single rounds."""
+    half = len(levels) // 2
+    first, second = levels[:half], levels[-half:]
+    if not half or not (max(first) < min(second) or max(second) < min(first)):
+        return []
+    change = median(second) / median(first) - 1
+    direction = "slower" if change > 0 else "faster"
+    if abs(change) <= MAX_DRIFT:
+        return []
+    return [f"it was {100 * abs(change):.0f} % {direction} in the second half"]
 
 
-def _expanded_interval(resampled: NDArray[np.float64], num_blocks: int) -> Interval:
-    """Return the bootstrap's percentile interval, widened for the small number of blocks.
+def _resampled_rounds(num_rounds: int, seed: int) -> NDArray[np.int64]:
+    """How often each resample holds each round, `(R, num_rounds)`; the same for equal seeds."""
+    share = np.full(num_rounds, 1 / num_rounds)
+    return np.random.default_rng(seed).multinomial(num_rounds, share, size=NUM_RESAMPLES)
 
-    With 10 blocks the plain interval covers 90 % instead of 95 %.
+
+def _expanded_interval(resampled: NDArray[np.float64], num_rounds: int) -> Interval:
+    """Return the bootstrap's percentile interval, widened for the small number of rounds.
+
+    With 10 rounds the plain interval covers 90 % instead of 95 %.
 
     Source: expanded percentile interval, Hesterberg 2015, arXiv:1411.5279, section 4.2; quantile
     of Student's t by Abramowitz and Stegun, 26.7.5.
     """
     z = NormalDist().inv_cdf(0.975)
-    df = num_blocks - 1
+    df = num_rounds - 1
     t = z + (z**3 + z) / (4 * df) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * df**2)
-    tail = NormalDist().cdf(-t * (num_blocks / df) ** 0.5)
+    tail = NormalDist().cdf(-t * (num_rounds / df) ** 0.5)
     lower, upper = np.quantile(resampled, [tail, 1 - tail])
     return float(lower), float(upper)

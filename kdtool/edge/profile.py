@@ -1,53 +1,107 @@
-"""What ONNX files cost: parameters, MACs, size and latency, side by side."""
+"""What ONNX files cost: parameters, MACs, size, memory and latency, side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from kdtool.edge.children import Child, started_children
 from kdtool.edge.graph import GraphCost, count_graph
-from kdtool.edge.latency import Measurement, measure
+from kdtool.edge.latency import Measurement, measure_jobs, ratio_of
+from kdtool.edge.matrix_rate import matrix_rate
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.model_file import external_files, model_opset, read_model
+from kdtool.edge.timing import Job
 from kdtool.environment import collect_environment
 from kdtool.errors import KdtoolError
 from kdtool.files import sha256_of
-from kdtool.profiles import Comparison, ModelProfile, ProfileReport
+from kdtool.profiles import (
+    Comparison,
+    Latency,
+    ModelProfile,
+    OperatorTime,
+    ProfileReport,
+    Runtime,
+)
 from kdtool.record import Interval
 
 
-def profile_models(
-    paths: Sequence[Path], threads: int, seconds: float, batch_size: int
-) -> ProfileReport:
-    """Count and time ONNX files on this machine's processor.
+@dataclass(frozen=True, kw_only=True)
+class ProfileOptions:
+    """How ONNX files are to be measured."""
+
+    threads: tuple[int, ...] = (1,)
+    batch_sizes: tuple[int, ...] = (1,)
+    seconds: float = 3.0  # of measuring, for each model in each setting
+    provider: str = "auto"  # of ONNX Runtime, as `open_session` takes it
+    runtimes: tuple[Runtime, ...] = ("onnxruntime",)
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # see `input_shapes`
+    operators: bool = False  # whether to time single operators as well
+
+
+def profile_models(paths: Sequence[Path], options: ProfileOptions) -> ProfileReport:
+    """Count and time ONNX files on this machine, in every setting of threads and batch size.
 
     Args:
         paths: ONNX files, at least one; the others are compared with the first.
-        threads: For each model, at least 1.
-        seconds: Of measuring, for each model.
-        batch_size: Images a run.
+        options: How.
 
     Raises:
         KdtoolError: No file was given, or one cannot be counted or run as asked.
     """
     if not paths:
         raise KdtoolError("no model was given; give one or more .onnx files")
-    costs = [count_graph(path, batch_size) for path in paths]
-    measurements = measure(paths, threads, seconds, batch_size)
+    entries = list(product(paths, options.runtimes))
+    names = [_name(path, runtime) for path, runtime in entries]
+    settings = list(product(options.threads, options.batch_sizes))
+    if not settings or not entries:
+        raise KdtoolError("give at least one number of threads, one batch size and one runtime")
+    with started_children(len(entries)) as children:  # they import while this process counts
+        costs = {
+            (path, batch_size): count_graph(path, batch_size, options.shapes)
+            for path in paths
+            for batch_size in options.batch_sizes
+        }
+        jobs = {
+            (threads, batch_size): [
+                Job(
+                    path=str(path),
+                    threads=threads,
+                    batch_size=batch_size,
+                    provider=options.provider,
+                    runtime=runtime,
+                    shapes=dict(options.shapes),
+                )
+                for path, runtime in entries
+            ]
+            for threads, batch_size in settings
+        }
+        measured = {
+            setting: measure_jobs(children, jobs[setting], options.seconds) for setting in settings
+        }
+        rates = [matrix_rate(children, threads) for threads in dict.fromkeys(options.threads)]
+        operators = [
+            _operators(children[0], job) if options.operators else [] for job in jobs[settings[0]]
+        ]
     return ProfileReport(
         environment=collect_environment(),
         models=[
-            _model_profile(path, cost, measurement)
-            for path, cost, measurement in zip(paths, costs, measurements, strict=True)
+            _model_profile(
+                name,
+                path,
+                [costs[path, batch_size] for _, batch_size in settings],
+                [measured[setting][index].latency for setting in settings],
+                operators[index],
+            )
+            for index, (name, (path, _)) in enumerate(zip(names, entries, strict=True))
         ],
         comparisons=[
-            Comparison(
-                of=str(path),
-                against=str(paths[0]),
-                ratio=measurement.ratio,
-                ci95=measurement.ratio_ci95,
-                verdict=speed_verdict(measurement.ratio, measurement.ratio_ci95),
-            )
-            for path, measurement in zip(paths[1:], measurements[1:], strict=True)
+            comparison
+            for setting in settings
+            for comparison in _comparisons(names, measured[setting])
         ],
+        matrix_rates=rates,
     )
 
 
@@ -67,20 +121,80 @@ def speed_verdict(ratio: float, ci95: Interval) -> str:
     return f"{factor:.2f} times {direction}"
 
 
-def _model_profile(path: Path, cost: GraphCost, measurement: Measurement) -> ModelProfile:
+def _name(path: Path, runtime: Runtime) -> str:
+    return str(path) if runtime == "onnxruntime" else f"{path} ({runtime})"
+
+
+def _comparisons(names: list[str], measured: list[Measurement]) -> list[Comparison]:
+    """Compare every further model with the first, in one setting."""
+    comparisons = []
+    for name, measurement in zip(names[1:], measured[1:], strict=True):
+        ratio, ci95 = ratio_of(measurement, measured[0])
+        comparisons.append(
+            Comparison(
+                of=name,
+                against=names[0],
+                threads=measurement.latency.threads,
+                batch_size=measurement.latency.batch_size,
+                ratio=ratio,
+                ci95=ci95,
+                verdict=speed_verdict(ratio, ci95),
+            )
+        )
+    return comparisons
+
+
+def _operators(child: Child, job: Job) -> list[OperatorTime]:
+    """Time single operators; none for OpenVINO, whose profiler counts otherwise."""
+    if job.runtime != "onnxruntime":
+        return []
+    with TemporaryDirectory() as folder:  # here, so that it goes even if the child is killed
+        child.open(job)
+        times = child.ask("operators", folder)["operators"]
+        child.ask("close")
+    return [OperatorTime(**fields) for fields in times]
+
+
+def _model_profile(
+    name: str,
+    path: Path,
+    costs: list[GraphCost],
+    latencies: list[Latency],
+    operators: list[OperatorTime],
+) -> ModelProfile:
+    """Put together what was found of one file, in one runtime.
+
+    Args:
+        name: In the report.
+        path: ONNX file.
+        costs: For each setting, of its whole batch.
+        latencies: For each setting; the first is the headline.
+        operators: In the first setting.
+    """
     model = read_model(path)
-    num_macs = cost.num_macs // measurement.latency.batch_size
+    num_macs = costs[0].num_macs // latencies[0].batch_size
+    first, *others = (
+        latency.model_copy(update={"gflop_per_second": _gflop_per_second(cost, latency)})
+        for cost, latency in zip(costs, latencies, strict=True)
+    )
     return ModelProfile(
+        name=name,
         path=str(path),
         sha256=sha256_of(path),
         size_bytes=sum(file.stat().st_size for file in (path, *external_files(path, model))),
         opset=model_opset(model),
-        num_params=cost.num_params,
-        num_bn_statistics=cost.num_bn_statistics,
+        num_params=costs[0].num_params,
+        num_bn_statistics=costs[0].num_bn_statistics,
         num_macs=num_macs,
         num_flops=2 * num_macs,
-        partial=cost.partial,
-        uncounted_ops=list(cost.uncounted_ops),
+        partial=costs[0].partial,
+        uncounted_ops=list(costs[0].uncounted_ops),
         metadata=read_metadata(model),
-        latency=measurement.latency,
+        latency=first,
+        other_latencies=others,
+        operators=operators,
     )
+
+
+def _gflop_per_second(cost: GraphCost, latency: Latency) -> float | None:
+    return 2 * cost.num_macs / latency.p50_ms / 1e6 if cost.num_macs else None

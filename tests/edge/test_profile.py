@@ -1,5 +1,5 @@
+import hashlib
 import json
-import shutil
 
 import numpy as np
 import onnx
@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from kdtool.edge.metadata import write_metadata
-from kdtool.edge.profile import profile_models, speed_verdict
+from kdtool.edge.profile import ProfileOptions, profile_models, speed_verdict
 from kdtool.errors import KdtoolError
 from kdtool.profiles import ProfileReport
 from kdtool.record import to_json
@@ -25,15 +25,17 @@ def split_onnx(make_onnx):
     return path
 
 
-def test_report_holds_each_model_in_the_order_given(tiny_onnx, split_onnx, tmp_path):
+def test_report_holds_each_model_in_every_setting_in_the_order_given(tiny_onnx, split_onnx):
     model = onnx.load(tiny_onnx)
     write_metadata(model, {"classes": ["a", "b", "c", "犬"]})
     onnx.save(model, tiny_onnx)
-    copy = shutil.copy(tiny_onnx, tmp_path / "copy.onnx")
-    report = profile_models([split_onnx, tiny_onnx, copy], threads=1, seconds=0.05, batch_size=2)
+    options = ProfileOptions(
+        threads=(1, 2), batch_sizes=(2,), seconds=0.05, provider="cpu", operators=True
+    )
+    report = profile_models([split_onnx, tiny_onnx], options)
 
-    split, tiny, twin = report.models
-    assert [split.path, tiny.path, twin.path] == [str(split_onnx), str(tiny_onnx), str(copy)]
+    split, tiny = report.models
+    assert (split.path, tiny.path) == (str(split_onnx), str(tiny_onnx)) == (split.name, tiny.name)
     assert split.size_bytes == split_onnx.stat().st_size + 5400 * 4
     assert (split.opset, split.num_params, split.num_macs, split.num_flops) == (
         17,
@@ -41,33 +43,53 @@ def test_report_holds_each_model_in_the_order_given(tiny_onnx, split_onnx, tmp_p
         5400,  # of one image, though the batch has two
         10800,
     )
+    # Those of the batch / its time; 1 GFLOP/s is 1e6 FLOP/ms.
+    assert split.latency.gflop_per_second == pytest.approx(0.0216 / split.latency.p50_ms)
     assert (tiny.num_params, tiny.num_macs, tiny.partial) == (132, 6928, False)
     assert tiny.metadata == {"classes": ["a", "b", "c", "犬"]}
-    assert tiny.sha256 == twin.sha256 != split.sha256
-    assert [model.latency.batch_size for model in report.models] == [2, 2, 2]
-    assert [(c.of, c.against) for c in report.comparisons] == [
-        (str(tiny_onnx), str(split_onnx)),
-        (str(copy), str(split_onnx)),
+    assert tiny.sha256 == hashlib.sha256(tiny_onnx.read_bytes()).hexdigest()
+    for one in report.models:
+        latencies = [one.latency, *one.other_latencies]
+        assert [(each.threads, each.batch_size) for each in latencies] == [(1, 2), (2, 2)]
+    assert [(c.threads, c.batch_size, c.of, c.against) for c in report.comparisons] == [
+        (threads, 2, tiny.name, split.name) for threads in (1, 2)
     ]
+    assert [rate.threads for rate in report.matrix_rates] == [1, 2]
+    assert all(rate.gflop_per_second > 0.1 for rate in report.matrix_rates)
+    assert [one.op_type for one in split.operators] == ["MatMul"]
+    assert {"Conv", "GlobalAveragePool", "Gemm"} <= {one.op_type for one in tiny.operators}
 
-
-def test_report_survives_json(tiny_onnx):
-    report = profile_models([tiny_onnx], threads=1, seconds=0.01, batch_size=1)
     text = to_json(report)
     assert ProfileReport.model_validate_json(text) == report
     assert json.loads(text)["schema"] == 1
 
 
-def test_operators_without_a_count_reach_the_report(make_onnx):
-    nodes = [helper.make_node("Einsum", ["x"], ["y"], equation="ij->ji")]
-    path = make_onnx(nodes, {"x": (TensorProto.FLOAT, ["n", 6])})
-    (model,) = profile_models([path], threads=1, seconds=0.01, batch_size=1).models
-    assert (model.partial, model.uncounted_ops) == (True, ["Einsum"])
+def test_operators_without_a_count_and_given_shapes_reach_the_report(make_onnx):
+    nodes = [helper.make_node("Det", ["x"], ["y"])]
+    path = make_onnx(nodes, {"x": (TensorProto.FLOAT, ["n", "side", "side"])})
+    options = ProfileOptions(seconds=0.01, shapes={"x": (3, 3)})
+    (model,) = profile_models([path], options).models
+    assert (model.partial, model.uncounted_ops) == (True, ["Det"])
+    assert model.latency.gflop_per_second is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threads": ()}, "at least one number of threads"),
+        ({"batch_sizes": ()}, "one batch size"),
+        ({"runtimes": ()}, "one runtime"),
+        ({"threads": (0,)}, "threads is 0; it must be at least 1"),
+    ],
+)
+def test_wrong_options_are_refused(tiny_onnx, options, message):
+    with pytest.raises(KdtoolError, match=message):
+        profile_models([tiny_onnx], ProfileOptions(**options))
 
 
 def test_nothing_to_profile_is_an_error():
     with pytest.raises(KdtoolError, match="no model was given"):
-        profile_models([], threads=1, seconds=1, batch_size=1)
+        profile_models([], ProfileOptions())
 
 
 @pytest.mark.parametrize(

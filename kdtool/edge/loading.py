@@ -1,0 +1,91 @@
+"""Load a model in ONNX Runtime or OpenVINO, and say what went wrong in one message."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from kdtool.edge.providers import PROVIDERS
+from kdtool.edge.session import RUNTIME_ERRORS, InferenceSession, open_session
+from kdtool.edge.timing import Declared, Feed, Job, LoadedModel, random_input
+from kdtool.errors import ModelFileError
+from kdtool.profiles import Runtime
+
+TYPES = {
+    "tensor(uint8)": np.uint8,
+    "tensor(double)": np.float64,
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+}
+# How onnxruntime, the C++ library below it and NumPy say that memory ran out.
+OUT_OF_MEMORY = ("bad_alloc", "allocate memory", "Unable to allocate", "bad allocation")
+
+
+def loader_of(runtime: Runtime) -> Callable[[Job], LoadedModel]:
+    """Import a runtime and return what loads a job's model in it, with an input to run it on.
+
+    Raises:
+        KdtoolError: The runtime is not installed.
+    """
+    if runtime == "openvino":
+        from kdtool.edge.openvino import load_in_openvino
+
+        return load_in_openvino
+    return load_in_onnxruntime
+
+
+def load_in_onnxruntime(job: Job) -> LoadedModel:
+    """Load the model of `job`.
+
+    Raises:
+        KdtoolError: It cannot be loaded as asked.
+    """
+    started = time.perf_counter_ns()
+    session = open_session(Path(job.path), job.threads, job.provider)
+    load_ns = time.perf_counter_ns() - started
+    feed = session_input(session, job)
+    used = session.get_providers()[0]
+    return LoadedModel(
+        run=lambda: session.run(None, feed),
+        load_ns=load_ns,
+        provider=next(name for name, full in PROVIDERS.items() if full == used),
+    )
+
+
+def session_input(session: InferenceSession, job: Job) -> Feed:
+    """Make an image batch for a session.
+
+    Raises:
+        ModelFileError: An input is no image, or has no fixed size.
+    """
+    declared: Declared = {
+        entry.name: (entry.shape, TYPES.get(entry.type, entry.type))
+        for entry in session.get_inputs()
+    }
+    return random_input(declared, job.batch_size, job.shapes)
+
+
+@contextmanager
+def explained_errors(job: Job) -> Iterator[None]:
+    """Turn what a runtime raises into one message that names the file."""
+    try:
+        yield
+    except MemoryError as error:
+        raise ModelFileError(too_large(job)) from error
+    except (ModelFileError, RuntimeError, *RUNTIME_ERRORS) as error:
+        if any(said in str(error) for said in OUT_OF_MEMORY):
+            raise ModelFileError(too_large(job)) from error
+        if job.path in str(error):
+            raise
+        raise ModelFileError(f"cannot run {job.path}: {error}") from error
+
+
+def too_large(job: Job) -> str:
+    """Say that a model needs more memory than there is."""
+    smaller = " a smaller --batch," if job.batch_size > 1 else ""
+    return (
+        f"{job.path} needs more memory than there is, with batches of {job.batch_size}: "
+        f"try{smaller} fewer files at once, or a machine with more memory"
+    )

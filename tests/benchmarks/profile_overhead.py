@@ -1,0 +1,55 @@
+"""How long `kdtool profile` takes beside the measuring itself.
+
+    uv run python tests/benchmarks/profile_overhead.py [--times 5] MODEL.onnx
+
+The measuring is what it says it is: loading and first run of each round, warm-up, timed blocks and
+the matrix rate. The rest is starting Python, imports, counting, starting processes and the tables.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from kdtool.edge import matrix_rate, rounds
+
+SECONDS = 3.0
+
+
+def wall_and_measuring(path):
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "kdtool", "profile", str(path), "--seconds", str(SECONDS), "--json"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    wall = time.perf_counter() - started
+    latency = json.loads(done.stdout)["models"][0]["latency"]
+    run = latency["p50_ms"] / 1e3
+    again = max(rounds.WARM_UP_AGAIN, rounds.WARM_UP_RUNS * run)
+    first = max(rounds.WARM_UP_SECONDS, rounds.WARM_UP_RUNS * run)
+    opening = rounds.NUM_ROUNDS * (latency["load_ms"] + latency["first_run_ms"]) / 1e3
+    rate = matrix_rate.WARM_UP_SECONDS + matrix_rate.SECONDS
+    warm_up = first + (rounds.NUM_ROUNDS - 1) * again
+    return wall, SECONDS + opening + warm_up + rate
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--times", type=int, default=5)
+    arguments = parser.parse_args()
+    overheads = []
+    for _ in range(arguments.times):
+        wall, measuring = wall_and_measuring(arguments.model)
+        overheads.append(wall - measuring)
+        print(f"wall {wall:.2f} s  measuring {measuring:.2f} s  overhead {overheads[-1]:.2f} s")
+    print(f"median overhead {statistics.median(overheads):.2f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from kdtool.edge.memory import forget_peak, peak_bytes
+
+MIB = 2**20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux forgets a peak")
+def test_peak_is_that_since_it_was_forgotten():
+    forget_peak()
+    before = peak_bytes()
+    large = np.ones(64 * MIB, np.uint8)
+    with_it = peak_bytes()
+    del large
+    without_it = peak_bytes()
+    forget_peak()
+    assert 63 * MIB < with_it - before < 80 * MIB
+    assert abs(without_it - with_it) < MIB  # the kernel counts pages a little late
+    assert peak_bytes() < before + 16 * MIB
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no getrusage")
+def test_systems_without_proc_count_in_bytes_as_well():
+    code = """
+from pathlib import Path
+from kdtool.edge import memory
+large = b"x" * 2**29  # more than the parent has: its own peak is inherited by getrusage
+from_proc = memory.peak_bytes()
+memory.STATUS = Path("/nowhere")
+assert 0.8 < from_proc / memory.peak_bytes() < 1.25, (from_proc, memory.peak_bytes())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
