@@ -89,8 +89,9 @@ def measure_jobs(
     if not (seconds > 0 and isfinite(seconds)):
         raise KdtoolError(f"seconds is {seconds}; it must be a positive number")
     for job in jobs:
-        if job.batch_size < 1:
-            raise KdtoolError(f"batch_size is {job.batch_size}; it must be at least 1")
+        for name, value in (("threads", job.threads), ("batch_size", job.batch_size)):
+            if value < 1:
+                raise KdtoolError(f"{name} is {value}; it must be at least 1")
     rounds, other_cores = run_rounds(children, jobs, seconds)
     return [
         Measurement(latency=_latency(job, own, other_cores), rounds=[one.blocks for one in own])

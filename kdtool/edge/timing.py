@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.random import default_rng  # here, once: NumPy itself imports it at first use
 from numpy.typing import NDArray
 
 from kdtool.edge.shapes import Dims, GivenShapes, input_shapes
@@ -49,7 +50,7 @@ def random_input(declared: Declared, batch_size: int, shapes: GivenShapes) -> Fe
     Raises:
         ModelFileError: An input is neither uint8 nor floating, or has no fixed size.
     """
-    generator = np.random.default_rng(0)
+    generator = default_rng(0)
     sizes = input_shapes({name: dims for name, (dims, _) in declared.items()}, batch_size, shapes)
     feed: Feed = {}
     for name, (_, dtype) in declared.items():
