@@ -10,11 +10,10 @@ import typer
 
 from kdtool import __version__
 from kdtool.cli_device import Json, predict, profile
-from kdtool.errors import InterruptedRunError, KdtoolError, RecipeError
+from kdtool.errors import GateError, InterruptedRunError, KdtoolError, RecipeError
 
 if TYPE_CHECKING:
     from kdtool.results import Results
-    from kdtool.study import Study
     from kdtool.terminal.progress import Terminal
 
 app = typer.Typer(
@@ -37,6 +36,11 @@ class Role(StrEnum):
 
     teacher = "teacher"
     student = "student"
+
+    @property
+    def trains(self) -> Literal["teacher", "control"]:
+        """The role in the study: without a teacher, a student is a control."""
+        return "teacher" if self is Role.teacher else "control"
 
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A TOML file.")]
@@ -80,11 +84,11 @@ def finetune(
             study,
             loaded,
             terminal,
-            role="teacher" if role is Role.teacher else "control",
+            role=role.trains,
             device=device,
             force=force,
         )
-    show(results, study, as_json=as_json)
+    show(results, study.folder, role, as_json=as_json)
 
 
 @app.command()
@@ -118,7 +122,7 @@ def distill(
 
         study = Study(out / loaded.name)
         results = command.distill(study, loaded, terminal, device=device, sweep=swept, force=force)
-    show(results, study, as_json=as_json)
+    show(results, study.folder, "study", as_json=as_json)
 
 
 @app.command()
@@ -221,18 +225,37 @@ def resumable() -> Iterator[None]:
         ) from error
 
 
-def show(results: "Results", study: "Study", *, as_json: bool) -> None:
-    """Print the results: for a person, or as one JSON document."""
+def show(
+    results: "Results",
+    folder: Path,
+    ending: Literal["study", "files", "explained"] | Role,
+    *,
+    as_json: bool,
+) -> None:
+    """Print what a command made: for a person, or the whole results as one JSON document.
+
+    Raises:
+        GateError: A file that the recipe asks for lost too much accuracy and is not there.
+    """
     if as_json:
         from kdtool.record import to_json
 
         typer.echo(to_json(results), nl=False)
-        return
-    from rich.console import Console
+    else:
+        from rich.console import Console
 
-    from kdtool.terminal.study import show_results
+        from kdtool.terminal.stages import show_explained, show_files, show_trained
+        from kdtool.terminal.study import show_results
 
-    show_results(Console(), results, study.folder)
+        console = Console()
+        if isinstance(ending, Role):
+            show_trained(console, results, folder, ending.trains)
+        else:
+            shows = {"study": show_results, "files": show_files, "explained": show_explained}
+            shows[ending](console, results, folder)
+    refused = [reason for model in results.models.values() for reason in model.refused.values()]
+    if refused and ending != "explained":
+        raise GateError("; ".join(refused))
 
 
 def _again(
@@ -245,11 +268,9 @@ def _again(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    from kdtool.study import Study
-
     with resumable():
         terminal = start(quiet=quiet)
         from kdtool.train.again import again
 
         results = again(folder, stage, settings, terminal, device=device, kit=kit)
-    show(results, Study(folder), as_json=as_json)
+    show(results, folder, "files" if stage == "export" else "explained", as_json=as_json)

@@ -161,8 +161,7 @@ def _merge(models: list[Path], profiles: list[Path], *, as_json: bool) -> None:
         raise KdtoolError(f"--merge joins figures to one study, but {len(models)} paths were given")
     from kdtool.cli import show
     from kdtool.devices import merge
-    from kdtool.study import Study
     from kdtool.terminal.progress import Terminal
 
     results = merge(models[0], profiles, Terminal(quiet=False).warn)
-    show(results, Study(models[0]), as_json=as_json)
+    show(results, models[0], "study", as_json=as_json)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from kdtool import stats
 from kdtool.environment import collect_environment
 from kdtool.files import write_atomic
+from kdtool.machines import still_valid
 from kdtool.recipe import Recipe
 from kdtool.record import Interval, to_json
 from kdtool.report.render import write_report
@@ -20,6 +21,7 @@ from kdtool.results import (
     Summary,
     SweepPoint,
     Verdict,
+    load_results,
 )
 from kdtool.study import key_of
 from kdtool.train.count import count
@@ -64,6 +66,7 @@ def conclude(
         verdicts=verdicts(run, evaluated),
         sweep=sweep,
         explain=explain(run, chosen) if with_files and "teacher" in chosen else None,
+        devices=[],
     )
 
 
@@ -73,7 +76,13 @@ def portable(recipe: Recipe) -> dict[str, object]:
 
 
 def write_results(run: Run, results: Results) -> Results:
-    """Write results.json, and the report from it; return them."""
+    """Write results.json, and the report from it; return them.
+
+    What was measured on other devices is kept, of files that are still the same.
+    """
+    if run.study.results_path.exists():
+        devices = still_valid(load_results(run.study.results_path).devices, results.models)
+        results = results.model_copy(update={"devices": devices})
     write_atomic(run.study.results_path, to_json(results))
     write_report(results, run.study.folder)
     return results

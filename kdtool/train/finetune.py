@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kdtool.recipe import Recipe
-from kdtool.results import Results, Role, load_results
+from kdtool.results import ModelResult, Results, Role, load_results
 from kdtool.study import Study
 from kdtool.terminal.progress import Terminal
 from kdtool.train.conclude import conclude, write_results
@@ -39,10 +39,15 @@ def beside_others(study: Study, results: Results) -> Results:
         role: model
         for role, model in results.models.items()
         # a model that stood already keeps its files
-        if role not in old.models or old.models[role].model_copy(update={"files": {}}) != model
+        if role not in old.models or without_files(old.models[role]) != without_files(model)
     }
     in_order = {role: models[role] for role in get_args(Role) if role in models}
     return old.model_copy(update={"models": in_order})
+
+
+def without_files(model: ModelResult) -> dict[str, object]:
+    """Return what training and testing gave."""
+    return model.model_dump(exclude={"files", "refused", "recommended"})
 
 
 def train_by_labels(run: Run, role: Role) -> list[Trained]:
