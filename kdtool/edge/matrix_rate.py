@@ -15,7 +15,7 @@ from kdtool.profiles import MatrixRate
 
 SIDE = 384  # of square matrices; 256 to 512 reached the same, larger ones leave the cache
 SECONDS = 0.3
-WARM_UP_SECONDS = 0.1
+WARM_UP = (10, 0.1)  # runs, seconds
 
 
 def matrix_rate(children: Sequence[Child], threads: int) -> MatrixRate:
@@ -29,9 +29,7 @@ def matrix_rate(children: Sequence[Child], threads: int) -> MatrixRate:
         path = Path(folder) / "matmul.onnx"
         onnx.save(_product(), path)
         job = Job(path=str(path), threads=threads, batch_size=SIDE)
-        ((only,),), _ = run_rounds(
-            children, [job], SECONDS, num_rounds=1, warm_up_seconds=WARM_UP_SECONDS
-        )
+        ((only,),), _ = run_rounds(children, [job], SECONDS, num_rounds=1, first_warm_up=WARM_UP)
     best_ms = min(float(np.median(block)) for block in only.blocks)
     return MatrixRate(threads=threads, gflop_per_second=2 * SIDE**3 / best_ms / 1e6)
 

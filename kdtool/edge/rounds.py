@@ -17,9 +17,10 @@ from kdtool.edge.timing import Job
 # processes are the samples, and 10 are the least for an interval.
 NUM_ROUNDS = 10
 BLOCK_SECONDS = 0.3  # at most; longer measurements get more blocks
-WARM_UP_RUNS = 10  # as Olive and optimum-benchmark
-WARM_UP_SECONDS = 0.5  # ours: until the processor's clock has risen
-WARM_UP_AGAIN = 0.05  # in the further rounds: until the memory of a new process is in place
+# At least so many runs and seconds. Until the processor's clock has risen; runs as Olive and
+# optimum-benchmark.
+WARM_UP = (10, 0.5)
+WARM_UP_AGAIN = (2, 0.05)  # in further rounds: until the memory of a new process is in place
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +42,7 @@ def run_rounds(
     jobs: Sequence[Job],
     seconds: float,
     num_rounds: int = NUM_ROUNDS,
-    warm_up_seconds: float = WARM_UP_SECONDS,
+    first_warm_up: tuple[int, float] = WARM_UP,
 ) -> tuple[list[list[ModelRound]], float | None]:
     """Time models, in turn, each in a child of its own.
 
@@ -50,7 +51,7 @@ def run_rounds(
         jobs: At least one.
         seconds: Of measuring, for each model.
         num_rounds: Fresh processes for each model.
-        warm_up_seconds: In the first round.
+        first_warm_up: Least runs and seconds, in the first round.
 
     Returns:
         The rounds of each job, and how many cores other processes kept busy meanwhile, None where
@@ -71,7 +72,7 @@ def run_rounds(
         workers = [children[(model + index) % len(jobs)] for model in range(len(jobs))]
         opened = [worker.open(job) for worker, job in zip(workers, jobs, strict=True)]
         for worker in workers:
-            worker.ask("warm up", WARM_UP_RUNS, WARM_UP_AGAIN if index else warm_up_seconds)
+            worker.ask("warm up", *(WARM_UP_AGAIN if index else first_warm_up))
         timed: list[list[dict[str, Any]]] = [[] for _ in jobs]
         started, own, busy = time.perf_counter(), time.process_time(), _busy_seconds()
         for model in turns(len(jobs), num_blocks, first=index):

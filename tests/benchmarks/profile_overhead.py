@@ -30,10 +30,9 @@ def wall_and_measuring(path):
     wall = time.perf_counter() - started
     latency = json.loads(done.stdout)["models"][0]["latency"]
     run = latency["p50_ms"] / 1e3
-    again = max(rounds.WARM_UP_AGAIN, rounds.WARM_UP_RUNS * run)
-    first = max(rounds.WARM_UP_SECONDS, rounds.WARM_UP_RUNS * run)
+    first, again = (max(s, n * run) for n, s in (rounds.WARM_UP, rounds.WARM_UP_AGAIN))
     opening = rounds.NUM_ROUNDS * (latency["load_ms"] + latency["first_run_ms"]) / 1e3
-    rate = matrix_rate.WARM_UP_SECONDS + matrix_rate.SECONDS
+    rate = matrix_rate.WARM_UP[1] + matrix_rate.SECONDS
     warm_up = first + (rounds.NUM_ROUNDS - 1) * again
     return wall, SECONDS + opening + warm_up + rate
 

@@ -17,10 +17,10 @@ def test_models_take_turns_and_whoever_came_last_comes_first():
 def test_every_model_gets_every_block_in_every_round(tiny_onnx):
     jobs = [Job(path=str(tiny_onnx))] * 2
     with started_children(2) as children:
-        rounds, _ = run_rounds(children, jobs, seconds=1e-6, num_rounds=3, warm_up_seconds=0)
+        rounds, _ = run_rounds(children, jobs, seconds=1e-6, num_rounds=3, first_warm_up=(0, 0))
         assert [[len(one.blocks) for one in own] for own in rounds] == [[2, 2, 2]] * 2
         assert all(min(block) > 0 for own in rounds for one in own for block in one.blocks)
-        (long,), _ = run_rounds(children, jobs[:1], seconds=1.2, num_rounds=1, warm_up_seconds=0)
+        (long,), _ = run_rounds(children, jobs[:1], seconds=1.2, num_rounds=1, first_warm_up=(0, 0))
     assert [len(one.blocks) for one in long] == [4]
 
 
