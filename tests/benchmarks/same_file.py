@@ -33,7 +33,7 @@ def write_mlp(path, widths):
     return write(path, nodes, [widths[0]], [(out, width) for width, out in shapes], name)
 
 
-def write_convnet(path, channels, side=28):
+def write_convnet(path, image, channels):
     shapes = [(after, before, 3, 3) for before, after in pairwise(channels)]
     nodes, name = [], "x"
     for layer in range(len(shapes)):
@@ -42,7 +42,7 @@ def write_convnet(path, channels, side=28):
             "Conv", [name, f"w{layer}"], [f"h{layer}"], pads=[1] * 4, strides=strides
         )
         nodes += [conv, helper.make_node("Relu", [f"h{layer}"], [name := f"a{layer}"])]
-    return write(path, nodes, [channels[0], side, side], shapes, name)
+    return write(path, nodes, [channels[0], *image], shapes, name)
 
 
 def write(path, nodes, image, weights, output):
@@ -91,14 +91,14 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         mlp = write_mlp(folder / "mlp.onnx", (784, 784, 784, 10))
-        convnet = write_convnet(folder / "convnet.onnx", (1, 16, 32, 64))
+        convnet = write_convnet(folder / "convnet.onnx", (28, 28), (1, 16, 32, 64))
         pairs = [
             (path, Path(shutil.copy(path, folder / f"copy-of-{path.name}")))
             for path in (mlp, convnet, *arguments.models)
         ]
         pairs += [
             (mlp, write_mlp(folder / "larger-mlp.onnx", (784, 862, 784, 10))),
-            (convnet, write_convnet(folder / "larger-convnet.onnx", (1, 16, 32, 73))),
+            (convnet, write_convnet(folder / "larger-convnet.onnx", (28, 30), (1, 16, 32, 64))),
         ]
         for first, second in pairs:
             compare(first, second, arguments.times, arguments.seconds)
