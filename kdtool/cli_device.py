@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from kdtool.errors import KdtoolError
-
 if TYPE_CHECKING:
     from kdtool.profiles import Runtime
 
@@ -51,7 +49,7 @@ def profile(
 ) -> None:
     """Count and time ONNX files; needs no PyTorch."""
     if as_json and as_csv:
-        raise KdtoolError("got --json and --csv; standard output holds one of them")
+        raise typer.BadParameter("got --json and --csv; standard output holds one of them")
     if merge:
         _merge(models, merge, as_json=as_json)
         return
@@ -117,7 +115,7 @@ def _numbers(option: str, text: str) -> tuple[int, ...]:
     """Read "1,2,4"."""
     parts = text.split(",")
     if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-        raise KdtoolError(
+        raise typer.BadParameter(
             f"got {option} {text}; expected whole numbers of at least 1, such as {option} 1,2,4"
         )
     return tuple(dict.fromkeys(map(int, parts)))
@@ -130,7 +128,9 @@ def _runtimes(text: str) -> tuple["Runtime", ...]:
     known: tuple[Runtime, ...] = get_args(Runtime)
     found = tuple(one for part in text.split(",") for one in known if one == part.strip())
     if len(found) != len(text.split(",")):
-        raise KdtoolError(f"got --runtime {text}; expected one or more of {', '.join(known)}")
+        raise typer.BadParameter(
+            f"got --runtime {text}; expected one or more of: {', '.join(known)}"
+        )
     return found
 
 
@@ -158,7 +158,7 @@ def _onnx_files(paths: list[Path]) -> Iterator[list[Path]]:
 def _merge(models: list[Path], profiles: list[Path], *, as_json: bool) -> None:
     """Join figures of devices to a study."""
     if len(models) != 1:
-        raise KdtoolError(f"--merge joins figures to one study, but {len(models)} paths were given")
+        raise typer.BadParameter(f"--merge takes one study, but {len(models)} paths were given")
     from kdtool.cli import show
     from kdtool.devices import merge
     from kdtool.terminal.progress import Terminal

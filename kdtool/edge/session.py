@@ -102,7 +102,8 @@ def choose_provider(name: str) -> tuple[str, str]:
         name: Key of `PROVIDERS`; `auto` is the first of `AUTOMATIC` that really works, else `cpu`.
 
     Returns:
-        Key of `PROVIDERS`, and for `auto` a line that says why it is that one, else "".
+        Key of `PROVIDERS`, and for `auto` a line that says which and why, "" where there
+        was no choice.
 
     Raises:
         KdtoolError: No such provider, or none in this onnxruntime.
@@ -117,8 +118,8 @@ def choose_provider(name: str) -> tuple[str, str]:
                 failures.append(str(error))
             else:
                 return candidate, f"auto: runs on {candidate}"
-        reasons = failures or filter(None, [conflict()])
-        return "cpu", "; ".join(["auto: runs on cpu", *reasons])
+        reasons = failures or [text for text in [conflict()] if text]
+        return "cpu", "; ".join(["auto: runs on cpu", *reasons]) if reasons else ""
     if name in present:
         return name, ""
     has = f"this onnxruntime {onnxruntime.__version__} has: {', '.join(['auto', *present])}"
