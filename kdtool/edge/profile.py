@@ -6,13 +6,13 @@ from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from kdtool.edge.children import Child, started_children
-from kdtool.edge.graph import GraphCost, count_graph
-from kdtool.edge.latency import Measurement, measure_jobs, ratio_of
-from kdtool.edge.matrix_rate import matrix_rate
+from kdtool.edge.count.graph import GraphCost, count_graph
+from kdtool.edge.latency.children import Child, started_children
+from kdtool.edge.latency.job import Job
+from kdtool.edge.latency.matrix_rate import matrix_rate
+from kdtool.edge.latency.measure import Measurement, measure_jobs, ratio_of
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.model_file import external_files, model_opset, read_model
-from kdtool.edge.timing import Job
 from kdtool.environment import collect_environment
 from kdtool.errors import KdtoolError
 from kdtool.files import sha256_of

@@ -5,7 +5,7 @@ from pathlib import Path
 import onnx
 
 from kdtool import __version__
-from kdtool.edge.graph import count_model
+from kdtool.edge.count.graph import count_model
 from kdtool.edge.metadata import image_properties, write_metadata
 from kdtool.errors import GateError
 from kdtool.files import replaced, sha256_of

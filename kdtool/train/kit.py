@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kdtool.edge.kit import KitFacts, build_kit
+from kdtool.edge.kit.build import KitFacts, build_kit
 from kdtool.errors import StudyError
 from kdtool.report.ship import ship_sentence
 from kdtool.results import Results

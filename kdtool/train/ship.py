@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdtool.edge.latency import measure, ratio_of
+from kdtool.edge.latency.measure import measure, ratio_of
 from kdtool.environment import collect_environment
 from kdtool.record import Interval
 from kdtool.results import FileResult, Gate, Precision, Role, SpeedResult

@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from kdtool.edge import matrix_rate, rounds
+from kdtool.edge.latency import matrix_rate, rounds
 
 SECONDS = 3.0
 

@@ -17,8 +17,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from kdtool.edge.graph import count_graph
-from kdtool.edge.latency import measure, ratio_of
+from kdtool.edge.count.graph import count_graph
+from kdtool.edge.latency.measure import measure, ratio_of
 from kdtool.edge.profile import speed_verdict
 
 SAME = "no measurable difference"

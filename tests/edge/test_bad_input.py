@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from kdtool.edge.graph import count_graph
+from kdtool.edge.count.graph import count_graph
 from kdtool.edge.model_file import external_files, read_model
 from kdtool.edge.session import open_session
 from kdtool.errors import ModelFileError

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kdtool.edge.blocks import (
+from kdtool.edge.latency.blocks import (
     median_interval,
     noise_note,
     percentile_ms,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from kdtool.edge.children import started_children
-from kdtool.edge.latency import measure
-from kdtool.edge.timing import Job
+from kdtool.edge.latency.children import started_children
+from kdtool.edge.latency.job import Job
+from kdtool.edge.latency.measure import measure
 from kdtool.errors import KdtoolError
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -65,7 +65,7 @@ def test_model_that_takes_its_process_down_is_named(tiny_onnx):
 def test_nothing_outlives_a_measurement_that_is_ended(tiny_onnx, end_it_by):
     code = f"""
 from pathlib import Path
-from kdtool.edge.latency import measure
+from kdtool.edge.latency.measure import measure
 measure([Path({str(tiny_onnx)!r})] * 2, seconds=600)
 """
     parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)

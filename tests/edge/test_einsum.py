@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdtool.edge.einsum import einsum_macs
+from kdtool.edge.count.einsum import einsum_macs
 
 
 class Multiplied:

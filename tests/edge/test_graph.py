@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, parser
 
-from kdtool.edge.graph import count_graph
+from kdtool.edge.count.graph import count_graph
 from kdtool.errors import ModelFileError
 
 FLOAT, INT64, INT8, UINT8 = (

@@ -12,10 +12,10 @@ import onnx
 import pytest
 from PIL import Image
 
-from kdtool.edge.kit import build_kit
-from kdtool.edge.kit_check import changed_files, check_kit, importable
-from kdtool.edge.kit_golden import NUM_GOLDEN, pick_golden
-from kdtool.edge.kit_readme import KitFacts
+from kdtool.edge.kit.build import build_kit
+from kdtool.edge.kit.check import changed_files, check_kit, importable
+from kdtool.edge.kit.golden import NUM_GOLDEN, pick_golden
+from kdtool.edge.kit.readme import KitFacts
 from kdtool.environment import collect_environment
 from kdtool.errors import GateError, ModelFileError, StudyError
 from kdtool.files import sha256_of
@@ -319,6 +319,6 @@ def test_few_images_and_a_model_without_a_clue_give_golden_images_as_well():
 
 @pytest.mark.parametrize("script", ["predict.py", "check.py", "classifier.py"])
 def test_scripts_are_short_and_know_nothing_of_kdtool(script):
-    text = files("kdtool.kit").joinpath(script).read_text(encoding="utf-8")
+    text = files("kdtool.edge.kit.shipped").joinpath(script).read_text(encoding="utf-8")
     assert len(text.splitlines()) < 60
     assert "kdtool" not in text

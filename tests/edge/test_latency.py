@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from kdtool.edge.latency import measure, ratio_of
-from kdtool.edge.rounds import NUM_ROUNDS
+from kdtool.edge.latency.measure import measure, ratio_of
+from kdtool.edge.latency.rounds import NUM_ROUNDS
 from kdtool.errors import KdtoolError
 
 

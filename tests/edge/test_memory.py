@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from kdtool.edge.memory import forget_peak, peak_bytes
+from kdtool.edge.latency.memory import forget_peak, peak_bytes
 
 MIB = 2**20
 
@@ -27,7 +27,7 @@ def test_peak_is_that_since_it_was_forgotten():
 def test_systems_without_proc_count_in_bytes_as_well():
     code = """
 from pathlib import Path
-from kdtool.edge import memory
+from kdtool.edge.latency import memory
 large = b"x" * 2**29  # more than the parent has: its own peak is inherited by getrusage
 from_proc = memory.peak_bytes()
 memory.STATUS = Path("/nowhere")

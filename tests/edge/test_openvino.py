@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
+from kdtool.edge.latency.job import Job, random_input
 from kdtool.edge.profile import ProfileOptions, profile_models
 from kdtool.edge.session import open_session
-from kdtool.edge.timing import Job, random_input
 from kdtool.errors import KdtoolError
 
 HAS_OPENVINO = find_spec("openvino") is not None
@@ -36,7 +36,7 @@ def test_both_runtimes_time_the_same_file(tiny_onnx):
 
 @needs_openvino
 def test_answers_are_those_of_onnxruntime_in_float32(make_onnx):
-    from kdtool.edge.openvino import load_in_openvino
+    from kdtool.edge.latency.openvino import load_in_openvino
 
     weights = np.random.default_rng(0).normal(size=(64, 300)).astype(np.float32)
     nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
@@ -58,7 +58,7 @@ def test_answers_are_those_of_onnxruntime_in_float32(make_onnx):
     ],
 )
 def test_what_openvino_cannot_do_is_said_in_one_line(tiny_onnx, provider, size, message):
-    from kdtool.edge.openvino import load_in_openvino
+    from kdtool.edge.latency.openvino import load_in_openvino
 
     tiny_onnx.write_bytes(tiny_onnx.read_bytes()[:size])
     with pytest.raises(KdtoolError, match=message) as error:
@@ -84,8 +84,8 @@ def test_openvino_neither_phones_home_nor_writes_there(tiny_onnx, tmp_path):
     (hooks / "sitecustomize.py").write_text(NO_CONNECTIONS)
     code = f"""
 import sys
-from kdtool.edge.openvino import load_in_openvino
-from kdtool.edge.timing import Job
+from kdtool.edge.latency.openvino import load_in_openvino
+from kdtool.edge.latency.job import Job
 load_in_openvino(Job(path={str(tiny_onnx)!r})).run()
 assert sys.modules["openvino_telemetry"] is None
 """

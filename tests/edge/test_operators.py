@@ -1,7 +1,7 @@
 import pytest
 
-from kdtool.edge.operators import SETTLING_RUNS, operator_times, summarize
-from kdtool.edge.timing import Job
+from kdtool.edge.latency.job import Job
+from kdtool.edge.latency.operators import SETTLING_RUNS, operator_times, summarize
 
 
 def event(op_type, name, dur, kind="_kernel_time"):

@@ -7,9 +7,9 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
+from kdtool.edge.kit.shipped.classifier import image_shape, load, predict, read_image
 from kdtool.edge.predict import predict_files
 from kdtool.errors import KdtoolError, ModelFileError
-from kdtool.kit.classifier import image_shape, load, predict, read_image
 
 ANY = ["height", "width"]
 

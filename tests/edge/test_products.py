@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
-from kdtool.edge.graph import count_graph, infer_shapes
+from kdtool.edge.count.graph import count_graph, infer_shapes
 from kdtool.edge.session import open_session
 
 FLOAT, UINT8 = TensorProto.FLOAT, TensorProto.UINT8

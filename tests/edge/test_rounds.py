@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from kdtool.edge.children import started_children
-from kdtool.edge.rounds import run_rounds, turns
-from kdtool.edge.timing import Job
+from kdtool.edge.latency.children import started_children
+from kdtool.edge.latency.job import Job
+from kdtool.edge.latency.rounds import run_rounds, turns
 
 
 def test_models_take_turns_and_whoever_came_last_comes_first():

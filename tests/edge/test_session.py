@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from kdtool.edge.graph import count_graph
+from kdtool.edge.count.graph import count_graph
 from kdtool.edge.providers import PROVIDERS
 from kdtool.edge.session import choose_provider, open_session
 from kdtool.errors import KdtoolError, ModelFileError

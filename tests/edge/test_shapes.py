@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from kdtool.edge.graph import count_graph, count_model
+from kdtool.edge.count.graph import count_graph, count_model
 from kdtool.edge.model_file import read_model
 from kdtool.edge.shapes import input_shape, input_shapes, parse_shape
 from kdtool.errors import KdtoolError, ModelFileError

@@ -3,7 +3,7 @@ import time
 import numpy as np
 import pytest
 
-from kdtool.edge.timing import random_input, time_block, warm_up
+from kdtool.edge.latency.job import random_input, time_block, warm_up
 from kdtool.errors import ModelFileError
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from kdtool.edge.graph import count_graph
+from kdtool.edge.count.graph import count_graph
 from kdtool.errors import KdtoolError
 from kdtool.train.models import build_model
 from kdtool.train.onnx_file import answers, as_given, compare, make_onnx

@@ -8,17 +8,17 @@ from statistics import median
 
 import numpy as np
 
-from kdtool.edge.blocks import (
+from kdtool.edge.latency.blocks import (
     Rounds,
     median_interval,
     noise_note,
     percentile_ms,
     ratio_of_rounds,
 )
-from kdtool.edge.children import Child, started_children
+from kdtool.edge.latency.children import Child, started_children
+from kdtool.edge.latency.job import Job
+from kdtool.edge.latency.rounds import ModelRound, run_rounds
 from kdtool.edge.model_file import check_file
-from kdtool.edge.rounds import ModelRound, run_rounds
-from kdtool.edge.timing import Job
 from kdtool.environment import usable_cores
 from kdtool.errors import KdtoolError
 from kdtool.profiles import Latency

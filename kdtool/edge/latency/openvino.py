@@ -3,8 +3,8 @@
 import sys
 import time
 
+from kdtool.edge.latency.job import Declared, Job, LoadedModel, random_input
 from kdtool.edge.shapes import Dims, input_shapes
-from kdtool.edge.timing import Declared, Job, LoadedModel, random_input
 from kdtool.errors import KdtoolError, ModelFileError
 
 # Its import sends a message home, by a module that does nothing where it cannot be imported.

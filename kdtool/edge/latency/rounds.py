@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from kdtool.edge.blocks import Blocks
-from kdtool.edge.children import Child
-from kdtool.edge.timing import Job
+from kdtool.edge.latency.blocks import Blocks
+from kdtool.edge.latency.children import Child
+from kdtool.edge.latency.job import Job
 
 # Ours. A file against its own copy differed by up to 5 % from one process to another, so fresh
 # processes are the samples, and 10 are the least for an interval.

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from onnx import GraphProto, ModelProto, ValueInfoProto, inliner, shape_inference
 
-from kdtool.edge.fused import without_fused
-from kdtool.edge.macs import Shapes, count_macs
+from kdtool.edge.count.fused import without_fused
+from kdtool.edge.count.macs import Shapes, count_macs
+from kdtool.edge.count.params import ElemTypes, count_params
 from kdtool.edge.model_file import read_model
-from kdtool.edge.params import ElemTypes, count_params
 from kdtool.edge.shapes import GivenShapes, input_shapes
 from kdtool.errors import ModelFileError
 

@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from kdtool.edge.children import Child
-from kdtool.edge.rounds import run_rounds
-from kdtool.edge.timing import Job
+from kdtool.edge.latency.children import Child
+from kdtool.edge.latency.job import Job
+from kdtool.edge.latency.rounds import run_rounds
 from kdtool.profiles import MatrixRate
 
 SIDE = 384  # of square matrices; 256 to 512 reached the same, larger ones leave the cache

@@ -5,9 +5,9 @@ from importlib.resources import files
 from string import Template
 
 from kdtool import __version__
+from kdtool.edge.kit.shipped.classifier import image_shape
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.session import InferenceSession
-from kdtool.kit.classifier import image_shape
 from kdtool.profiles import Environment
 from kdtool.results import FileResult, Precision, Role
 from kdtool.stats import wilson_interval
@@ -61,7 +61,7 @@ def readme(facts: KitFacts, session: InferenceSession, classes: list[str], num_g
     file = facts.file
     height, width, channels = image_shape(session)
     tolerance, tolerance_words = TOLERANCES[facts.precision]
-    template = files("kdtool.kit").joinpath("README.md").read_text(encoding="utf-8")
+    template = files("kdtool.edge.kit.shipped").joinpath("README.md").read_text(encoding="utf-8")
     return Template(template).substitute(
         study=facts.study,
         role=facts.role,

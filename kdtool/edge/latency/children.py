@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from typing import Any
 
-from kdtool.edge.timing import ANSWER, FORKS, Job
+from kdtool.edge.latency.job import ANSWER, FORKS, Job
 from kdtool.errors import KdtoolError
 
 # NumPy's own threads are never used in a child, and a fork should have none.
@@ -30,7 +30,7 @@ class Child:
         # -P: a user's own numpy.py or onnx.py in the current folder must not be imported.
         # A session of its own: Ctrl-C reaches the parent alone, which then ends its children.
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "kdtool.edge.child"],
+            [sys.executable, "-P", "-m", "kdtool.edge.latency.child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._last_words,
@@ -52,7 +52,7 @@ class Child:
         """Let the child do something with its model.
 
         Args:
-            request: See `kdtool.edge.child`.
+            request: See `kdtool.edge.latency.child`.
 
         Raises:
             KdtoolError: The model cannot be run, or the child died.

@@ -5,7 +5,7 @@ from math import prod
 
 from onnx import GraphProto, NodeProto, TensorProto
 
-from kdtool.edge.macs import MAC_RULES, Shapes, is_standard
+from kdtool.edge.count.macs import MAC_RULES, Shapes, is_standard
 
 ElemTypes = dict[str, int]  # TensorProto.DataType of every tensor that has a known one
 

@@ -12,7 +12,7 @@ from importlib.metadata import (
 )
 from pathlib import Path
 
-from kdtool.edge import isolated
+from kdtool.edge.kit import isolated
 from kdtool.errors import GateError, StudyError
 from kdtool.files import sha256_of
 

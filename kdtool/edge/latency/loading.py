@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from kdtool.edge.latency.job import Declared, Feed, Job, LoadedModel, random_input
 from kdtool.edge.providers import PROVIDERS
 from kdtool.edge.session import RUNTIME_ERRORS, InferenceSession, open_session
-from kdtool.edge.timing import Declared, Feed, Job, LoadedModel, random_input
 from kdtool.errors import ModelFileError
 from kdtool.profiles import Runtime
 
@@ -30,7 +30,7 @@ def loader_of(runtime: Runtime) -> Callable[[Job], LoadedModel]:
         KdtoolError: The runtime is not installed.
     """
     if runtime == "openvino":
-        from kdtool.edge.openvino import load_in_openvino
+        from kdtool.edge.latency.openvino import load_in_openvino
 
         return load_in_openvino
     return load_in_onnxruntime

@@ -6,9 +6,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from kdtool.edge.loading import session_input
+from kdtool.edge.latency.job import Job, warm_up
+from kdtool.edge.latency.loading import session_input
 from kdtool.edge.session import InferenceSession, open_session
-from kdtool.edge.timing import Job, warm_up
 
 RUNS, SECONDS = 20, 0.3
 SETTLING_RUNS = 5  # left out: the first runs are slower

@@ -9,7 +9,7 @@ from itertools import chain
 
 from onnx import NodeProto, helper
 
-from kdtool.edge.macs import attributes
+from kdtool.edge.count.macs import attributes
 
 DOMAIN = "com.microsoft"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from onnx import NodeProto, helper
 
-from kdtool.edge.einsum import einsum_macs
+from kdtool.edge.count.einsum import einsum_macs
 
 Shapes = dict[str, tuple[int, ...]]  # of the tensors whose every dimension is known
 MacRule = Callable[[NodeProto, Shapes], int]

@@ -1,4 +1,4 @@
-"""The process that times a model: `python -m kdtool.edge.child`, driven by kdtool.edge.children.
+"""The process that times a model: `python -m kdtool.edge.latency.child`, driven by `children.py`.
 
 On its own, so that neither the thread pools nor the memory of its caller disturb the runs. Where a
 model's weights land in memory changes its speed by some percent and stays so for as long as the
@@ -17,10 +17,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from kdtool.edge.loading import explained_errors, loader_of
-from kdtool.edge.memory import forget_peak, peak_bytes
-from kdtool.edge.operators import operator_times
-from kdtool.edge.timing import ANSWER, FORKS, Job, time_block, warm_up
+from kdtool.edge.latency.job import ANSWER, FORKS, Job, time_block, warm_up
+from kdtool.edge.latency.loading import explained_errors, loader_of
+from kdtool.edge.latency.memory import forget_peak, peak_bytes
+from kdtool.edge.latency.operators import operator_times
 from kdtool.errors import KdtoolError
 
 Answer = Callable[[dict[str, Any]], None]

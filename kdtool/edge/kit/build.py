@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdtool import __version__
-from kdtool.edge.kit_check import MANIFEST, PACKAGES, changed_files, check_kit, kit_files
-from kdtool.edge.kit_golden import pick_golden, write_golden
-from kdtool.edge.kit_readme import TOLERANCES, KitFacts, readme
+from kdtool.edge.kit.check import MANIFEST, PACKAGES, changed_files, check_kit, kit_files
+from kdtool.edge.kit.golden import pick_golden, write_golden
+from kdtool.edge.kit.readme import TOLERANCES, KitFacts, readme
 from kdtool.edge.model_file import check_file
 from kdtool.edge.predict import LABELS, check_classifier, class_names
 from kdtool.edge.session import InferenceSession, open_session
@@ -74,7 +74,9 @@ def build_kit(
             "README.md": readme(facts, session, classes, len(golden)),
         }
         for name in SCRIPTS:
-            texts[name] = files("kdtool.kit").joinpath(name).read_text(encoding="utf-8")
+            texts[name] = (
+                files("kdtool.edge.kit.shipped").joinpath(name).read_text(encoding="utf-8")
+            )
         for name, text in texts.items():
             (new / name).write_text(text, encoding="utf-8", newline="\n")
         _write_manifest(new, facts)

@@ -1,0 +1,1 @@
+"""Parameters and multiply-accumulates of an ONNX file, read off its graph."""

@@ -1,0 +1,1 @@
+"""A folder that runs a model where no kdtool is."""

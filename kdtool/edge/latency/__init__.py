@@ -1,0 +1,1 @@
+"""How long a model takes, so that the figure can be trusted."""
