@@ -92,7 +92,7 @@ class Parity(Record):
 
     num_images: int
     agreement: float  # share of the images with the same top-1 class
-    max_abs_error: float  # of the logits
+    max_abs_error: float | None  # of the logits; None: some are no number
     flipped: list[int]  # test images whose top-1 class differs
     passed: bool | None  # None: int8 and fp16 need not agree, they have a `Gate`
 

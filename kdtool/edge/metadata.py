@@ -69,6 +69,18 @@ def read_metadata(source: ModelProto | InferenceSession) -> dict[str, object]:
     }
 
 
+def shape_of_image(model: ModelProto) -> dict[str, tuple[int, ...]]:
+    """Return the shape that kdtool's own files of any size are made for, as `--shape` gives it.
+
+    Returns:
+        Under "", the only input: height, width and channels; empty for all other files.
+    """
+    preprocess = read_metadata(model).get("preprocess")
+    if not isinstance(preprocess, dict) or preprocess.get("input") != "resize":
+        return {}
+    return {"": tuple(int(preprocess[side]) for side in ("height", "width", "channels"))}
+
+
 def _parse(key: str, text: str) -> object:
     try:
         return json.loads(text)

@@ -11,7 +11,7 @@ from kdtool.edge.latency.children import Child, started_children
 from kdtool.edge.latency.job import Job
 from kdtool.edge.latency.matrix_rate import matrix_rate
 from kdtool.edge.latency.measure import Measurement, measure_jobs, ratio_of
-from kdtool.edge.metadata import read_metadata
+from kdtool.edge.metadata import read_metadata, shape_of_image
 from kdtool.edge.model_file import external_files, model_opset, read_model
 from kdtool.environment import collect_environment
 from kdtool.errors import KdtoolError
@@ -58,8 +58,9 @@ def profile_models(paths: Sequence[Path], options: ProfileOptions) -> ProfileRep
     if not settings or not entries:
         raise KdtoolError("give at least one number of threads, one batch size and one runtime")
     with started_children(len(entries)) as children:  # they import while this process counts
+        shapes = {path: options.shapes or shape_of_image(read_model(path)) for path in paths}
         costs = {
-            (path, batch_size): count_graph(path, batch_size, options.shapes)
+            (path, batch_size): count_graph(path, batch_size, shapes[path])
             for path in paths
             for batch_size in options.batch_sizes
         }
@@ -71,7 +72,7 @@ def profile_models(paths: Sequence[Path], options: ProfileOptions) -> ProfileRep
                     batch_size=batch_size,
                     provider=options.provider,
                     runtime=runtime,
-                    shapes=dict(options.shapes),
+                    shapes=dict(shapes[path]),
                 )
                 for path, runtime in entries
             ]

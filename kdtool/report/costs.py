@@ -56,7 +56,10 @@ def parity_sentence(file: FileResult) -> str:
     images = f"{count(same)} of {count(parity.num_images)} test images"
     if not parity.flipped:
         images = f"all {count(parity.num_images)} test images"
-    text = f"same class as PyTorch on {images}, max |difference| {small(parity.max_abs_error)}"
+    error = "some answers are no number"
+    if parity.max_abs_error is not None:
+        error = f"max |difference| {small(parity.max_abs_error)}"
+    text = f"same class as PyTorch on {images}, {error}"
     # int8 and fp16 need not agree: whether they are good enough is for their gate to say.
     return f"FAILED the check: {text}" if parity.passed is False else text
 

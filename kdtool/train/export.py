@@ -1,5 +1,6 @@
 """The ONNX file of a model of the study, under its final name only if it is the model."""
 
+import math
 from pathlib import Path
 
 import onnx
@@ -34,10 +35,11 @@ def export(run: Run, evaluated: Evaluated) -> FileResult:
             onnx.save(model, unfinished)
             logits, probabilities = answers(unfinished, as_given(images, table.input))
             parity = compare(logits, evaluated.test_logits)
+            error = math.nan if parity.max_abs_error is None else parity.max_abs_error
             if not parity.passed:
                 raise GateError(
                     f"{path} is not written: its logits differ from PyTorch's by up to "
-                    f"{parity.max_abs_error:.2g}, and {len(parity.flipped)} of "
+                    f"{error:.2g}, and {len(parity.flipped)} of "
                     f"{parity.num_images} test images get another class "
                     f"(the first: {parity.flipped[:10]})"
                 )
@@ -51,7 +53,7 @@ def export(run: Run, evaluated: Evaluated) -> FileResult:
             )
         run.terminal.say(
             f"{path.name}: the class that PyTorch gives on all {parity.num_images:,} test images, "
-            f"logits within {parity.max_abs_error:.1g}"
+            f"logits within {error:.1g}"
         )
         return result, [path]
 

@@ -5,12 +5,13 @@ from onnx import ModelProto
 
 # The size is torchvision's `Resize` of the shorter side; the values are Pillow's, bilinear with
 # antialiasing and rounded to uint8, so that an image that has the size already passes unchanged.
+# The Reshape changes nothing: it tells shape inference what the sizes are.
 FRONT = """
 <ir_version: {ir_version}, opset_import: ["" : {opset}]>
 resize (uint8[batch, height, width, {channels}] {image})
   => (uint8[batch, {h}, {w}, {channels}] sized)
-<int64[2] size = {{{h}, {w}}}, int64[2] sides = {{1, 2}}, int64 two = {{2}},
- float tiny = {{0.001}}>
+<int64[2] size = {{{h}, {w}}}, int64[3] image_shape = {{{h}, {w}, {channels}}},
+ int64[2] sides = {{1, 2}}, int64 two = {{2}}, float tiny = {{0.001}}>
 {{
   given = Shape <start = 1, end = 3> ({image})
   floats = Cast <to = 1> (given)
@@ -26,7 +27,10 @@ resize (uint8[batch, height, width, {channels}] {image})
   margins = Sub (scaled_size, size)
   start = Div (margins, two)
   end = Add (start, size)
-  sized = Slice (scaled, start, end, sides)
+  cropped = Slice (scaled, start, end, sides)
+  num_images = Shape <start = 0, end = 1> ({image})
+  shape = Concat <axis = 0> (num_images, image_shape)
+  sized = Reshape (cropped, shape)
 }}
 """
 

@@ -17,7 +17,7 @@ from kdtool.record import Interval, Record
 from kdtool.results import FileResult, Precision, Quantization
 from kdtool.study import key_of
 from kdtool.train.evaluate import Evaluated, split_labels
-from kdtool.train.onnx_file import answers, as_given, compare
+from kdtool.train.onnx_file import answers, as_given, compare, top_class
 from kdtool.train.run import Run
 
 
@@ -102,7 +102,7 @@ def validation_drop(run: Run, evaluated: Evaluated, path: Path) -> float:
     split, form = run.splits.validation, run.recipe.export.input
     labels = split_labels(split)
     logits, _ = answers(path, as_given(split.images.cpu().numpy(), form))
-    right = logits.argmax(axis=1) == labels
+    right = top_class(logits) == labels
     reference = evaluated.validation_logits.argmax(axis=1) == labels
     return float(reference.mean() - right.mean())
 
@@ -114,7 +114,7 @@ def on_test(
     split, form = run.splits.test, run.recipe.export.input
     labels = split_labels(split)
     logits, _ = answers(path, as_given(split.images.cpu().numpy(), form))
-    right = logits.argmax(axis=1) == labels
+    right = top_class(logits) == labels
     reference = evaluated.test_logits.argmax(axis=1) == labels
     file = FileResult(
         path=path.name,

@@ -43,7 +43,6 @@ def bad_files(make_onnx, tmp_path):
         ("open", ["--shape", "3,h,w"], "as in --shape 3,224,224 or --shape NAME=3,224,224"),
         ("text", [], "kdtool times models of images"),
         ("good", ["--provider", "tpu"], "there is no provider 'tpu'; this onnxruntime"),
-        ("good", ["--threads", "0"], "--threads 0"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_profiled_gets_one_line(bad_files, kind, options, message):

@@ -1,12 +1,17 @@
 """Files and folders for the tests that need torch; without it they are skipped."""
 
 import gzip
+import json
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 pytest.importorskip("torch")
+
+from shell import RECIPE, kdtool
 
 IDX_NAMES = {
     "train_images": "train-images-idx3-ubyte",
@@ -60,3 +65,25 @@ def write_idx_set():
         return SimpleNamespace(**arrays)
 
     return write
+
+
+@pytest.fixture(scope="session")
+def recipe(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recipe") / "tiny.toml"
+    path.write_text(RECIPE)
+    return path
+
+
+@pytest.fixture(scope="session")
+def finished(recipe, tmp_path_factory):
+    """The folder of a finished study; not to be changed."""
+    out = tmp_path_factory.mktemp("runs")
+    done = kdtool("distill", recipe, "--out", out, "--json")
+    assert json.loads(done.stdout) == json.loads((out / "tiny" / "results.json").read_text())
+    return out / "tiny"
+
+
+@pytest.fixture
+def study(finished, tmp_path):
+    """A copy of the finished study."""
+    return Path(shutil.copytree(finished, tmp_path / "runs" / "tiny"))
