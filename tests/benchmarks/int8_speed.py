@@ -1,0 +1,50 @@
+"""How much faster int8 and fp16 are than fp32 for MobileNetV2, by the files that kdtool makes.
+
+    uv run python tests/benchmarks/int8_speed.py [--seconds 3] [--size 224] [--threads 1]
+
+Its weights are random: speed and size do not depend on them. Every file is timed in turn with fp32.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from kdtool.edge.latency.measure import measure, ratio_of
+from kdtool.edge.profile import speed_verdict
+from kdtool.edge.quantize import to_fp16, to_int8
+from kdtool.train.models import build_model
+from kdtool.train.onnx_file import make_onnx
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    shape = (3, args.size, args.size)
+    fp32 = make_onnx(build_model("torchvision:mobilenet_v2", shape, 2, seed=0).eval(), shape, 18)
+    images = np.random.default_rng(0).integers(0, 256, (8, args.size, args.size, 3), np.uint8)
+    models = {"fp32": fp32, "fp16": to_fp16(fp32)}
+    models |= {f"int8 {t}": to_int8(fp32, images, t) for t in ("portable", "x86", "arm")}
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{name.replace(' ', '-')}.onnx" for name in models]
+        for path, model in zip(paths, models.values(), strict=True):
+            onnx.save(model, path)
+        measured = measure(paths, threads=args.threads, seconds=args.seconds)
+        for name, path, one in zip(models, paths, measured, strict=True):
+            ratio, (lower, upper) = ratio_of(one, measured[0])
+            print(
+                f"{name:14} {path.stat().st_size / 1e6:5.2f} MB  p50 {one.latency.p50_ms:6.2f} ms  "
+                f"ratio to fp32 {ratio:.3f}  {lower:.3f} .. {upper:.3f}  "
+                f"{speed_verdict(ratio, (lower, upper))}"
+            )
+        if measured[0].latency.noise:
+            print("noisy:", measured[0].latency.noise)
+
+
+if __name__ == "__main__":
+    main()
