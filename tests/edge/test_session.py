@@ -119,7 +119,7 @@ def test_provider_that_is_not_there_is_an_error_not_a_slow_run(tiny_onnx):
 def test_provider_is_taken_by_name_or_the_best_that_works():
     assert choose_provider("cpu") == ("cpu", "")
     provider, line = choose_provider("auto")
-    assert line.startswith(f"auto: runs on {provider}")
+    assert line == "" or line.startswith(f"auto: runs on {provider}")  # "": no other was there
 
 
 def test_automatic_choice_runs_the_model(tiny_onnx):
