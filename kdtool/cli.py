@@ -228,7 +228,7 @@ def resumable() -> Iterator[None]:
 def show(
     results: "Results",
     folder: Path,
-    ending: Literal["study", "files", "explained"] | Role,
+    ending: Literal["study", "files", "explained", "devices"] | Role,
     *,
     as_json: bool,
 ) -> None:
@@ -251,10 +251,10 @@ def show(
         if isinstance(ending, Role):
             show_trained(console, results, folder, ending.trains)
         else:
-            shows = {"study": show_results, "files": show_files, "explained": show_explained}
-            shows[ending](console, results, folder)
+            shows = {"files": show_files, "explained": show_explained}
+            shows.get(ending, show_results)(console, results, folder)
     refused = [reason for model in results.models.values() for reason in model.refused.values()]
-    if refused and ending != "explained":
+    if refused and ending in {"study", "files"}:
         raise GateError("; ".join(refused))
 
 

@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
+from kdtool.errors import StudyError
+
 if TYPE_CHECKING:
-    from kdtool.profiles import Runtime
+    from kdtool.profiles import ProfileReport, Runtime
+
+COMMAND = "ParameterSource.COMMANDLINE"
 
 Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of ONNX Runtime.")]
 
 
 def profile(
+    context: typer.Context,
     models: Annotated[
         list[Path],
         typer.Argument(metavar="MODEL.onnx...", help="ONNX files, or the folder of a study."),
@@ -51,26 +56,38 @@ def profile(
     if as_json and as_csv:
         raise typer.BadParameter("got --json and --csv; standard output holds one of them")
     if merge:
+        given = [key for key in context.params if str(context.get_parameter_source(key)) == COMMAND]
+        if useless := sorted(set(given) - {"models", "merge", "as_json"}):
+            raise typer.BadParameter(f"--merge measures nothing; leave out {', '.join(useless)}")
         _merge(models, merge, as_json=as_json)
         return
     from kdtool.edge.profile import ProfileOptions, profile_models
     from kdtool.edge.session import choose_provider
     from kdtool.edge.shapes import parse_shape
 
-    chosen, note = choose_provider(provider)
-    if note:
-        typer.echo(note, err=True)
+    runtimes = _runtimes(runtime)
+    if "onnxruntime" in runtimes:
+        provider, note = choose_provider(provider)
+        if note:
+            typer.echo(note, err=True)
+    elif provider not in {"auto", "cpu"}:
+        raise typer.BadParameter(f"--provider {provider} is of onnxruntime; leave it out")
     options = ProfileOptions(
         threads=_numbers("--threads", threads),
         batch_sizes=_numbers("--batch", batch),
         seconds=seconds,
-        provider=chosen,
-        runtimes=_runtimes(runtime),
+        provider=provider,
+        runtimes=runtimes,
         shapes=dict(parse_shape(text) for text in shape or []),
         operators=ops,
     )
-    with _onnx_files(models) as files:
-        report = profile_models(files, options)
+    with _onnx_files(models) as names:
+        report = profile_models([file for file, _ in names], options)
+    report = _with_names(report, {str(file): str(name) for file, name in names})
+    _print(report, as_json=as_json, as_csv=as_csv)
+
+
+def _print(report: "ProfileReport", *, as_json: bool, as_csv: bool) -> None:
     if as_json:
         from kdtool.record import to_json
 
@@ -135,24 +152,50 @@ def _runtimes(text: str) -> tuple["Runtime", ...]:
 
 
 @contextmanager
-def _onnx_files(paths: list[Path]) -> Iterator[list[Path]]:
-    """Give ONNX files: those of a study for its folder, one for the time being for a checkpoint."""
-    files: list[Path] = []
+def _onnx_files(paths: list[Path]) -> Iterator[list[tuple[Path, Path]]]:
+    """Give ONNX files and what they are called.
+
+    For the folder of a study, these are its files; for a checkpoint, one for the time being.
+    """
+    files: list[tuple[Path, Path]] = []
     with TemporaryDirectory() as scratch:
-        for path in paths:
+        for number, path in enumerate(paths):
             if path.is_dir() and (path / "results.json").exists():
                 from kdtool.results import load_results
 
                 models = load_results(path / "results.json").models.values()
-                files += [path / file.path for model in models for file in model.files.values()]
+                listed = [path / file.path for model in models for file in model.files.values()]
+                if not listed:
+                    raise StudyError(
+                        f"{path} has no ONNX files; `kdtool distill RECIPE` makes them"
+                    )
+                files += [(file, file) for file in listed]
             elif path.suffix == ".safetensors":
                 from kdtool.train.checkpoint_onnx import write_onnx
 
-                files.append(Path(scratch) / f"{path.stem}.onnx")
-                write_onnx(path, files[-1])
+                file = Path(scratch) / str(number) / f"{path.stem}.onnx"
+                write_onnx(path, file)
+                files.append((file, path))
             else:
-                files.append(path)
+                files.append((path, path))
         yield files
+
+
+def _with_names(report: "ProfileReport", names: dict[str, str]) -> "ProfileReport":
+    """Call the models by what the user gave, not by a file that is gone."""
+
+    def swap(name: str) -> str:
+        path = next(path for path in names if name.startswith(path))
+        return names[path] + name.removeprefix(path)
+
+    models = [
+        m.model_copy(update={"name": swap(m.name), "path": swap(m.path)}) for m in report.models
+    ]
+    pairs = [
+        c.model_copy(update={"of": swap(c.of), "against": swap(c.against)})
+        for c in report.comparisons
+    ]
+    return report.model_copy(update={"models": models, "comparisons": pairs})
 
 
 def _merge(models: list[Path], profiles: list[Path], *, as_json: bool) -> None:
@@ -164,4 +207,4 @@ def _merge(models: list[Path], profiles: list[Path], *, as_json: bool) -> None:
     from kdtool.terminal.progress import Terminal
 
     results = merge(models[0], profiles, Terminal(quiet=False).warn)
-    show(results, models[0], "study", as_json=as_json)
+    show(results, models[0], "devices", as_json=as_json)

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import ModelProto
+from onnx import GraphProto, ModelProto
 
 # Before onnxruntime.quantization, which imports onnxruntime: the module sets its telemetry off.
 import kdtool.edge.session  # noqa: F401
@@ -19,6 +19,8 @@ Target = Literal["x86", "arm", "portable"]
 
 # Layers whose place in the graph makes them sensitive.
 LAYERS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
+# How the nodes are named that bring an image to the model's size: their numbers are sizes.
+FRONT_END = "resize_"
 # Turned into 8 bits, these would round the probabilities themselves.
 KEPT_FP32 = frozenset(("LogSoftmax", "ReduceLogSumExp", "Softmax"))
 
@@ -62,6 +64,7 @@ def to_int8(
     source = onnx.ModelProto()
     source.CopyFrom(model)
     softmax = [node.name for node in model.graph.node if node.op_type in KEPT_FP32]
+    front_end = _front_end(model)
     with tempfile.TemporaryDirectory() as folder, _quiet():
         path = Path(folder) / "int8.onnx"
         quantize_static(
@@ -74,7 +77,7 @@ def to_int8(
             reduce_range=target == "portable",
             activation_type=QuantType.QInt8 if target == "arm" else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=[*softmax, *kept_fp32],
+            nodes_to_exclude=[*front_end, *softmax, *kept_fp32],
         )
         quantized = onnx.load(path)
     return _as_ours(quantized, model)
@@ -91,14 +94,42 @@ def to_fp16(model: ModelProto) -> ModelProto:
 
     source = onnx.ModelProto()
     source.CopyFrom(model)
+    front = _cut_off(source.graph, set(_front_end(model)))  # sizes need more than 11 bits
     with _quiet():
-        return _as_ours(convert_float_to_float16(source, keep_io_types=True), model)
+        half = convert_float_to_float16(source, keep_io_types=True)
+    rest = list(half.graph.node)
+    del half.graph.node[:]
+    half.graph.node.extend([*front.node, *rest])
+    half.graph.initializer.extend(front.initializer)
+    half.graph.input[0].CopyFrom(model.graph.input[0])
+    return _as_ours(half, model)
 
 
 def first_and_last_layer(model: ModelProto) -> list[str]:
     """Return the names of the nodes that lose most when their 8 bits are too few."""
     layers = [node.name for node in model.graph.node if node.op_type in LAYERS]
     return list(dict.fromkeys([layers[0], layers[-1]])) if layers else []
+
+
+def _front_end(model: ModelProto) -> list[str]:
+    return [node.name for node in model.graph.node if node.name.startswith(FRONT_END)]
+
+
+def _cut_off(graph: GraphProto, names: set[str]) -> GraphProto:
+    """Take the nodes of these names, which come first, and their constants out of `graph`."""
+    front = GraphProto()
+    front.node.extend(node for node in graph.node if node.name in names)
+    if not names:
+        return front
+    used = {name for node in front.node for name in node.input}
+    front.initializer.extend(tensor for tensor in graph.initializer if tensor.name in used)
+    kept = [tensor for tensor in graph.initializer if tensor.name not in used]
+    rest = [node for node in graph.node if node.name not in names]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(rest)
+    graph.initializer.extend(kept)
+    graph.input[0].name = front.node[-1].output[0]
+    return front
 
 
 def _as_ours(smaller: ModelProto, model: ModelProto) -> ModelProto:

@@ -12,7 +12,7 @@ from kdtool.terminal.progress import Terminal
 from kdtool.train.conclude import conclude, write_results
 from kdtool.train.distill import train_students
 from kdtool.train.finetune import train_by_labels
-from kdtool.train.kit import write_kit
+from kdtool.train.kit import warn_of_old_kit, write_kit
 from kdtool.train.run import Run, Trained, open_run
 
 
@@ -51,10 +51,13 @@ def again(
             elif role in old.models:
                 models[role] = train_by_labels(run, role)
         study.forget(stage)
+        if stage == "export":
+            study.forget("latency")
         results = write_results(run, conclude(run, models, old.sweep, with_files=True))
         study.record_recipe(recipe)
         if kit:
             write_kit(run, results)
+        warn_of_old_kit(run, results)
         return results
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import onnx
 
+from kdtool.errors import StudyError
 from kdtool.files import replaced
-from kdtool.results import load_results
+from kdtool.study import load_study
 from kdtool.train.checkpoint import load_facts, load_weights
 from kdtool.train.models import build_model
 from kdtool.train.onnx_file import make_onnx
@@ -23,7 +24,11 @@ def write_onnx(checkpoint: Path, path: Path) -> None:
         KdtoolError: It cannot be written as ONNX.
     """
     facts = load_facts(checkpoint)
-    data = load_results(checkpoint.resolve().parent.parent / "results.json").data
+    _, recipe, results = load_study(checkpoint.resolve().parent.parent)
+    # A name in the file could be that of any function; the recipe is text that its owner wrote.
+    if facts["model"] not in {recipe.teacher.model, recipe.student.model}:
+        raise StudyError(f"{checkpoint} holds a model {facts['model']}, not one of its study")
+    data = results.data
     model = build_model(facts["model"], data.image_shape, len(data.classes), facts["seed"])
     load_weights(checkpoint, model)
     with replaced(path) as unfinished:

@@ -16,6 +16,7 @@ from kdtool.terminal.progress import Terminal
 from kdtool.train.conclude import conclude, sweep_points, write_results
 from kdtool.train.export import check_exportable
 from kdtool.train.finetune import train_by_labels
+from kdtool.train.kit import warn_of_old_kit
 from kdtool.train.loop import BatchLoss
 from kdtool.train.losses import distillation_loss
 from kdtool.train.predict import predict
@@ -71,7 +72,9 @@ def distill(
             "control": controls,
             "student": best.students,
         }
-        return write_results(run, conclude(run, models, points, with_files=True))
+        results = write_results(run, conclude(run, models, points, with_files=True))
+        warn_of_old_kit(run, results)
+        return results
 
 
 def train_students(run: Run, teacher: Trained) -> list[Trained]:

@@ -1,11 +1,10 @@
 """The kit of a study: its recommended file, with what a device needs to run it."""
 
-from pathlib import Path
-
 import numpy as np
 
-from kdtool.edge.kit.build import KitFacts, build_kit
+from kdtool.edge.kit.build import MODEL, KitFacts, build_kit
 from kdtool.errors import StudyError
+from kdtool.files import sha256_of
 from kdtool.report.ship import ship_sentence
 from kdtool.results import Results
 from kdtool.train.evaluate import split_labels
@@ -14,8 +13,19 @@ from kdtool.train.run import Run
 from kdtool.train.ship import SHIPPED
 
 
-def write_kit(run: Run, results: Results) -> Path:
-    """Write the folder `kit` of the study, once it ran alone; return it.
+def warn_of_old_kit(run: Run, results: Results) -> None:
+    """Say so if the study has a kit, and it holds another file than the one to ship now."""
+    model = run.study.folder / "kit" / MODEL
+    shipped = [m.files[m.recommended].sha256 for m in results.models.values() if m.recommended]
+    if model.exists() and sha256_of(model) not in shipped:
+        run.terminal.warn(
+            f"{model.parent} holds an older file; `kdtool export {run.study.folder} --kit` "
+            "writes it anew"
+        )
+
+
+def write_kit(run: Run, results: Results) -> None:
+    """Write the folder `kit` of the study, once it ran alone.
 
     Raises:
         StudyError: The study has no student, or the folder cannot be written.
@@ -48,4 +58,3 @@ def write_kit(run: Run, results: Results) -> Path:
         probabilities=probabilities,
     )
     run.terminal.say(f"{folder}: {said}")
-    return folder

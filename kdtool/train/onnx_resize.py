@@ -3,6 +3,8 @@
 import onnx.parser
 from onnx import ModelProto
 
+from kdtool.edge.quantize import FRONT_END
+
 # The size is torchvision's `Resize` of the shorter side; the values are Pillow's, bilinear with
 # antialiasing and rounded to uint8, so that an image that has the size already passes unchanged.
 # The Reshape changes nothing: it tells shape inference what the sizes are.
@@ -53,7 +55,7 @@ def add_resize(model: ModelProto, size: tuple[int, int]) -> None:
     )
     front = onnx.parser.parse_model(text).graph
     for node in front.node:
-        node.name = f"resize_{node.output[0]}"
+        node.name = f"{FRONT_END}{node.output[0]}"
     old = list(model.graph.node)
     for node in old:
         node.input[:] = ["sized" if name == image.name else name for name in node.input]

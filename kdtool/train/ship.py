@@ -1,7 +1,9 @@
 """The files of a study: which there are, how fast they are, and which one to ship."""
 
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from typing import get_args
 
 from kdtool.edge.latency.measure import measure, ratio_of
 from kdtool.environment import collect_environment
@@ -42,6 +44,9 @@ def ship(run: Run, chosen: dict[Role, Evaluated]) -> dict[Role, Shipment]:
         }
         for role, file in fp32.items()
     }
+    for role, precision in product(SHIPPED, get_args(Precision)):
+        if role in chosen and precision not in run.recipe.export.precisions:
+            (run.study.folder / f"{role}.{precision}.onnx").unlink(missing_ok=True)
     kept = [one.file for made in smaller.values() for one in made.values() if one.file]
     pairs = {
         one.file.path: fp32[role].path

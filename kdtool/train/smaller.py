@@ -40,7 +40,6 @@ def make_smaller(run: Run, evaluated: Evaluated, fp32: FileResult, precision: Pr
     path = folder / f"{evaluated.trained.role}.{precision}.onnx"
 
     def make() -> tuple[Smaller, list[Path]]:
-        path.unlink(missing_ok=True)  # of an earlier recipe
         source = onnx.load(folder / fp32.path)
         run.terminal.say(f"making {path.name}")
         with tempfile.TemporaryDirectory() as scratch:
@@ -50,7 +49,9 @@ def make_smaller(run: Run, evaluated: Evaluated, fp32: FileResult, precision: Pr
             if max(drop, -smaller.difference) <= table.max_drop:
                 write_atomic(path, trial.read_bytes())
                 return smaller, [path]
-        even = " even with its first and last layer in fp32" if precision == "int8" else ""
+        path.unlink(missing_ok=True)  # of an earlier recipe
+        kept = quantization.kept_fp32 if quantization else []
+        even = " even with its first and last layer in fp32" if kept else ""
         refused = (
             f"{path.name} is not kept: it loses {100 * drop:.2f} points of accuracy on validation "
             f"and {-100 * smaller.difference:.2f} on test images{even}; "
@@ -59,7 +60,8 @@ def make_smaller(run: Run, evaluated: Evaluated, fp32: FileResult, precision: Pr
         run.terminal.warn(refused)
         return smaller.model_copy(update={"file": None, "refused": refused}), []
 
-    key = key_of("smaller", fp32.sha256, table, run.fingerprint)
+    how = [table.target, table.calibration_images] if precision == "int8" else []
+    key = key_of("smaller", fp32.sha256, how, table.max_drop, table.input, run.fingerprint)
     return run.study.stage(f"export-{path.stem}", key, Smaller, make)
 
 

@@ -94,6 +94,13 @@ def test_files_that_take_other_input_pass_the_same_gate(study, form):
     assert measured["num_macs"] == results.models["student"].num_macs
 
 
+def test_what_the_last_export_made_does_not_stay_beside_other_files(study, capsys):
+    kdtool("export", study, "--kit")
+    kdtool("export", study, "--precisions", "fp32", "--opset", "20")
+    assert not (study / "student.int8.onnx").exists()
+    assert "holds an older file; `kdtool export" in capsys.readouterr().err
+
+
 def test_a_file_tells_what_it_is(finished):
     metadata = read_metadata(onnx.load(finished / "student.int8.onnx"))
     counts = load_results(finished / "results.json").models["student"]
@@ -150,6 +157,9 @@ def test_int8_that_loses_too_much_is_not_kept_and_the_status_is_3(recipe, tmp_pa
     assert (list(student.files), student.recommended) == (["fp32"], "fp32")
     assert "even with its first and last layer in fp32" in student.refused["int8"]
     assert "is not kept" in (study / "report.md").read_text()
+    profile = kdtool("profile", study / "student.onnx", "--seconds", "0.1", "--json").stdout
+    (tmp_path / "pi.json").write_text(profile)
+    kdtool("profile", study, "--merge", tmp_path / "pi.json")  # what it does, it did
 
 
 def test_a_file_changed_after_its_check_does_not_ship(study):

@@ -5,6 +5,8 @@ import torch
 from torch import nn
 
 from kdtool.edge.count.graph import count_graph
+from kdtool.edge.quantize import to_fp16, to_int8
+from kdtool.edge.session import open_session
 from kdtool.errors import KdtoolError
 from kdtool.train.models import build_model
 from kdtool.train.onnx_file import answers, as_given, compare, make_onnx
@@ -118,6 +120,21 @@ def test_other_forms_of_input_give_the_same(model, images, tmp_path, form, dims,
     onnx.save(exported, tmp_path / "model.onnx")
     given, _ = answers(tmp_path / "model.onnx", as_given(images, form))
     assert compare(given, logits_of(model, images)).passed
+
+
+@pytest.mark.parametrize(
+    "smaller", [lambda m, x: to_int8(m, x, "portable"), lambda m, _: to_fp16(m)]
+)
+def test_a_smaller_file_that_resizes_crops_as_the_fp32_file_does(model, images, tmp_path, smaller):
+    """Images of the model's own size would not show it: the sizes are computed in the graph."""
+    fp32 = make_onnx(model, SHAPE, 18, "resize")
+    pixels = np.repeat(np.repeat(as_given(images, "resize"), 97, axis=1), 31, axis=2)
+    given = []
+    for name, one in (("fp32", fp32), ("small", smaller(fp32, as_given(images, "resize")))):
+        onnx.save(one, tmp_path / f"{name}.onnx")
+        given.append(open_session(tmp_path / f"{name}.onnx").run(["logits"], {"image": pixels})[0])
+    spread = given[0].std(axis=0).max()
+    np.testing.assert_allclose(given[1], given[0], atol=0.2 * spread)
 
 
 def test_an_opset_that_the_exporter_does_not_write_is_one_error(model, capfd):
