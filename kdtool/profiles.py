@@ -43,10 +43,10 @@ class Latency(Record):
     min_ms: float
     mean_ms: float
     images_per_second: float  # from the mean
-    load_ms: float  # making the session
+    load_ms: float  # making the session, in a process that has run another one before
     first_run_ms: float
     peak_memory_bytes: int | None  # resident, of the process that ran it; None: unknown
-    runtime_memory_bytes: int | None  # the same before the model was loaded
+    runtime_memory_bytes: int | None  # the same with next to no model
     gflop_per_second: float | None = None  # FLOPs of a run / p50; None: not counted
     noise: str | None = None  # why the figures should not be trusted; None: the machine was quiet
 

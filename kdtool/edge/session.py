@@ -33,7 +33,7 @@ except ModuleNotFoundError as error:
         'or pip install "kdtool[gpu]" on a machine with an NVIDIA GPU'
     ) from error
 
-__all__ = ["RUNTIME_ERRORS", "InferenceSession", "choose_provider", "open_session"]
+__all__ = ["RUNTIME_ERRORS", "InferenceSession", "choose_provider", "open_session", "probe_model"]
 
 # They share no base class but Exception.
 RUNTIME_ERRORS = (
@@ -113,7 +113,7 @@ def choose_provider(name: str) -> tuple[str, str]:
         failures = []
         for candidate in (short for short in AUTOMATIC if short in present):
             try:
-                _start(_probe(), 1, candidate)
+                _start(probe_model(), 1, candidate)
             except (KdtoolError, *RUNTIME_ERRORS) as error:
                 failures.append(str(error))
             else:
@@ -180,8 +180,8 @@ def _words_of_libraries() -> Iterator[IO[str]]:
                 os.close(copy)
 
 
-def _probe() -> bytes:
-    """Make the smallest model that a provider can run."""
+def probe_model() -> bytes:
+    """Return the smallest ONNX file that a provider can run."""
     graph = helper.make_graph(
         [helper.make_node("Relu", ["x"], ["y"])],
         "probe",

@@ -22,8 +22,10 @@ TYPES = {
 # How onnxruntime, the C++ library below it and NumPy say that memory ran out.
 OUT_OF_MEMORY = ("bad_alloc", "allocate memory", "Unable to allocate", "bad allocation")
 
+Loader = Callable[[Job], LoadedModel]
 
-def loader_of(runtime: Runtime) -> Callable[[Job], LoadedModel]:
+
+def loader_of(runtime: Runtime) -> Loader:
     """Import a runtime and return what loads a job's model in it, with an input to run it on.
 
     Raises:
