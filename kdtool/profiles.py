@@ -48,7 +48,8 @@ class Latency(Record):
     peak_memory_bytes: int | None  # resident, of the process that ran it; None: unknown
     runtime_memory_bytes: int | None  # the same with next to no model
     gflop_per_second: float | None = None  # FLOPs of a run / p50; None: not counted
-    noise: str | None = None  # why the figures should not be trusted; None: the machine was quiet
+    other_cores: float | None = None  # that other processes kept busy; None: unknown
+    noise: str | None = None  # why the figures should not be trusted; None: no sign of it
 
 
 class OperatorTime(Record):

@@ -108,17 +108,20 @@ def _rates(models: Named, report: ProfileReport) -> Iterator[str]:
 
 
 def _trust(models: Named) -> Iterator[str]:
-    quiet = True
+    quiet = known = True
     for name, model in models:
         for latency in (model.latency, *model.other_latencies):
+            known = known and latency.other_cores is not None
             if latency.noise:
                 quiet = False
                 where = f" ({_setting(latency)})" if model.other_latencies else ""
                 yield f"[yellow]noisy[/]: {name}{where}: {escape(latency.noise)}"
-    if quiet:
+    if not quiet:
+        yield "  do not trust these times: close other programs or measure longer"
+    elif known:
         yield "[green]quiet[/]: nothing else disturbed the measuring"
     else:
-        yield "  do not trust these times: close other programs or measure longer"
+        yield "steady; but this system does not tell whether other programs were busy"
 
 
 def _setting(latency: Latency) -> str:

@@ -1,4 +1,5 @@
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ def test_figures_of_one_model_fit_together(tiny_onnx):
     assert latency.min_ms <= latency.p50_ms <= latency.p90_ms <= latency.p95_ms <= latency.p99_ms
     assert latency.images_per_second == pytest.approx(3000 / np.mean(runs))
     assert latency.load_ms > latency.p50_ms
+    assert (latency.other_cores is not None) == Path("/proc/stat").is_file()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell")

@@ -47,6 +47,7 @@ LATENCY = Latency(
     peak_memory_bytes=95_000_000,
     runtime_memory_bytes=42_000_000,
     gflop_per_second=12.3,
+    other_cores=0.0,
 )
 TEACHER = ModelProfile(
     name="runs/mnist/teacher.onnx",
@@ -155,6 +156,14 @@ def test_lower_bounds_noise_and_comparisons_are_said():
     assert "student[int8].onnx: >= 12.3 GFLOP/s" in text
     assert "noisy: student[int8].onnx: other processes kept 0.8 cores busy" in text
     assert "noisy: teacher.onnx" not in text
+    assert "quiet" not in text
+
+
+def test_where_the_system_does_not_tell_what_else_ran_nothing_is_called_quiet():
+    untold = LATENCY.model_copy(update={"other_cores": None})
+    other = TEACHER.model_copy(update={"name": "b.onnx", "other_latencies": [untold]})
+    text = " ".join(shown(TEACHER, other).split())
+    assert "steady; but this system does not tell whether other programs were busy" in text
     assert "quiet" not in text
 
 

@@ -54,10 +54,7 @@ def attention_macs(node: NodeProto, shapes: Shapes) -> int:
     if len(query) == 3:  # (B, positions, heads * width)
         given = attributes(node)
         num_heads = int(given["q_num_heads"])
-        width, value_width = (
-            query[2] // num_heads,
-            value[2] // int(attributes(node)["kv_num_heads"]),
-        )
+        width, value_width = query[2] // num_heads, value[2] // int(given["kv_num_heads"])
     else:  # (B, heads, positions, width)
         num_heads, width, value_width = query[1], query[3], value[3]
     num_past = 0

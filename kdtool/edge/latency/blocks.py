@@ -78,7 +78,7 @@ def ratio_of_rounds(of: Rounds, against: Rounds, seed: int = 0) -> tuple[float, 
 def noise_note(
     rounds: Rounds, *, threads: int, cores: int, own_cores: float, other_cores: float | None
 ) -> str | None:
-    """Say in words why the figures should not be trusted; None if the machine was quiet.
+    """Say in words why the figures should not be trusted; None if nothing speaks against them.
 
     Args:
         rounds: Of one model.

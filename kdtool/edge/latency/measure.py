@@ -133,6 +133,7 @@ def _latency(job: Job, rounds: Sequence[ModelRound], other_cores: float | None) 
         first_run_ms=median(one.first_run_ms for one in rounds),
         peak_memory_bytes=max(peaks, default=None),
         runtime_memory_bytes=rounds[0].runtime_memory_bytes,
+        other_cores=other_cores,
         noise=noise_note(
             blocks,
             threads=job.threads,
