@@ -28,6 +28,7 @@ SCRIPTS = ("predict.py", "check.py", "classifier.py")
 # The lowest versions that a kit runs with. Pillow: the first with has_transparency_data; the others
 # are kdtool's own.
 REQUIREMENTS = {"numpy": "1.26", "onnxruntime": "1.20", "pillow": "10.1"}
+MOST_CHANGES = 5  # of an old kit, in a message
 NEWEST_OPSET = 21  # that the lowest onnxruntime knows
 
 
@@ -58,9 +59,9 @@ def build_kit(
         StudyError: `folder` cannot be written, or holds something else.
         GateError: The kit does not give these probabilities; `folder` stays as it was.
     """
-    _check_target(folder)
     new = _beside(folder)
     try:
+        _check_target(folder)
         new.mkdir(parents=True)
         session = _copy_model(model, new / MODEL, facts)
         classes = class_names(session, model)
@@ -99,8 +100,11 @@ def _check_target(folder: Path) -> None:
             f"{folder} exists and is not a kit; name another folder or move it away"
         ) from error
     if changes:
+        few = changes[:MOST_CHANGES]
+        if len(changes) > MOST_CHANGES:
+            few.append(f"{len(changes) - MOST_CHANGES} more")
         raise StudyError(
-            f"{folder} holds a kit that was changed ({'; '.join(changes)}), which would be lost; "
+            f"{folder} holds a kit that was changed ({'; '.join(few)}), which would be lost; "
             "move it away or delete it"
         )
 

@@ -15,8 +15,10 @@ def pick_golden(
 ) -> list[int]:
     """Choose images: half typical, of as many classes as there are, half hard.
 
-    Hard are those whose two most probable classes are closest, where a difference shows first; but
-    not so close that a difference within the tolerance could change the class.
+    The margin of an image is how far its two most probable classes are apart. Typical are those
+    that the model gets right by about the median margin of their class; hard are those of the least
+    margin, where a difference shows first. None is so close that a difference within the tolerance
+    could change the class, unless all are.
 
     Args:
         labels: `(N,)`.
@@ -31,15 +33,15 @@ def pick_golden(
     clear = np.flatnonzero(margins > 2 * tolerance).tolist()
     if not clear:  # a model that is sure of nothing has golden images as well
         clear = list(range(len(labels)))
-    seen: dict[int, int] = {}
-    turns = []  # how many images of the same class come before
-    for place in clear:
-        label = int(labels[place])
-        turns.append(seen.get(label, 0))
-        seen[label] = turns[-1] + 1
-    spread = [clear[k] for k in np.argsort(turns, kind="stable")]
+    right = [place for place in clear if probabilities[place].argmax() == labels[place]]
+    turns = []  # (how many of the class are more typical, class, place)
+    for label in np.unique(labels[right]).tolist():
+        own = [place for place in right if labels[place] == label]
+        distances = np.abs(margins[own] - np.median(margins[own]))
+        order = np.argsort(distances, kind="stable").tolist()
+        turns += [(turn, label, own[k]) for turn, k in enumerate(order)]
+    typical = [place for _, _, place in sorted(turns)[: NUM_GOLDEN // 2]]
     hard = sorted(clear, key=lambda place: float(margins[place]))
-    typical = spread[: NUM_GOLDEN // 2]
     rest = [place for place in hard if place not in typical]
     return typical + rest[: NUM_GOLDEN - len(typical)]
 

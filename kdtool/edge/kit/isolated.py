@@ -1,6 +1,6 @@
 """Run a script that can import the standard library and a few named packages, and nothing else.
 
-`python -I -S isolated.py SCRIPT MODULES FOLDERS`, the last two JSON lists: the packages, and where
+`python -I -S isolated.py SCRIPT MODULES FOLDERS ARGUMENT...`: two JSON lists, the packages and where
 to look for them. -S leaves out every installed package, so that no other one can be found.
 """
 
@@ -29,14 +29,14 @@ class NamedPackages(MetaPathFinder):
         return PathFinder.find_spec(name, self.folders)
 
 
-def main(script: str, modules: str, folders: str) -> None:
+def main(script: str, modules: str, folders: str, *arguments: str) -> None:
     """Run `script` as if it had been started by its name."""
     sys.meta_path.append(NamedPackages(json.loads(modules), json.loads(folders)))
     present = [name for name in ABSENT if importlib.util.find_spec(name)]
     if present:
         sys.exit(f"the environment is not isolated: it has {', '.join(present)}")
     sys.path.insert(0, str(Path(script).parent))
-    sys.argv = [script]
+    sys.argv = [script, *arguments]
     runpy.run_path(script, run_name="__main__")
 
 
