@@ -2,6 +2,7 @@
 
 import os
 import platform
+import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -9,9 +10,12 @@ import kdtool
 from kdtool.profiles import Environment
 
 PACKAGES = (
-    "torch", "torchvision", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "numpy", "thop"
+    "torch", "torchvision", "onnx", "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml",
+    "onnxruntime-migraphx", "onnxruntime-openvino", "onnxruntime-qnn", "onnxruntime-rocm",
+    "openvino", "numpy", "thop",
 )  # fmt: skip
 
+NVIDIA_NAMES = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
 FLAG_KEYS = {"flags", "Features"}
 CPU_FEATURES = (
     "avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8",  # x86
@@ -36,6 +40,23 @@ def collect_environment(gpu: str | None = None) -> Environment:
         memory_bytes=memory_bytes(Path("/sys/fs/cgroup/memory.max")),
         gpu=gpu,
     )
+
+
+def nvidia_gpu() -> str | None:
+    """Return the name of the NVIDIA GPU, of each kind if there are several; None if unknown."""
+    try:
+        done = subprocess.run(
+            NVIDIA_NAMES,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):  # no driver, or one that does not answer
+        return None
+    names = (line.strip() for line in done.stdout.splitlines())
+    return " or ".join(dict.fromkeys(name for name in names if name)) or None
 
 
 def cpu_name(cpuinfo: Path) -> str:

@@ -39,8 +39,11 @@ def joined(old: list[DeviceProfile], new: DeviceProfile) -> list[DeviceProfile]:
 
 
 def machine(environment: Environment) -> tuple[object, ...]:
-    """Return what tells one machine from another; two boards of one make and system are one."""
-    return environment.cpu, environment.os, environment.num_cores
+    """Return what tells one machine from another; two boards of one make and system are one.
+
+    With the GPU that was used it is another one than without.
+    """
+    return environment.cpu, environment.os, environment.num_cores, environment.gpu
 
 
 def setting(latency: Latency) -> tuple[object, ...]:

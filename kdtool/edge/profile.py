@@ -13,6 +13,7 @@ from kdtool.edge.latency.matrix_rate import matrix_rate
 from kdtool.edge.latency.measure import Measurement, measure_jobs, ratio_of
 from kdtool.edge.metadata import read_metadata, shape_of_image
 from kdtool.edge.model_file import external_files, model_opset, read_model
+from kdtool.edge.providers import gpu_of
 from kdtool.environment import collect_environment
 from kdtool.errors import KdtoolError
 from kdtool.files import sha256_of
@@ -70,7 +71,7 @@ def profile_models(paths: Sequence[Path], options: ProfileOptions) -> ProfileRep
                     path=str(path),
                     threads=threads,
                     batch_size=batch_size,
-                    provider=options.provider,
+                    provider=options.provider if runtime == "onnxruntime" else "auto",
                     runtime=runtime,
                     shapes=dict(shapes[path]),
                 )
@@ -86,7 +87,9 @@ def profile_models(paths: Sequence[Path], options: ProfileOptions) -> ProfileRep
             _operators(children[0], job) if options.operators else [] for job in jobs[settings[0]]
         ]
     return ProfileReport(
-        environment=collect_environment(),
+        environment=collect_environment(
+            gpu_of(one.latency.provider for taken in measured.values() for one in taken)
+        ),
         models=[
             _model_profile(
                 name,

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable
 from importlib.metadata import distributions
 
+from kdtool.environment import nvidia_gpu
+
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
@@ -36,6 +38,8 @@ PACKAGES = {
     "qnn": "onnxruntime-qnn",
     "rocm": "onnxruntime-rocm",
 }
+
+_NVIDIA = frozenset(("cuda", "tensorrt", "tensorrt-rtx"))
 
 # Each of them brings the whole module `onnxruntime`.
 _RUNTIMES = frozenset(
@@ -76,6 +80,15 @@ def how_to_get(provider: str) -> str:
     if provider in PACKAGES:
         return f"pip install {PACKAGES[provider]} in an environment without kdtool[cpu]"
     return "it needs an onnxruntime that is built with it"
+
+
+def gpu_of(providers: Iterable[str]) -> str | None:
+    """Return the name of the GPU that one of `providers` computes on; None for none or unknown.
+
+    Args:
+        providers: Keys of `PROVIDERS` that were used.
+    """
+    return None if _NVIDIA.isdisjoint(providers) else nvidia_gpu()
 
 
 def why_not(provider: str, said: str) -> str:

@@ -101,8 +101,11 @@ def machine_labels(results: Results) -> list[str]:
     """Name the machine that made the study and every device; other software is another label."""
     labels: list[str] = []
     seen: dict[str, list[object]] = {}
-    for environment in (results.environment, *(device.environment for device in results.devices)):
-        name = f"{environment.cpu}, {_cores(environment)}"
+    # The study may have been trained on a GPU; its files were timed on the processor.
+    own = results.environment.model_copy(update={"gpu": None})
+    for environment in (own, *(device.environment for device in results.devices)):
+        gpu = f", {environment.gpu}" if environment.gpu else ""
+        name = f"{environment.cpu}, {_cores(environment)}{gpu}"
         identity = (machine(environment), _runtimes(environment))
         same_name = seen.setdefault(name, [])
         if identity not in same_name:

@@ -1,7 +1,17 @@
+import sys
+
 import onnxruntime
 import pytest
 
-from kdtool.edge.providers import AUTOMATIC, PROVIDERS, conflict, how_to_get, short_names, why_not
+from kdtool.edge.providers import (
+    AUTOMATIC,
+    PROVIDERS,
+    conflict,
+    gpu_of,
+    how_to_get,
+    short_names,
+    why_not,
+)
 
 
 def install(folder, *names):
@@ -79,3 +89,27 @@ def test_broken_provider_is_told_with_its_cause(provider, said, cause):
     message = why_not(provider, said)
     assert message.startswith(f"'{provider}' does not work here ({cause}")
     assert message.endswith("or ask for 'cpu'")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the script is for a shell")
+@pytest.mark.parametrize(
+    ("script", "name"),
+    [
+        ("echo NVIDIA H100", "NVIDIA H100"),
+        ("echo A; echo A; echo B", "A or B"),
+        ('[ "$*" = "--query-gpu=name --format=csv,noheader" ] && echo A', "A"),
+        ("echo", None),
+        ("echo 'it could not communicate with the driver'; exit 9", None),
+    ],
+)
+def test_a_gpu_has_a_name_where_one_was_used(tmp_path, monkeypatch, script, name):
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert gpu_of(["cpu", "cuda"]) == gpu_of(["tensorrt"]) == name
+    assert gpu_of(["cpu", "directml"]) is None
+
+
+def test_a_gpu_without_nvidia_smi_has_no_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert gpu_of(["cuda"]) is None

@@ -1,5 +1,6 @@
 import pytest
 
+from kdtool.machines import joined
 from kdtool.report.devices import machine_labels, measured, side_by_side
 from kdtool.report.ship import (
     measure_on_device,
@@ -147,6 +148,21 @@ def test_machines_of_one_name_are_told_apart(build):
     devices = [*results.devices[:2], third.model_copy(update={"environment": environment})]
     labels = machine_labels(results.model_copy(update={"devices": devices}))
     assert labels[1:] == ["Pi, 4 cores", "Pi, 4 cores", "Pi, 4 cores (2)"]
+
+
+def test_a_machine_is_another_with_the_gpu_that_was_used(build):
+    results = build(devices=(("Pi", 6.0, None), ("Pi", 6.0, None)))
+    trained = results.environment.model_copy(update={"gpu": "NVIDIA H100"})
+    first, second = results.devices
+    faster = second.environment.model_copy(update={"gpu": "NVIDIA Orin"})
+    second = second.model_copy(update={"environment": faster})
+    assert joined([first], second) == [first, second]
+    changed = results.model_copy(update={"environment": trained, "devices": [first, second]})
+    assert machine_labels(changed) == [
+        "Intel Xeon, 2.9 GHz, 2 cores",  # its files were timed without
+        "Pi, 4 cores",
+        "Pi, 4 cores, NVIDIA Orin",
+    ]
 
 
 def test_only_figures_of_one_setting_stand_side_by_side(build):
