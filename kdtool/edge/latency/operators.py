@@ -3,7 +3,6 @@
 import json
 from collections import defaultdict
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from kdtool.edge.latency.job import Job, warm_up
@@ -12,6 +11,7 @@ from kdtool.edge.session import InferenceSession, open_session
 
 RUNS, SECONDS = 20, 0.3
 SETTLING_RUNS = 5  # left out: the first runs are slower
+CONTROL_FLOW = frozenset(("If", "Loop", "Scan"))  # the nodes of their bodies are told themselves
 
 
 def operator_times(job: Job, folder: str) -> list[dict[str, Any]]:
@@ -38,15 +38,21 @@ def summarize(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Add up the profiler's events by operator.
 
     Args:
-        events: As ONNX Runtime writes them, with `dur` in us; each run has one for every node.
+        events: As ONNX Runtime writes them, with `dur` in us: the nodes of a run, then the run. A
+            node in the body of a loop has one for each turn, one in a branch not in every run.
     """
-    nodes: dict[tuple[str, str], list[float]] = defaultdict(list)  # operator, name -> us
+    nodes: dict[tuple[str, str], float] = defaultdict(float)  # operator, name -> us in all
+    num_runs = 0
     for event in events:
-        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-            nodes[event["args"]["op_name"], event["name"]].append(event["dur"])
+        num_runs += event["name"] == "model_run"
+        if num_runs < SETTLING_RUNS or not event["name"].endswith("_kernel_time"):
+            continue
+        op_type = event["args"]["op_name"]
+        if op_type not in CONTROL_FLOW:
+            nodes[op_type, event["name"]] += event["dur"]
     operators: dict[str, list[float]] = defaultdict(list)  # operator -> ms of each node
-    for (op_type, _), durations in nodes.items():
-        operators[op_type].append(fmean(durations[SETTLING_RUNS:]) / 1e3)
+    for (op_type, _), micros in nodes.items():
+        operators[op_type].append(micros / 1e3 / (num_runs - SETTLING_RUNS))
     total = sum(sum(times) for times in operators.values())
     return [
         {
