@@ -74,11 +74,21 @@ def shape_of_image(model: ModelProto) -> dict[str, tuple[int, ...]]:
 
     Returns:
         Under "", the only input: height, width and channels; empty for all other files.
+
+    Raises:
+        ModelFileError: The file says that it takes any size, but not for which it is made.
     """
     preprocess = read_metadata(model).get("preprocess")
     if not isinstance(preprocess, dict) or preprocess.get("input") != "resize":
         return {}
-    return {"": tuple(int(preprocess[side]) for side in ("height", "width", "channels"))}
+    sides = [preprocess.get(side) for side in ("height", "width", "channels")]
+    sizes = tuple(side for side in sides if type(side) is int and side > 0)
+    if len(sizes) < len(sides):
+        raise ModelFileError(
+            "the model's metadata 'kdtool.preprocess' should give height, width and channels, "
+            f"whole numbers above 0, but gives {str(sides)[:80]}; export the model again"
+        )
+    return {"": sizes}
 
 
 def _parse(key: str, text: str) -> object:

@@ -1,11 +1,11 @@
 """A model file on disk: is it one, and how large is it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import ModelProto, TensorProto
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 from kdtool.errors import ModelFileError
 
@@ -49,10 +49,33 @@ def _texts(model: ModelProto) -> Iterator[str | bytes]:
     """Yield what should be text in `model`; protobuf leaves bytes that are not as they are."""
     for node in model.graph.node:
         yield from (node.op_type, node.domain, *node.input, *node.output)
-    for tensor in model.graph.initializer:
+    for tensor in _tensors(model):
         yield tensor.name
         for entry in tensor.external_data:
             yield from (entry.key, entry.value)
+
+
+def _tensors(model: ModelProto) -> Iterator[TensorProto]:
+    """Yield all stored tensors: of the graph, of its nodes, and of the bodies in them."""
+    for function in model.functions:
+        yield from _tensors_of_nodes(function.node)
+    yield from _tensors_of_graph(model.graph)
+
+
+def _tensors_of_graph(graph: GraphProto) -> Iterator[TensorProto]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    yield from _tensors_of_nodes(graph.node)
+
+
+def _tensors_of_nodes(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
+    for attribute in (attribute for node in nodes for attribute in node.attribute):
+        if attribute.HasField("t"):
+            yield attribute.t
+        yield from attribute.tensors
+        for graph in (attribute.g, *attribute.graphs):
+            yield from _tensors_of_graph(graph)
 
 
 def describe_damage(path: Path) -> str:
@@ -74,7 +97,7 @@ def external_files(path: Path, model: ModelProto) -> list[Path]:
         ModelFileError: One of them is missing, too short, or not inside the folder of `path`.
     """
     ends: dict[str, int] = {}  # location -> how many bytes are used of it
-    for tensor in model.graph.initializer:
+    for tensor in _tensors(model):
         if tensor.data_location == TensorProto.EXTERNAL:
             entry = {item.key: item.value for item in tensor.external_data}
             try:

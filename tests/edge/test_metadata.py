@@ -1,7 +1,7 @@
 import onnx
 import pytest
 
-from kdtool.edge.metadata import image_properties, read_metadata, write_metadata
+from kdtool.edge.metadata import image_properties, read_metadata, shape_of_image, write_metadata
 from kdtool.edge.session import open_session
 from kdtool.errors import ModelFileError
 
@@ -60,6 +60,21 @@ def test_what_is_not_json_is_refused_and_never_run(tiny_onnx, text):
     model.metadata_props.add(key="kdtool.classes", value=text)
     with pytest.raises(ModelFileError, match=r"'kdtool\.classes' is not JSON"):
         read_metadata(model)
+
+
+@pytest.mark.parametrize("height", ["224", None, 0, -1, 1.5, [224], True])
+def test_a_height_that_is_no_height_is_refused(tiny_onnx, height):
+    model = onnx.load(tiny_onnx)
+    made_for = {"input": "resize", "height": 28, "width": 32, "channels": 3}
+    write_metadata(model, {"preprocess": made_for})
+    assert shape_of_image(model) == {"": (28, 32, 3)}
+    write_metadata(model, {"preprocess": made_for | {"height": height}})
+    with pytest.raises(ModelFileError, match=r"'kdtool\.preprocess' should give height, width and"):
+        shape_of_image(model)
+    del made_for["height"]
+    write_metadata(model, {"preprocess": made_for})
+    with pytest.raises(ModelFileError, match=r"but gives \[None, 32, 3\]; export"):
+        shape_of_image(model)
 
 
 def test_a_nan_is_never_written(tiny_onnx):

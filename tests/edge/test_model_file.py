@@ -35,6 +35,39 @@ def test_external_files_are_found_beside_the_model(split_onnx):
     assert external_files(split_onnx, read_model(split_onnx)) == [split_onnx.parent / "w.data"]
 
 
+def external(location):
+    tensor = TensorProto(
+        data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL, name=location
+    )
+    tensor.external_data.add(key="location", value=location)
+    return tensor
+
+
+def test_external_files_of_nodes_bodies_and_functions_are_found(tiny_onnx):
+    model = read_model(tiny_onnx)
+    constant = helper.make_node("Constant", [], ["c"], value=external("constant.data"))
+    deep = helper.make_node("Constant", [], ["d"], value=external("deep.data"))
+    inner = helper.make_graph([deep], "inner", [], [])
+    body = helper.make_graph(
+        [helper.make_node("If", ["b"], ["d"], then_branch=inner, else_branch=inner)],
+        "body",
+        [],
+        [],
+        [external("body.data")],
+    )
+    loop = helper.make_node("Loop", ["n", "b"], ["e"], body=body)
+    model.graph.node.extend([constant, loop])
+    opsets = [helper.make_opsetid("", 18)]
+    inside = helper.make_node("Constant", [], ["y"], value=external("function.data"))
+    model.functions.append(helper.make_function("own", "F", [], ["y"], [inside], opsets))
+    names = ["body.data", "constant.data", "deep.data", "function.data"]
+    for name in names:
+        with pytest.raises(ModelFileError, match=f"weights in '{name}', which is not beside it"):
+            external_files(tiny_onnx, model)
+        (tiny_onnx.parent / name).write_bytes(bytes(4))
+    assert [file.name for file in external_files(tiny_onnx, model)] == names
+
+
 def test_a_model_in_one_file_has_no_external_files(tiny_onnx):
     assert external_files(tiny_onnx, read_model(tiny_onnx)) == []
 

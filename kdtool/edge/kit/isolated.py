@@ -1,7 +1,7 @@
 """Run a script that can import the standard library and a few named packages, and nothing else.
 
-`python -I -S isolated.py SCRIPT MODULES FOLDERS ARGUMENT...`: two JSON lists, the packages and where
-to look for them. -S leaves out every installed package, so that no other one can be found.
+`python -I -S isolated.py SCRIPT MODULES FOLDERS ARGUMENT...`: two JSON lists, the packages and
+where to look for them. -S leaves out every installed package, so that no other one can be found.
 """
 
 import importlib.util
