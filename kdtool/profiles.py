@@ -33,6 +33,7 @@ class Latency(Record):
     arithmetic: str | None = None  # what the runtime was pinned to; None: as the file says
     threads: int
     provider: str
+    provider_share: float | None = None  # of the nodes, that ran there; None: unknown
     batch_size: int
     num_runs: int
     p50_ms: float

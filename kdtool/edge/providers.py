@@ -1,8 +1,9 @@
 """ONNX Runtime's execution providers: short names, and what to do where one is missing."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import distributions
+from typing import Any
 
 from kdtool.environment import nvidia_gpu
 
@@ -80,6 +81,36 @@ def how_to_get(provider: str) -> str:
     if provider in PACKAGES:
         return f"pip install {PACKAGES[provider]} in an environment without kdtool[cpu]"
     return "it needs an onnxruntime that is built with it"
+
+
+def provider_share(session: Any) -> float | None:
+    """Return the share of a model's nodes, in [0, 1], that its provider runs, not the processor.
+
+    Args:
+        session: `InferenceSession` from `open_session`.
+
+    Returns:
+        None where this onnxruntime does not tell, or the model has no nodes.
+    """
+    used = session.get_providers()[0]
+    if used == PROVIDERS["cpu"]:
+        return 1.0
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return None
+    parts = session.get_provider_graph_assignment_info()
+    return share_of(used, [(part.ep_name, len(part.get_nodes())) for part in parts])
+
+
+def share_of(provider: str, parts: Sequence[tuple[str, int]]) -> float | None:
+    """Return the share of nodes that a provider runs; None if there are none.
+
+    Args:
+        provider: Name.
+        parts: Name of the provider and number of nodes of each part of a model.
+    """
+    total = sum(count for _, count in parts)
+    own = sum(count for name, count in parts if name == provider)
+    return own / total if total else None
 
 
 def gpu_of(providers: Iterable[str]) -> str | None:

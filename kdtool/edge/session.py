@@ -12,7 +12,15 @@ from typing import IO
 from onnx import TensorProto, helper
 
 from kdtool.edge.model_file import check_file, describe_damage, external_files, read_model
-from kdtool.edge.providers import AUTOMATIC, PROVIDERS, conflict, how_to_get, short_names, why_not
+from kdtool.edge.providers import (
+    AUTOMATIC,
+    PROVIDERS,
+    conflict,
+    how_to_get,
+    provider_share,
+    short_names,
+    why_not,
+)
 from kdtool.errors import KdtoolError, ModelFileError
 
 # From 1.29 on, onnxruntime writes files to the user's cache and starts a thread that phones home
@@ -49,6 +57,8 @@ RUNTIME_ERRORS = (
     ort_errors.RuntimeException,
 )
 
+RECORD_PROVIDERS = "session.record_ep_graph_assignment_info"
+
 # What onnxruntime 1.31 says -> what the user can do about it.
 EXPLANATIONS = {
     r"Opset (\d+) is under development.* is till opset (\d+)": (
@@ -83,7 +93,8 @@ def open_session(path: Path, threads: int = 1, provider: str = "cpu") -> Inferen
 
     Raises:
         ModelFileError: The file is missing, damaged, not ONNX or beyond this onnxruntime.
-        KdtoolError: No such provider, or it does not work here; never a silent run on another.
+        KdtoolError: No such provider, it does not work here, or runs nothing of this model; never a
+            silent run on another.
     """
     if threads < 1:
         raise KdtoolError(f"threads is {threads}; it must be at least 1")
@@ -146,6 +157,7 @@ def _start(model: str | bytes, threads: int, provider: str) -> InferenceSession:
         wanted.append(PROVIDERS["cuda"])
     if provider == "cpu":
         return InferenceSession(model, options, providers=wanted)
+    options.add_session_config_entry(RECORD_PROVIDERS, "1")
     with _words_of_libraries() as words:
         # CUDA from pip is found only after this call, which onnxruntime has since 1.21.
         if provider in ("cuda", "tensorrt") and hasattr(onnxruntime, "preload_dlls"):
@@ -159,6 +171,12 @@ def _start(model: str | bytes, threads: int, provider: str) -> InferenceSession:
         said = words.read()
     if session.get_providers()[0] != wanted[0]:
         raise KdtoolError(why_not(provider, said))
+    if provider_share(session) == 0:
+        what = "the simplest model" if isinstance(model, bytes) else model
+        raise KdtoolError(
+            f"{provider!r} can run no operator of {what}, which would all run on the processor: "
+            "ask for 'cpu', or export the model for this provider"
+        )
     return session
 
 

@@ -44,7 +44,12 @@ def show_profile(console: Console, report: ProfileReport) -> None:
         if model.operators:
             console.print(f"Operators of {name}, as the runtime fused them:")
             console.print(operator_table(model.operators))
-    for lines in (_comparisons(models, report), _rates(models, report), _trust(models)):
+    for lines in (
+        _comparisons(models, report),
+        _rates(models, report),
+        _shares(models),
+        _trust(models),
+    ):
         for line in lines:
             console.print(line, highlight=False)
     console.print(_provenance(report), highlight=False)
@@ -105,6 +110,16 @@ def _rates(models: Named, report: ProfileReport) -> Iterator[str]:
         if rate is not None:
             at_least = ">= " if partial else ""
             yield f"  {name}: {at_least}{rate:.3g} GFLOP/s, {100 * rate / most:.0f} %"
+
+
+def _shares(models: Named) -> Iterator[str]:
+    for name, model in models:
+        share = model.latency.provider_share
+        if share is not None and share < 1:
+            yield (
+                f"{name}: {model.latency.provider} ran {100 * share:.0f} % of its operators, the "
+                "processor those that it lacks"
+            )
 
 
 def _trust(models: Named) -> Iterator[str]:

@@ -9,9 +9,23 @@ import pytest
 from onnx import TensorProto, helper
 
 from kdtool.edge.count.graph import count_graph
-from kdtool.edge.providers import PROVIDERS
+from kdtool.edge.providers import (
+    AUTOMATIC,
+    PROVIDERS,
+    conflict,
+    provider_share,
+    share_of,
+    short_names,
+)
 from kdtool.edge.session import choose_provider, open_session
 from kdtool.errors import KdtoolError, ModelFileError
+
+AZURE = "AzureExecutionProvider"  # in every wheel; runs no operator of ONNX
+needs_azure = pytest.mark.skipif(
+    AZURE not in onnxruntime.get_available_providers()
+    or not hasattr(onnxruntime.InferenceSession, "get_provider_graph_assignment_info"),
+    reason="this onnxruntime does not tell which nodes ran where",
+)
 
 
 def test_session_runs_the_model_on_as_many_threads_as_asked(tiny_onnx):
@@ -119,7 +133,33 @@ def test_provider_that_is_not_there_is_an_error_not_a_slow_run(tiny_onnx):
 def test_provider_is_taken_by_name_or_the_best_that_works():
     assert choose_provider("cpu") == ("cpu", "")
     provider, line = choose_provider("auto")
-    assert line == "" or line.startswith(f"auto: runs on {provider}")  # "": no other was there
+    if short_names(onnxruntime.get_available_providers()) == ["cpu"] and not conflict():
+        assert (provider, line) == ("cpu", "")
+    else:
+        assert provider in ("cpu", *AUTOMATIC)
+        assert line.startswith(f"auto: runs on {provider}")
+
+
+@needs_azure
+def test_automatic_choice_says_why_it_is_not_another(monkeypatch):
+    monkeypatch.setitem(PROVIDERS, "directml", AZURE)  # is there, but runs no operator
+    provider, line = choose_provider("auto")
+    assert provider == "cpu"
+    assert line.startswith("auto: runs on cpu; 'directml' can run no operator of the simplest")
+
+
+@needs_azure
+def test_a_provider_that_runs_nothing_of_a_model_is_an_error(tiny_onnx, monkeypatch):
+    monkeypatch.setitem(PROVIDERS, "azure", AZURE)
+    with pytest.raises(KdtoolError, match=r"'azure' can run no operator of .*tiny\.onnx, which"):
+        open_session(tiny_onnx, provider="azure")
+
+
+def test_share_of_a_provider_is_that_of_the_nodes(tiny_onnx):
+    parts = [("A", 2), ("B", 1), ("A", 1)]
+    assert [share_of(name, parts) for name in "ABC"] == [0.75, 0.25, 0]
+    assert share_of("A", []) is None
+    assert provider_share(open_session(tiny_onnx)) == 1
 
 
 def test_automatic_choice_runs_the_model(tiny_onnx):

@@ -32,6 +32,7 @@ LATENCY = Latency(
     runtime="onnxruntime",
     threads=1,
     provider="cpu",
+    provider_share=1.0,
     batch_size=4,
     num_runs=1060,
     p50_ms=8.52,
@@ -157,6 +158,13 @@ def test_lower_bounds_noise_and_comparisons_are_said():
     assert "noisy: student[int8].onnx: other processes kept 0.8 cores busy" in text
     assert "noisy: teacher.onnx" not in text
     assert "quiet" not in text
+
+
+def test_what_an_accelerator_left_to_the_processor_is_said():
+    part = LATENCY.model_copy(update={"provider": "cuda", "provider_share": 0.75})
+    text = " ".join(shown(TEACHER, TEACHER.model_copy(update={"latency": part})).split())
+    assert text.count("cuda ran 75 % of its operators, the processor those that it lacks") == 1
+    assert text.count("of its operators") == 1
 
 
 def test_where_the_system_does_not_tell_what_else_ran_nothing_is_called_quiet():

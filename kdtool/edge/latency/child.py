@@ -68,6 +68,7 @@ def _do(job: Job, requests: Iterator[str], answer: Answer) -> None:
                 "first_run_ns": first_run_ns,
                 "runtime_memory_bytes": runtime_memory_bytes,
                 "provider": model.provider,
+                "provider_share": model.provider_share,
                 "arithmetic": model.arithmetic,
             }
         )

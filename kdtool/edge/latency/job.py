@@ -41,6 +41,7 @@ class LoadedModel:
     run: Callable[[], object]
     load_ns: int
     provider: str  # that was used
+    provider_share: float | None = 1.0  # of the nodes; None: unknown
     arithmetic: str | None = None  # what the runtime was pinned to
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from kdtool.edge.latency.job import Declared, Feed, Job, LoadedModel, random_input
-from kdtool.edge.providers import PROVIDERS
+from kdtool.edge.providers import PROVIDERS, provider_share
 from kdtool.edge.session import RUNTIME_ERRORS, InferenceSession, open_session
 from kdtool.errors import ModelFileError
 from kdtool.profiles import Runtime
@@ -53,6 +53,7 @@ def load_in_onnxruntime(job: Job) -> LoadedModel:
         run=lambda: session.run(None, feed),
         load_ns=load_ns,
         provider=next(name for name, full in PROVIDERS.items() if full == used),
+        provider_share=provider_share(session),
     )
 
 

@@ -119,6 +119,7 @@ def _latency(job: Job, rounds: Sequence[ModelRound], other_cores: float | None) 
         arithmetic=rounds[0].arithmetic,
         threads=job.threads,
         provider=rounds[0].provider,
+        provider_share=rounds[0].provider_share,
         batch_size=job.batch_size,
         num_runs=len(all_ms),
         p50_ms=float(np.median(all_ms)),

@@ -34,6 +34,7 @@ class ModelRound:
     peak_memory_bytes: int | None
     runtime_memory_bytes: int | None
     provider: str
+    provider_share: float | None
     arithmetic: str | None
 
 
@@ -110,6 +111,7 @@ def _model_round(
         peak_memory_bytes=last["peak_memory_bytes"],
         runtime_memory_bytes=first["runtime_memory_bytes"],
         provider=first["provider"],
+        provider_share=first["provider_share"],
         arithmetic=first["arithmetic"],
     )
 
