@@ -14,6 +14,9 @@ from kdtool.record import SCHEMA, Interval, Record
 
 Role = Literal["teacher", "control", "student"]
 Precision = Literal["fp32", "fp16", "int8"]
+FP16_USE = (
+    "fp16 halves the size; on processors without fp16 arithmetic it is slower, it is meant for GPUs"
+)
 
 
 class ClassScores(Record):

@@ -4,7 +4,14 @@ from kdtool.report.comparison import Cell, Row, memory_cell, p50_cell, size_cell
 from kdtool.report.devices import Measured, measured
 from kdtool.report.quantities import TIMES, count, p_value, percent, points, points_range
 from kdtool.report.words import listed
-from kdtool.results import FileResult, Gate, ModelResult, Precision, Quantization, Results
+from kdtool.results import (
+    FP16_USE,
+    FileResult,
+    ModelResult,
+    Precision,
+    Quantization,
+    Results,
+)
 
 ONLY_FP32 = (
     'With precisions = ["fp32", "int8"] under [export] in the recipe, an int8 file is made as well '
@@ -48,6 +55,8 @@ def ship_details(results: Results) -> list[str]:
                 "passed, but is not the fastest" if file.gate.recommended else "not to be shipped"
             )
             sentences.append(f"{file.path}: {passed}; {file.gate.reason}.")
+        if precision == "fp16":
+            sentences.append(f"{file.path}: {FP16_USE}.")
         if file.quantization:
             sentences.append(f"{file.path}: {quantization_phrase(file.quantization)}.")
     sentences += [f"{reason}." for reason in model.refused.values()]
@@ -68,28 +77,45 @@ def quantization_phrase(made: Quantization) -> str:
 
 
 def _on_devices(results: Results, model: ModelResult) -> list[str]:
-    """Say where a device does not bear out the choice that was made here, and where it does."""
-    told: dict[tuple[str, Precision], str] = {}
+    """Say of each device, in one sentence, what it found and which file to ship there."""
+    machines: dict[str, list[Measured]] = {}
     for one in measured(results):
-        gate = one.file.gate
-        if one.role == "student" and not one.here and one.time_ratio and gate:
-            told.setdefault((one.machine, one.precision), _on_device(one, gate, model))
-    return list(told.values())
+        if one.role == "student" and not one.here:
+            machines.setdefault(one.machine, []).append(one)
+    sentences = []
+    for machine, rows in machines.items():
+        compared: dict[Precision, Measured] = {}
+        for row in rows:
+            if row.time_ratio and row.file.gate:
+                compared.setdefault(row.precision, row)
+        if compared:
+            found = "; ".join(_finding(row) for row in compared.values())
+            advice = f" {_advice(model, rows, compared)}" if model.recommended else ""
+            sentences.append(f"On {machine}, {found}.{advice}")
+    return sentences
 
 
-def _on_device(one: Measured, gate: Gate, model: ModelResult) -> str:
-    ratio, (low, high) = one.time_ratio or (1.0, (1.0, 1.0))
+def _finding(row: Measured) -> str:
+    ratio, (low, high) = row.time_ratio or (1.0, (1.0, 1.0))
     found = "faster" if high < 1 else "slower" if low > 1 else "not measurably faster or slower"
-    text = (
-        f"On {one.machine}, {one.file.path} is {found} than fp32: {ratio:.2f} of its time "
-        f"({low:.2f} to {high:.2f}; {one.setting})"
+    return (
+        f"{row.file.path} is {found} than fp32: {ratio:.2f} of its time "
+        f"({low:.2f} to {high:.2f}; {row.setting})"
     )
-    accurate = gate.ci95[0] > -gate.max_drop
-    if one.precision == model.recommended and high >= 1:
-        return f"{text}. Ship {model.files['fp32'].path} there."
-    if model.recommended == "fp32" and high < 1 and accurate:
-        return f"{text}. Ship it there: it is accurate enough."
-    return f"{text}."
+
+
+def _advice(model: ModelResult, rows: list[Measured], compared: dict[Precision, Measured]) -> str:
+    """Name the fastest file that is accurate enough on one machine, if its figures are to trust."""
+    settings = {row.setting for row in compared.values()}
+    if any(row.latency.noise for row in rows if row.setting in settings):
+        return "That machine was not quiet: measure there again before you choose."
+    ratios = {model.files["fp32"].path: 1.0}
+    for row in compared.values():
+        ratio, (_, high) = row.time_ratio or (1.0, (1.0, 1.0))
+        gate = row.file.gate
+        if high < 1 and gate and gate.ci95[0] > -gate.max_drop:
+            ratios[row.file.path] = ratio
+    return f"Ship {min(ratios, key=lambda path: ratios[path])} there."
 
 
 def measure_on_device(results: Results) -> str | None:

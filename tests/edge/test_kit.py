@@ -308,7 +308,9 @@ def test_the_readme_tells_what_the_file_is(make_kit):
 def test_the_tolerance_is_that_of_the_precision(make_kit, precision, tolerance):
     folder, _ = make_kit(facts={"precision": precision})
     assert json.loads((folder / "golden/expected.json").read_text())["tolerance"] == tolerance
-    assert f"off by up to {tolerance:g}: " in (folder / "README.md").read_text(encoding="utf-8")
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert f"off by up to {tolerance:g}: " in text
+    assert ("it is meant for GPUs" in text) == (precision == "fp16")
 
 
 def test_requirements_name_what_the_kit_was_checked_with(make_kit):

@@ -102,18 +102,73 @@ def test_a_ratio_is_a_difference_only_if_its_interval_leaves_out_one(build, rati
 @pytest.mark.parametrize(
     ("int8", "ratio", "end"),
     [
-        (True, 0.5, "1 thread, batch 1)."),
+        (True, 0.5, "1 thread, batch 1). Ship student.int8.onnx there."),
         (True, 1.5, "Ship student.onnx there."),
         (True, 1.0, "Ship student.onnx there."),
-        (SLOWER, 0.5, "Ship it there: it is accurate enough."),
-        (SLOWER, 1.5, "1 thread, batch 1)."),
-        (SLOWER | {"ci95": (-0.04, 0.01)}, 0.5, "1 thread, batch 1)."),
+        (SLOWER, 0.5, "Ship student.int8.onnx there."),
+        (SLOWER, 1.5, "1 thread, batch 1). Ship student.onnx there."),
+        (SLOWER | {"ci95": (-0.04, 0.01)}, 0.5, "Ship student.onnx there."),
     ],
 )
 def test_a_device_has_a_say_in_what_to_ship_there(build, typed, int8, ratio, end):
     results = build(int8=int8, devices=(("Pi", 6.0, ratio),))
     (sentence,) = [text for text in ship_details(results) if text.startswith("On Pi, 4 cores, ")]
     assert typed(sentence).endswith(end)
+
+
+def with_fp16(results, ratio, noise=None):
+    """`results` with an fp16 file that takes `ratio` of the time of fp32 on the only device."""
+    student, (device,) = results.models["student"], results.devices
+    fp16 = student.files["int8"].model_copy(
+        update={"path": "student.fp16.onnx", "sha256": "16" * 32, "quantization": None}
+    )
+    files = {**student.files, "fp16": fp16}
+    timings = []
+    for timing in device.files[1].timings:
+        latency = timing.latency.model_copy(update={"noise": noise})
+        update = {"latency": latency, "time_ratio": ratio}
+        update["time_ratio_ci95"] = (ratio - 0.01, ratio + 0.01)
+        timings.append(timing.model_copy(update=update))
+    measured_there = device.files[1].model_copy(
+        update={"precision": "fp16", "sha256": fp16.sha256, "timings": timings}
+    )
+    device = device.model_copy(update={"files": [*device.files, measured_there]})
+    models = {**results.models, "student": student.model_copy(update={"files": files})}
+    return results.model_copy(update={"models": models, "devices": [device]})
+
+
+@pytest.mark.parametrize(
+    ("int8", "fp16", "noise", "end"),
+    [
+        (0.6, 0.4, None, " Ship student.fp16.onnx there."),
+        (0.4, 0.6, None, " Ship student.int8.onnx there."),
+        (1.4, 1.2, None, " Ship student.onnx there."),
+        (0.4, 0.6, "others were busy", "not quiet: measure there again before you choose."),
+    ],
+)
+def test_a_device_is_told_one_file(build, typed, int8, fp16, noise, end):
+    results = with_fp16(build(int8=True, devices=(("Pi", 6.0, int8),)), fp16, noise)
+    (sentence,) = [typed(text) for text in ship_details(results) if text.startswith("On Pi, ")]
+    assert f": {int8:.2f} of its time" in sentence
+    assert f"; student.fp16.onnx is {'faster' if fp16 < 1 else 'slower'} than fp32" in sentence
+    assert sentence.endswith(end)
+    assert sentence.count("Ship") + sentence.count("not quiet") == 1
+
+
+def test_where_no_file_is_to_be_shipped_no_device_says_otherwise(build):
+    results = build(int8=True, devices=(("Pi", 6.0, 0.6),))
+    none = results.models["student"].model_copy(update={"recommended": None})
+    results = results.model_copy(update={"models": {**results.models, "student": none}})
+    (sentence,) = [text for text in ship_details(results) if text.startswith("On Pi, ")]
+    assert "Ship" not in sentence
+
+
+def test_what_fp16_is_for_is_said_where_there_is_such_a_file(build):
+    results = build(int8=True, devices=(("Pi", 6.0, 0.6),))
+    text = "student.fp16.onnx: fp16 halves the size; on processors without fp16 arithmetic it is"
+    assert not [said for said in ship_details(results) if said.startswith(text)]
+    (said,) = [said for said in ship_details(with_fp16(results, 0.5)) if said.startswith(text)]
+    assert said.endswith("it is meant for GPUs.")
 
 
 def test_nothing_is_said_of_a_device_that_did_not_compare(build):

@@ -9,7 +9,7 @@ from kdtool.edge.kit.shipped.classifier import image_shape
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.session import InferenceSession
 from kdtool.profiles import Environment
-from kdtool.results import FileResult, Precision, Role
+from kdtool.results import FP16_USE, FileResult, Precision, Role
 from kdtool.stats import wilson_interval
 
 MAX_CLASSES = 40  # that the README lists
@@ -94,6 +94,7 @@ def _tested(facts: KitFacts) -> str:
         f"(95 % interval {_percent(lower)} to {_percent(upper)}).",
         f"It gave the class that PyTorch gave on {_percent(parity.agreement)} of them.",
         facts.reason,
+        f"{FP16_USE}." if facts.precision == "fp16" else "",
     ]
     return "\n".join(f"- {point}" for point in points if point)
 
