@@ -98,7 +98,7 @@ class Comparison(Record):
     batch_size: int
     ratio: float  # time of `of` / time of `against`
     ci95: Interval
-    verdict: str  # "no measurable difference" if the interval contains 1
+    verdict: str  # "no measurable difference" if the interval holds 1 or comes within 1 % of it
 
 
 class ProfileReport(Record):

@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from kdtool.edge.count.graph import GraphCost, count_graph
+from kdtool.edge.latency.blocks import differs
 from kdtool.edge.latency.children import Child, started_children
 from kdtool.edge.latency.job import Job
 from kdtool.edge.latency.matrix_rate import matrix_rate
@@ -116,12 +117,9 @@ def speed_verdict(ratio: float, ci95: Interval) -> str:
         ratio: Time of a model / time of the one it is compared with.
         ci95: Of `ratio`.
     """
-    lower, upper = ci95
-    if lower <= 1 <= upper:
+    if not differs(ci95):
         return "no measurable difference"
     factor, direction = (1 / ratio, "faster") if ratio < 1 else (ratio, "slower")
-    if factor < 1.005:  # would read "1.00 times"
-        return f"less than 1 % {direction}"
     return f"{factor:.2f} times {direction}"
 
 

@@ -5,6 +5,7 @@ from itertools import product
 from pathlib import Path
 from typing import get_args
 
+from kdtool.edge.latency.blocks import differs
 from kdtool.edge.latency.measure import measure, ratio_of
 from kdtool.environment import collect_environment
 from kdtool.record import Interval
@@ -117,7 +118,8 @@ def judge(one: Smaller, ratio: float, ratio_ci95: Interval, max_drop: float) -> 
         ratio_ci95: Of `ratio`.
         max_drop: Of accuracy; the lower end of the paired interval must lie above minus this.
     """
-    faster, keeps = ratio_ci95[1] < 1, one.ci95[0] > -max_drop
+    faster = differs(ratio_ci95) and ratio < 1
+    keeps = one.ci95[0] > -max_drop
     lower, upper = (100 * end for end in one.ci95)
     speed = f"{ratio:.2f} of the time of fp32 ({ratio_ci95[0]:.2f} to {ratio_ci95[1]:.2f})"
     accuracy = f"{100 * one.difference:+.2f} points of accuracy ({lower:+.2f} to {upper:+.2f})"
