@@ -268,6 +268,9 @@ def _again(
     as_json: bool,
     quiet: bool,
 ) -> None:
+    from kdtool.study import load_study
+
+    load_study(folder)  # an error now, and not seconds later
     with resumable():
         terminal = start(quiet=quiet)
         from kdtool.train.again import again
