@@ -1,7 +1,8 @@
 """The commands: parse, load, call, show; the only lazy imports live here."""
 
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -216,9 +217,13 @@ def start(*, quiet: bool) -> "Terminal":
 
 @contextmanager
 def resumable() -> Iterator[None]:
-    """Turn Ctrl-C into one message and exit status 130."""
+    """Turn Ctrl-C into one message and exit status 130.
+
+    Standard output is kept for the results: what a model of the user's prints goes elsewhere.
+    """
     try:
-        yield
+        with redirect_stdout(sys.stderr):
+            yield
     except KeyboardInterrupt as error:
         raise InterruptedRunError(
             "interrupted; the same command goes on from the last whole epoch"
@@ -268,9 +273,11 @@ def _again(
     as_json: bool,
     quiet: bool,
 ) -> None:
+    from kdtool.recipe_file import with_settings
     from kdtool.study import load_study
 
-    load_study(folder)  # an error now, and not seconds later
+    _, recipe, _ = load_study(folder)
+    with_settings(recipe, settings)  # an error now, and not seconds later
     with resumable():
         terminal = start(quiet=quiet)
         from kdtool.train.again import again

@@ -163,7 +163,8 @@ def _onnx_files(paths: list[Path]) -> Iterator[list[tuple[Path, Path]]]:
             if path.is_dir() and (path / "results.json").exists():
                 from kdtool.results import load_results
 
-                models = load_results(path / "results.json").models.values()
+                # The student first: all are compared with the first, and its int8 file with it.
+                models = reversed(load_results(path / "results.json").models.values())
                 listed = [path / file.path for model in models for file in model.files.values()]
                 if not listed:
                     raise StudyError(

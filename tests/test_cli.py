@@ -93,7 +93,7 @@ def test_version(kdtool):
     assert kdtool("--version").stdout == f"kdtool {__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["distill tiny.toml", "export tiny", "explain tiny"])
+@pytest.mark.parametrize("command", ["distill tiny.toml", "finetune tiny.toml"])
 def test_without_torch_a_training_command_names_the_extra(kdtool, command):
     done = kdtool(*command.split(), setup="sys.modules['torch'] = None")
     assert done.returncode == 1

@@ -123,15 +123,17 @@ def _shares(models: Named) -> Iterator[str]:
 
 
 def _trust(models: Named) -> Iterator[str]:
-    quiet = known = True
+    known = True
+    noisy: dict[str, list[str]] = {}  # why -> which
     for name, model in models:
         for latency in (model.latency, *model.other_latencies):
             known = known and latency.other_cores is not None
             if latency.noise:
-                quiet = False
                 where = f" ({_setting(latency)})" if model.other_latencies else ""
-                yield f"[yellow]noisy[/]: {name}{where}: {escape(latency.noise)}"
-    if not quiet:
+                noisy.setdefault(latency.noise, []).append(f"{name}{where}")
+    for note, which in noisy.items():
+        yield f"[yellow]noisy[/]: {', '.join(which)}: {escape(note)}"
+    if noisy:
         yield "  do not trust these times: close other programs or measure longer"
     elif known:
         yield "[green]quiet[/]: nothing else disturbed the measuring"

@@ -17,7 +17,7 @@ Named = Sequence[tuple[str, ModelProfile]]  # each model with the name that is s
 
 def cost_table(models: Named) -> Table:
     """Return what models cost whatever the device, and the memory of a run."""
-    table = _table("model", "parameters", "MACs", "FLOPs", "size", "memory")
+    table = _table("model", "parameters", "MACs", "FLOPs", "size", "memory", "load")
     for name, model in models:
         prefix = ">= " if model.partial else ""
         counts = (model.num_params, model.num_macs, model.num_flops)
@@ -26,13 +26,14 @@ def cost_table(models: Named) -> Table:
             *(prefix + format_count(count) for count in counts),
             format_count(model.size_bytes, "B"),
             _memory(model.latency),
+            f"{format_ms(model.latency.load_ms)} ms",
         )
     return table
 
 
 def latency_table(models: Named) -> Table:
     """Return how fast models are in the first setting."""
-    table = _table("model", "p50", "95 % interval", "p90", "p99", "load", "first", "images/s")
+    table = _table("model", "p50", "95 % interval", "p90", "p99", "first", "images/s")
     for name, model in models:
         latency = model.latency
         table.add_row(
@@ -41,7 +42,6 @@ def latency_table(models: Named) -> Table:
             _interval(latency),
             _percentile(latency.p90_ms),
             _percentile(latency.p99_ms),
-            format_ms(latency.load_ms),
             format_ms(latency.first_run_ms),
             _rate(latency),
         )

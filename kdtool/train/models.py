@@ -105,9 +105,11 @@ def build_model(name: str, image_shape: ImageShape, num_classes: int, seed: int)
                 model = _users_function(kind, rest)(image_shape, num_classes)
             _check_output(model, image_shape, num_classes)
         except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+            called = f"; it is called as {rest}({image_shape}, {num_classes})"
             raise KdtoolError(
                 f"model {name} cannot be used for images of {_shown(image_shape)} "
                 f"and {num_classes} classes: {error}"
+                f"{called if colon and kind not in {'torchvision', 'timm'} else ''}"
             ) from error
     return model
 

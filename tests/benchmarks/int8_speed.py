@@ -1,6 +1,6 @@
 """How much faster int8 and fp16 are than fp32 for MobileNetV2, by the files that kdtool makes.
 
-    uv run python tests/benchmarks/int8_speed.py [--seconds 3] [--size 224] [--threads 1]
+    uv run python tests/benchmarks/int8_speed.py [--seconds 3] [--model NAME] [--size 224]
 
 Its weights are random: speed and size do not depend on them. Every file is timed in turn with fp32.
 """
@@ -22,11 +22,12 @@ from kdtool.train.onnx_file import make_onnx
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--model", default="torchvision:mobilenet_v2")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     shape = (3, args.size, args.size)
-    fp32 = make_onnx(build_model("torchvision:mobilenet_v2", shape, 2, seed=0).eval(), shape, 18)
+    fp32 = make_onnx(build_model(args.model, shape, 2, seed=0).eval(), shape, 18)
     images = np.random.default_rng(0).integers(0, 256, (8, args.size, args.size, 3), np.uint8)
     models = {"fp32": fp32, "fp16": to_fp16(fp32)}
     models |= {f"int8 {t}": to_int8(fp32, images, t) for t in ("portable", "x86", "arm")}

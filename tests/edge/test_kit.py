@@ -146,9 +146,31 @@ def test_a_copy_works_elsewhere_and_the_check_finds_another_model(tmp_path, make
     onnx.save(model, copy / "model.onnx")
     done = run(copy / "check.py")
     assert done.returncode == 1
+    assert "FAILED: not as they were made: model.onnx; copy the kit again" in done.stdout
+    assert changed_files(copy) == ["model.onnx was changed"]
+    # A machine that computes otherwise looks like another model of the same bytes.
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["files"]["model.onnx"] = sha256_of(copy / "model.onnx")
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    done = run(copy / "check.py")
+    assert done.returncode == 1
     assert "00.png: a probability differs by 0.00" in done.stdout
     assert f"FAILED: 0 of {NUM_GOLDEN} images as expected" in done.stdout
-    assert changed_files(copy) == ["model.onnx was changed"]
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "labels.txt", "golden/03.png", "manifest.json"])
+@pytest.mark.parametrize("how", ["cut", "gone"])
+def test_the_check_finds_what_a_bad_copy_lost(make_kit, name, how):
+    folder, _ = make_kit()
+    path = folder / name
+    content = path.read_bytes()
+    path.unlink()
+    if how == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    done = run(folder / "check.py")
+    assert done.returncode == 1
+    assert done.stdout == f"FAILED: not as they were made: {name}; copy the kit again\n"
+    assert "Traceback" not in done.stderr
 
 
 def test_the_check_runs_where_only_three_packages_and_their_needs_are():

@@ -121,6 +121,7 @@ def test_the_layers_are_part_of_what_the_weights_depend_on():
         (":small", MNIST, "expected package.module:function"),
         ("./nets.py:small", MNIST, "expected package.module:function"),
         ("users_models:wrong", MNIST, "got an output of (2, 11) for 2 images, expected (2, 10)"),
+        ("users_models:none", MNIST, "it is called as none((1, 28, 28), 10)"),
     ],
 )
 def test_a_model_that_cannot_be_used(name, shape, message):

@@ -19,7 +19,7 @@ SHORT = ["seeds=[0]", "profile.seconds=0.1", "teacher.epochs=1", "student.epochs
 SHORT += ["teacher.min_steps=0", "student.min_steps=0", "data.root=DIR", "export.max_drop=0.5"]
 SHORT_SCRIPTS = {
     "training_loop.py": ["--epochs", "1"],
-    "int8_speed.py": ["--seconds", "0.1", "--size", "64"],
+    "int8_speed.py": ["--seconds", "0.1", "--model", "mnist-cnn", "--size", "28"],
     "same_file.py": ["--times", "1", "--seconds", "0.1"],
     "profile_overhead.py": ["--times", "1"],
 }

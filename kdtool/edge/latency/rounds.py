@@ -52,7 +52,7 @@ def run_rounds(
         jobs: At least one.
         seconds: Of measuring, for each model.
         num_rounds: Fresh processes for each model.
-        first_warm_up: Least runs and seconds, in the first round.
+        first_warm_up: Least runs and seconds, in the first round; not longer than `seconds`.
 
     Returns:
         The rounds of each job, and how many cores other processes kept busy meanwhile, None where
@@ -73,7 +73,8 @@ def run_rounds(
         workers = [children[(model + index) % len(jobs)] for model in range(len(jobs))]
         opened = [worker.open(job) for worker, job in zip(workers, jobs, strict=True)]
         for worker in workers:
-            worker.ask("warm up", *(WARM_UP_AGAIN if index else first_warm_up))
+            runs, limit = WARM_UP_AGAIN if index else first_warm_up
+            worker.ask("warm up", runs, min(limit, seconds))
         timed: list[list[dict[str, Any]]] = [[] for _ in jobs]
         started, own, busy = time.perf_counter(), time.process_time(), _busy_seconds()
         for model in turns(len(jobs), num_blocks, first=index):

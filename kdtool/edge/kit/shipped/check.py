@@ -1,5 +1,6 @@
 """Check that the model answers here as it did where it was made: `python check.py`."""
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -10,8 +11,26 @@ from classifier import image_shape, load, predict, read_image
 HERE = Path(__file__).parent
 
 
+def damaged() -> list[str]:
+    """Return the files, scripts and texts apart, that are not as they were made."""
+    try:
+        hashes = json.loads((HERE / "manifest.json").read_bytes())["files"]
+    except (OSError, ValueError, KeyError):
+        return ["manifest.json"]
+    data = [name for name in hashes if not name.endswith((".py", ".md", "requirements.txt"))]
+    return [n for n in data if not (HERE / n).is_file() or sha256(HERE / n) != hashes[n]]
+
+
+def sha256(path: Path) -> str:
+    """Return the hash of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def main() -> int:
     """Compare the answers to the golden images; return 1 if some differ, else 0."""
+    if files := damaged():
+        print(f"FAILED: not as they were made: {', '.join(files)}; copy the kit again")
+        return 1
     expected = json.loads((HERE / "golden" / "expected.json").read_text(encoding="utf-8"))
     tolerance, images = expected["tolerance"], expected["images"]
     session = load(HERE / "model.onnx")
