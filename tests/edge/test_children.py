@@ -46,7 +46,7 @@ def test_every_model_is_opened_in_a_fresh_process(tiny_onnx):
             workers.append(max(children_of(os.getpid())))
             child.ask("close")
         assert len(set(workers)) == 3
-    assert not any(map(alive, workers))
+    wait_for(lambda: not any(map(alive, workers)))
 
 
 @linux
