@@ -21,8 +21,6 @@ Target = Literal["x86", "arm", "portable"]
 LAYERS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
 # How the nodes are named that bring an image to the model's size: their numbers are sizes.
 FRONT_END = "resize_"
-# Turned into 8 bits, these would round the probabilities themselves.
-KEPT_FP32 = frozenset(("LogSoftmax", "ReduceLogSumExp", "Softmax"))
 
 
 def to_int8(
@@ -63,8 +61,7 @@ def to_int8(
 
     source = onnx.ModelProto()
     source.CopyFrom(model)
-    softmax = [node.name for node in model.graph.node if node.op_type in KEPT_FP32]
-    front_end = _front_end(model)
+    outside = [*_front_end(model), *_after_the_layers(model)]
     with tempfile.TemporaryDirectory() as folder, _quiet():
         path = Path(folder) / "int8.onnx"
         quantize_static(
@@ -77,7 +74,7 @@ def to_int8(
             reduce_range=target == "portable",
             activation_type=QuantType.QInt8 if target == "arm" else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=[*front_end, *softmax, *kept_fp32],
+            nodes_to_exclude=[*outside, *kept_fp32],
         )
         quantized = onnx.load(path)
     return _as_ours(quantized, model)
@@ -113,6 +110,13 @@ def first_and_last_layer(model: ModelProto) -> list[str]:
 
 def _front_end(model: ModelProto) -> list[str]:
     return [node.name for node in model.graph.node if node.name.startswith(FRONT_END)]
+
+
+def _after_the_layers(model: ModelProto) -> list[str]:
+    """Name what makes classes and probabilities of the last layer: 8 bits would round these."""
+    nodes = list(model.graph.node)
+    last = max((at for at, node in enumerate(nodes) if node.op_type in LAYERS), default=len(nodes))
+    return [node.name for node in nodes[last + 1 :]]
 
 
 def _cut_off(graph: GraphProto, names: set[str]) -> GraphProto:

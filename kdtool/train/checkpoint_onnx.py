@@ -29,7 +29,8 @@ def write_onnx(checkpoint: Path, path: Path) -> None:
     if facts["model"] not in {recipe.teacher.model, recipe.student.model}:
         raise StudyError(f"{checkpoint} holds a model {facts['model']}, not one of its study")
     data = results.data
-    model = build_model(facts["model"], data.image_shape, len(data.classes), facts["seed"])
+    num_classes = len(data.classes)
+    model = build_model(facts["model"], data.image_shape, num_classes, facts["seed"])
     load_weights(checkpoint, model)
     with replaced(path) as unfinished:
-        onnx.save(make_onnx(model.eval(), data.image_shape, opset=18), unfinished)
+        onnx.save(make_onnx(model.eval(), data.image_shape, num_classes, opset=18), unfinished)

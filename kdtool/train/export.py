@@ -28,7 +28,13 @@ def export(run: Run, evaluated: Evaluated) -> FileResult:
     path = run.study.folder / f"{trained.role}.onnx"
 
     def make() -> tuple[FileResult, list[Path]]:
-        model = make_onnx(load_model(run, trained), run.image_shape, table.opset, table.input)
+        model = make_onnx(
+            load_model(run, trained),
+            run.image_shape,
+            len(run.splits.classes),
+            table.opset,
+            table.input,
+        )
         describe(model, run, evaluated)
         images, labels = run.splits.test.images.cpu().numpy(), split_labels(run.splits.test)
         with replaced(path) as unfinished:
@@ -68,10 +74,11 @@ def check_exportable(run: Run, role: Role) -> None:
         KdtoolError: It cannot be written, or not in the recipe's opset.
     """
     name, table = run.table(role).model, run.recipe.export
-    model = build_model(name, run.image_shape, len(run.splits.classes), seed=0)
+    num_classes = len(run.splits.classes)
+    model = build_model(name, run.image_shape, num_classes, seed=0)
 
     def make() -> tuple[Exportable, list[Path]]:
-        written = make_onnx(model.eval(), run.image_shape, table.opset, table.input)
+        written = make_onnx(model.eval(), run.image_shape, num_classes, table.opset, table.input)
         run.terminal.say(f"{role}: {name} can be written as ONNX, opset {table.opset}")
         return Exportable(ir_version=written.ir_version, opset=table.opset), []
 

@@ -1,5 +1,6 @@
 """The losses: pure functions of logits."""
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -50,3 +51,20 @@ def distillation_loss(
     soft = kd_loss(student_logits, teacher_logits, temperature)
     hard = F.cross_entropy(student_logits, labels)
     return soft_weight * soft + (1 - soft_weight) * hard
+
+
+def class_logits(logits: Tensor, num_classes: int) -> Tensor:
+    """Merge subclasses: the softmax of a class is then the sum of those of its subclasses.
+
+    Args:
+        logits: `(B, C * S)`, subclass s of class c at c * S + s; with S = 1 returned as they are.
+        num_classes: C.
+
+    Returns:
+        `(B, C)`, the log-sum-exp over the subclasses of each class.
+
+    Source: Müller, Kornblith and Hinton 2020, arXiv:2002.03936.
+    """
+    if logits.shape[1] == num_classes:
+        return logits
+    return torch.logsumexp(logits.unflatten(1, (num_classes, -1)), dim=2)  # type: ignore[no-untyped-call]

@@ -19,6 +19,7 @@ from kdtool.edge.session import open_session
 from kdtool.errors import KdtoolError
 from kdtool.recipe import InputForm
 from kdtool.results import Parity
+from kdtool.train.losses import class_logits
 from kdtool.train.models import ImageShape, as_input
 from kdtool.train.onnx_resize import add_resize
 
@@ -32,9 +33,9 @@ Answers = NDArray[np.float32]
 class Shipped(nn.Module):
     """The model as it ships: images in, logits and probabilities out."""
 
-    def __init__(self, model: nn.Module, form: InputForm) -> None:
+    def __init__(self, model: nn.Module, num_classes: int, form: InputForm) -> None:
         super().__init__()
-        self.model, self.form = model, form
+        self.model, self.num_classes, self.form = model, num_classes, form
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits and probabilities, both `(B, C)`.
@@ -45,25 +46,30 @@ class Shipped(nn.Module):
         if self.form != "tensor":
             # contiguous: else the exporter writes a gather for each view of channels-last memory
             image = as_input(image.permute(0, 3, 1, 2)).contiguous()
-        logits = self.model(image)
+        logits = class_logits(self.model(image), self.num_classes)
         return logits, logits.softmax(dim=1)
 
 
 def make_onnx(
-    model: nn.Module, image_shape: ImageShape, opset: int, form: InputForm = "pixels"
+    model: nn.Module,
+    image_shape: ImageShape,
+    num_classes: int,
+    opset: int,
+    form: InputForm = "pixels",
 ) -> onnx.ModelProto:
     """Return `model` as ONNX, with its preprocessing inside and nothing of this machine.
 
     Args:
-        model: Left as it was.
+        model: Left as it was. Subclasses, if it has any, are merged into classes in the file.
         image_shape: C, H, W.
+        num_classes: Of the file.
         opset: 18 or above.
         form: What the file takes: see `kdtool.recipe.ExportTable`.
 
     Raises:
         KdtoolError: The exporter cannot write the model, or not in that opset.
     """
-    shipped = Shipped(copy.deepcopy(model), form).cpu().float().eval()
+    shipped = Shipped(copy.deepcopy(model), num_classes, form).cpu().float().eval()
     dtype = torch.float32 if form == "tensor" else torch.uint8
     example = torch.zeros(2, *given_shape(image_shape, form), dtype=dtype)
     with _silence(), _explained():

@@ -27,7 +27,7 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     shape = (3, args.size, args.size)
-    fp32 = make_onnx(build_model(args.model, shape, 2, seed=0).eval(), shape, 18)
+    fp32 = make_onnx(build_model(args.model, shape, 2, seed=0).eval(), shape, 2, 18)
     images = np.random.default_rng(0).integers(0, 256, (8, args.size, args.size, 3), np.uint8)
     models = {"fp32": fp32, "fp16": to_fp16(fp32)}
     models |= {f"int8 {t}": to_int8(fp32, images, t) for t in ("portable", "x86", "arm")}

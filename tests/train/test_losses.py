@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kdtool.train.losses import distillation_loss, kd_loss
+from kdtool.train.losses import class_logits, distillation_loss, kd_loss
 
 
 def logits(seed=0, classes=5):
@@ -60,3 +60,10 @@ def test_soft_weight_runs_from_the_labels_to_the_teacher():
     for weight, expected in ((0.0, hard), (1.0, soft), (0.9, 0.9 * soft + 0.1 * hard)):
         loss = distillation_loss(student, teacher, labels, 4.0, weight)
         torch.testing.assert_close(loss, expected)
+
+
+def test_merged_probabilities_are_the_sums_over_subclasses_and_stay_finite():
+    wide = 1e3 * torch.randn(8, 1000, generator=torch.Generator().manual_seed(0)).double()
+    merged = class_logits(wide, 10).softmax(-1)
+    torch.testing.assert_close(merged, wide.softmax(-1).view(8, 10, 100).sum(-1))
+    assert class_logits(wide, 1000) is wide

@@ -23,7 +23,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def exported(model):
-    return make_onnx(model, SHAPE, 18)
+    return make_onnx(model, SHAPE, 4, 18)
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +84,13 @@ def test_nothing_of_this_machine_is_left_in_the_file(exported):
 
 
 def test_the_same_model_gives_the_same_bytes(exported, model):
-    again = make_onnx(model, SHAPE, 18)
+    again = make_onnx(model, SHAPE, 4, 18)
     assert again.SerializeToString() == exported.SerializeToString()
 
 
 @pytest.mark.parametrize("opset", [18, 20])
 def test_the_opset_is_the_one_asked_for(model, opset):
-    exported = make_onnx(model, SHAPE, opset)
+    exported = make_onnx(model, SHAPE, 4, opset)
     assert {entry.domain: entry.version for entry in exported.opset_import}[""] == opset
 
 
@@ -102,7 +102,7 @@ def test_the_file_counts_as_the_model_does(path, model):
 
 def test_exporting_leaves_the_model_as_it_was(images):
     model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(960, 4)).train()
-    make_onnx(model, SHAPE, 18)
+    make_onnx(model, SHAPE, 4, 18)
     assert model.training
 
 
@@ -114,7 +114,7 @@ def test_exporting_leaves_the_model_as_it_was(images):
     ],
 )
 def test_other_forms_of_input_give_the_same(model, images, tmp_path, form, dims, dtype):
-    exported = make_onnx(model, SHAPE, 18, form)
+    exported = make_onnx(model, SHAPE, 4, 18, form)
     (image,) = exported.graph.input
     shape = [dim.dim_param or dim.dim_value for dim in image.type.tensor_type.shape.dim]
     assert (shape, image.type.tensor_type.elem_type) == (dims, dtype)
@@ -126,7 +126,7 @@ def test_other_forms_of_input_give_the_same(model, images, tmp_path, form, dims,
 @pytest.mark.parametrize("kind", ["int8", "fp16"])
 def test_a_smaller_file_that_resizes_crops_as_the_fp32_file_does(model, images, tmp_path, kind):
     """Images of the model's own size would not show it: the sizes are computed in the graph."""
-    fp32, pixels = make_onnx(model, SHAPE, 18, "resize"), as_given(images, "resize")
+    fp32, pixels = make_onnx(model, SHAPE, 4, 18, "resize"), as_given(images, "resize")
     small = to_int8(fp32, pixels, "portable") if kind == "int8" else to_fp16(fp32)
     large = np.repeat(np.repeat(pixels[:2], 197, axis=1), 31, axis=2)
     sized = []
@@ -137,8 +137,22 @@ def test_a_smaller_file_that_resizes_crops_as_the_fp32_file_does(model, images, 
     np.testing.assert_array_equal(sized[1], sized[0])
 
 
+def test_subclasses_are_merged_in_the_file(images, tmp_path):
+    """A model of 4 classes with 5 subclasses each is one of 4 classes to its user, int8 as well."""
+    model = build_model("mnist-mlp", SHAPE, 20, seed=0).eval()
+    fp32, pixels = make_onnx(model, SHAPE, 4, 18), as_given(images, "pixels")
+    of_subclasses = torch.from_numpy(logits_of(model, images)).softmax(dim=1).numpy()
+    expected = of_subclasses.reshape(len(images), 4, 5).sum(axis=2)
+    for one, tolerance in ((fp32, 1e-6), (to_int8(fp32, pixels, "portable"), 2e-3)):
+        onnx.save(one, tmp_path / "model.onnx")
+        logits, probabilities = answers(tmp_path / "model.onnx", pixels)
+        assert logits.shape == (37, 4)
+        np.testing.assert_allclose(probabilities, expected, atol=tolerance)
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+
+
 def test_an_opset_that_the_exporter_does_not_write_is_one_error(model, capfd):
     with pytest.raises(KdtoolError, match=r"export.opset = 99"):
-        make_onnx(model, SHAPE, 99)
+        make_onnx(model, SHAPE, 4, 99)
     out, err = capfd.readouterr()
     assert out + err == ""
