@@ -10,7 +10,7 @@ from kdtool.errors import StudyError
 from kdtool.files import write_atomic
 from kdtool.machines import joined, setting
 from kdtool.profiles import Latency, ModelProfile, ProfileReport
-from kdtool.record import SCHEMA, Interval, to_json
+from kdtool.record import SCHEMA, Interval, Role, to_json
 from kdtool.report.render import write_report
 from kdtool.results import (
     DeviceFile,
@@ -20,7 +20,6 @@ from kdtool.results import (
     ModelResult,
     Precision,
     Results,
-    Role,
 )
 from kdtool.study import load_study
 

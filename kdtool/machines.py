@@ -1,7 +1,8 @@
 """What was measured on which machine: which figures stand, and which give way to newer ones."""
 
 from kdtool.profiles import Environment, Latency
-from kdtool.results import DeviceFile, DeviceProfile, ModelResult, Role
+from kdtool.record import Role
+from kdtool.results import DeviceFile, DeviceProfile, ModelResult
 
 
 def still_valid(

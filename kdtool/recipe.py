@@ -9,6 +9,7 @@ from kdtool.results import Precision
 
 TomlPath = Annotated[Path, Field(strict=False)]  # TOML has no paths, only strings
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+ClassList = Annotated[list[int | str], Field(min_length=1)]  # by number or name
 InputForm = Literal["pixels", "resize", "tensor"]
 
 
@@ -36,6 +37,9 @@ class DataTable(Table):
     )
     offline: Literal["mnist-5k"] | None = None  # what stands in when the download fails
     validation: Positive = 0.1  # share of the train images below 1, number of images from 1 on
+    # Classes to merge, by number or name, each of the source's classes once:
+    # [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+    group: Annotated[list[ClassList], Field(min_length=2)] | None = None
     files: IdxFiles = IdxFiles()  # of source "idx"
     classes: Annotated[list[str], Field(min_length=2)] | None = None  # of source "idx"
 
@@ -84,6 +88,31 @@ class DistillTable(Table):
 
     temperature: Positive = 4.0
     soft_weight: float = Field(default=0.9, ge=0, le=1)
+    # Classes whose images students and controls do not learn from, by number or name
+    exclude_classes: list[int | str] = []
+
+
+class SubclassTable(Table):
+    """How the teacher invents subclasses, and the student learns from them.
+
+    Defaults: the authors' MNIST-2x5, google-research/subclass_distillation/mnist_colab.ipynb.
+    """
+
+    per_class: int = Field(default=5, ge=1)
+    temperature: Positive = 4.0
+    soft_weight: float = Field(default=0.5, ge=0, le=1)
+    auxiliary_weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)  # of the teacher's loss
+    auxiliary_temperature: Positive = 1.0
+
+    @field_validator("per_class")
+    @classmethod
+    def _more_than_one(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError(
+                "got 1, expected 2 or more: with one subclass a class this is knowledge "
+                "distillation, `kdtool distill`"
+            )
+        return value
 
 
 class ExportTable(Table):
@@ -99,6 +128,7 @@ class ExportTable(Table):
     target: Literal["x86", "arm", "portable"] = "portable"
     calibration_images: int = Field(default=300, ge=1, le=5000)  # of the train split
     max_drop: float = Field(default=0.01, gt=0, lt=1)  # of accuracy, that int8 and fp16 may cost
+    calibrate: bool = False  # divide the logits in the file by the temperature fitted on validation
 
     @field_validator("precisions")
     @classmethod
@@ -132,6 +162,7 @@ class Recipe(Table):
     teacher: TrainTable
     student: TrainTable
     distill: DistillTable = DistillTable()
+    subclass: SubclassTable = SubclassTable()
     export: ExportTable = ExportTable()
     profile: ProfileTable = ProfileTable()
     explain: ExplainTable = ExplainTable()

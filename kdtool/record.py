@@ -1,12 +1,16 @@
 """What all records share: frozen, strict, and JSON without NaN or infinity."""
 
-from typing import Final
+from typing import Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
 
 SCHEMA: Final = 1  # of results.json and of the JSON of `kdtool profile`
 
 Interval = tuple[float, float]  # lower and upper end
+
+# The models of a study, in the order in which they are shown.
+Role = Literal["teacher", "subclass-teacher", "control", "student", "subclass-student"]
+ROLES: tuple[Role, ...] = get_args(Role)
 
 
 class Record(BaseModel):
@@ -15,6 +19,14 @@ class Record(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False
     )
+
+
+class Summary(Record):
+    """A score over seeds."""
+
+    mean: float
+    std: float | None  # over seeds; None for a single seed
+    ci95: Interval  # of the mean, over seeds and test images
 
 
 def to_json(record: Record) -> str:

@@ -9,10 +9,18 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from kdtool.errors import StudyError
+from kdtool.evidence import (
+    BiasShift,
+    Calibration,
+    Flips,
+    Gallery,
+    SubclassUse,
+    SweepPoint,
+    Verdict,
+)
 from kdtool.profiles import Environment, Latency
-from kdtool.record import SCHEMA, Interval, Record
+from kdtool.record import SCHEMA, Interval, Record, Role, Summary
 
-Role = Literal["teacher", "control", "student"]
 Precision = Literal["fp32", "fp16", "int8"]
 FP16_USE = (
     "fp16 halves the size; on processors without fp16 arithmetic it is slower, it is meant for GPUs"
@@ -80,14 +88,7 @@ class SeedResult(TrainingResult):
 
     seed: int
     test: TestScores
-
-
-class Summary(Record):
-    """A score over seeds."""
-
-    mean: float
-    std: float | None  # over seeds; None for a single seed
-    ci95: Interval  # of the mean, over seeds and test images
+    calibration: Calibration | None = None
 
 
 class Parity(Record):
@@ -140,6 +141,7 @@ class FileResult(Record):
     quantization: Quantization | None = None  # of int8
     gate: Gate | None = None  # of int8 and fp16
     latency: Latency | None = None  # None: not measured
+    temperature: float = 1.0  # divides the logits inside the file; see `export.calibrate`
 
 
 class SpeedResult(Record):
@@ -171,34 +173,11 @@ class ModelResult(Cost):
     recommended: Precision | None  # the file to ship; None: there is none
 
 
-class Verdict(Record):
-    """Whether one model beats another on the same test images."""
-
-    of: Role
-    against: Role
-    metric: Literal["accuracy"] = "accuracy"
-    difference: float  # mean over seeds of accuracy(of) - accuracy(against)
-    ci95: Interval
-    mcnemar_p: list[float]  # exact, one a seed
-    seeds: list[int]
-    verdict: Literal["HELPED", "NO EVIDENCE", "HURT"]
-
-
 class TeacherTargets(Record):
     """The teacher's answers on the images that the students learn from."""
 
     num_images: int
     accuracy: float  # of the teacher on them
-
-
-class SweepPoint(Record):
-    """The students of one setting; the setting is chosen on validation, never on test."""
-
-    settings: dict[str, float | int | str]  # recipe key -> value
-    seeds: list[int]
-    validation_accuracy: Summary
-    test_accuracy: Summary
-    selected: bool
 
 
 class ExplainedImage(Record):
@@ -232,6 +211,11 @@ class DataResult(Record):
     num_validation: int
     num_test: int
     class_counts: dict[Literal["train", "validation", "test"], list[int]]
+    fine_classes: list[str] = Field(default=[])  # before `data.group` merged them; empty without
+    groups: list[list[str]] = Field(
+        default=[]
+    )  # the fine classes of each class; empty without `data.group`
+    excluded: list[str] = Field(default=[])  # classes that students and controls do not learn from
     num_duplicates: int  # images that stand, bit for bit, in two splits
     duplicates: list[tuple[str, int, str, int]]  # the first 20: split, index, split, index
     fingerprint: str  # SHA-256 over images, labels, classes and split
@@ -272,7 +256,14 @@ class Results(Record):
     data: DataResult
     models: dict[Role, ModelResult]
     verdicts: list[Verdict]
+    shipped: Role | None = None  # whose files to ship: the best student on validation
     sweep: list[SweepPoint]
+    flips: list[Flips] = Field(default=[])
+    subclasses: list[SubclassUse] = Field(default=[])
+    bias_shifts: list[BiasShift] = Field(
+        default=[]
+    )  # where `distill.exclude_classes` left classes out
+    gallery: Gallery | None = None  # test images that `flips` and `subclasses` speak of
     explain: ExplainResult | None
     devices: list[DeviceProfile]  # joined by `kdtool profile STUDY --merge`
 

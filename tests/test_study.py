@@ -6,7 +6,8 @@ import pytest
 from kdtool.errors import StudyError
 from kdtool.files import write_atomic
 from kdtool.recipe_file import make_recipe
-from kdtool.results import DataResult, Summary
+from kdtool.record import Summary
+from kdtool.results import DataResult
 from kdtool.study import Study, key_of, load_study
 
 RECIPE = make_recipe(

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from kdtool.record import Role
 from kdtool.report.words import plain, present
-from kdtool.results import ClassScores, ModelResult, Results, Role, SeedResult, TestScores
+from kdtool.results import ClassScores, ModelResult, Results, SeedResult, TestScores
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from kdtool.machines import machine, setting
 from kdtool.profiles import Environment, Latency
-from kdtool.record import Interval
+from kdtool.record import Interval, Role
 from kdtool.report.comparison import Cell, p50_cell
 from kdtool.report.costs import peak_memory
 from kdtool.report.quantities import NBSP, TIMES, count, file_size, milliseconds, three_digits
 from kdtool.report.words import present
-from kdtool.results import FileResult, Precision, Results, Role
+from kdtool.results import FileResult, Precision, Results
 
 RUNTIMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 

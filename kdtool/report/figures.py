@@ -9,14 +9,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from kdtool.evidence import Verdict
 from kdtool.profiles import Latency
-from kdtool.record import Interval
+from kdtool.record import Interval, Role
 from kdtool.report.canvas import LIGHT, label, label_ends, new_figure, percent_axis, quiet_axes
 from kdtool.report.costs import latency_of
 from kdtool.report.devices import Measured
 from kdtool.report.quantities import milliseconds, points, short_count
 from kdtool.report.words import plain, present
-from kdtool.results import Results, Role, Verdict
+from kdtool.results import Results
 
 
 def difference(results: Results, verdict: Verdict, width: int) -> Figure:

@@ -13,10 +13,11 @@ from matplotlib.image import imsave
 from numpy.typing import NDArray
 
 from kdtool.errors import StudyError
+from kdtool.record import Role
 from kdtool.report.canvas import LIGHT, new_figure
 from kdtool.report.quantities import rough_percent
 from kdtool.report.words import ROLES, plain
-from kdtool.results import ExplainedImage, ExplainResult, Role
+from kdtool.results import ExplainedImage, ExplainResult
 
 Picture = NDArray[np.uint8]  # (H, W, 3)
 

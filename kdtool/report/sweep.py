@@ -6,6 +6,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import Affine2D
 
+from kdtool.evidence import SweepPoint
+from kdtool.record import Summary
 from kdtool.report.canvas import (
     FONT_SIZE,
     LIGHT,
@@ -17,7 +19,7 @@ from kdtool.report.canvas import (
     percent_axis,
     quiet_axes,
 )
-from kdtool.results import Results, Summary, SweepPoint
+from kdtool.results import Results
 
 Value = float | int | str
 

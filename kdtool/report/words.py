@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from kdtool.evidence import Verdict
+from kdtool.record import Role
 from kdtool.report.quantities import (
     NBSP,
     count,
@@ -11,7 +13,7 @@ from kdtool.report.quantities import (
     points_range,
     rough_percent,
 )
-from kdtool.results import DataResult, Results, Role, Verdict
+from kdtool.results import DataResult, Results
 
 ROLES: tuple[Role, ...] = ("teacher", "control", "student")
 

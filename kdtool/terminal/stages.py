@@ -4,10 +4,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from kdtool.record import Role
 from kdtool.report import words
 from kdtool.report.quantities import file_size, percent, rough_percent
 from kdtool.report.ship import ship_details, ship_sentence
-from kdtool.results import Results, Role
+from kdtool.results import Results
 from kdtool.terminal.plain import new_table, plain_text
 from kdtool.terminal.study import ROLE_STYLES, show_failures, show_report_path, show_warnings
 

@@ -6,7 +6,8 @@ from typing import Literal, get_args
 from kdtool import __version__
 from kdtool.errors import StudyError
 from kdtool.recipe_file import with_settings
-from kdtool.results import Results, Role
+from kdtool.record import Role
+from kdtool.results import Results
 from kdtool.study import load_study
 from kdtool.terminal.progress import Terminal
 from kdtool.train.conclude import conclude, write_results

@@ -7,22 +7,13 @@ from numpy.typing import NDArray
 
 from kdtool import stats
 from kdtool.environment import collect_environment
+from kdtool.evidence import SweepPoint, Verdict
 from kdtool.files import write_atomic
 from kdtool.machines import still_valid
 from kdtool.recipe import Recipe
-from kdtool.record import Interval, to_json
+from kdtool.record import Interval, Role, Summary, to_json
 from kdtool.report.render import write_report
-from kdtool.results import (
-    Cost,
-    ModelResult,
-    Results,
-    Role,
-    SeedResult,
-    Summary,
-    SweepPoint,
-    Verdict,
-    load_results,
-)
+from kdtool.results import Cost, ModelResult, Results, SeedResult, load_results
 from kdtool.study import key_of
 from kdtool.train.count import count
 from kdtool.train.device import gpu_name

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from kdtool.files import replaced
 from kdtool.recipe import Recipe
-from kdtool.results import Results, Role, TeacherTargets
+from kdtool.record import Role
+from kdtool.results import Results, TeacherTargets
 from kdtool.study import Study, key_of
 from kdtool.terminal.progress import Terminal
 from kdtool.train.conclude import conclude, sweep_points, write_results

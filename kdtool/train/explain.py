@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 from kdtool.files import replaced
-from kdtool.results import ExplainedImage, ExplainResult, Role
+from kdtool.record import Role
+from kdtool.results import ExplainedImage, ExplainResult
 from kdtool.study import key_of
 from kdtool.train.evaluate import Evaluated, split_labels
 from kdtool.train.run import Run, load_model

@@ -10,7 +10,8 @@ from kdtool.edge.count.graph import count_model
 from kdtool.edge.metadata import image_properties, write_metadata
 from kdtool.errors import GateError
 from kdtool.files import replaced, sha256_of
-from kdtool.results import Exportable, FileResult, Role
+from kdtool.record import Role
+from kdtool.results import Exportable, FileResult
 from kdtool.study import key_of
 from kdtool.train.evaluate import Evaluated, split_labels
 from kdtool.train.models import build_model, describe_model

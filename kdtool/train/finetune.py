@@ -6,7 +6,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kdtool.recipe import Recipe
-from kdtool.results import ModelResult, Results, Role, load_results
+from kdtool.record import Role
+from kdtool.results import ModelResult, Results, load_results
 from kdtool.study import Study
 from kdtool.terminal.progress import Terminal
 from kdtool.train.conclude import conclude, write_results

@@ -9,7 +9,8 @@ from torch import nn
 
 from kdtool.errors import StudyError
 from kdtool.recipe import Recipe, TrainTable
-from kdtool.results import Results, Role, TrainingResult
+from kdtool.record import Role
+from kdtool.results import Results, TrainingResult
 from kdtool.study import Study, key_of
 from kdtool.terminal.progress import Terminal
 from kdtool.train.checkpoint import load_weights, save_weights

@@ -8,8 +8,8 @@ from typing import get_args
 from kdtool.edge.latency.blocks import differs
 from kdtool.edge.latency.measure import measure, ratio_of
 from kdtool.environment import collect_environment
-from kdtool.record import Interval
-from kdtool.results import FileResult, Gate, Precision, Role, SpeedResult
+from kdtool.record import Interval, Role
+from kdtool.results import FileResult, Gate, Precision, SpeedResult
 from kdtool.study import key_of
 from kdtool.train.evaluate import Evaluated
 from kdtool.train.export import export

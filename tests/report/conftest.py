@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kdtool.evidence import SweepPoint, Verdict
 from kdtool.profiles import Environment, Latency
+from kdtool.record import Summary
 from kdtool.results import (
     ClassScores,
     DataResult,
@@ -25,10 +27,7 @@ from kdtool.results import (
     Quantization,
     Results,
     SeedResult,
-    Summary,
-    SweepPoint,
     TestScores,
-    Verdict,
 )
 
 ACCURACY = {"teacher": 0.9930, "control": 0.9803, "student": 0.9868}

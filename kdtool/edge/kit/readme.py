@@ -9,7 +9,8 @@ from kdtool.edge.kit.shipped.classifier import image_shape
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.session import InferenceSession
 from kdtool.profiles import Environment
-from kdtool.results import FP16_USE, FileResult, Precision, Role
+from kdtool.record import Role
+from kdtool.results import FP16_USE, FileResult, Precision
 from kdtool.stats import wilson_interval
 
 MAX_CLASSES = 40  # that the README lists
