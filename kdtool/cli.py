@@ -51,6 +51,13 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe. Repeatable."),
 ]
+Sweep = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=V,V,...",
+        help="Fresh students for each value, chosen on validation. For one or two keys.",
+    ),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 Force = Annotated[
     bool, typer.Option("--force", help="Take over a folder that another recipe made.")
@@ -97,33 +104,49 @@ def distill(
     recipe: RecipePath,
     out: Out = Path("runs"),
     settings: Set = None,
-    sweep: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY=V,V,...",
-            help="Fresh students for each value, chosen on validation. For one or two keys.",
-        ),
-    ] = None,
+    sweep: Sweep = None,
     device: Device = "auto",
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Run a whole study: teacher, control, student, report."""
-    from kdtool.recipe_file import load_recipe, parse_sweep
-    from kdtool.study import Study
+    _distill(
+        recipe,
+        out,
+        settings,
+        sweep,
+        subclasses=False,
+        device=device,
+        force=force,
+        as_json=as_json,
+        quiet=quiet,
+    )
 
-    loaded = load_recipe(recipe, settings)
-    swept = dict(parse_sweep(text) for text in sweep or [])
-    if len(swept) < len(sweep or []):
-        raise RecipeError("got --sweep twice for one key; give all its values to one --sweep")
-    with resumable():
-        terminal = start(quiet=quiet)
-        from kdtool.train import distill as command
 
-        study = Study(out / loaded.name)
-        results = command.distill(study, loaded, terminal, device=device, sweep=swept, force=force)
-    show(results, study.folder, "study", as_json=as_json)
+@app.command("subclass-distill")
+def subclass_distill(
+    recipe: RecipePath,
+    out: Out = Path("runs"),
+    settings: Set = None,
+    sweep: Sweep = None,
+    device: Device = "auto",
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run a whole study, with students that learn from subclasses too."""
+    _distill(
+        recipe,
+        out,
+        settings,
+        sweep,
+        subclasses=True,
+        device=device,
+        force=force,
+        as_json=as_json,
+        quiet=quiet,
+    )
 
 
 @app.command()
@@ -261,6 +284,42 @@ def show(
     refused = [reason for model in results.models.values() for reason in model.refused.values()]
     if refused and ending in {"study", "files"}:
         raise GateError("; ".join(refused))
+
+
+def _distill(
+    recipe: Path,
+    out: Path,
+    settings: list[str] | None,
+    sweep: list[str] | None,
+    *,
+    subclasses: bool,
+    device: str,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    from kdtool.recipe_file import load_recipe, parse_sweep
+    from kdtool.study import Study
+
+    loaded = load_recipe(recipe, settings)
+    swept = dict(parse_sweep(text) for text in sweep or [])
+    if len(swept) < len(sweep or []):
+        raise RecipeError("got --sweep twice for one key; give all its values to one --sweep")
+    with resumable():
+        terminal = start(quiet=quiet)
+        from kdtool.train.distill import distill as command
+
+        study = Study(out / loaded.name)
+        results = command(
+            study,
+            loaded,
+            terminal,
+            subclasses=subclasses,
+            device=device,
+            sweep=swept,
+            force=force,
+        )
+    show(results, study.folder, "study", as_json=as_json)
 
 
 def _again(

@@ -166,6 +166,8 @@ class Study:
             ]
         if self.results_path.exists():
             old_results = load_results(self.results_path)
+            if "subclass-student" not in old_results.models:
+                differences = [one for one in differences if not one.startswith("  subclass.")]
             if sweep and "student" in old_results.models and not old_results.sweep:
                 differences.append(f"  sweep: there none, here over {', '.join(sweep)}")
             made_from = old_results.data

@@ -1,18 +1,17 @@
 """One stage of a finished study once more: its ONNX files, or its saliency maps."""
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from kdtool import __version__
 from kdtool.errors import StudyError
 from kdtool.recipe_file import with_settings
-from kdtool.record import Role
+from kdtool.record import ROLES, Role
 from kdtool.results import Results
 from kdtool.study import load_study
 from kdtool.terminal.progress import Terminal
 from kdtool.train.conclude import conclude, write_results
-from kdtool.train.distill import train_students
-from kdtool.train.finetune import train_by_labels
+from kdtool.train.distill import train_role
 from kdtool.train.kit import warn_of_old_kit, write_kit
 from kdtool.train.run import Run, Trained, open_run
 
@@ -46,11 +45,9 @@ def again(
         run = open_run(study, recipe, device, terminal, finished=old)
         check_same(old, run)
         models: dict[Role, list[Trained]] = {}
-        for role in get_args(Role):
-            if role == "student" and role in old.models:
-                models[role] = train_students(run, models["teacher"][0])
-            elif role in old.models:
-                models[role] = train_by_labels(run, role)
+        for role in ROLES:
+            if role in old.models:
+                models[role] = train_role(run, role, models)
         study.forget(stage)
         if stage == "export":
             study.forget("latency")

@@ -30,7 +30,8 @@ def write_onnx(checkpoint: Path, path: Path) -> None:
         raise StudyError(f"{checkpoint} holds a model {facts['model']}, not one of its study")
     data = results.data
     num_classes = len(data.classes)
-    model = build_model(facts["model"], data.image_shape, num_classes, facts["seed"])
+    num_logits = facts.get("num_logits", num_classes)
+    model = build_model(facts["model"], data.image_shape, num_logits, facts["seed"])
     load_weights(checkpoint, model)
     with replaced(path) as unfinished:
         onnx.save(make_onnx(model.eval(), data.image_shape, num_classes, opset=18), unfinished)

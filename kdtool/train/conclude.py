@@ -1,5 +1,6 @@
 """From trained models to results.json and the report."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ from numpy.typing import NDArray
 
 from kdtool import stats
 from kdtool.environment import collect_environment
-from kdtool.evidence import SweepPoint, Verdict
+from kdtool.evidence import SweepPoint
 from kdtool.files import write_atomic
 from kdtool.machines import still_valid
 from kdtool.recipe import Recipe
@@ -18,10 +19,16 @@ from kdtool.study import key_of
 from kdtool.train.count import count
 from kdtool.train.device import gpu_name
 from kdtool.train.evaluate import Evaluated, evaluate, split_labels
+from kdtool.train.evidence.bias_shift import bias_shifts
+from kdtool.train.evidence.calibrate import calibration
+from kdtool.train.evidence.flips import flips
+from kdtool.train.evidence.gallery import gallery, shown_images
+from kdtool.train.evidence.subclasses import subclass_use
+from kdtool.train.evidence.verdicts import right_on_test, verdicts
 from kdtool.train.explain import explain
-from kdtool.train.models import build_model, describe_model
+from kdtool.train.models import describe_model
 from kdtool.train.run import Run, Trained
-from kdtool.train.ship import Shipment, ship
+from kdtool.train.ship import SHIPPED, Shipment, ship
 from kdtool.train.sweep import Candidate
 
 
@@ -45,6 +52,8 @@ def conclude(
     evaluated = {role: [evaluate(run, one) for one in runs] for role, runs in models.items()}
     chosen = {role: best_on_validation(seeds) for role, seeds in evaluated.items()}
     shipments = ship(run, chosen) if with_files else {}
+    differences = flips(chosen, split_labels(run.splits.test))
+    uses = subclass_use(evaluated, chosen, run.splits)
     return Results(
         name=run.recipe.name,
         recipe=portable(run.recipe),
@@ -55,10 +64,21 @@ def conclude(
             for role, seeds in evaluated.items()
         },
         verdicts=verdicts(run, evaluated),
+        shipped=role_to_ship(chosen) if with_files else None,
         sweep=sweep,
+        flips=differences,
+        subclasses=uses,
+        bias_shifts=bias_shifts(evaluated, run.splits),
+        gallery=gallery(run, chosen, shown_images(differences, uses)),
         explain=explain(run, chosen) if with_files and "teacher" in chosen else None,
         devices=[],
     )
+
+
+def role_to_ship(chosen: dict[Role, Evaluated]) -> Role | None:
+    """Return the student that is best on validation; among equals the one of fewer means."""
+    students = [role for role in SHIPPED if role in chosen]
+    return max(students, key=lambda role: chosen[role].trained.result.best.worth, default=None)
 
 
 def portable(recipe: Recipe) -> dict[str, object]:
@@ -93,7 +113,14 @@ def model_result(
         **cost_of(run, role).model_dump(),
         model=run.table(role).model,
         seeds=[
-            SeedResult(**one.trained.result.model_dump(), seed=one.trained.seed, test=one.test)
+            SeedResult(
+                **one.trained.result.model_dump(),
+                seed=one.trained.seed,
+                test=one.test,
+                calibration=calibration(
+                    one, split_labels(run.splits.validation), split_labels(run.splits.test)
+                ),
+            )
             for one in seeds
         ],
         exported_seed=chosen.trained.seed,
@@ -106,14 +133,12 @@ def model_result(
 
 def cost_of(run: Run, role: Role) -> Cost:
     """Count the model of a role, by its architecture alone."""
-    name, num_classes = run.table(role).model, len(run.splits.classes)
-
-    model = build_model(name, run.image_shape, num_classes, seed=0)
+    model = run.build(role, seed=0)
 
     def make() -> tuple[Cost, list[Path]]:
         return count(model, run.image_shape), []
 
-    key = key_of("cost", describe_model(name, model), run.image_shape)
+    key = key_of("cost", describe_model(run.table(role).model, model), run.image_shape)
     return run.study.stage(f"cost-{role}", key, Cost, make)
 
 
@@ -143,37 +168,12 @@ def summary(values: NDArray[np.float64], interval: Interval) -> Summary:
     return Summary(mean=float(values.mean()), std=std, ci95=interval)
 
 
-def right_on_test(run: Run, seeds: list[Evaluated]) -> NDArray[np.bool_]:
-    """Return whether each seed's model is right on each test image, `(S, N)`."""
-    labels = split_labels(run.splits.test)
-    return np.array([one.test_logits.argmax(axis=1) == labels for one in seeds])
-
-
-def verdicts(run: Run, evaluated: dict[Role, list[Evaluated]]) -> list[Verdict]:
-    """Say whether the student beats the control, if both are there."""
-    if not {"student", "control"} <= evaluated.keys():
-        return []
-    student, control = (right_on_test(run, evaluated[role]) for role in ("student", "control"))
-    gains = student.astype(float) - control.astype(float)
-    interval = stats.mean_interval(gains, np.random.default_rng(0))
-    return [
-        Verdict(
-            of="student",
-            against="control",
-            difference=float(gains.mean()),
-            ci95=interval,
-            mcnemar_p=[stats.mcnemar_p(*pair) for pair in zip(student, control, strict=True)],
-            seeds=run.recipe.seeds,
-            verdict=stats.verdict_of(interval),
-        )
-    ]
-
-
 def sweep_points(run: Run, candidates: list[Candidate], best: Candidate) -> list[SweepPoint]:
     """Report every setting of a sweep; the choice was made before test was opened."""
     points = []
     for candidate in candidates:
-        seeds = [evaluate(run, student) for student in candidate.students]
+        tried = replace(run, recipe=candidate.recipe)
+        seeds = [evaluate(tried, student) for student in candidate.students]
         validation_labels = split_labels(run.splits.validation)
         right = np.array(
             [one.validation_logits.argmax(axis=1) == validation_labels for one in seeds]
@@ -181,6 +181,7 @@ def sweep_points(run: Run, candidates: list[Candidate], best: Candidate) -> list
         interval = stats.mean_interval(right.astype(float), np.random.default_rng(0))
         points.append(
             SweepPoint(
+                role=candidate.role,
                 settings=candidate.settings,
                 seeds=run.recipe.seeds,
                 validation_accuracy=summary(right.mean(axis=1), interval),

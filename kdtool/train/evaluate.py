@@ -13,6 +13,7 @@ from kdtool.results import ClassScores, TestScores
 from kdtool.stats import wilson_interval
 from kdtool.study import key_of
 from kdtool.train.data.splits import Split
+from kdtool.train.losses import class_logits
 from kdtool.train.predict import predict
 from kdtool.train.run import Run, Trained, load_model
 
@@ -88,19 +89,24 @@ class Evaluated:
 
     trained: Trained
     test: TestScores
-    test_logits: NDArray[np.float32]  # (N, C)
-    validation_logits: NDArray[np.float32]  # (V, C)
+    test_logits: NDArray[np.float32]  # (N, C), subclasses merged
+    validation_logits: NDArray[np.float32]  # (V, C), subclasses merged
+    test_subclass_logits: NDArray[np.float32] | None  # (N, C * S); None without subclasses
 
 
 def evaluate(run: Run, trained: Trained) -> Evaluated:
     """Score a model on the test images; its answer to every single one is kept in a file."""
     path = run.study.predictions(trained.role, trained.seed, trained.key)
+    num_classes = len(run.splits.classes)
 
     def make() -> tuple[TestScores, list[Path]]:
         model = load_model(run, trained)
         answers: dict[str, NDArray[np.generic]] = {}
         for name, split in (("test", run.splits.test), ("validation", run.splits.validation)):
-            logits = predict(model, split)
+            raw = predict(model, split)
+            logits = class_logits(raw, num_classes)
+            if raw is not logits:
+                answers[f"{name}_subclass_logits"] = raw.cpu().numpy()
             answers[f"{name}_logits"] = logits.cpu().numpy()
             answers[f"{name}_probabilities"] = logits.softmax(dim=1).cpu().numpy()
             answers[f"{name}_labels"] = split.labels.cpu().numpy()
@@ -112,7 +118,13 @@ def evaluate(run: Run, trained: Trained) -> Evaluated:
     key = key_of("evaluate", trained.key)
     scores = run.study.stage(f"evaluate-{trained.checkpoint.stem}", key, TestScores, make)
     with np.load(path, allow_pickle=False) as answers:
-        return Evaluated(trained, scores, answers["test_logits"], answers["validation_logits"])
+        return Evaluated(
+            trained,
+            scores,
+            answers["test_logits"],
+            answers["validation_logits"],
+            answers.get("test_subclass_logits"),
+        )
 
 
 def split_labels(split: Split) -> Labels:

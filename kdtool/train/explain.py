@@ -34,7 +34,7 @@ def explain(run: Run, models: dict[Role, Evaluated]) -> ExplainResult:
         wanted = torch.from_numpy(np.concatenate([chosen, compared])).to(run.device)
         images = test.batch(wanted)[0]
         heatmaps = {
-            role: gradient_saliency(load_model(run, model.trained), images)
+            role: gradient_saliency(load_model(run, model.trained), images, len(classes))
             for role, model in models.items()
         }
         agreements = {role: agreement(maps, heatmaps["teacher"]) for role, maps in heatmaps.items()}

@@ -14,7 +14,8 @@ from kdtool.record import Role
 from kdtool.results import Exportable, FileResult
 from kdtool.study import key_of
 from kdtool.train.evaluate import Evaluated, split_labels
-from kdtool.train.models import build_model, describe_model
+from kdtool.train.evidence.calibrate import fit_temperature
+from kdtool.train.models import describe_model
 from kdtool.train.onnx_file import answers, as_given, compare, given_shape, make_onnx
 from kdtool.train.run import Run, load_model
 
@@ -26,6 +27,7 @@ def export(run: Run, evaluated: Evaluated) -> FileResult:
         GateError: It gave another class on some; a file of that name from before stays as it was.
     """
     trained, table = evaluated.trained, run.recipe.export
+    temperature = fitted_temperature(run, evaluated) if table.calibrate else 1.0
     path = run.study.folder / f"{trained.role}.onnx"
 
     def make() -> tuple[FileResult, list[Path]]:
@@ -35,13 +37,14 @@ def export(run: Run, evaluated: Evaluated) -> FileResult:
             len(run.splits.classes),
             table.opset,
             table.input,
+            temperature,
         )
         describe(model, run, evaluated)
         images, labels = run.splits.test.images.cpu().numpy(), split_labels(run.splits.test)
         with replaced(path) as unfinished:
             onnx.save(model, unfinished)
             logits, probabilities = answers(unfinished, as_given(images, table.input))
-            parity = compare(logits, evaluated.test_logits)
+            parity = compare(logits, evaluated.test_logits / temperature)
             error = math.nan if parity.max_abs_error is None else parity.max_abs_error
             if not parity.passed:
                 raise GateError(
@@ -57,6 +60,7 @@ def export(run: Run, evaluated: Evaluated) -> FileResult:
                 opset=table.opset,
                 accuracy=float((probabilities.argmax(axis=1) == labels).mean()),
                 parity=parity,
+                temperature=temperature,
             )
         run.terminal.say(
             f"{path.name}: the class that PyTorch gives on all {parity.num_images:,} test images, "
@@ -64,8 +68,13 @@ def export(run: Run, evaluated: Evaluated) -> FileResult:
         )
         return result, [path]
 
-    key = key_of("export", trained.key, table.opset, table.input, run.splits.classes)
+    key = key_of("export", trained.key, table.opset, table.input, temperature, run.splits.classes)
     return run.study.stage(f"export-{trained.role}", key, FileResult, make)
+
+
+def fitted_temperature(run: Run, evaluated: Evaluated) -> float:
+    """Return what the logits must be divided by for probabilities that hold on validation."""
+    return fit_temperature(evaluated.validation_logits, split_labels(run.splits.validation))
 
 
 def check_exportable(run: Run, role: Role) -> None:
@@ -76,7 +85,7 @@ def check_exportable(run: Run, role: Role) -> None:
     """
     name, table = run.table(role).model, run.recipe.export
     num_classes = len(run.splits.classes)
-    model = build_model(name, run.image_shape, num_classes, seed=0)
+    model = run.build(role, seed=0)
 
     def make() -> tuple[Exportable, list[Path]]:
         written = make_onnx(model.eval(), run.image_shape, num_classes, table.opset, table.input)

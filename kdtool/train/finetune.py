@@ -1,12 +1,10 @@
 """Train the teacher, or the control: models that learn from the labels alone."""
 
-from typing import get_args
-
 from torch import Tensor
 from torch.nn import functional as F
 
 from kdtool.recipe import Recipe
-from kdtool.record import Role
+from kdtool.record import ROLES, Role
 from kdtool.results import ModelResult, Results, load_results
 from kdtool.study import Study
 from kdtool.terminal.progress import Terminal
@@ -42,7 +40,7 @@ def beside_others(study: Study, results: Results) -> Results:
         # a model that stood already keeps its files
         if role not in old.models or without_files(old.models[role]) != without_files(model)
     }
-    in_order = {role: models[role] for role in get_args(Role) if role in models}
+    in_order = {role: models[role] for role in ROLES if role in models}
     return old.model_copy(update={"models": in_order})
 
 

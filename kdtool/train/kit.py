@@ -10,7 +10,6 @@ from kdtool.results import Results
 from kdtool.train.evaluate import split_labels
 from kdtool.train.onnx_file import answers, as_given
 from kdtool.train.run import Run
-from kdtool.train.ship import SHIPPED
 
 
 def warn_of_old_kit(run: Run, results: Results) -> None:
@@ -31,7 +30,7 @@ def write_kit(run: Run, results: Results) -> None:
         StudyError: The study has no student, or the folder cannot be written.
         GateError: The kit does not give what the file gave; a kit from before stays as it was.
     """
-    role = next((role for role in SHIPPED if role in results.models), None)
+    role = results.shipped
     if role is None:
         raise StudyError(
             f"{run.study.folder} holds no student to ship; `kdtool distill RECIPE` trains it"

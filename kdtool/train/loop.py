@@ -26,7 +26,7 @@ from kdtool.train.schedule import (
     steps_per_epoch,
 )
 
-# Loss of a batch: logits `(B, C)`, labels `(B,)`, and each image's index in the split `(B,)`.
+# Loss of a batch: logits `(B, C * S)`, labels `(B,)`, and each image's index in the split `(B,)`.
 BatchLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 Step = Callable[[int, Tensor], Tensor]  # number of the step and the images' index -> loss
 Weights = dict[str, Tensor]
@@ -79,7 +79,7 @@ def fit(
             model.train()
             train_loss = train_epoch(step, batches(train, table.batch_size), epoch, show)
         seconds += time.perf_counter() - began
-        loss, accuracy = validate(model, splits.validation)
+        loss, accuracy = validate(model, splits.validation, len(splits.classes))
         if not math.isfinite(loss):
             raise KdtoolError(f"the validation loss is {loss} after epoch {epoch}; {REMEDY}")
         epochs.append(

@@ -1,6 +1,7 @@
 """The losses: pure functions of logits."""
 
-import torch
+import math
+
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -31,26 +32,80 @@ def distillation_loss(
     student_logits: Tensor,
     teacher_logits: Tensor,
     labels: Tensor,
+    num_classes: int,
     temperature: float,
     soft_weight: float,
 ) -> Tensor:
     """Weigh the teacher's soft targets against the labels.
 
+    The soft targets are those of all C * S subclasses, the labels those of the C classes; S = 1 is
+    knowledge distillation.
+
     Args:
-        student_logits: `(B, C)`.
-        teacher_logits: `(B, C)`; receives no gradient.
-        labels: `(B,)` int64.
+        student_logits: `(B, C * S)`.
+        teacher_logits: `(B, C * S)`; receives no gradient.
+        labels: `(B,)` int64, in [0, C).
+        num_classes: C.
         temperature: Of `kd_loss`.
         soft_weight: Weight of `kd_loss` in [0, 1]; the rest goes to the cross-entropy.
 
     Returns:
         Scalar, in nats, mean over the batch.
 
-    Source: Hinton et al. 2015, arXiv:1503.02531, section 2.
+    Source: Hinton et al. 2015, arXiv:1503.02531, section 2; with subclasses Müller et al. 2020,
+    arXiv:2002.03936, in the form of google-research/subclass_distillation.
     """
+    hard = F.cross_entropy(class_logits(student_logits, num_classes), labels)
     soft = kd_loss(student_logits, teacher_logits, temperature)
-    hard = F.cross_entropy(student_logits, labels)
     return soft_weight * soft + (1 - soft_weight) * hard
+
+
+def subclass_teacher_loss(
+    logits: Tensor, labels: Tensor, num_classes: int, weight: float, temperature: float
+) -> Tensor:
+    """Teach the classes, and by `auxiliary_loss` to tell the images of a class apart.
+
+    Args:
+        logits: `(B, C * S)`.
+        labels: `(B,)` int64, in [0, C).
+        num_classes: C.
+        weight: Of the auxiliary loss.
+        temperature: Of the auxiliary loss.
+
+    Returns:
+        Scalar, in nats, mean over the batch.
+
+    Source: as `auxiliary_loss`.
+    """
+    hard = F.cross_entropy(class_logits(logits, num_classes), labels)
+    return hard + weight * auxiliary_loss(logits, temperature)
+
+
+def auxiliary_loss(logits: Tensor, temperature: float) -> Tensor:
+    """Push the logits of different images of a batch apart, so that all subclasses are used.
+
+    It is the loss of telling each image from the others of the batch by its normalized logits.
+
+    Args:
+        logits: `(B, C * S)`, B of at least 2.
+        temperature: T; the products of normalized logits lie between -1 / T and 1 / T.
+
+    Returns:
+        Scalar, in nats, mean over the batch. At most 0, where all images have equal normalized
+        logits; lowest where they form a regular simplex, log(exp(1 / T) + (B - 1) exp(-1 / (T (B
+        - 1)))) - 1 / T - log B.
+
+    Source: Müller et al. 2020, arXiv:2002.03936, equation 6, in the form of google-research/
+    subclass_distillation/mnist_colab.ipynb; by log-sum-exp, as exp(C * S) overflows from 89 on.
+    """
+    num_images, num_logits = logits.shape
+    centred = logits - logits.mean(dim=1, keepdim=True)
+    deviation = (centred.square().mean(dim=1, keepdim=True) + 1e-9).sqrt()
+    # Each row then has a length of 1 / sqrt(T).
+    normalized = centred / deviation / math.sqrt(temperature * num_logits)
+    products = normalized @ normalized.T  # (B, B)
+    spread = products.logsumexp(dim=1).mean()
+    return spread - 1 / temperature - math.log(num_images)
 
 
 def class_logits(logits: Tensor, num_classes: int) -> Tensor:
@@ -67,4 +122,5 @@ def class_logits(logits: Tensor, num_classes: int) -> Tensor:
     """
     if logits.shape[1] == num_classes:
         return logits
-    return torch.logsumexp(logits.unflatten(1, (num_classes, -1)), dim=2)  # type: ignore[no-untyped-call]
+    merged: Tensor = logits.unflatten(1, (num_classes, -1)).logsumexp(dim=2)  # type: ignore[no-untyped-call]
+    return merged

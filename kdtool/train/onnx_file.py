@@ -33,9 +33,12 @@ Answers = NDArray[np.float32]
 class Shipped(nn.Module):
     """The model as it ships: images in, logits and probabilities out."""
 
-    def __init__(self, model: nn.Module, num_classes: int, form: InputForm) -> None:
+    def __init__(
+        self, model: nn.Module, num_classes: int, form: InputForm, temperature: float = 1.0
+    ) -> None:
         super().__init__()
         self.model, self.num_classes, self.form = model, num_classes, form
+        self.temperature = temperature
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits and probabilities, both `(B, C)`.
@@ -47,6 +50,8 @@ class Shipped(nn.Module):
             # contiguous: else the exporter writes a gather for each view of channels-last memory
             image = as_input(image.permute(0, 3, 1, 2)).contiguous()
         logits = class_logits(self.model(image), self.num_classes)
+        if self.temperature != 1:
+            logits = logits / self.temperature
         return logits, logits.softmax(dim=1)
 
 
@@ -56,6 +61,7 @@ def make_onnx(
     num_classes: int,
     opset: int,
     form: InputForm = "pixels",
+    temperature: float = 1.0,
 ) -> onnx.ModelProto:
     """Return `model` as ONNX, with its preprocessing inside and nothing of this machine.
 
@@ -65,11 +71,12 @@ def make_onnx(
         num_classes: Of the file.
         opset: 18 or above.
         form: What the file takes: see `kdtool.recipe.ExportTable`.
+        temperature: Divides the logits in the file.
 
     Raises:
         KdtoolError: The exporter cannot write the model, or not in that opset.
     """
-    shipped = Shipped(copy.deepcopy(model), num_classes, form).cpu().float().eval()
+    shipped = Shipped(copy.deepcopy(model), num_classes, form, temperature).cpu().float().eval()
     dtype = torch.float32 if form == "tensor" else torch.uint8
     example = torch.zeros(2, *given_shape(image_shape, form), dtype=dtype)
     with _silence(), _explained():

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdtool.train.data.splits import Split
+from kdtool.train.losses import class_logits
 from kdtool.train.models import as_input
 
 # A batch must fit the caches of a CPU: mnist-cnn then sees 4 times the images of 1,024 a batch.
@@ -13,7 +14,7 @@ CPU_BATCH, GPU_BATCH = 128, 1024
 
 @torch.no_grad()
 def predict(model: nn.Module, split: Split) -> Tensor:
-    """Return the logits `(N, C)` of a split in its order, float32, without dropout."""
+    """Return the logits `(N, C * S)` of a split in its order, float32, without dropout."""
     device = split.images.device
     model.eval()
     model.to(memory_format=torch.channels_last)
@@ -29,9 +30,9 @@ def channels_last_input(images: Tensor) -> Tensor:
     return as_input(images).contiguous(memory_format=torch.channels_last)
 
 
-def validate(model: nn.Module, validation: Split) -> tuple[float, float]:
-    """Return the cross-entropy in nats and the accuracy in [0, 1]."""
-    logits = predict(model, validation)
+def validate(model: nn.Module, validation: Split, num_classes: int) -> tuple[float, float]:
+    """Return the cross-entropy in nats and the accuracy in [0, 1], of the classes."""
+    logits = class_logits(predict(model, validation), num_classes)
     loss = F.cross_entropy(logits, validation.labels)
     accuracy = (logits.argmax(dim=1) == validation.labels).float().mean()
     return loss.item(), accuracy.item()

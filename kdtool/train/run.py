@@ -1,7 +1,7 @@
 """What every stage of a study needs, and the one way in which a model of it is trained."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,11 +14,14 @@ from kdtool.results import Results, TrainingResult
 from kdtool.study import Study, key_of
 from kdtool.terminal.progress import Terminal
 from kdtool.train.checkpoint import load_weights, save_weights
-from kdtool.train.data.splits import Splits, load_splits
+from kdtool.train.data.splits import Splits, load_splits, without_classes
 from kdtool.train.device import choose_device, choose_precision
 from kdtool.train.loop import BatchLoss, fit
 from kdtool.train.models import ImageShape, build_model, check_model_name, describe_model
 from kdtool.train.schedule import epochs_to_train
+
+TEACHERS: tuple[Role, ...] = ("teacher", "subclass-teacher")
+SUBCLASSED: tuple[Role, ...] = ("subclass-teacher", "subclass-student")
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Run:
     study: Study
     recipe: Recipe
     splits: Splits  # on `device`
+    transfer: Splits  # the same, without the train images of `distill.exclude_classes`
     device: torch.device
     terminal: Terminal
     finished: Results | None = None  # a study that is only read: nothing may be trained
@@ -44,7 +48,20 @@ class Run:
 
     def table(self, role: Role) -> TrainTable:
         """How the models of `role` are trained; the control as the student."""
-        return self.recipe.teacher if role == "teacher" else self.recipe.student
+        return self.recipe.teacher if role in TEACHERS else self.recipe.student
+
+    def num_logits(self, role: Role) -> int:
+        """Length of the logits: C, or C * S of a model with subclasses."""
+        per_class = self.recipe.subclass.per_class if role in SUBCLASSED else 1
+        return per_class * len(self.splits.classes)
+
+    def splits_of(self, role: Role) -> Splits:
+        """What the models of `role` learn from and are chosen on."""
+        return self.splits if role in TEACHERS else self.transfer
+
+    def build(self, role: Role, seed: int) -> nn.Module:
+        """Return an untrained model of `role`, on the CPU."""
+        return build_model(self.table(role).model, self.image_shape, self.num_logits(role), seed)
 
 
 @dataclass(frozen=True)
@@ -71,26 +88,29 @@ def open_run(
         KdtoolError: The device is absent, or the data or a model cannot be used.
     """
     device = choose_device(device_name)
-    tables = {"teacher": recipe.teacher, "student": recipe.student}
+    tables: dict[Role, TrainTable] = {"teacher": recipe.teacher, "student": recipe.student}
     for table in tables.values():
         check_model_name(table.model)
         choose_precision(table.precision, device)
     splits = load_splits(recipe.data, terminal.warn)
+    transfer = without_classes(splits, recipe.distill.exclude_classes)
+    splits = replace(splits, result=transfer.result)
     result = splits.result
     terminal.say(
         f"{result.description}: {result.num_train:,} images to train on, "
         f"{result.num_validation:,} to choose epochs on, {result.num_test:,} to test on; "
         f"{len(splits.classes)} classes; on {device.type}"
     )
+    run = Run(study, recipe, splits.to(device), transfer.to(device), device, terminal, finished)
     for role, table in tables.items():
-        build_model(table.model, result.image_shape, len(splits.classes), seed=0)
-        num_epochs = epochs_to_train(table, result.num_train)
+        run.build(role, seed=0)
+        num_epochs = epochs_to_train(table, len(run.splits_of(role).train))
         if num_epochs > table.epochs and finished is None:
             terminal.say(
                 f"{role}: {num_epochs} epochs instead of {table.epochs}, which are fewer than "
                 f"min_steps = {table.min_steps} steps; --set {role}.min_steps=0 turns this off"
             )
-    return Run(study, recipe, splits.to(device), device, terminal, finished)
+    return run
 
 
 def arithmetic(run: Run, role: Role) -> tuple[str, str]:
@@ -117,11 +137,13 @@ def train_model(
     Raises:
         StudyError: The model has still to be trained and this command may not train.
     """
-    table = run.table(role)
-    model = build_model(table.model, run.image_shape, len(run.splits.classes), seed)
+    table, splits = run.table(role), run.splits_of(role)
+    model = run.build(role, seed)
     architecture = describe_model(table.model, model)
     # Without the arithmetic, a control of one machine could stand beside a student of another.
-    key = key_of(table, architecture, arithmetic(run, role), seed, run.fingerprint, depends_on)
+    excluded = [] if role in TEACHERS else run.splits.result.excluded
+    data = [run.fingerprint, excluded]
+    key = key_of(table, architecture, arithmetic(run, role), seed, data, depends_on)
     checkpoint = run.study.checkpoint(role, seed, key)
     state_path = checkpoint.with_suffix(".state.pt")
 
@@ -132,11 +154,17 @@ def train_model(
                 "`kdtool distill` with the study's recipe trains it again"
             )
         title = f"{role}, seed {seed}"
-        num_images = len(run.splits.train)
+        num_images = len(splits.train)
         total = epochs_to_train(table, num_images) * num_images
         with run.terminal.progress(title, total) as update:
-            result, weights = fit(model, run.splits, table, seed, make_loss(), state_path, update)
-        facts = {"model": table.model, "role": role, "seed": seed, "best_epoch": result.best_epoch}
+            result, weights = fit(model, splits, table, seed, make_loss(), state_path, update)
+        facts = {
+            "model": table.model,
+            "role": role,
+            "seed": seed,
+            "best_epoch": result.best_epoch,
+            "num_logits": run.num_logits(role),
+        }
         save_weights(checkpoint, weights, facts)
         run.terminal.say(
             f"{title}: {result.best.validation_accuracy:.2%} on validation "
@@ -152,7 +180,6 @@ def train_model(
 
 def load_model(run: Run, trained: Trained) -> nn.Module:
     """Return a trained model on the run's device, in eval mode."""
-    name = run.table(trained.role).model
-    model = build_model(name, run.image_shape, len(run.splits.classes), trained.seed)
+    model = run.build(trained.role, trained.seed)
     load_weights(trained.checkpoint, model)
     return model.to(run.device).eval()

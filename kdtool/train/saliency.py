@@ -6,15 +6,17 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
+from kdtool.train.losses import class_logits
 from kdtool.train.models import as_input
 
 
-def gradient_saliency(model: nn.Module, images: Tensor) -> NDArray[np.float32]:
+def gradient_saliency(model: nn.Module, images: Tensor, num_classes: int) -> NDArray[np.float32]:
     """Return how much each pixel moves the logit of the class that `model` predicts.
 
     Args:
         model: In eval mode.
         images: `(B, C, H, W)` uint8.
+        num_classes: Subclasses, if the model has any, are merged into these.
 
     Returns:
         `(B, H, W)` in [0, 1]: the largest absolute gradient over the channels, divided by the
@@ -25,7 +27,7 @@ def gradient_saliency(model: nn.Module, images: Tensor) -> NDArray[np.float32]:
     inputs = as_input(images).requires_grad_()
     with torch.enable_grad():
         # An image's logits depend on that image alone, so one backward pass serves the batch.
-        score = model(inputs).max(dim=1).values.sum()
+        score = class_logits(model(inputs), num_classes).max(dim=1).values.sum()
         (gradients,) = torch.autograd.grad(score, inputs)
     heatmaps = gradients.abs().amax(dim=1)  # (B, H, W)
     heatmaps /= heatmaps.amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)

@@ -18,7 +18,7 @@ from kdtool.train.run import Run
 from kdtool.train.smaller import Smaller, make_smaller
 
 # Whose files are shipped; teacher and control are there to be compared with.
-SHIPPED: tuple[Role, ...] = ("student",)
+SHIPPED: tuple[Role, ...] = ("student", "subclass-student")
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def make_smaller(run: Run, evaluated: Evaluated, fp32: FileResult, precision: Pr
         with tempfile.TemporaryDirectory() as scratch:
             trial = Path(scratch) / path.name
             drop, quantization = first_that_keeps(run, evaluated, source, precision, trial)
-            smaller = on_test(run, evaluated, trial, quantization)
+            smaller = on_test(run, evaluated, trial, quantization, fp32.temperature)
             if max(drop, -smaller.difference) <= table.max_drop:
                 write_atomic(path, trial.read_bytes())
                 return smaller, [path]
@@ -110,7 +110,11 @@ def validation_drop(run: Run, evaluated: Evaluated, path: Path) -> float:
 
 
 def on_test(
-    run: Run, evaluated: Evaluated, path: Path, quantization: Quantization | None
+    run: Run,
+    evaluated: Evaluated,
+    path: Path,
+    quantization: Quantization | None,
+    temperature: float,
 ) -> Smaller:
     """Compare a file with PyTorch's model, and so with the fp32 file, on every test image."""
     split, form = run.splits.test, run.recipe.export.input
@@ -118,14 +122,16 @@ def on_test(
     logits, _ = answers(path, as_given(split.images.cpu().numpy(), form))
     right = top_class(logits) == labels
     reference = evaluated.test_logits.argmax(axis=1) == labels
+    parity = compare(logits, evaluated.test_logits / temperature)
     file = FileResult(
         path=path.name,
         sha256=sha256_of(path),
         size_bytes=path.stat().st_size,
         opset=model_opset(read_model(path)),
         accuracy=float(right.mean()),
-        parity=compare(logits, evaluated.test_logits).model_copy(update={"passed": None}),
+        parity=parity.model_copy(update={"passed": None}),
         quantization=quantization,
+        temperature=temperature,
     )
     return Smaller(
         file=file,

@@ -8,6 +8,7 @@ from typing import Any
 from kdtool.errors import RecipeError
 from kdtool.recipe import Recipe
 from kdtool.recipe_file import with_settings
+from kdtool.record import Role
 from kdtool.train.run import Trained
 
 Settings = dict[str, Any]  # recipe key -> value
@@ -17,13 +18,31 @@ Settings = dict[str, Any]  # recipe key -> value
 class Candidate:
     """The students of one setting, one a seed, none of them started from another's weights."""
 
+    role: Role  # "student" or "subclass-student"
     settings: Settings
     recipe: Recipe
     students: list[Trained]
 
+    @property
+    def title(self) -> str:
+        """The setting in words."""
+        return ", ".join(f"{key} = {value}" for key, value in self.settings.items())
 
-def grid(recipe: Recipe, sweep: dict[str, list[Any]]) -> list[tuple[Settings, Recipe]]:
+
+# Of each table, the keys that say how students learn, and whose.
+SWEPT: dict[str, Role] = {"distill": "student", "subclass": "subclass-student"}
+NOT_SWEPT = {"distill.exclude_classes"}  # it changes the controls as well
+
+
+def grid(
+    recipe: Recipe, sweep: dict[str, list[Any]], *, subclasses: bool
+) -> list[tuple[Settings, Recipe]]:
     """Return every combination of the swept values with its recipe; without a sweep, one.
+
+    Args:
+        recipe: The study's.
+        sweep: Keys and their values.
+        subclasses: Whether the study has subclass students.
 
     Raises:
         RecipeError: A key cannot be swept, or a value is not allowed for it.
@@ -31,14 +50,28 @@ def grid(recipe: Recipe, sweep: dict[str, list[Any]]) -> list[tuple[Settings, Re
     if len(sweep) > 2:
         raise RecipeError(f"got a sweep over {len(sweep)} keys, expected one or two")
     for key in sweep:
-        if not key.startswith("distill."):
+        table = key.partition(".")[0]
+        if table not in SWEPT or key in NOT_SWEPT:
             raise RecipeError(
-                f"cannot sweep {key}: only keys of [distill] can be swept; "
-                "any other would be tuned for the student and not for its control"
+                f"cannot sweep {key}: only keys of [distill] and [subclass] that say how students "
+                "learn can be swept; any other would be tuned for the student and not for its "
+                "control"
             )
+        if table == "subclass" and not subclasses:
+            raise RecipeError(f"cannot sweep {key} here; `kdtool subclass-distill` does")
+    if len({key.partition(".")[0] for key in sweep}) > 1:
+        raise RecipeError(
+            f"got a sweep over {' and '.join(sweep)}, expected keys of one table: they tune "
+            "different students; sweep one after the other"
+        )
     combinations = itertools.product(*sweep.values())
     settings = [dict(zip(sweep, values, strict=True)) for values in combinations]
     return [(chosen, with_settings(recipe, chosen)) for chosen in settings]
+
+
+def swept_role(sweep: dict[str, list[Any]]) -> Role:
+    """Return whose settings a sweep tries."""
+    return SWEPT[next(iter(sweep)).partition(".")[0]]
 
 
 def best_candidate(candidates: list[Candidate]) -> Candidate:

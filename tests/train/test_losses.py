@@ -1,8 +1,16 @@
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
 
-from kdtool.train.losses import class_logits, distillation_loss, kd_loss
+from kdtool.train.losses import (
+    auxiliary_loss,
+    class_logits,
+    distillation_loss,
+    kd_loss,
+    subclass_teacher_loss,
+)
 
 
 def logits(seed=0, classes=5):
@@ -58,7 +66,7 @@ def test_soft_weight_runs_from_the_labels_to_the_teacher():
     labels = torch.arange(8) % 5
     hard, soft = F.cross_entropy(student, labels), kd_loss(student, teacher, 4.0)
     for weight, expected in ((0.0, hard), (1.0, soft), (0.9, 0.9 * soft + 0.1 * hard)):
-        loss = distillation_loss(student, teacher, labels, 4.0, weight)
+        loss = distillation_loss(student, teacher, labels, 5, 4.0, weight)
         torch.testing.assert_close(loss, expected)
 
 
@@ -67,3 +75,96 @@ def test_merged_probabilities_are_the_sums_over_subclasses_and_stay_finite():
     merged = class_logits(wide, 10).softmax(-1)
     torch.testing.assert_close(merged, wide.softmax(-1).view(8, 10, 100).sum(-1))
     assert class_logits(wide, 1000) is wide
+
+
+def test_with_subclasses_the_soft_targets_are_all_and_the_labels_are_the_classes():
+    student, teacher = logits(classes=15).double()
+    labels = torch.arange(8) % 3
+    class_probs = student.softmax(-1).view(8, 3, 5).sum(-1)
+    hard = -class_probs[torch.arange(8), labels].log().mean()
+    soft = kd_loss(student, teacher, 2.0)
+    loss = distillation_loss(student, teacher, labels, 3, 2.0, 0.25)
+    torch.testing.assert_close(loss, 0.25 * soft + 0.75 * hard)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 4.0])
+def test_auxiliary_loss_matches_its_definition(temperature):
+    wide = logits(classes=12)[0].double()
+    rows = []
+    for row in wide:
+        centred = row - row.mean()
+        rows.append(centred / (row.var(unbiased=False) + 1e-9).sqrt() / (temperature * 12) ** 0.5)
+    products = torch.stack([torch.stack([one @ other for other in rows]) for one in rows])
+    expected = products.exp().sum(1).log().mean() - 1 / temperature - math.log(8)
+    torch.testing.assert_close(auxiliary_loss(wide, temperature), expected)
+
+
+def test_auxiliary_loss_is_zero_for_equal_images_whatever_their_size_and_offset():
+    row = torch.randn(1, 10, generator=torch.Generator().manual_seed(0)).double()
+    factors = torch.linspace(1, 9, 16, dtype=torch.float64)[:, None]
+    zero = torch.tensor(0.0, dtype=torch.float64)
+    torch.testing.assert_close(auxiliary_loss(row * factors + factors, 1.0), zero)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_auxiliary_loss_is_lowest_on_a_simplex(temperature):
+    # One-hot logits, centred, are the corners of a regular simplex.
+    num_images = 10
+    corners = torch.eye(num_images, dtype=torch.float64)
+    far = math.exp(-1 / (temperature * (num_images - 1)))
+    lowest = math.log(math.exp(1 / temperature) + (num_images - 1) * far)
+    lowest -= 1 / temperature + math.log(num_images)
+    loss = auxiliary_loss(corners, temperature).item()
+    assert loss == pytest.approx(lowest, abs=1e-6)
+    generator = torch.Generator().manual_seed(0)
+    others = torch.randn(50, num_images, 10, generator=generator).double()
+    assert min(auxiliary_loss(one, temperature).item() for one in others) > lowest
+
+
+def test_auxiliary_loss_of_random_logits_is_that_of_the_authors_scale():
+    """Without 1 / sqrt(C * S) it would be at -log 256 = -5.55, without any gradient."""
+    random = torch.randn(256, 50, generator=torch.Generator().manual_seed(0))
+    assert auxiliary_loss(random, 1.0).item() == pytest.approx(-0.98, abs=0.005)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+def test_auxiliary_loss_of_1000_logits_is_finite_and_so_is_its_gradient(scale):
+    # exp(1000 * mean square) overflows float32 from 89 logits on
+    wide = scale * torch.randn(64, 1000, generator=torch.Generator().manual_seed(0))
+    wide.requires_grad_()
+    loss = auxiliary_loss(wide, 1.0)
+    (gradient,) = torch.autograd.grad(loss, wide)
+    assert loss.isfinite()
+    assert gradient.isfinite().all()
+    assert gradient.abs().max() > 0
+
+
+def test_auxiliary_loss_of_constant_logits_is_finite():
+    flat = torch.zeros(4, 6, requires_grad=True)
+    loss = auxiliary_loss(flat, 1.0)
+    (gradient,) = torch.autograd.grad(loss, flat)
+    assert loss.item() == pytest.approx(-1.0)  # no image is told from another, nor from itself
+    assert gradient.isfinite().all()
+
+
+def test_gradients_with_subclasses_are_those_of_finite_differences():
+    student, teacher = logits(classes=6).double()
+    labels = torch.arange(8) % 2
+    student.requires_grad_()
+    assert torch.autograd.gradcheck(lambda s: auxiliary_loss(s, 0.7), student)
+    assert torch.autograd.gradcheck(lambda s: class_logits(s, 2), student)
+    assert torch.autograd.gradcheck(
+        lambda s: subclass_teacher_loss(s, labels, 2, 0.5, 1.0), student
+    )
+    assert torch.autograd.gradcheck(
+        lambda s: distillation_loss(s, teacher, labels, 2, 4.0, 0.5), student
+    )
+
+
+def test_the_auxiliary_weight_counts_on_top_of_the_labels():
+    wide = logits(classes=6)[0]
+    labels = torch.arange(8) % 2
+    hard, auxiliary = F.cross_entropy(class_logits(wide, 2), labels), auxiliary_loss(wide, 1.0)
+    for weight in (0.0, 0.1, 3.0):
+        loss = subclass_teacher_loss(wide, labels, 2, weight, 1.0)
+        torch.testing.assert_close(loss, hard + weight * auxiliary)

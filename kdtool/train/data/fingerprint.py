@@ -10,15 +10,22 @@ from numpy.typing import NDArray
 NUM_LISTED = 20  # duplicates; results.json says "the first 20"
 
 
-def fingerprint(classes: Sequence[str], arrays: Sequence[NDArray[np.generic]]) -> str:
+def fingerprint(
+    classes: Sequence[str],
+    arrays: Sequence[NDArray[np.generic]],
+    groups: Sequence[Sequence[int]] = (),
+) -> str:
     """Return the SHA-256 of names, types, shapes and bytes, in hex; the same on every machine.
 
     Args:
         classes: Names of the classes, in order.
         arrays: Images, labels and split indices, in an order that the caller keeps to.
+        groups: The classes that are merged into each class; none without.
     """
     arrays = [np.ascontiguousarray(array, array.dtype.newbyteorder("<")) for array in arrays]
     header = [list(classes), [(array.dtype.str, array.shape) for array in arrays]]
+    if groups:
+        header.append([list(group) for group in groups])
     # JSON says where it ends and the shapes say how long the bytes are: no two inputs run together.
     digest = hashlib.sha256(json.dumps(header).encode())
     for array in arrays:

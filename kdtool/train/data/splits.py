@@ -2,16 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kdtool.errors import DataError
+from kdtool.errors import DataError, RecipeError
 from kdtool.recipe import DataTable
 from kdtool.results import DataResult
+from kdtool.train.data.classes import Names, find_classes, find_groups, group_name, group_of_class
 from kdtool.train.data.digits import load_digits
 from kdtool.train.data.fingerprint import find_duplicates, fingerprint
 from kdtool.train.data.idx import load_idx
@@ -28,19 +29,31 @@ SOURCES: dict[str, Callable[[DataTable], SourceData]] = {
 }
 
 
+SPLITS: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
+
+
 @dataclass(frozen=True, slots=True)
 class Split:
     """Labelled images that lie together on one device."""
 
     images: Tensor  # (N, C, H, W) uint8
     labels: Tensor  # (N,) int64
+    fine_labels: Tensor | None = None  # (N,) int64, classes before `data.group`; None without it
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def to(self, device: torch.device | str) -> Self:
         """Return the split on `device`."""
-        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+        fine = None if self.fine_labels is None else self.fine_labels.to(device)
+        return replace(
+            self, images=self.images.to(device), labels=self.labels.to(device), fine_labels=fine
+        )
+
+    def only(self, kept: Tensor) -> Self:
+        """Return the images for which `kept` `(N,)` is True."""
+        fine = None if self.fine_labels is None else self.fine_labels[kept]
+        return replace(self, images=self.images[kept], labels=self.labels[kept], fine_labels=fine)
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return images `(B, C, H, W)` uint8 and labels `(B,)`, made where the split lies.
@@ -94,39 +107,81 @@ def load_splits(table: DataTable, warn: Callable[[str], None]) -> Splits:
         "validation": data.train_images[validation],
         "test": data.test_images,
     }
-    labels = {
+    fine = {
         "train": data.train_labels[train],
         "validation": data.train_labels[validation],
         "test": data.test_labels,
     }
+    classes, labels, groups = data.classes, fine, _groups(table, data)
+    if groups:
+        group_of = group_of_class(groups)
+        classes = tuple(group_name([data.classes[c] for c in group]) for group in groups)
+        labels = {name: group_of[values] for name, values in fine.items()}
     num_duplicates, duplicates = find_duplicates(images)
     result = DataResult(
         source=table.source,
         description=data.description,
-        classes=list(data.classes),
+        classes=list(classes),
         image_shape=data.train_images.shape[1:],
         num_train=len(train),
         num_validation=len(validation),
         num_test=len(data.test_labels),
         class_counts={
-            "train": _class_counts(data, labels["train"]).tolist(),
-            "validation": _class_counts(data, labels["validation"]).tolist(),
-            "test": _class_counts(data, labels["test"]).tolist(),
+            name: np.bincount(labels[name], minlength=len(classes)).tolist() for name in SPLITS
         },
+        fine_classes=list(data.classes) if groups else [],
+        groups=[[data.classes[c] for c in group] for group in groups],
         num_duplicates=num_duplicates,
         duplicates=duplicates,
         fingerprint=fingerprint(
-            data.classes, [*images.values(), *labels.values(), train, validation]
+            data.classes, [*images.values(), *fine.values(), train, validation], groups
         ),
         warnings=[*data.warnings, *_duplicate_warnings(num_duplicates, duplicates)],
     )
     for warning in result.warnings:
         warn(warning)
     splits = {
-        name: Split(torch.from_numpy(images[name]), torch.from_numpy(labels[name]))
-        for name in images
+        name: Split(
+            torch.from_numpy(images[name]),
+            torch.from_numpy(labels[name]),
+            torch.from_numpy(fine[name]) if groups else None,
+        )
+        for name in SPLITS
     }
-    return Splits(**splits, classes=data.classes, result=result)
+    return Splits(**splits, classes=classes, result=result)
+
+
+def without_classes(splits: Splits, excluded: Names) -> Splits:
+    """Return the splits without the train images of some classes; they keep their logits.
+
+    Args:
+        splits: All images.
+        excluded: Numbers or names of classes; may be empty.
+
+    Raises:
+        RecipeError: There is no such class, or none would be left.
+    """
+    if not excluded:
+        return splits
+    indices = sorted(set(find_classes(excluded, splits.classes, "distill.exclude_classes")))
+    if len(indices) == len(splits.classes):
+        raise RecipeError(
+            f"distill.exclude_classes leaves out all {len(splits.classes)} classes; the students "
+            "would have nothing to learn from"
+        )
+    train = splits.train
+    kept = ~torch.isin(train.labels, torch.tensor(indices, device=train.labels.device))
+    names = [splits.classes[index] for index in indices]
+    return replace(
+        splits,
+        train=train.only(kept),
+        result=splits.result.model_copy(update={"excluded": names}),
+    )
+
+
+def _groups(table: DataTable, data: SourceData) -> list[list[int]]:
+    """Return the classes of each group, or nothing if the recipe merges none."""
+    return find_groups(table.group, data.classes) if table.group else []
 
 
 def _duplicate_warnings(count: int, first: list[tuple[str, int, str, int]]) -> list[str]:

@@ -1,0 +1,74 @@
+"""Classes by number or name: merged by `data.group`, left out by `distill.exclude_classes`."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdtool.errors import RecipeError
+
+Names = Sequence[int | str]
+
+
+def find_classes(wanted: Names, classes: Sequence[str], key: str) -> list[int]:
+    """Return the index of each wanted class.
+
+    Args:
+        wanted: Numbers or names of classes.
+        classes: Names of all classes, in order.
+        key: Of the recipe, for the message.
+
+    Raises:
+        RecipeError: There is no such class.
+    """
+    found = []
+    for one in wanted:
+        if isinstance(one, int) and 0 <= one < len(classes):
+            found.append(one)
+        elif str(one) in classes:
+            found.append(list(classes).index(str(one)))
+        else:
+            named = ", ".join(f"{index} ({name})" for index, name in enumerate(classes))
+            raise RecipeError(f"{key}: there is no class {one!r}; the data have {named}")
+    return found
+
+
+def find_groups(groups: Sequence[Names], classes: Sequence[str]) -> list[list[int]]:
+    """Return the indices of the classes of each group.
+
+    Raises:
+        RecipeError: A group names no class, or a class stands in no group or in two.
+    """
+    found = [find_classes(group, classes, "data.group") for group in groups]
+    counts = Counter(index for group in found for index in group)
+    repeated = [classes[index] for index, count in counts.items() if count > 1]
+    missing = [name for index, name in enumerate(classes) if index not in counts]
+    problems = []
+    if missing:
+        problems.append(f"leaves out {', '.join(missing)}")
+    if repeated:
+        problems.append(f"names {', '.join(repeated)} more than once")
+    if problems:
+        raise RecipeError(
+            f"data.group {' and '.join(problems)}; expected each of the {len(classes)} classes in "
+            "exactly one group"
+        )
+    return found
+
+
+def group_name(names: Sequence[str]) -> str:
+    """Name a group after its classes: "0-4" for numbers in a row, else "cat + dog"."""
+    if len(names) > 2 and all(name.isdecimal() for name in names):
+        numbers = [int(name) for name in names]
+        if numbers == list(range(numbers[0], numbers[0] + len(numbers))):
+            return f"{names[0]}-{names[-1]}"
+    return " + ".join(names)
+
+
+def group_of_class(groups: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+    """Return the group `(C,)` of each class."""
+    group_of = np.empty(sum(len(group) for group in groups), dtype=np.int64)
+    for index, group in enumerate(groups):
+        group_of[list(group)] = index
+    return group_of
