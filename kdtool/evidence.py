@@ -113,19 +113,24 @@ class ClassSubclasses(Record):
     shares: list[float]  # of the images of the class, one a subclass
     effective: float  # exp of the entropy of `shares`: 1 is one subclass only, S is even use
     collapsed: bool  # one subclass has nearly all images
-    claimed: list[list[int]]  # test images that each subclass claims most strongly, at most 8
+    # Test images that each subclass claims most strongly, at most 8, of any class; a subclass
+    # claims those for which it is the most probable of all
+    claimed: list[list[int]]
 
 
 class FineMatch(Record):
     """How well subclasses match the fine classes that `data.group` merged.
 
-    Each subclass stands for one fine class of its own class, so that the most images fit.
+    Each subclass stands for one fine class of its own class, so that the most images fit. An image
+    belongs to the most probable subclass of all classes.
     """
 
     accuracy: float  # share of the test images whose subclass stands for their fine class
     accuracy_ci95: Interval  # Wilson
-    adjusted_mutual_information: float  # of subclass and fine class: 0 is chance, 1 is perfect
-    table: list[list[int]]  # test images; rows: fine classes, columns: subclasses, class by class
+    # Of subclass and fine class, within the classes: 0 is chance, 1 is perfect
+    adjusted_mutual_information: float
+    # Test images; rows: `data.fine_classes`, columns: subclasses, class by class
+    table: list[list[int]]
 
 
 class SubclassUse(Record):
@@ -135,7 +140,7 @@ class SubclassUse(Record):
     seed: int
     exported: bool  # the galleries are of the exported seeds only
     per_class: list[ClassSubclasses]
-    fine: FineMatch | None  # None: the data have no fine labels
+    fine: FineMatch | None  # None: no class was merged of several
 
 
 class ShiftedClass(Record):
