@@ -1,9 +1,10 @@
-"""Exact McNemar, intervals over seeds and images, and the verdict; numpy only.
+"""Exact McNemar, intervals over seeds and images, Holm, and the verdict; numpy only.
 
 Throughout, S is the number of seeds, N of test images, and every model saw the same images.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ Word = Literal["HELPED", "NO EVIDENCE", "HURT"]
 
 NUM_DRAWS = 10_000  # of the images
 SEED_DRAWS = 20  # for each of these: Student's t has long tails, which few draws show badly
+LEVEL = 0.05  # of every interval and verdict
 Z95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
 
 
@@ -52,8 +54,10 @@ def mcnemar_p(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -
     return min(1.0, float(2 * tail / 2**num_differing))
 
 
-def mean_interval(values: NDArray[np.floating], rng: np.random.Generator) -> Interval:
-    """Return the 95 % interval of the mean of `values`, over seeds and images.
+def interval_and_p(
+    values: NDArray[np.floating], rng: np.random.Generator
+) -> tuple[Interval, float]:
+    """Return the 95 % interval of the mean of `values`, over seeds and images, and the p of zero.
 
     The images are drawn by bootstrap, one draw for all seeds, as they see the same images. The
     seeds are too few to be drawn so: of three seeds without any effect, one in four has all three
@@ -65,16 +69,39 @@ def mean_interval(values: NDArray[np.floating], rng: np.random.Generator) -> Int
         rng: Source of the draws.
 
     Returns:
-        Ends of the interval. For a single seed it holds for that seed alone.
+        Ends of the interval, and the two-sided p value that the mean is 0, of the same draws: it
+        is below 0.05 exactly where the interval excludes 0. The least p that the draws can show
+        is 0.00001, for a single seed 0.0002. For a single seed both hold for that seed alone.
 
-    Source: Efron and Tibshirani 1993, chapter 13, for the images; Student 1908 for the seeds.
+    Source: Efron and Tibshirani 1993, chapters 13 and 15, for the images; Student 1908 for the
+    seeds; Davison and Hinkley 1997, section 4.2, for a p value that is never 0.
     """
-    num_images = values.shape[1]
-    # Images on which all seeds have the same values are exchangeable: draw how many of each kind.
-    kinds, counts = np.unique(values, axis=1, return_counts=True)
+    num_seeds, num_images = values.shape
+    # Sums, and not means, of right and wrong are whole numbers: a draw of no difference is 0 then.
+    sums, counts = np.unique(values.sum(axis=0), return_counts=True)
     drawn = rng.multinomial(num_images, counts / num_images, size=NUM_DRAWS)
-    draws = drawn @ kinds.mean(axis=0) / num_images
-    return _percentiles(draws + _seed_error(values.mean(axis=1), len(draws), rng))
+    errors = _seed_error(values.sum(axis=1), NUM_DRAWS, rng)
+    draws = (drawn @ sums / num_seeds + errors).ravel() / num_images
+    tail = 1 + min(np.count_nonzero(draws <= 0), np.count_nonzero(draws >= 0))
+    return _interval(draws), min(1.0, 2 * tail / (draws.size + 1))
+
+
+def mean_interval(values: NDArray[np.floating], rng: np.random.Generator) -> Interval:
+    """Return the interval of `interval_and_p` alone."""
+    return interval_and_p(values, rng)[0]
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p values that hold together: the chance of one false finding among all is kept.
+
+    Source: Holm 1979, Scandinavian Journal of Statistics 6, 65.
+    """
+    corrected = [1.0] * len(p_values)
+    largest = 0.0
+    for rank, index in enumerate(np.argsort(p_values, kind="stable")):
+        largest = max(largest, (len(p_values) - rank) * p_values[index])
+        corrected[index] = min(1.0, largest)
+    return corrected
 
 
 def weighted_f1_interval(
@@ -106,14 +133,14 @@ def weighted_f1_interval(
             )
         )
     draws = np.mean(per_seed, axis=0)
-    return _percentiles(draws + _seed_error(np.array(at_sample), len(draws), rng))
+    return _interval((draws + _seed_error(np.array(at_sample), len(draws), rng)).ravel())
 
 
-def verdict_of(interval: Interval) -> Word:
-    """Return what an interval of a difference says: the gain is real, the loss is, or neither."""
-    if interval[0] > 0:
-        return "HELPED"
-    return "HURT" if interval[1] < 0 else "NO EVIDENCE"
+def verdict_of(difference: float, p_value: float) -> Word:
+    """Return what a difference and its p value say: the gain is real, the loss is, or neither."""
+    if p_value >= LEVEL:
+        return "NO EVIDENCE"
+    return "HELPED" if difference > 0 else "HURT"
 
 
 def _weighted_f1(
@@ -127,7 +154,7 @@ def _weighted_f1(
 def _seed_error(
     seed_means: NDArray[np.floating], num_draws: int, rng: np.random.Generator
 ) -> NDArray[np.floating]:
-    """Return `(SEED_DRAWS, num_draws)` errors of the mean of a few seeds."""
+    """Return `(SEED_DRAWS, num_draws)` errors of the mean of a few seeds; zeros for one seed."""
     num_seeds = len(seed_means)
     if num_seeds == 1:
         return np.zeros((1, num_draws))
@@ -135,9 +162,11 @@ def _seed_error(
     return np.asarray(standard_error * rng.standard_t(num_seeds - 1, (SEED_DRAWS, num_draws)))
 
 
-def _percentiles(draws: NDArray[np.floating]) -> Interval:
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return float(low), float(high)
+def _interval(draws: NDArray[np.floating]) -> Interval:
+    # At each end as many draws are left out as make p just less than the level.
+    cut = math.ceil(LEVEL / 2 * (draws.size + 1)) - 2
+    ordered = np.partition(draws, [cut, draws.size - 1 - cut])
+    return float(ordered[cut]), float(ordered[draws.size - 1 - cut])
 
 
 def paired_difference_interval(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> Interval:

@@ -1,4 +1,5 @@
 import math
+from itertools import chain, combinations
 
 import numpy as np
 import pytest
@@ -6,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdtool.stats import (
+    holm,
+    interval_and_p,
     mcnemar_p,
     mean_interval,
     paired_difference_interval,
@@ -85,18 +88,103 @@ def test_interval_of_seeds_alone_is_students():
     assert high == pytest.approx(0.3 + half, rel=0.05)
 
 
-@pytest.mark.parametrize("num_seeds", [2, 3])
-def test_two_equal_methods_are_called_different_in_at_most_five_of_a_hundred(num_seeds):
-    rng = np.random.default_rng(num_seeds)
-    calls = 0
+def test_p_of_seeds_alone_is_that_of_the_t_test():
+    scipy_stats = pytest.importorskip("scipy.stats")
+    seeds = np.array([0.1, 0.2, 0.6])
+    values = np.repeat(seeds[:, None], 50, axis=1)
+    _, p_value = interval_and_p(values, np.random.default_rng(0))
+    assert p_value == pytest.approx(scipy_stats.ttest_1samp(seeds, 0).pvalue, rel=0.02)
+
+
+def test_p_of_images_alone_is_that_of_the_normal():
+    scipy_stats = pytest.importorskip("scipy.stats")
+    first, second = right(120, 90, 1790)
+    values = first.astype(float)[None] - second
+    _, p_value = interval_and_p(values, np.random.default_rng(0))
+    # half an image off, as whole images are drawn and a draw of no difference counts for both tails
+    shift = (30 - 0.5) / (values.std() * math.sqrt(values.size))
+    assert p_value == pytest.approx(2 * scipy_stats.norm.sf(shift), rel=0.15)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    num_seeds=st.integers(1, 3),
+    num_images=st.integers(1, 40),
+    gain=st.floats(0, 0.5),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_p_is_below_five_percent_where_the_interval_excludes_zero(
+    num_seeds, num_images, gain, seed
+):
+    rng = np.random.default_rng(seed)
+    values = rng.choice([1.0, -1.0, 0.0], (num_seeds, num_images), p=[gain, 0.1, 0.9 - gain])
+    (low, high), p_value = interval_and_p(values, rng)
+    assert (p_value < 0.05) == (low > 0 or high < 0)
+    assert 0 < p_value <= 1
+
+
+@pytest.mark.parametrize(("num_seeds", "least"), [(1, 2 / 10_001), (3, 2 / 200_001)])
+def test_p_is_as_small_as_the_draws_can_show_and_one_without_any_difference(num_seeds, least):
+    same, other = np.zeros((num_seeds, 500)), np.ones((num_seeds, 500))
+    assert interval_and_p(other, np.random.default_rng(0))[1] == least
+    assert interval_and_p(same, np.random.default_rng(0)) == ((0.0, 0.0), 1.0)
+
+
+def test_seeds_of_one_mean_have_no_spread_though_a_tenth_is_no_binary_number():
+    values = np.zeros((3, 10))
+    values[[0, 1, 2], [0, 1, 2]] = 1.0  # each seed is right on one image, each on another
+    low, _ = mean_interval(values, np.random.default_rng(0))
+    assert low == 0.0  # no draw lies a rounding error below 0
+
+
+@pytest.mark.parametrize(
+    ("p_values", "corrected"),
+    [
+        ([], []),
+        ([0.03], [0.03]),
+        ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),  # p.adjust(..., "holm") of R
+        ([0.5, 0.6, 0.7], [1.0, 1.0, 1.0]),
+        ([0.02, 0.02, 0.02], [0.06, 0.06, 0.06]),
+    ],
+)
+def test_holm_by_hand(p_values, corrected):
+    assert holm(p_values) == pytest.approx(corrected)
+
+
+@given(st.lists(st.floats(1e-6, 1), min_size=1, max_size=5))
+def test_holm_is_the_closed_test_of_bonferroni(p_values):
+    # Marcus, Peritz and Gabriel 1976: a hypothesis falls where every set that holds it falls
+    every = range(len(p_values))
+    sets = list(chain.from_iterable(combinations(every, size + 1) for size in every))
+    expected = [
+        max(min(1.0, len(one) * min(p_values[i] for i in one)) for one in sets if index in one)
+        for index in every
+    ]
+    assert holm(p_values) == pytest.approx(expected)
+
+
+def runs(rng, num_seeds):
+    # accuracy of a run: 0.97 with a spread of 0.5 points between seeds, 2,000 images
+    return (rng.random((num_seeds, 2000)) < rng.normal(0.97, 0.005, (num_seeds, 1))).astype(float)
+
+
+LIMIT = 0.05 + 2 * math.sqrt(0.05 * 0.95 / 120)  # 5 % and two standard errors of 120 trials
+
+
+def test_two_equal_methods_are_called_different_in_at_most_five_of_a_hundred():
+    rng = np.random.default_rng(2)
+    p_values = [interval_and_p(runs(rng, 2) - runs(rng, 2), rng)[1] for _ in range(120)]
+    assert np.mean(np.array(p_values) < 0.05) <= LIMIT
+
+
+def test_three_equal_methods_give_a_false_verdict_in_at_most_five_studies_of_a_hundred():
+    rng = np.random.default_rng(3)
+    studies = []
     for _ in range(120):
-        # accuracy of a run: 0.97 with a spread of 0.5 points between seeds, 2,000 images
-        first, second = (
-            rng.random((num_seeds, 2000)) < rng.normal(0.97, 0.005, (num_seeds, 1)) for _ in "ab"
-        )
-        values = first.astype(float) - second.astype(float)
-        calls += verdict_of(mean_interval(values, rng)) != "NO EVIDENCE"
-    assert calls / 120 <= 0.09  # 5 % and two standard errors of 120 trials
+        models = [runs(rng, 3) for _ in range(3)]
+        studies.append([interval_and_p(a - b, rng)[1] for a, b in combinations(models, 2)])
+    assert np.mean([min(holm(p_values)) < 0.05 for p_values in studies]) <= LIMIT
+    assert np.mean(np.array(studies)[:, 0] < 0.05) <= LIMIT  # one comparison alone
 
 
 def test_a_real_difference_is_found():
@@ -104,9 +192,13 @@ def test_a_real_difference_is_found():
     first, second = (
         (rng.random((3, 10_000)) < accuracy).astype(float) for accuracy in (0.987, 0.980)
     )
-    assert verdict_of(mean_interval(first - second, rng)) == "HELPED"
-    assert verdict_of(mean_interval(second - first, rng)) == "HURT"
-    assert verdict_of((-0.1, 0.0)) == "NO EVIDENCE"
+    (low, _), p_value = interval_and_p(first - second, rng)
+    assert low > 0
+    assert verdict_of(0.007, p_value) == "HELPED"
+    (_, high), p_value = interval_and_p(second - first, rng)
+    assert high < 0
+    assert verdict_of(-0.007, p_value) == "HURT"
+    assert verdict_of(0.007, 0.05) == "NO EVIDENCE"
 
 
 def test_weighted_f1_interval_holds_the_score_of_scikit_learn():
