@@ -60,7 +60,26 @@ def write(tmp_path):
         ),
         (
             ('"mnist-mlp"', '"m"\n[distill]\nalpha = 0.5'),
-            ["distill.alpha: unknown key; known here: temperature, soft_weight"],
+            ["distill.alpha: unknown key; known here: temperature, soft_weight, exclude_classes"],
+        ),
+        (
+            ('"mnist-mlp"', '"m"\n[subclass]\nper_class = 1'),
+            [
+                "subclass.per_class: got 1, expected 2 or more: with one subclass a class",
+                "distill`",
+            ],
+        ),
+        (
+            ('"mnist-mlp"', '"m"\n[subclass]\nper_class = 0'),
+            ["per_class: got 0, expected"],
+        ),
+        (
+            ('"digits"', '"digits"\ngroup = [[0, 1]]'),
+            ["group: got [[0, 1]], expected at least"],
+        ),
+        (
+            ('"digits"', '"digits"\ngroup = [[0], []]'),
+            ["group.1: got [], expected at least 1"],
         ),
         (('name = "tiny"', 'name = "tiny"\nseeds = [1, 1]'), ["seeds: the same seed twice"]),
         (

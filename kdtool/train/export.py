@@ -39,7 +39,7 @@ def export(run: Run, evaluated: Evaluated) -> FileResult:
             table.input,
             temperature,
         )
-        describe(model, run, evaluated)
+        describe(model, run, evaluated, temperature)
         images, labels = run.splits.test.images.cpu().numpy(), split_labels(run.splits.test)
         with replaced(path) as unfinished:
             onnx.save(model, unfinished)
@@ -98,7 +98,7 @@ def check_exportable(run: Run, role: Role) -> None:
     run.study.stage(f"exportable-{role}", key, Exportable, make)
 
 
-def describe(model: onnx.ModelProto, run: Run, evaluated: Evaluated) -> None:
+def describe(model: onnx.ModelProto, run: Run, evaluated: Evaluated, temperature: float) -> None:
     """Write into the file what it is, under `kdtool.` keys and ONNX's own for images."""
     trained, form = evaluated.trained, run.recipe.export.input
     channels, height, width = run.image_shape
@@ -119,6 +119,7 @@ def describe(model: onnx.ModelProto, run: Run, evaluated: Evaluated) -> None:
             "num_flops": 2 * cost.num_macs,
             "partial": cost.partial,
         },
+        "calibration": {"temperature": temperature},  # 1: not calibrated
         "provenance": {
             "kdtool": __version__,
             "model": run.table(trained.role).model,

@@ -82,6 +82,8 @@ def mnist_mlp(image_shape: ImageShape, num_classes: int) -> nn.Module:
     )
 
 
+WEIGHTS_FILES = {".safetensors", ".onnx", ".pt", ".pth", ".ckpt"}
+
 BUILT_IN: dict[str, Callable[[ImageShape, int], nn.Module]] = {
     "mnist-cnn": mnist_cnn,
     "mnist-cnn-small": mnist_cnn_small,
@@ -130,6 +132,13 @@ def build_model(name: str, image_shape: ImageShape, num_classes: int, seed: int)
 def check_model_name(name: str) -> None:
     """Raise KdtoolError if there is no network `name`; builds nothing."""
     kind, colon, rest = name.partition(":")
+    if Path(name).suffix in WEIGHTS_FILES:
+        raise KdtoolError(
+            f"model {name} is a file of weights, expected a network: {', '.join(BUILT_IN)}, "
+            "torchvision:NAME, timm:NAME or package.module:function. A teacher that stands in a "
+            "study beside this one is not trained again, if it fits: subclass-distill needs one "
+            "with a head of subclasses, which it trains itself"
+        )
     if not colon:
         known = list(BUILT_IN)
     elif kind == "torchvision":

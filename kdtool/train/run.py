@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from kdtool.errors import StudyError
+from kdtool.files import write_atomic
 from kdtool.recipe import Recipe, TrainTable
 from kdtool.record import Role
 from kdtool.results import Results, TrainingResult
@@ -148,6 +149,8 @@ def train_model(
     state_path = checkpoint.with_suffix(".state.pt")
 
     def make() -> tuple[TrainingResult, list[Path]]:
+        if known := from_sibling(run, checkpoint, key):
+            return known, [checkpoint]
         if run.finished is not None:
             raise StudyError(
                 f"{checkpoint} is missing or was changed; "
@@ -176,6 +179,23 @@ def train_model(
     result = run.study.stage(checkpoint.stem, key, TrainingResult, make)
     state_path.unlink(missing_ok=True)  # only now: the stage stands
     return Trained(role, seed, key, checkpoint, result)
+
+
+def from_sibling(run: Run, checkpoint: Path, key: str) -> TrainingResult | None:
+    """Take a model over from a study beside this one; None if none has it.
+
+    The key covers all that its weights depend on, so that it is the model that would be trained.
+    """
+    ours = run.study.folder
+    for record in sorted(ours.parent.glob(f"*/stages/{checkpoint.stem}.json")):
+        sibling = Study(record.parent.parent)
+        result = sibling.done(checkpoint.stem, key, TrainingResult)
+        if result is not None and sibling.folder != ours:
+            there = sibling.folder / checkpoint.relative_to(ours)
+            write_atomic(checkpoint, there.read_bytes())
+            run.terminal.say(f"{checkpoint.stem}: the same as in {sibling.folder}, taken over")
+            return result
+    return None
 
 
 def load_model(run: Run, trained: Trained) -> nn.Module:

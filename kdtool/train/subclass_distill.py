@@ -1,13 +1,12 @@
 """The teacher that invents subclasses inside each class."""
 
-import os
-
 import torch
 from torch import Tensor
 
-from kdtool.errors import RecipeError
+from kdtool.environment import collect_environment
+from kdtool.errors import KdtoolError, RecipeError
 from kdtool.train.losses import subclass_teacher_loss
-from kdtool.train.run import Run, Trained, train_model
+from kdtool.train.run import SUBCLASSED, Run, Trained, train_model
 
 
 def train_subclass_teacher(run: Run) -> Trained:
@@ -30,29 +29,43 @@ def check_subclasses(run: Run) -> None:
         RecipeError: The batch is too small, the subclasses too many for the memory, or the teacher
             has no head for them.
     """
-    recipe, num_classes = run.recipe, len(run.splits.classes)
+    recipe = run.recipe
     if recipe.teacher.batch_size == 1 and recipe.subclass.auxiliary_weight > 0:
         raise RecipeError(
             "got teacher.batch_size = 1, expected 2 or more: the auxiliary loss tells the images "
             "of a batch apart; set subclass.auxiliary_weight = 0 to do without it"
         )
-    per_class = recipe.subclass.per_class
-    # Logits of the train images, with as much again for the tests of validation and test images.
-    needed = 4 * run.num_logits("subclass-teacher") * 2 * len(run.transfer.train)
-    free = free_memory(run.device)
-    if needed > free:
+    check_memory(run)
+    for role in SUBCLASSED:
+        try:
+            run.build(role, seed=0)
+        except KdtoolError as error:
+            num_classes, per_class = len(run.splits.classes), recipe.subclass.per_class
+            raise RecipeError(
+                f"{error}; a {role} needs a head of {run.num_logits(role)} logits, "
+                f"{num_classes} classes of {per_class} subclasses each"
+            ) from error
+
+
+def check_memory(run: Run) -> None:
+    """Raise RecipeError if the answers of the subclass teacher cannot fit into memory."""
+    per_class, num_images = run.recipe.subclass.per_class, len(run.transfer.train)
+    # float32: the answers while they are put together, and a head of some 1,000 inputs with its
+    # gradient and Adam's two moments.
+    needed = 4 * run.num_logits("subclass-teacher") * (2 * num_images + 4 * 1000)
+    memory = memory_of(run.device)
+    if memory is not None and needed > memory:
+        most = max(1, per_class * memory // needed)
         raise RecipeError(
-            f"got subclass.per_class = {per_class:,}: {num_classes} classes of so many subclasses "
-            f"take {needed / 2**30:,.1f} GiB for the answers to {len(run.transfer.train):,} images "
-            f"alone, and {free / 2**30:,.1f} GiB are free; expected at most "
-            f"{max(1, per_class * free // needed):,}, and 2 to 10 are usual"
+            f"got subclass.per_class = {per_class:,}: the answers to {num_images:,} images, for "
+            f"{len(run.splits.classes)} classes of so many subclasses, take about "
+            f"{needed / 2**30:,.1f} GiB, and this {run.device.type} has {memory / 2**30:,.1f} GiB; "
+            f"at most {most:,} fit, and 2 to 10 are usual"
         )
-    run.build("subclass-teacher", seed=0)
-    run.build("subclass-student", seed=0)
 
 
-def free_memory(device: torch.device) -> int:
-    """Return the free bytes where the answers of a teacher are kept."""
+def memory_of(device: torch.device) -> int | None:
+    """Return the bytes of memory of a device; None where the system does not tell."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+        return int(torch.cuda.mem_get_info(device)[1])
+    return collect_environment(None).memory_bytes

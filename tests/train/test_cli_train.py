@@ -132,8 +132,47 @@ def test_a_mended_recipe_is_not_another_one(folder):
         CliRunner().invoke(app, arguments, catch_exceptions=False)
 
 
-def test_a_sweep_over_what_the_control_shares_is_refused(folder):
-    sweep = ["--sweep", "student.learning_rate=1e-3,1e-2"]
-    arguments = ["distill", str(folder / "tiny.toml"), "--out", str(folder / "runs"), *sweep]
-    with pytest.raises(KdtoolError, match=r"only keys of \[distill\] can be swept"):
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            "distill --sweep student.learning_rate=1e-3,1e-2",
+            "only keys of [distill] and",
+        ),
+        ("distill --sweep subclass.per_class=2,3", "`kdtool subclass-distill` does"),
+        (
+            "subclass-distill --sweep subclass.per_class=2,3 --sweep distill.temperature=1,2",
+            "expected keys of one table",
+        ),
+        (
+            "distill --sweep distill.exclude_classes=[[0],[1]]",
+            "cannot sweep distill.excl",
+        ),
+        ("distill --set distill.exclude_classes=[0,1,2,3]", "leaves out all 4 classes"),
+        ("distill --set distill.exclude_classes=[4]", "there is no class 4; the data have 0 (0)"),
+        ("subclass-distill --set subclass.per_class=1", "with one subclass a class"),
+        ("subclass-distill --set subclass.per_class=9999999999", "subclasses, take about"),
+        ("subclass-distill --sweep subclass.per_class=2,9999999999", "subclasses, take about"),
+        ("subclass-distill --set teacher.batch_size=1", "the auxiliary loss tells the images"),
+        ("subclass-distill --set data.group=[[0,1],[2]]", "data.group leaves out 3"),
+        ("subclass-distill --set data.group=[[0,1],[1,2,3]]", "data.group names 1 more than once"),
+        ("subclass-distill --set teacher.model=teacher.safetensors", "is a file of weights"),
+        (
+            "subclass-distill --set teacher.model=fixed_head:net",
+            "a subclass-teacher needs a head of 20 logits, 4 classes of 5 subclasses each",
+        ),
+    ],
+)
+def test_what_cannot_be_distilled_or_swept_is_refused(folder, monkeypatch, given, message):
+    monkeypatch.chdir(folder)
+    (folder / "fixed_head.py").write_text(
+        "from torch import nn\n"
+        "def net(shape, _num_classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(shape[1] * shape[2], 4))\n"
+    )
+    command, *options = given.split()
+    arguments = [command, str(folder / "tiny.toml"), "--out", str(folder / "runs"), *options]
+    with pytest.raises(KdtoolError) as caught:
         CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert message in str(caught.value)
+    assert not list(folder.glob("runs/**/*.safetensors"))

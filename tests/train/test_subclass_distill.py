@@ -1,0 +1,114 @@
+"""Subclass distillation from the shell to the report, on real digits."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+from shell import kdtool
+
+from kdtool.edge.session import open_session
+from kdtool.recipe import DataTable
+from kdtool.record import ROLES
+from kdtool.results import load_results
+from kdtool.train.data.splits import load_splits
+
+SETTINGS = ["--set", "export.precisions=['fp32']", "--set", "export.calibrate=true"]
+
+
+@pytest.fixture(scope="module")
+def subclassed(finished, tmp_path_factory):
+    """The finished study, distilled through subclasses too; not to be changed."""
+    folder = shutil.copytree(finished, tmp_path_factory.mktemp("subclasses") / "tiny")
+    kdtool("subclass-distill", folder / "recipe.toml", "--out", folder.parent, *SETTINGS)
+    return folder
+
+
+def weights(folder, role):
+    return {path.name: path.read_bytes() for path in (folder / "checkpoints").glob(f"{role}-*")}
+
+
+def test_all_five_stand_in_one_study_and_what_stood_is_not_trained_again(finished, subclassed):
+    results = load_results(subclassed / "results.json")
+    assert tuple(results.models) == ROLES
+    for role in ("teacher", "control", "student"):
+        assert weights(subclassed, role) == weights(finished, role)
+    steps = {
+        role: [(seed.seed, seed.num_steps) for seed in results.models[role].seeds]
+        for role in ("control", "student", "subclass-student")
+    }
+    assert len(set(map(tuple, steps.values()))) == 1
+    assert len(results.models["subclass-teacher"].seeds) == 1
+    accuracy = results.models["subclass-student"].test["accuracy"].mean
+    assert accuracy > 0.7  # targets and images belong together
+    pairs = [(verdict.of, verdict.against) for verdict in results.verdicts]
+    assert pairs == [
+        ("student", "control"),
+        ("subclass-student", "control"),
+        ("subclass-student", "student"),
+    ]
+    assert all(verdict.p_holm >= verdict.p_value for verdict in results.verdicts)
+    assert results.shipped in {"student", "subclass-student"}
+    assert "subclass" in (subclassed / "report.html").read_text()
+
+
+def test_a_model_with_subclasses_has_a_head_for_them_and_its_file_has_the_classes(subclassed):
+    results = load_results(subclassed / "results.json")
+    test = load_splits(DataTable(source="digits"), print).test
+    pixels = np.ascontiguousarray(test.images.numpy().transpose(0, 2, 3, 1))
+    for role in ("subclass-teacher", "subclass-student"):
+        (checkpoint, *_) = sorted((subclassed / "checkpoints").glob(f"{role}-*.safetensors"))
+        sizes = {name: tensor.shape[0] for name, tensor in load_file(checkpoint).items()}
+        assert sizes["head.classifier.bias" if "teacher" in role else "classifier.bias"] == 50
+        model = results.models[role]
+        file = model.files["fp32"]
+        logits, probabilities = open_session(subclassed / file.path).run(None, {"image": pixels})
+        assert logits.shape == (len(test), 10)
+        np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
+        right = probabilities.argmax(1) == test.labels.numpy()
+        exported = next(seed for seed in model.seeds if seed.seed == model.exported_seed)
+        assert right.mean() == file.accuracy == exported.test.accuracy
+        assert file.parity.passed
+        # the file's probabilities are those after temperature scaling
+        assert file.temperature == pytest.approx(exported.calibration.temperature)
+        chosen = probabilities[np.arange(len(test)), test.labels.numpy()]
+        assert -np.log(chosen).mean() == pytest.approx(exported.calibration.nll, rel=1e-3)
+
+
+def test_the_students_of_a_study_that_has_subclasses_keep_them(subclassed, tmp_path):
+    folder = shutil.copytree(subclassed, tmp_path / "tiny")
+    before = load_results(folder / "results.json")
+    kdtool("distill", folder / "recipe.toml", "--out", folder.parent)
+    assert load_results(folder / "results.json") == before
+
+
+def test_a_sweep_over_subclasses_trains_a_teacher_for_each_number(subclassed, tmp_path):
+    folder = shutil.copytree(subclassed, tmp_path / "tiny")
+    arguments = [folder / "recipe.toml", "--out", folder.parent, "--force", *SETTINGS]
+    kdtool("subclass-distill", *arguments, "--sweep", "subclass.per_class=2,5")
+    results = load_results(folder / "results.json")
+    assert [point.role for point in results.sweep] == ["subclass-student"] * 2
+    assert [point.settings for point in results.sweep] == [
+        {"subclass.per_class": number} for number in (2, 5)
+    ]
+    chosen = next(point for point in results.sweep if point.selected)
+    best = max(point.validation_accuracy.mean for point in results.sweep)
+    assert chosen.validation_accuracy.mean == best
+    accuracy = results.models["subclass-student"].test["accuracy"]
+    assert accuracy == chosen.test_accuracy
+    assert len(weights(folder, "subclass-teacher")) == 2
+    assert weights(folder, "student") == weights(subclassed, "student")
+
+
+def test_a_study_beside_it_takes_over_the_models_that_fit(subclassed, tmp_path):
+    shutil.copytree(subclassed, tmp_path / "tiny")
+    settings = ["--set", "name=other", "--set", "subclass.temperature=2"]
+    arguments = [tmp_path / "tiny" / "recipe.toml", "--out", tmp_path, *settings, "--json"]
+    done = kdtool("subclass-distill", *arguments)
+    assert "subclass-teacher-seed3" in done.stderr
+    for role in ("teacher", "subclass-teacher", "control", "student"):
+        assert weights(tmp_path / "other", role) == weights(subclassed, role)
+    students = [weights(each, "subclass-student") for each in (tmp_path / "other", subclassed)]
+    assert students[0].keys().isdisjoint(students[1])
+    assert json.loads(done.stdout)["recipe"]["subclass"]["temperature"] == 2
