@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 # One colour a role throughout: blue, grey and vermilion differ in lightness and hue also for the
-# colour-blind (after Okabe and Ito 2008). Each must be unique: SVG colours are found by value.
+# colour-blind (after Okabe and Ito 2008); a model with subclasses has the hue of the one without,
+# but stands out more from the panel. Each must be unique: SVG colours are found by value.
 LIGHT = {
     "page": "#f4f6f8",
     "panel": "#ffffff",
@@ -23,8 +24,10 @@ LIGHT = {
     "muted": "#5a6370",
     "ink": "#171b21",
     "teacher": "#0a69ad",
+    "subclass-teacher": "#2b2c86",
     "control": "#6f7883",
     "student": "#c14e08",
+    "subclass-student": "#6e2a05",
     "better": "#0b7566",
     "worse": "#b02a21",
     "notice": "#7a5200",
@@ -38,8 +41,10 @@ DARK = {
     "muted": "#9da7b4",
     "ink": "#e7eaee",
     "teacher": "#5fb1f2",
+    "subclass-teacher": "#c3c0ff",
     "control": "#a1abb8",
     "student": "#f68f4a",
+    "subclass-student": "#ffd7ad",
     "better": "#45c5b0",
     "worse": "#ff8f84",
     "notice": "#f0c563",

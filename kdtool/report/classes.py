@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from kdtool.record import Role
+from kdtool.report.verdicts import main_verdict
 from kdtool.report.words import plain, present
 from kdtool.results import ClassScores, ModelResult, Results, SeedResult, TestScores
 
@@ -14,7 +15,7 @@ class ClassRow:
     name: str
     support: int  # test images of this class
     scores: dict[Role, ClassScores]
-    delta: float | None  # recall of student minus control, in [-1, 1]
+    delta: float | None  # recall of the main verdict's student minus control, in [-1, 1]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,19 +40,20 @@ def exported_scores(results: Results) -> dict[Role, TestScores]:
 def class_rows(results: Results) -> list[ClassRow]:
     """Return the scores of every class, in the order of the classes."""
     scores = exported_scores(results)
+    verdict = main_verdict(results)
     rows = []
     for index, name in enumerate(results.data.classes):
         per_role = {role: test.per_class[index] for role, test in scores.items()}
         delta = None
-        if "student" in per_role and "control" in per_role:
-            delta = per_role["student"].accuracy - per_role["control"].accuracy
+        if verdict:
+            delta = per_role[verdict.of].accuracy - per_role[verdict.against].accuracy
         support = max((score.support for score in per_role.values()), default=0)
         rows.append(ClassRow(name=plain(name), support=support, scores=per_role, delta=delta))
     return rows
 
 
 def most_changed(rows: list[ClassRow], top: int = 10) -> list[ClassRow]:
-    """Return the classes whose recall differs most between student and control, gains first."""
+    """Return the classes whose recall changed most, gains first."""
     changed = [row for row in rows if row.delta]
     changed.sort(key=lambda row: -abs(row.delta or 0))
     return sorted(changed[:top], key=lambda row: -(row.delta or 0))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import tomli_w
 
 from kdtool.profiles import Environment
-from kdtool.report import costs, devices, ship, words
+from kdtool.report import costs, devices, ship, verdicts, words
 from kdtool.report.classes import class_rows, mistakes, most_changed
 from kdtool.report.comparison import comparison
 from kdtool.report.quantities import count, duration, percent, points, relative, rough_percent
@@ -31,6 +31,16 @@ class Tile:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """A verdict on a method."""
+
+    label: str  # such as "HELPED"
+    style: str  # class of the page's style
+    question: str
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Head:
     """The head of a column of a comparison."""
 
@@ -42,20 +52,21 @@ class Head:
 def report_context(results: Results) -> dict[str, object]:
     """Return the names that both templates use."""
     rows = class_rows(results)
-    verdict = words.main_verdict(results)
+    verdict = verdicts.main_verdict(results)
+    on_methods = verdicts.on_methods(results)
     return {
         "results": results,
         "roles": words.present(results),
         "verdict": verdict,
-        "verdict_label": words.verdict_label(verdict) if verdict else None,
-        "opening": words.opening(results),
+        "findings": findings(results),
+        "headline": verdicts.headline(results),
         "explanations": _explanations(results),
-        "mcnemar": words.mcnemar_sentence(verdict) if verdict else None,
-        "caveat": words.caveat(verdict, results.data.num_test) if verdict else None,
+        "mcnemar": verdicts.mcnemar_sentence(on_methods) if verdict else None,
+        "caveat": verdicts.caveat(on_methods, results.data.num_test),
         "tiles": tiles(results),
         "rows": comparison(results),
         "model_heads": [
-            Head(name=role, note=results.models[role].model, style=role)
+            Head(name=words.spoken(role), note=results.models[role].model, style=role)
             for role in words.present(results)
         ],
         "cost_titles": COST_TITLES,
@@ -68,33 +79,54 @@ def report_context(results: Results) -> dict[str, object]:
         "mistakes": mistakes(results),
         "training": training_rows(results),
         "recipe_toml": tomli_w.dumps(_without_none(results.recipe)),
-        "command": "distill" if "student" in results.models else "finetune",
+        "command": _command(results),
         "made_with": _made_with(results.environment),
         "made_from": _made_from(results.data),
         "duplicates": words.duplicates_sentence(results.data),
         "mac_line": words.MAC_LINE,
-        "control_line": words.CONTROL_LINE,
+        "control_line": verdicts.CONTROL_LINE,
+        "holm_line": verdicts.HOLM_LINE if len(results.verdicts) > 1 else "",
         "interval_line": words.INTERVAL_LINE,
     }
 
 
+def findings(results: Results) -> list[Finding]:
+    """Return the verdicts on methods, in the order in which a reader wants them."""
+    return [
+        Finding(
+            label=verdicts.verdict_label(verdict),
+            style={"HELPED": "helped", "HURT": "hurt"}.get(verdict.verdict, "none"),
+            question=verdicts.QUESTIONS[verdict.of, verdict.against],
+            sentence=verdicts.verdict_sentence(verdict, len(results.verdicts)),
+        )
+        for verdict in verdicts.on_methods(results)
+    ]
+
+
 def tiles(results: Results) -> list[Tile]:
-    """Return the key figures of a finished study, the worse beside the better."""
-    verdict = words.main_verdict(results)
-    if verdict is None:
+    """Return the key figures of a finished study's student, the worse beside the better."""
+    role = verdicts.subject(results)
+    found = {(verdict.of, verdict.against): verdict for verdict in results.verdicts}
+    verdict = found.get((role, "control")) if role else None
+    if role is None or verdict is None:
         return []
-    student, teacher = results.models["student"], results.models.get("teacher")
+    student, teacher = results.models[role], results.models.get(words.TEACHERS[role])
+    whose = words.spoken(words.TEACHERS[role])
     shown = [
-        Tile(value=percent(student.test["accuracy"].mean), caption="accuracy of the student"),
+        Tile(
+            value=percent(student.test["accuracy"].mean),
+            caption=f"accuracy of the {words.spoken(role)}"
+            + (", which is shipped" if len(results.verdicts) > 1 and results.shipped else ""),
+        ),
         Tile(
             value=points(verdict.difference),
             caption="points against the control",
             worse=verdict.verdict == "HURT",
         ),
     ]
-    share = words.gap_share(results)
+    share = verdicts.gap_share(results, role)
     if verdict.verdict != "NO EVIDENCE" and share is not None and 0 <= share <= 1:
-        shown.append(Tile(value=rough_percent(share), caption="of the gap to the teacher closed"))
+        shown.append(Tile(value=rough_percent(share), caption=f"of the gap to the {whose} closed"))
     if teacher is None:
         return shown
     ratios = [relative(student.num_flops, teacher.num_flops, "fewer FLOPs", "more FLOPs")]
@@ -106,7 +138,7 @@ def tiles(results: Results) -> list[Tile]:
         ratio = relative(file.size_bytes, other.size_bytes, "smaller file", "larger file")
         ratios.append(ratio)
     return shown + [
-        Tile(value=ratio.times, caption=f"{ratio.word} than the teacher", worse=ratio.worse)
+        Tile(value=ratio.times, caption=f"{ratio.word} than the {whose}", worse=ratio.worse)
         for ratio in ratios
         if ratio and ratio.times
     ]
@@ -114,11 +146,27 @@ def tiles(results: Results) -> list[Tile]:
 
 def _explanations(results: Results) -> list[str]:
     """Return the sentences below the verdict."""
-    verdict = words.main_verdict(results)
-    sentences = [words.gap_sentence(results, verdict)] if verdict else []
-    sentences += [costs.cost_sentence(results), ship.ship_sentence(results)]
-    sentences += [words.other_sentence(other) for other in results.verdicts if other is not verdict]
+    on_methods = verdicts.on_methods(results)
+    sentences = [
+        verdicts.gap_sentence(results, verdict)
+        for verdict in on_methods
+        if verdict.against == "control"
+    ]
+    role = verdicts.subject(results) or "student"
+    sentences += [
+        costs.cost_sentence(results, role),
+        ship.choice_sentence(results),
+        ship.ship_sentence(results),
+    ]
+    others = [verdict for verdict in results.verdicts if verdict not in on_methods]
+    sentences += [verdicts.other_sentence(other) for other in others]
     return [sentence for sentence in sentences if sentence]
+
+
+def _command(results: Results) -> str:
+    if "subclass-student" in results.models:
+        return "subclass-distill"
+    return "distill" if "student" in results.models else "finetune"
 
 
 def _ship_context(results: Results) -> dict[str, object]:
@@ -126,6 +174,7 @@ def _ship_context(results: Results) -> dict[str, object]:
     return {
         "shipped": model,
         "ship_sentence": ship.ship_sentence(results),
+        "ship_choice": ship.choice_sentence(results),
         "ship_details": ship.ship_details(results),
         "ship_rows": ship.ship_rows(results),
         "ship_heads": [

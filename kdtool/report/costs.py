@@ -1,8 +1,9 @@
 """The sentences on what the models cost and on the files that are shipped."""
 
 from kdtool.profiles import Latency
+from kdtool.record import Role
 from kdtool.report.quantities import Relative, count, relative, small
-from kdtool.report.words import listed, present
+from kdtool.report.words import TEACHERS, listed, present, spoken
 from kdtool.results import FileResult, ModelResult, Results
 
 
@@ -36,17 +37,19 @@ def cost_comparisons(model: ModelResult, reference: ModelResult) -> list[tuple[R
     return [(ratio, phrase.format(ratio.text)) for ratio, phrase in pairs if ratio and ratio.times]
 
 
-def cost_sentence(results: Results) -> str | None:
-    """Say what the student costs against the teacher, the worse beside the better."""
-    if not {"teacher", "student"} <= results.models.keys():
+def cost_sentence(results: Results, role: Role = "student") -> str | None:
+    """Say what a student costs against its teacher, the worse beside the better."""
+    whose = TEACHERS[role]
+    if not {whose, role} <= results.models.keys():
         return None
-    compared = cost_comparisons(results.models["student"], results.models["teacher"])
+    student, teacher = spoken(role), spoken(whose)
+    compared = cost_comparisons(results.models[role], results.models[whose])
     better = [phrase for ratio, phrase in compared if not ratio.worse]
     worse = [phrase for ratio, phrase in compared if ratio.worse]
     if not compared:
-        return "The student costs as much as the teacher."
+        return f"The {student} costs as much as the {teacher}."
     parts = [listed(part) for part in (better, worse) if part]
-    return f"Compared with the teacher, the student has {', but '.join(parts)}."
+    return f"Compared with the {teacher}, the {student} has {', but '.join(parts)}."
 
 
 def parity_sentence(file: FileResult) -> str:

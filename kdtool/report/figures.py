@@ -1,4 +1,4 @@
-"""Figures of scores and costs: the difference, accuracy by epoch, the bars."""
+"""Figures of scores and costs: accuracy by epoch, the bars."""
 
 import math
 from dataclasses import dataclass
@@ -9,38 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from kdtool.evidence import Verdict
 from kdtool.profiles import Latency
 from kdtool.record import Interval, Role
 from kdtool.report.canvas import LIGHT, label, label_ends, new_figure, percent_axis, quiet_axes
 from kdtool.report.costs import latency_of
 from kdtool.report.devices import Measured
-from kdtool.report.quantities import milliseconds, points, short_count
-from kdtool.report.words import plain, present
+from kdtool.report.quantities import milliseconds, short_count
+from kdtool.report.words import plain, present, spoken
 from kdtool.results import Results
-
-
-def difference(results: Results, verdict: Verdict, width: int) -> Figure:
-    """Draw a verdict's difference: its interval, one dot a seed, and the line of no difference."""
-    of, against = results.models[verdict.of], results.models[verdict.against]
-    scores = {run.seed: run.test.accuracy for run in against.seeds}
-    dots = [100 * (run.test.accuracy - scores[run.seed]) for run in of.seeds if run.seed in scores]
-    low, high = (100 * end for end in verdict.ci95)
-    mean, color = 100 * verdict.difference, LIGHT[verdict.of]
-    figure = new_figure(width, 112)
-    axes = figure.add_subplot()
-    quiet_axes(axes, grid="x")
-    axes.axvline(0, color=LIGHT["ink"], linewidth=1.5)
-    axes.plot([low, high], [0, 0], color=color, linewidth=3, solid_capstyle="round")
-    axes.plot(mean, 0, "D", color=color, markersize=9, markeredgecolor=LIGHT["panel"])
-    axes.plot(dots, [-0.6] * len(dots), "o", color=LIGHT["muted"], markersize=5)
-    label(axes, points(mean / 100), (mean, 0), (0, 8), color)
-    reach = [0.0, low, high, *dots]
-    margin = 0.08 * (max(reach) - min(reach) or 1)
-    axes.set(xlim=(min(reach) - margin, max(reach) + margin), ylim=(-1, 1.2), yticks=[])
-    axes.xaxis.set_major_locator(MaxNLocator(6 if width > 400 else 4))
-    axes.set_xlabel(f"points of accuracy, {verdict.of} minus {verdict.against}")
-    return figure
 
 
 def accuracy_by_epoch(results: Results, width: int) -> Figure:
@@ -59,13 +35,14 @@ def accuracy_by_epoch(results: Results, width: int) -> Figure:
             axes.plot(run.best_epoch, kept, "o", color=color, markersize=5, clip_on=False)
         common = min(len(curve) for curve in curves)
         mean = np.mean([curve[:common] for curve in curves], axis=0)
-        axes.plot(range(1, common + 1), mean, color=color, linewidth=2.5)
+        dashes = (0, (3, 1)) if role.startswith("subclass") else "-"
+        axes.plot(range(1, common + 1), mean, color=color, linewidth=2.5, linestyle=dashes)
         longest = max(longest, *(len(curve) for curve in curves))
-        ends[role] = float(mean[-1])
+        ends[spoken(role)] = float(mean[-1])
     axes.set(xlim=(1, longest), ylim=_epoch_limits(results), xlabel="epoch")
     axes.xaxis.set_major_locator(MaxNLocator(12 if width > 500 else 6, integer=True))
     percent_axis(axes)
-    label_ends(axes, ends, LIGHT)
+    label_ends(axes, ends, {spoken(role): LIGHT[role] for role in present(results)})
     return figure
 
 
@@ -88,12 +65,12 @@ def cost_bars(results: Results) -> dict[str, Figure]:
     flops = {role: model.num_flops for role, model in models.items()}
     timed = {role: found for role, model in models.items() if (found := latency_of(model))}
     figures = {
-        "params": _bars([Bar(role, role, n, short_count(n)) for role, n in params.items()]),
-        "flops": _bars([Bar(role, role, n, short_count(n)) for role, n in flops.items()]),
+        "params": _bars([Bar(spoken(role), role, n, short_count(n)) for role, n in params.items()]),
+        "flops": _bars([Bar(spoken(role), role, n, short_count(n)) for role, n in flops.items()]),
     }
     if timed:
         figures["latency"] = _bars(
-            [_latency_bar(role, role, latency) for role, latency in timed.items()]
+            [_latency_bar(spoken(role), role, latency) for role, latency in timed.items()]
         )
     return figures
 
@@ -111,7 +88,7 @@ def device_bars(machines: dict[str, list[Measured]], width: int) -> Figure:
         axes.annotate(name, (0, row), color=LIGHT["ink"], va="center", annotation_clip=False)
         for one in measured:
             row += 1
-            of = one.role if one.precision == "fp32" else f"{one.role} {one.precision}"
+            of = spoken(one.role) + ("" if one.precision == "fp32" else f" {one.precision}")
             bars[row] = _latency_bar(of, one.role, one.latency)
         row += 1
     _draw_bars(axes, bars)

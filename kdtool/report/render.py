@@ -15,9 +15,11 @@ from kdtool.report.confusion import confusion_figures
 from kdtool.report.context import report_context
 from kdtool.report.costs import parity_sentence
 from kdtool.report.devices import measured, side_by_side
-from kdtool.report.figures import accuracy_by_epoch, cost_bars, device_bars, difference
+from kdtool.report.figures import accuracy_by_epoch, cost_bars, device_bars
 from kdtool.report.saliency import Picture, Saliency, load_saliency, png_of, saliency_figure
 from kdtool.report.sweep import sweep_figure
+from kdtool.report.verdict_figure import differences
+from kdtool.report.verdicts import on_methods
 from kdtool.results import Results
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -57,9 +59,9 @@ def _draw(results: Results, width: int) -> dict[str, Figure]:
     if not results.models:
         return {}
     figures = {"epochs": accuracy_by_epoch(results, width)}
-    verdict = words.main_verdict(results)
-    if verdict:
-        figures["difference"] = difference(results, verdict, min(width, 400))
+    verdicts = on_methods(results)
+    if verdicts:
+        figures["difference"] = differences(results, verdicts, min(width, 400))
     sweep = sweep_figure(results, width)
     if sweep:
         figures["sweep"] = sweep
@@ -138,6 +140,7 @@ def _environment(*, autoescape: bool, finalize: Callable[[object], object] | Non
     )
     environment.filters |= {
         "plain": words.plain,
+        "spoken": words.spoken,
         "percent": quantities.percent,
         "percent_range": quantities.percent_range,
         "rough_percent": quantities.rough_percent,

@@ -13,10 +13,10 @@ from matplotlib.image import imsave
 from numpy.typing import NDArray
 
 from kdtool.errors import StudyError
-from kdtool.record import Role
+from kdtool.record import ROLES, Role
 from kdtool.report.canvas import LIGHT, new_figure
 from kdtool.report.quantities import rough_percent
-from kdtool.report.words import ROLES, plain
+from kdtool.report.words import plain, spoken
 from kdtool.results import ExplainedImage, ExplainResult
 
 Picture = NDArray[np.uint8]  # (H, W, 3)
@@ -102,7 +102,7 @@ def saliency_figure(explain: ExplainResult, saliency: Saliency) -> Figure:
 
 def _title(axes: Axes, record: ExplainedImage, role: Role) -> None:
     predicted, probability = record.predictions[role], record.probabilities[role]
-    text = f"{role}: {plain(predicted)}, {rough_percent(probability)}"
+    text = f"{spoken(role)}: {plain(predicted)}, {rough_percent(probability)}"
     if predicted == record.label:
         axes.set_title(text, size=11, color=LIGHT[role])
     else:

@@ -1,9 +1,11 @@
 """Which file to ship and why, as plain values for HTML, Markdown and the terminal alike."""
 
+from kdtool.record import Role
+from kdtool.report.classes import exported
 from kdtool.report.comparison import Cell, Row, memory_cell, p50_cell, size_cell
 from kdtool.report.devices import Measured, measured
 from kdtool.report.quantities import TIMES, count, p_value, percent, points, points_range
-from kdtool.report.words import listed
+from kdtool.report.words import TEACHERS, listed, spoken
 from kdtool.results import (
     FP16_USE,
     FileResult,
@@ -20,10 +22,37 @@ ONLY_FP32 = (
 MOST_NAMES = 6  # of nodes, in a sentence
 
 
+def shipped_role(results: Results) -> Role | None:
+    """Return whose files are shipped; None if there is no such file."""
+    role = results.shipped or "student"  # a study of an earlier kdtool had one student only
+    return role if role in results.models and results.models[role].files else None
+
+
 def shipped(results: Results) -> ModelResult | None:
     """Return the model whose files are shipped; None if there is no such file."""
-    model = results.models.get("student")
-    return model if model and model.files else None
+    role = shipped_role(results)
+    return results.models[role] if role else None
+
+
+def choice_sentence(results: Results) -> str | None:
+    """Say which of several students is shipped and why; None where there is no choice."""
+    chosen = shipped_role(results)
+    best = {
+        role: exported(results.models[role]).best.validation_accuracy
+        for role in TEACHERS
+        if role in results.models
+    }
+    if chosen is None or len(best) < 2:
+        return None
+    (other,) = best.keys() - {chosen}
+    reason = "has the higher validation accuracy"
+    if best[chosen] == best[other]:
+        reason = "has the validation accuracy of the other, and a loss that is no higher"
+    return (
+        f"Of the two students the {spoken(chosen)} is shipped: its exported seed {reason} "
+        f"({percent(best[chosen])}; the {spoken(other)} has {percent(best[other])}). The test "
+        "images had no say in that."
+    )
 
 
 def ship_sentence(results: Results) -> str | None:
@@ -80,7 +109,7 @@ def _on_devices(results: Results, model: ModelResult) -> list[str]:
     """Say of each device, in one sentence, what it found and which file to ship there."""
     machines: dict[str, list[Measured]] = {}
     for one in measured(results):
-        if one.role == "student" and not one.here:
+        if one.role == shipped_role(results) and not one.here:
             machines.setdefault(one.machine, []).append(one)
     sentences = []
     for machine, rows in machines.items():

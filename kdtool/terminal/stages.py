@@ -7,7 +7,7 @@ from rich.console import Console
 from kdtool.record import Role
 from kdtool.report import words
 from kdtool.report.quantities import file_size, percent, rough_percent
-from kdtool.report.ship import ship_details, ship_sentence
+from kdtool.report.ship import choice_sentence, ship_details, ship_sentence, shipped_role
 from kdtool.results import Results
 from kdtool.terminal.plain import new_table, plain_text
 from kdtool.terminal.study import ROLE_STYLES, show_failures, show_report_path, show_warnings
@@ -24,7 +24,9 @@ def show_trained(console: Console, results: Results, folder: Path, role: Role) -
     """
     show_warnings(console, results)
     model = results.models[role]
-    console.print(plain_text(console, f"{role}: {words.plain(model.model)}", ROLE_STYLES[role]))
+    console.print(
+        plain_text(console, f"{words.spoken(role)}: {words.plain(model.model)}", ROLE_STYLES[role])
+    )
     table = new_table()
     for head in ("seed", "kept epoch", "validation", "test", "95 % interval"):
         table.add_column(head, justify="right", no_wrap=True)
@@ -68,8 +70,9 @@ def show_files(console: Console, results: Results, folder: Path) -> None:
     table.add_column("file", overflow="fold")
     for head in ("type", "opset", "size", "accuracy", "parity", "sha256", ""):
         table.add_column(head, justify="right", no_wrap=True)
+    chosen = shipped_role(results)
     for role, precision, file in files:
-        is_shipped = role == "student" and precision == results.models[role].recommended
+        is_shipped = role == chosen and precision == results.models[role].recommended
         cells = [
             words.plain(file.path),
             precision,
@@ -88,7 +91,8 @@ def show_files(console: Console, results: Results, folder: Path) -> None:
         "Parity: test images that get the same class as from PyTorch. "
         "Accuracy: of the file's own answers."
     )
-    for line in (ship_sentence(results), *ship_details(results)):
+    choice = choice_sentence(results)
+    for line in (choice, ship_sentence(results), *ship_details(results)):
         if line:
             console.print(plain_text(console, words.plain(line)))
     console.print(plain_text(console, f"Files: {folder}"), soft_wrap=True)
@@ -113,7 +117,8 @@ def show_explained(console: Console, results: Results, folder: Path) -> None:
     table.add_column("image", justify="right", no_wrap=True)
     table.add_column("class", overflow="fold")
     for role in roles:
-        table.add_column(role, header_style=f"bold {ROLE_STYLES[role]}", overflow="fold")
+        head = words.spoken(role)
+        table.add_column(head, header_style=f"bold {ROLE_STYLES[role]}", overflow="fold")
     for image in explain.images:
         cells = [plain_text(console, words.plain(image.label))]
         for role in roles:
@@ -130,7 +135,9 @@ def show_explained(console: Console, results: Results, folder: Path) -> None:
     console.print(table, "")
     others = {role: explain.mean_agreement[role] for role in roles if role != "teacher"}
     if others:
-        means = words.listed([f"{value:z.2f} for the {role}" for role, value in others.items()])
+        means = words.listed(
+            [f"{value:z.2f} for the {words.spoken(role)}" for role, value in others.items()]
+        )
         console.print(
             plain_text(
                 console,

@@ -6,11 +6,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kdtool.report import words
+from kdtool.report import verdicts, words
 from kdtool.report.comparison import Cell, comparison
 from kdtool.report.costs import parity_sentence
 from kdtool.report.devices import machine_labels
-from kdtool.report.ship import ship_sentence
+from kdtool.report.ship import choice_sentence, ship_sentence
 from kdtool.results import Results
 from kdtool.terminal.plain import new_table, plain_text
 
@@ -22,7 +22,14 @@ SHOWN = {
     "size": "File size",
     "p50": "Latency p50",
 }
-ROLE_STYLES = {"teacher": "blue", "control": "bright_black", "student": "dark_orange3"}
+MOST_COMPARED = 3  # models, beside whose figures those against the teacher fit
+ROLE_STYLES = {
+    "teacher": "blue",
+    "subclass-teacher": "medium_purple",
+    "control": "bright_black",
+    "student": "dark_orange3",
+    "subclass-student": "gold3",
+}
 VERDICT_STYLES = {"HELPED": "bold green", "NO EVIDENCE": "bold", "HURT": "bold red"}
 
 
@@ -38,10 +45,11 @@ def show_results(console: Console, results: Results, folder: Path) -> None:
     if results.models:
         console.print(_table(console, results), "")
     show_failures(console, results)
-    console.print(_verdict(console, results))
-    ship = ship_sentence(results)
-    if ship:
-        console.print(plain_text(console, words.plain(ship)))
+    for line in _verdicts(console, results):
+        console.print(line)
+    for sentence in (choice_sentence(results), ship_sentence(results)):
+        if sentence:
+            console.print(plain_text(console, words.plain(sentence)))
     if results.devices:
         names = words.listed(list(dict.fromkeys(machine_labels(results)[1:])))
         console.print(plain_text(console, words.plain(f"Measured on devices: {names}.")))
@@ -69,28 +77,33 @@ def show_report_path(console: Console, folder: Path) -> None:
     console.print(Text("Report: ") + path, soft_wrap=True)
 
 
-def _verdict(console: Console, results: Results) -> Text:
-    verdict = words.main_verdict(results)
-    if verdict is None:
-        return plain_text(console, words.opening(results))
-    sentences = [
-        words.opening(results),
-        words.gap_sentence(results, verdict),
-        words.caveat(verdict, results.data.num_test),
-    ]
-    label = Text(words.verdict_label(verdict), style=VERDICT_STYLES[verdict.verdict])
-    text = " ".join(sentence for sentence in sentences if sentence)
-    return Text.assemble(label, "  ", plain_text(console, text))
+def _verdicts(console: Console, results: Results) -> list[Text]:
+    """Return a line for each verdict on a method, below the headline where there are several."""
+    found = verdicts.on_methods(results)
+    headline = plain_text(console, verdicts.headline(results))
+    lines = []
+    for verdict in found:
+        sentences = [verdicts.verdict_sentence(verdict, len(results.verdicts))]
+        if verdict.against == "control":
+            sentences.append(verdicts.gap_sentence(results, verdict) or "")
+        label = Text(verdicts.verdict_label(verdict), style=VERDICT_STYLES[verdict.verdict])
+        text = plain_text(console, " ".join(filter(None, sentences)))
+        lines.append(Text.assemble(label, "  ", text))
+    caveat = verdicts.caveat(found, results.data.num_test)
+    if caveat:
+        lines.append(plain_text(console, caveat))
+    return lines if len(found) == 1 else [headline, *lines]
 
 
 def _table(console: Console, results: Results) -> Table:
     table = new_table()
     table.add_column("")
     roles = words.present(results)
+    with_ratios = "teacher" in roles and len(roles) <= MOST_COMPARED
     for role in roles:
-        style = f"bold {ROLE_STYLES[role]}"
-        table.add_column(role, justify="right", header_style=style, no_wrap=True)
-        if role != "teacher" and "teacher" in roles:
+        head = Text(words.spoken(role), style=f"bold {ROLE_STYLES[role]}")
+        table.add_column(head, justify="right", no_wrap=len(roles) <= MOST_COMPARED)
+        if role != "teacher" and with_ratios:
             table.add_column("vs teacher", header_style="dim", no_wrap=True)
     for row in comparison(results):
         label = SHOWN.get(row.key)
@@ -99,7 +112,7 @@ def _table(console: Console, results: Results) -> Table:
         entries: list[Text] = []
         for role, cell in zip(roles, row.cells, strict=True):
             entries.append(plain_text(console, cell.short or cell.value if cell else "-"))
-            if role != "teacher" and "teacher" in roles:
+            if role != "teacher" and with_ratios:
                 entries.append(_against(console, cell))
         table.add_row(label, *entries)
     return table

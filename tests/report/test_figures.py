@@ -6,9 +6,10 @@ pytest.importorskip("matplotlib")
 from kdtool.report.classes import exported_scores
 from kdtool.report.confusion import confusion_figures
 from kdtool.report.devices import measured, side_by_side
-from kdtool.report.figures import accuracy_by_epoch, cost_bars, device_bars, difference
+from kdtool.report.figures import accuracy_by_epoch, cost_bars, device_bars
 from kdtool.report.saliency import BACKDROP, load_saliency
 from kdtool.report.sweep import sweep_figure
+from kdtool.report.verdict_figure import differences
 
 
 def texts(figure):
@@ -36,7 +37,7 @@ def test_bars_leave_out_latency_that_was_not_measured(build):
 def test_difference_shows_zero_the_interval_and_every_seed(build):
     results = build()
     verdict = results.verdicts[0]
-    axes = difference(results, verdict, 400).axes[0]
+    axes = differences(results, [verdict], 400).axes[0]
     zero, interval, mean, dots = (line.get_xdata() for line in axes.lines)
     assert list(zero) == [0, 0]
     assert list(interval) == pytest.approx([100 * end for end in verdict.ci95])

@@ -1,6 +1,6 @@
 import pytest
 
-from kdtool.report import words
+from kdtool.report import verdicts, words
 from kdtool.report.costs import cost_sentence, latency_sentence, parity_sentence
 from kdtool.results import Parity
 
@@ -47,39 +47,39 @@ def with_verdict(results, **changes):
 )
 def test_a_verdict_is_one_sentence(build, typed, word, difference, ci95, expected):
     results = with_verdict(build(), verdict=word, difference=difference, ci95=ci95)
-    assert typed(words.opening(results)) == expected
+    assert typed(verdicts.headline(results)) == expected
 
 
 def test_a_single_seed_says_that_it_knows_nothing_of_others(build):
     (verdict,) = build(seeds=(7,)).verdicts
-    assert "1 seed, which cannot speak for others)" in words.verdict_sentence(verdict)
-    assert "one seed (7)" in words.caveat(verdict, 1000)
-    assert "nothing of other seeds" in words.caveat(verdict, 1000)
+    assert "1 seed, which cannot speak for others)" in verdicts.verdict_sentence(verdict)
+    assert "one seed (7)" in verdicts.caveat([verdict], 1000)
+    assert "nothing of other seeds" in verdicts.caveat([verdict], 1000)
 
 
 def test_the_label_of_a_verdict_says_when_it_rests_on_one_seed(build):
-    assert words.verdict_label(build(seeds=(7,)).verdicts[0]) == "HELPED (ONE SEED)"
-    assert words.verdict_label(build().verdicts[0]) == "HELPED"
+    assert verdicts.verdict_label(build(seeds=(7,)).verdicts[0]) == "HELPED (ONE SEED)"
+    assert verdicts.verdict_label(build().verdicts[0]) == "HELPED"
 
 
 def test_p_values_are_told_apart_from_the_interval_over_seeds(build):
     said = "so that the two may disagree"
-    assert said in words.mcnemar_sentence(build().verdicts[0])
-    assert said not in words.mcnemar_sentence(build(seeds=(7,)).verdicts[0])
+    assert said in verdicts.mcnemar_sentence(build().verdicts)
+    assert said not in verdicts.mcnemar_sentence(build(seeds=(7,)).verdicts)
 
 
 def test_several_seeds_need_no_caveat(build):
-    assert words.caveat(build().verdicts[0], 1000) is None
+    assert verdicts.caveat(build().verdicts, 1000) is None
 
 
 def test_no_evidence_says_what_could_have_been_told(build):
     results = with_verdict(build(), verdict="NO EVIDENCE", difference=0.004, ci95=(-0.008, 0.016))
-    sentence = words.caveat(results.verdicts[0], 1000)
+    sentence = verdicts.caveat(results.verdicts, 1000)
     assert "3 seeds and 1,000 test images, a difference below about 1.20 points" in sentence
 
 
 def test_mcnemar_gives_one_p_a_seed(build, typed):
-    sentence = typed(words.mcnemar_sentence(build().verdicts[0]))
+    sentence = typed(verdicts.mcnemar_sentence(build().verdicts))
     assert "p < 0.001 (seed 0), p = 0.012 (seed 1) and p < 0.001 (seed 2)" in sentence
 
 
@@ -110,13 +110,13 @@ def test_gap_is_told_for_every_order_of_the_models(
     build, typed, teacher, control, student, expected
 ):
     results = mean_accuracies(build(), teacher=teacher, control=control, student=student)
-    sentence = words.gap_sentence(results, results.verdicts[0])
+    sentence = verdicts.gap_sentence(results, results.verdicts[0])
     assert expected in typed(sentence)
 
 
 def test_gap_is_not_called_closed_without_evidence(build):
     results = with_verdict(build(), verdict="NO EVIDENCE", ci95=(-0.001, 0.01))
-    assert words.gap_sentence(results, results.verdicts[0]).startswith("For scale: the gap")
+    assert verdicts.gap_sentence(results, results.verdicts[0]).startswith("For scale: the gap")
 
 
 def test_costs_tell_the_worse_beside_the_better(build, typed):
@@ -166,8 +166,8 @@ def test_latency_of_a_noisy_machine_says_so(build):
 
 
 def test_without_verdict_the_opening_says_what_there_is(build):
-    assert words.opening(build(roles=())) == "Nothing has been trained in this study yet."
-    opening = words.opening(build(roles=("teacher",)))
+    assert verdicts.headline(build(roles=())) == "Nothing has been trained in this study yet."
+    opening = verdicts.headline(build(roles=("teacher",)))
     assert opening.startswith("No verdict yet: the teacher reaches 99.")
 
 

@@ -1,0 +1,51 @@
+"""The differences that the verdicts are about, as one figure."""
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from kdtool.evidence import Verdict
+from kdtool.report.canvas import LIGHT, label, new_figure, quiet_axes
+from kdtool.report.quantities import points
+from kdtool.report.words import spoken
+from kdtool.results import Results
+
+ROW = 2.6  # height of a verdict, in units of the y axis
+
+
+def differences(results: Results, verdicts: list[Verdict], width: int) -> Figure:
+    """Draw each verdict's interval, one dot a seed, and the line of no difference; on one scale."""
+    several = len(verdicts) > 1
+    figure = new_figure(width, 50 + 75 * len(verdicts) if several else 112)
+    axes = figure.add_subplot()
+    quiet_axes(axes, grid="x")
+    axes.axvline(0, color=LIGHT["ink"], linewidth=1.5)
+    reach = [0.0]
+    for row, verdict in enumerate(verdicts):
+        reach += _draw(axes, results, verdict, -ROW * row)
+    margin = 0.08 * (max(reach) - min(reach) or 1)
+    low, high = min(reach) - margin, max(reach) + margin
+    axes.set(xlim=(low, high), ylim=(-1 - ROW * (len(verdicts) - 1), 1.2), yticks=[])
+    axes.xaxis.set_major_locator(MaxNLocator(6 if width > 400 else 4))
+    pairs = [f"{spoken(one.of)} minus {spoken(one.against)}" for one in verdicts]
+    if several:
+        axes.set_ylim(top=1.9)
+        for row, pair in enumerate(pairs):
+            place = (low, 1.35 - ROW * row)
+            axes.annotate(pair, place, va="center", color=LIGHT["ink"], annotation_clip=False)
+    axes.set_xlabel("points of accuracy" if several else f"points of accuracy, {pairs[0]}")
+    return figure
+
+
+def _draw(axes: Axes, results: Results, verdict: Verdict, y: float) -> list[float]:
+    """Draw one verdict at a height; return how far it reaches, in points."""
+    of, against = results.models[verdict.of], results.models[verdict.against]
+    scores = {run.seed: run.test.accuracy for run in against.seeds}
+    dots = [100 * (run.test.accuracy - scores[run.seed]) for run in of.seeds if run.seed in scores]
+    low, high = (100 * end for end in verdict.ci95)
+    mean, color = 100 * verdict.difference, LIGHT[verdict.of]
+    axes.plot([low, high], [y, y], color=color, linewidth=3, solid_capstyle="round")
+    axes.plot(mean, y, "D", color=color, markersize=9, markeredgecolor=LIGHT["panel"])
+    axes.plot(dots, [y - 0.6] * len(dots), "o", color=LIGHT["muted"], markersize=5)
+    label(axes, points(mean / 100), (mean, y), (0, 8), color)
+    return [low, high, *dots]

@@ -1,0 +1,227 @@
+"""The verdicts in words: what helped, against what, and how sure that is."""
+
+from collections.abc import Sequence
+
+from kdtool.evidence import Verdict
+from kdtool.record import Role
+from kdtool.report.quantities import (
+    NBSP,
+    p_value,
+    percent,
+    points,
+    points_range,
+    rough_percent,
+)
+from kdtool.report.words import TEACHERS, listed, present, seeds_word, spoken
+from kdtool.results import Results
+
+CONTROL_LINE = (
+    "The control is the same student, trained on the same data for the same number of steps, "
+    "but without a teacher: what it lacks is what distillation added. All students of a kind learn "
+    "from one teacher, so the verdict is about this teacher."
+)
+HOLM_LINE = (
+    "The more comparisons a study makes, the likelier chance alone makes one of them stand out. "
+    "Holm's correction raises every p for that; a verdict asks for a corrected p below 0.05."
+)
+
+# What the comparisons of a study ask, the one that a reader wants first at the front.
+QUESTIONS: dict[tuple[Role, Role], str] = {
+    ("subclass-student", "control"): "Does subclass distillation help?",
+    ("subclass-student", "student"): "Does it help more than plain distillation?",
+    ("student", "control"): "Does plain distillation help?",
+}
+# Of subclass against plain distillation, when the first half of the sentence was on the control.
+_OVER_PLAIN = {
+    "HELPED": "it beats plain distillation",
+    "NO EVIDENCE": "there is no evidence that it beats plain distillation",
+    "HURT": "it is worse than plain distillation",
+}
+
+
+def on_methods(results: Results) -> list[Verdict]:
+    """Return the verdicts on methods, in the order of `QUESTIONS`."""
+    found = {(verdict.of, verdict.against): verdict for verdict in results.verdicts}
+    return [found[pair] for pair in QUESTIONS if pair in found]
+
+
+def main_verdict(results: Results) -> Verdict | None:
+    """Return the verdict on the study's method: its student against the control."""
+    wanted = (v for v in on_methods(results) if v.against == "control")
+    return next(wanted, None)
+
+
+def subject(results: Results) -> Role | None:
+    """Return the student of whom the key figures speak: the one to ship, or that of the method."""
+    main = main_verdict(results)
+    return results.shipped or (main.of if main else None)
+
+
+def headline(results: Results) -> str:
+    """Return the first sentence of a report: the verdict, or what the study holds so far."""
+    verdicts = on_methods(results)
+    main = main_verdict(results)
+    over_plain = next((v for v in verdicts if v.against == "student"), None)
+    if main and over_plain:
+        against = ("and " if _agree(main, over_plain) else "but ") + _OVER_PLAIN[over_plain.verdict]
+        return f"{_finding(main, several=True)}, {against}."
+    if main:
+        return verdict_sentence(main, len(results.verdicts))
+    if not results.models:
+        return "Nothing has been trained in this study yet."
+    means = {role: results.models[role].test["accuracy"].mean for role in present(results)}
+    text = listed([f"the {spoken(role)} reaches {percent(mean)}" for role, mean in means.items()])
+    return f"No verdict yet: {text} on the test images; a verdict needs a control and a student."
+
+
+def _agree(first: Verdict, second: Verdict) -> bool:
+    return first.verdict == second.verdict or (
+        first.verdict == "NO EVIDENCE" and second.verdict == "HURT"
+    )
+
+
+def _method(verdict: Verdict, *, several: bool) -> str:
+    plain = "plain distillation" if several else "distillation"
+    return "subclass distillation" if verdict.of == "subclass-student" else plain
+
+
+def _finding(verdict: Verdict, *, several: bool) -> str:
+    """Say in half a sentence what a verdict found; `several`: it is one of several."""
+    method = _method(verdict, several=several)
+    over = " over plain distillation" if verdict.against == "student" else ""
+    if verdict.verdict == "NO EVIDENCE":
+        return f"No evidence that {method} helped{over}"
+    word = "helped" if verdict.verdict == "HELPED" else "hurt"
+    return f"{method.capitalize()} {word}{over}"
+
+
+def _against(role: Role) -> str:
+    return {
+        "control": "the same student trained without a teacher",
+        "student": "the student of plain distillation",
+    }.get(role, f"the {spoken(role)}")
+
+
+def difference_phrase(verdict: Verdict) -> str:
+    """Say by how much one model beats another, such as "is 0.73 points more accurate than ..."."""
+    size = points(abs(verdict.difference)).lstrip("+")
+    if size == "0.00":
+        return f"is as accurate as {_against(verdict.against)}"
+    direction = "more" if verdict.difference > 0 else "less"
+    return f"is {size} points {direction} accurate than {_against(verdict.against)}"
+
+
+def verdict_label(verdict: Verdict) -> str:
+    """Return the verdict, such as "HELPED", and that it rests on one seed if it does."""
+    return verdict.verdict + (" (ONE SEED)" if len(verdict.seeds) == 1 else "")
+
+
+def verdict_sentence(verdict: Verdict, comparisons: int = 1) -> str:
+    """Return a verdict on a method in one sentence that needs no other.
+
+    Args:
+        verdict: On a method.
+        comparisons: How many verdicts the study makes.
+    """
+    low, high = verdict.ci95
+    includes_zero = low <= 0 <= high
+    basis = f"95 % interval {points_range(verdict.ci95)}, {seeds_word(verdict.seeds)}"
+    doubt = ", which cannot speak for others" if len(verdict.seeds) == 1 else ""
+    if verdict.verdict == "NO EVIDENCE" and includes_zero:
+        doubt += "; the interval includes zero"
+    if comparisons > 1:
+        doubt += f"; {p_value(verdict.p_holm)}, corrected for {comparisons} comparisons"
+    finding = _finding(verdict, several=comparisons > 1)
+    sentence = f"{finding}: the {spoken(verdict.of)} {difference_phrase(verdict)} ({basis}{doubt})."
+    if verdict.verdict == "NO EVIDENCE" and not includes_zero:
+        sentence += (
+            f" Alone the interval excludes zero ({p_value(verdict.p_value)}), but this is one of "
+            f"{comparisons} comparisons, and corrected for that (Holm) p is not below 0.05."
+        )
+    return sentence
+
+
+def other_sentence(verdict: Verdict) -> str:
+    """Return a comparison that is no verdict on a method, such as student against teacher."""
+    basis = f"95 % interval {points_range(verdict.ci95)}, {seeds_word(verdict.seeds)}"
+    return f"The {spoken(verdict.of)} {difference_phrase(verdict)} ({basis})."
+
+
+def caveat(verdicts: Sequence[Verdict], num_images: int) -> str | None:
+    """Return what a study's verdicts could not tell, and what would; None if all could tell."""
+    if not verdicts:
+        return None
+    seeds = verdicts[0].seeds
+    if len(seeds) == 1:
+        which = "The" if len(verdicts) == 1 else "Each"
+        return (
+            f"This is one seed ({seeds[0]}). {which} interval covers the choice of test images "
+            "only; it knows nothing of other seeds, and another seed may give another verdict."
+        )
+    open_ones = [verdict for verdict in verdicts if verdict.verdict == "NO EVIDENCE"]
+    if not open_ones:
+        return None
+    half_width = max((verdict.ci95[1] - verdict.ci95[0]) / 2 for verdict in open_ones)
+    return (
+        f"With {seeds_word(seeds)} and {num_images:,} test images, a difference below about "
+        f"{points(half_width).lstrip('+')} points cannot be told from chance. More seeds or more "
+        "test images narrow that."
+    )
+
+
+def mcnemar_sentence(verdicts: Sequence[Verdict]) -> str:
+    """Return the p value of every seed and what it means."""
+    found = []
+    for verdict in verdicts:
+        pairs = zip(verdict.mcnemar_p, verdict.seeds, strict=True)
+        values = listed([f"{p_value(p)} (seed{NBSP}{seed})" for p, seed in pairs])
+        pair = f"{spoken(verdict.of)} and {spoken(verdict.against)} "
+        found.append(values if len(verdicts) == 1 else pair + values)
+    scope = ""
+    if len(verdicts[0].seeds) > 1:
+        scope = " Each p is of one seed, the interval of all, so that the two may disagree."
+    return (
+        f"Exact McNemar test: {'; '.join(found)}. It looks only at test images that one model gets "
+        "right and the other wrong; p is how often pure chance would split them at least this "
+        f"unevenly.{scope}"
+    )
+
+
+def gap_share(results: Results, role: Role) -> float | None:
+    """Return how much of the way from the control to its teacher a student went.
+
+    Returns:
+        1 is all the way; None if a model is missing, or the teacher is no better than the control.
+    """
+    needed: tuple[Role, ...] = (TEACHERS[role], "control", role)
+    if not all(one in results.models for one in needed):
+        return None
+    teacher, control, student = (results.models[one].test["accuracy"].mean for one in needed)
+    return (student - control) / (teacher - control) if teacher > control else None
+
+
+def gap_sentence(results: Results, verdict: Verdict) -> str | None:
+    """Say how much of the gap to its teacher a student closed; None without that teacher.
+
+    Args:
+        results: Of the study.
+        verdict: A student against the control.
+    """
+    whose = TEACHERS[verdict.of]
+    if whose not in results.models:
+        return None
+    teacher = results.models[whose].test["accuracy"].mean
+    control = results.models["control"].test["accuracy"].mean
+    name = spoken(whose)
+    gap = f"the gap between control ({percent(control)}) and {name} ({percent(teacher)})"
+    share = gap_share(results, verdict.of)
+    if share is None:
+        return f"There was no gap to close: {name} {percent(teacher)}, control {percent(control)}."
+    if verdict.verdict == "NO EVIDENCE":
+        return f"For scale: {gap} is {points(teacher - control).lstrip('+')} points."
+    method = _method(verdict, several=len(results.verdicts) > 1).capitalize()
+    if share > 1:
+        return f"{method} closed {gap}, and the {spoken(verdict.of)} passed its teacher."
+    done = "closed" if share >= 0 else "widened"
+    by = f"{rough_percent(share)} of {gap}" if share >= 0 else f"{gap} by {rough_percent(-share)}"
+    return f"{method} {done} {by}."
