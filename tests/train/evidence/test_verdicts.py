@@ -1,0 +1,91 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from answers import evaluated, splits_of
+
+from kdtool.stats import holm, mcnemar_p
+from kdtool.train.evidence.verdicts import judge, right_on_test, verdicts
+
+SEEDS = [0, 1, 7]
+
+
+def right_of(accuracy, *, seed, num_images=3000):
+    return np.random.default_rng(seed).random((len(SEEDS), num_images)) < accuracy
+
+
+def test_three_models_are_compared_in_pairs_and_corrected_together():
+    right = {
+        "control": right_of(0.95, seed=0),
+        "student": right_of(0.951, seed=1),
+        "subclass-student": right_of(0.985, seed=2),
+    }
+    found = {(one.of, one.against): one for one in judge(right, SEEDS)}
+    assert {pair: one.verdict for pair, one in found.items()} == {
+        ("student", "control"): "NO EVIDENCE",
+        ("subclass-student", "control"): "HELPED",
+        ("subclass-student", "student"): "HELPED",
+    }
+    assert [one.p_holm for one in found.values()] == holm([one.p_value for one in found.values()])
+    of_two = found["subclass-student", "student"]
+    gain = right["subclass-student"].mean() - right["student"].mean()
+    assert of_two.difference == pytest.approx(gain)
+    assert of_two.ci95[0] < gain < of_two.ci95[1]
+    assert of_two.seeds == SEEDS
+    assert of_two.mcnemar_p == [
+        mcnemar_p(*both) for both in zip(right["subclass-student"], right["student"], strict=True)
+    ]
+    assert of_two.uncertainty.seed_error == pytest.approx(of_two.uncertainty.seed_std / 3**0.5)
+
+
+def test_a_loss_is_called_one():
+    (one,) = judge({"student": right_of(0.94, seed=0), "control": right_of(0.98, seed=1)}, SEEDS)
+    assert one.verdict == "HURT"
+    assert one.ci95[1] < 0
+
+
+@pytest.mark.parametrize("accuracy", [0.95, 0.956, 0.96, 0.97])
+def test_the_verdict_of_one_comparison_is_that_of_its_interval(accuracy):
+    right = {"student": right_of(accuracy, seed=3), "control": right_of(0.95, seed=4)}
+    (one,) = judge(right, SEEDS)
+    assert one.p_holm == one.p_value
+    assert (one.verdict == "HELPED") == (one.ci95[0] > 0)
+
+
+def test_two_comparisons_more_can_turn_a_finding_into_none():
+    def only_first(count):  # right on `count` images more than the control, in every seed
+        row = np.zeros(1000, bool)
+        row[:count] = True
+        return np.tile(row, (3, 1))
+
+    right = {"control": only_first(500), "student": only_first(504)}
+    (alone,) = judge(right, SEEDS)
+    assert alone.verdict == "HELPED"
+    together = judge(right | {"subclass-student": only_first(503)}, SEEDS)
+    assert together[0].p_value == alone.p_value
+    assert [one.verdict for one in together] == ["NO EVIDENCE"] * 3
+
+
+def test_a_study_without_a_control_has_no_verdict():
+    assert judge({"student": right_of(0.9, seed=0)}, SEEDS) == []
+
+
+def test_verdicts_are_of_the_answers_to_the_test_images():
+    labels, classes = np.array([0, 1, 0, 1, 1]), ("a", "b")
+    run = SimpleNamespace(splits=splits_of(labels, classes), recipe=SimpleNamespace(seeds=[5]))
+
+    def model(role, called):
+        logits = np.eye(2, dtype=np.float32)[called]
+        return [evaluated(role, labels, classes, logits, seed=5)]
+
+    models = {
+        "teacher": model("teacher", [0, 1, 0, 1, 1]),
+        "control": model("control", [1, 1, 0, 0, 1]),
+        "student": model("student", [0, 1, 0, 1, 0]),
+    }
+    assert right_on_test(run, models["control"]).tolist() == [[False, True, True, False, True]]
+    (one,) = verdicts(run, models)
+    assert (one.of, one.against, one.seeds) == ("student", "control", [5])
+    assert one.difference == pytest.approx(1 / 5)
+    assert one.mcnemar_p == [1.0]  # 2 gained, 1 lost
+    assert one.uncertainty.seed_std is None
