@@ -87,12 +87,12 @@ def test_a_model_that_is_too_sure_is_mended():
 
 
 def test_reliability_by_hand():
-    confidence = np.array([0.9, 0.91, 0.6, 1.0], np.float32)
+    confidence = np.array([0.95, 1.0, 0.6], np.float32)
     probabilities = np.stack([confidence, 1 - confidence], axis=1)
-    bins = reliability(np.array([0, 1, 0, 0]), probabilities)
-    assert [one.num_images for one in bins] == [1, 2, 1]
-    assert [one.accuracy for one in bins] == [1.0, 0.5, 1.0]
-    assert [one.confidence for one in bins] == pytest.approx([0.6, 0.905, 1.0])
+    low, high = reliability(np.array([0, 1, 0]), probabilities)
+    assert (low.num_images, low.accuracy, low.confidence) == (1, 1.0, pytest.approx(0.6))
+    # the last of 15 bins is above 14 / 15, and holds 1 itself
+    assert (high.num_images, high.accuracy, high.confidence) == (2, 0.5, pytest.approx(0.975))
 
 
 @given(seed=st.integers(0, 1000))
