@@ -3,16 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from kdtool import stats
 from kdtool.environment import collect_environment
 from kdtool.evidence import SweepPoint
 from kdtool.files import write_atomic
 from kdtool.machines import still_valid
 from kdtool.recipe import Recipe
-from kdtool.record import Interval, Role, Summary, to_json
+from kdtool.record import Role, to_json
 from kdtool.report.render import write_report
 from kdtool.results import Cost, ModelResult, Results, SeedResult, load_results
 from kdtool.study import key_of
@@ -24,7 +20,8 @@ from kdtool.train.evidence.calibrate import calibration
 from kdtool.train.evidence.flips import flips
 from kdtool.train.evidence.gallery import gallery, shown_images
 from kdtool.train.evidence.subclasses import subclass_use
-from kdtool.train.evidence.verdicts import right_on_test, verdicts
+from kdtool.train.evidence.summaries import is_right, share_right, weighted_f1
+from kdtool.train.evidence.verdicts import verdicts
 from kdtool.train.explain import explain
 from kdtool.train.models import describe_model
 from kdtool.train.run import Run, Trained
@@ -109,6 +106,8 @@ def model_result(
 ) -> ModelResult:
     """Collect all that is known of the models of one role."""
     role = chosen.trained.role
+    logits, labels = [one.test_logits for one in seeds], split_labels(run.splits.test)
+    validation_labels = split_labels(run.splits.validation)
     return ModelResult(
         **cost_of(run, role).model_dump(),
         model=run.table(role).model,
@@ -117,14 +116,15 @@ def model_result(
                 **one.trained.result.model_dump(),
                 seed=one.trained.seed,
                 test=one.test,
-                calibration=calibration(
-                    one, split_labels(run.splits.validation), split_labels(run.splits.test)
-                ),
+                calibration=calibration(one, validation_labels, labels),
             )
             for one in seeds
         ],
         exported_seed=chosen.trained.seed,
-        test={"accuracy": accuracy_summary(run, seeds), "weighted_f1": f1_summary(run, seeds)},
+        test={
+            "accuracy": share_right(is_right(logits, labels)),
+            "weighted_f1": weighted_f1(logits, labels, [one.test.weighted_f1 for one in seeds]),
+        },
         files=shipment.files if shipment else {},
         refused=shipment.refused if shipment else {},
         recommended=shipment.recommended if shipment else None,
@@ -142,50 +142,22 @@ def cost_of(run: Run, role: Role) -> Cost:
     return run.study.stage(f"cost-{role}", key, Cost, make)
 
 
-def accuracy_summary(run: Run, seeds: list[Evaluated]) -> Summary:
-    """Accuracy on test: Wilson's interval for one seed, over seeds and images for several."""
-    values = np.array([one.test.accuracy for one in seeds])
-    interval = seeds[0].test.accuracy_ci95
-    if len(seeds) > 1:
-        right = right_on_test(run, seeds).astype(float)
-        interval = stats.mean_interval(right, np.random.default_rng(0))
-    return summary(values, interval)
-
-
-def f1_summary(run: Run, seeds: list[Evaluated]) -> Summary:
-    """Weighted F1 on test."""
-    predictions = np.array([one.test_logits.argmax(axis=1) for one in seeds])
-    interval = stats.weighted_f1_interval(
-        split_labels(run.splits.test), predictions, np.random.default_rng(0)
-    )
-    return summary(np.array([one.test.weighted_f1 for one in seeds]), interval)
-
-
-def summary(values: NDArray[np.float64], interval: Interval) -> Summary:
-    """Mean and spread over seeds."""
-    std = float(values.std(ddof=1)) if len(values) > 1 else None
-    interval = (max(0.0, interval[0]), min(1.0, interval[1]))  # Student's t knows no bounds
-    return Summary(mean=float(values.mean()), std=std, ci95=interval)
-
-
 def sweep_points(run: Run, candidates: list[Candidate], best: Candidate) -> list[SweepPoint]:
     """Report every setting of a sweep; the choice was made before test was opened."""
     points = []
+    validation, test = split_labels(run.splits.validation), split_labels(run.splits.test)
     for candidate in candidates:
         tried = replace(run, recipe=candidate.recipe)
         seeds = [evaluate(tried, student) for student in candidate.students]
-        validation_labels = split_labels(run.splits.validation)
-        right = np.array(
-            [one.validation_logits.argmax(axis=1) == validation_labels for one in seeds]
-        )
-        interval = stats.mean_interval(right.astype(float), np.random.default_rng(0))
         points.append(
             SweepPoint(
                 role=candidate.role,
                 settings=candidate.settings,
                 seeds=run.recipe.seeds,
-                validation_accuracy=summary(right.mean(axis=1), interval),
-                test_accuracy=accuracy_summary(run, seeds),
+                validation_accuracy=share_right(
+                    is_right([one.validation_logits for one in seeds], validation)
+                ),
+                test_accuracy=share_right(is_right([one.test_logits for one in seeds], test)),
                 selected=candidate is best,
             )
         )

@@ -3,11 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from kdtool import stats
 from kdtool.evidence import BiasShift, ShiftedClass
-from kdtool.record import Role, Summary
+from kdtool.record import Role
 from kdtool.train.data.splits import Splits
 from kdtool.train.evaluate import Evaluated, Labels, split_labels
+from kdtool.train.evidence.summaries import is_right, share_right
 
 LEARNED_WITHOUT: tuple[Role, ...] = ("control", "student", "subclass-student")
 BEYOND = 1.0  # how far beyond all images a shift lies that lets one side win them all; in nats
@@ -76,7 +76,7 @@ def _bias_shift(
 ) -> BiasShift:
     labels, validation_labels = split_labels(splits.test), split_labels(splits.validation)
     shifts = [best_shift(one.validation_logits, validation_labels, excluded) for one in seeds]
-    right = np.array([one.test_logits.argmax(axis=1) == labels for one in seeds])
+    right = is_right([one.test_logits for one in seeds], labels)
     shifted_right = np.array(
         [
             shifted_predictions(one.test_logits, excluded, shift) == labels
@@ -97,19 +97,3 @@ def _bias_shift(
             for c, name in enumerate(splits.classes)
         ],
     )
-
-
-def share_right(right: NDArray[np.bool_]) -> Summary:
-    """Return the accuracy: Wilson's interval for one seed, over seeds and images for several.
-
-    Args:
-        right: `(S, N)`, whether each seed's model is right on each image.
-    """
-    num_seeds, num_images = right.shape
-    values = right.mean(axis=1)
-    if num_seeds == 1:
-        interval = stats.wilson_interval(int(right.sum()), num_images)
-        return Summary(mean=float(values[0]), std=None, ci95=interval)
-    low, high = stats.mean_interval(right.astype(float), np.random.default_rng(0))
-    interval = max(0.0, low), min(1.0, high)  # Student's t knows no bounds
-    return Summary(mean=float(values.mean()), std=float(values.std(ddof=1)), ci95=interval)

@@ -10,6 +10,7 @@ from kdtool.planning import uncertainty
 from kdtool.record import Role
 from kdtool.stats import holm, interval_and_p, mcnemar_p, verdict_of
 from kdtool.train.evaluate import Evaluated, split_labels
+from kdtool.train.evidence.summaries import is_right
 from kdtool.train.run import Run
 
 COMPARISONS: tuple[tuple[Role, Role], ...] = (
@@ -19,16 +20,13 @@ COMPARISONS: tuple[tuple[Role, Role], ...] = (
 )
 
 
-def right_on_test(run: Run, seeds: list[Evaluated]) -> NDArray[np.bool_]:
-    """Return whether each seed's model is right on each test image, `(S, N)`."""
-    labels = split_labels(run.splits.test)
-    return np.array([one.test_logits.argmax(axis=1) == labels for one in seeds])
-
-
 def verdicts(run: Run, evaluated: dict[Role, list[Evaluated]]) -> list[Verdict]:
     """Compare the students with the control and with each other, as far as they are there."""
     compared = {role for pair in COMPARISONS for role in pair} & evaluated.keys()
-    right = {role: right_on_test(run, evaluated[role]) for role in compared}
+    labels = split_labels(run.splits.test)
+    right = {
+        role: is_right([one.test_logits for one in evaluated[role]], labels) for role in compared
+    }
     return judge(right, run.recipe.seeds)
 
 

@@ -8,9 +8,9 @@ from kdtool.stats import wilson_interval
 from kdtool.train.evidence.bias_shift import (
     best_shift,
     bias_shifts,
-    share_right,
     shifted_predictions,
 )
+from kdtool.train.evidence.summaries import share_right
 
 CLASSES = ("0", "1", "2")
 
