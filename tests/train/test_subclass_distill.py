@@ -1,6 +1,5 @@
 """Subclass distillation from the shell to the report, on real digits."""
 
-import json
 import shutil
 
 import numpy as np
@@ -10,9 +9,16 @@ from shell import kdtool
 
 from kdtool.edge.session import open_session
 from kdtool.recipe import DataTable
+from kdtool.recipe_file import load_recipe
 from kdtool.record import ROLES
 from kdtool.results import load_results
+from kdtool.study import Study
+from kdtool.terminal.progress import Terminal
+from kdtool.train.conclude import sweep_points
 from kdtool.train.data.splits import load_splits
+from kdtool.train.distill import try_settings
+from kdtool.train.run import open_run
+from kdtool.train.sweep import best_candidate, grid, swept_role
 
 SETTINGS = ["--set", "export.precisions=['fp32']", "--set", "export.calibrate=true"]
 
@@ -85,30 +91,29 @@ def test_the_students_of_a_study_that_has_subclasses_keep_them(subclassed, tmp_p
 
 def test_a_sweep_over_subclasses_trains_a_teacher_for_each_number(subclassed, tmp_path):
     folder = shutil.copytree(subclassed, tmp_path / "tiny")
-    arguments = [folder / "recipe.toml", "--out", folder.parent, "--force", *SETTINGS]
-    kdtool("subclass-distill", *arguments, "--sweep", "subclass.per_class=2,5")
-    results = load_results(folder / "results.json")
-    assert [point.role for point in results.sweep] == ["subclass-student"] * 2
-    assert [point.settings for point in results.sweep] == [
-        {"subclass.per_class": number} for number in (2, 5)
-    ]
-    chosen = next(point for point in results.sweep if point.selected)
-    best = max(point.validation_accuracy.mean for point in results.sweep)
-    assert chosen.validation_accuracy.mean == best
-    accuracy = results.models["subclass-student"].test["accuracy"]
-    assert accuracy == chosen.test_accuracy
+    recipe, sweep = load_recipe(folder / "recipe.toml"), {"subclass.per_class": [2, 5]}
+    run = open_run(Study(folder), recipe, "cpu", Terminal(quiet=True))
+    settings = grid(recipe, sweep, subclasses=True)
+    candidates = [try_settings(run, swept_role(sweep), *setting) for setting in settings]
+    best = best_candidate(candidates)
+    points = sweep_points(run, candidates, best)
+    assert [point.role for point in points] == ["subclass-student"] * 2
+    assert [point.settings for point in points] == [{"subclass.per_class": n} for n in (2, 5)]
+    chosen = next(point for point in points if point.selected)
+    assert chosen.settings == best.settings
+    worth = [point.validation_accuracy.mean for point in points]
+    assert chosen.validation_accuracy.mean == max(worth)
     assert len(weights(folder, "subclass-teacher")) == 2
-    assert weights(folder, "student") == weights(subclassed, "student")
+    assert len(weights(folder, "subclass-student")) == 4
+    five = load_results(folder / "results.json").models["subclass-student"]
+    assert points[1].test_accuracy == five.test["accuracy"]  # the ones that stood already
 
 
 def test_a_study_beside_it_takes_over_the_models_that_fit(subclassed, tmp_path):
+    arguments = [subclassed / "recipe.toml", "--out", tmp_path, "--role", "student"]
     shutil.copytree(subclassed, tmp_path / "tiny")
-    settings = ["--set", "name=other", "--set", "subclass.temperature=2"]
-    arguments = [tmp_path / "tiny" / "recipe.toml", "--out", tmp_path, *settings, "--json"]
-    done = kdtool("subclass-distill", *arguments)
-    assert "subclass-teacher-seed3" in done.stderr
-    for role in ("teacher", "subclass-teacher", "control", "student"):
-        assert weights(tmp_path / "other", role) == weights(subclassed, role)
-    students = [weights(each, "subclass-student") for each in (tmp_path / "other", subclassed)]
-    assert students[0].keys().isdisjoint(students[1])
-    assert json.loads(done.stdout)["recipe"]["subclass"]["temperature"] == 2
+    done = kdtool("finetune", *arguments, "--set", "name=other")
+    assert done.stderr.count("taken over") == 2
+    assert weights(tmp_path / "other", "control") == weights(subclassed, "control")
+    settings = ["--set", "name=changed", "--set", "student.epochs=1"]
+    assert "taken over" not in kdtool("finetune", *arguments, *settings).stderr
