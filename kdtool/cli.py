@@ -62,6 +62,15 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")
 Force = Annotated[
     bool, typer.Option("--force", help="Take over a folder that another recipe made.")
 ]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        min=1,
+        show_default=False,
+        help="Processes that train; else as many as help.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show warnings and the results only.")]
 
 
@@ -106,6 +115,7 @@ def distill(
     settings: Set = None,
     sweep: Sweep = None,
     device: Device = "auto",
+    jobs: Jobs = None,
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -118,6 +128,7 @@ def distill(
         sweep,
         subclasses=False,
         device=device,
+        jobs=jobs,
         force=force,
         as_json=as_json,
         quiet=quiet,
@@ -131,6 +142,7 @@ def subclass_distill(
     settings: Set = None,
     sweep: Sweep = None,
     device: Device = "auto",
+    jobs: Jobs = None,
     force: Force = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -143,6 +155,7 @@ def subclass_distill(
         sweep,
         subclasses=True,
         device=device,
+        jobs=jobs,
         force=force,
         as_json=as_json,
         quiet=quiet,
@@ -294,6 +307,7 @@ def _distill(
     *,
     subclasses: bool,
     device: str,
+    jobs: int | None,
     force: bool,
     as_json: bool,
     quiet: bool,
@@ -307,6 +321,7 @@ def _distill(
         raise RecipeError("got --sweep twice for one key; give all its values to one --sweep")
     with resumable():
         terminal = start(quiet=quiet)
+        from kdtool.train.distill import Machine
         from kdtool.train.distill import distill as command
 
         study = Study(out / loaded.name)
@@ -315,7 +330,7 @@ def _distill(
             loaded,
             terminal,
             subclasses=subclasses,
-            device=device,
+            machine=Machine(device, jobs),
             sweep=swept,
             force=force,
         )

@@ -27,6 +27,7 @@ class Terminal:
     def __init__(self, *, quiet: bool = False) -> None:
         self.console = Console(stderr=True, highlight=False)
         self.quiet = quiet
+        self._bars: Progress | None = None  # one display, for the work of several processes too
 
     def say(self, text: str) -> None:
         """Tell of a step that is done or begins; silent with `--quiet`."""
@@ -39,7 +40,7 @@ class Terminal:
 
     @contextmanager
     def progress(self, title: str, total: int) -> Iterator[Update]:
-        """Show how far a long piece of work is.
+        """Show how far a long piece of work is; several are shown below each other.
 
         Args:
             title: What is being done.
@@ -58,10 +59,19 @@ class Terminal:
 
     @contextmanager
     def _bar(self, title: str, total: int) -> Iterator[Update]:
-        columns = progress_columns()
-        with Progress(*columns, console=self.console, transient=True, expand=True) as bar:
-            task = bar.add_task(escape(title), total=total, text="")
-            yield lambda done, text: bar.update(task, completed=done, text=escape(text))
+        if self._bars is None:
+            columns = progress_columns()
+            self._bars = Progress(*columns, console=self.console, transient=True, expand=True)
+            self._bars.start()
+        bars = self._bars
+        task = bars.add_task(escape(title), total=total, text="")
+        try:
+            yield lambda done, text: bars.update(task, completed=done, text=escape(text))
+        finally:
+            bars.remove_task(task)
+            if not bars.tasks:
+                bars.stop()
+                self._bars = None
 
     def _lines(self, title: str, total: int) -> Update:
         began = last = time.monotonic()

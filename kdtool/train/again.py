@@ -11,8 +11,8 @@ from kdtool.results import Results
 from kdtool.study import load_study
 from kdtool.terminal.progress import Terminal
 from kdtool.train.conclude import conclude, write_results
-from kdtool.train.distill import train_role
 from kdtool.train.kit import warn_of_old_kit, write_kit
+from kdtool.train.roles import train_role
 from kdtool.train.run import Run, Trained, open_run
 
 

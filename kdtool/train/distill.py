@@ -1,32 +1,29 @@
 """The whole study: teachers, controls, and students that learn from a teacher."""
 
-from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from kdtool.files import replaced
 from kdtool.recipe import Recipe
 from kdtool.record import ROLES, Role
-from kdtool.results import Results, TeacherTargets, load_results
-from kdtool.study import Study, key_of
+from kdtool.results import Results, load_results
+from kdtool.study import Study
 from kdtool.terminal.progress import Terminal
+from kdtool.train.ahead import train_ahead
 from kdtool.train.conclude import conclude, portable, sweep_points, write_results
 from kdtool.train.export import check_exportable
-from kdtool.train.finetune import train_by_labels
 from kdtool.train.kit import warn_of_old_kit
-from kdtool.train.loop import BatchLoss
-from kdtool.train.losses import class_logits, distillation_loss
-from kdtool.train.predict import predict
-from kdtool.train.run import SUBCLASSED, Run, Trained, load_model, open_run, train_model
-from kdtool.train.subclass_distill import check_subclasses, train_subclass_teacher
+from kdtool.train.roles import TEACHER_OF, train_role
+from kdtool.train.run import SUBCLASSED, Run, Trained, open_run
+from kdtool.train.subclass_distill import check_subclasses
 from kdtool.train.sweep import Candidate, best_candidate, grid, swept_role
 
-TEACHER_OF: dict[Role, Role] = {"student": "teacher", "subclass-student": "subclass-teacher"}
+
+@dataclass(frozen=True)
+class Machine:
+    """What a study may use of the machine."""
+
+    device: str  # "auto" or a PyTorch device
+    jobs: int | None = None  # processes that train; None is as many as help
 
 
 def distill(
@@ -35,7 +32,7 @@ def distill(
     terminal: Terminal,
     *,
     subclasses: bool,
-    device: str,
+    machine: Machine,
     sweep: dict[str, list[Any]],
     force: bool,
 ) -> Results:
@@ -46,7 +43,7 @@ def distill(
         recipe: What to do.
         terminal: Shows progress.
         subclasses: Whether to distil through subclasses too; a study that did goes on doing so.
-        device: "auto" or a PyTorch device.
+        machine: What of it may be used.
         sweep: Recipe keys and the values to choose from, on validation; may be empty.
         force: Take over a folder that another recipe made.
 
@@ -55,7 +52,7 @@ def distill(
     """
     settings = grid(recipe, sweep, subclasses=subclasses)
     with study.locked():
-        run = open_run(study, recipe, device, terminal)
+        run = open_run(study, recipe, machine.device, terminal)
         study.claim(recipe, run.splits.result, sweep=sweep, force=force)
         subclasses = subclasses or has_subclasses(run)
         roles = [role for role in ROLES if subclasses or role not in SUBCLASSED]
@@ -64,6 +61,7 @@ def distill(
                 check_subclasses(replace(run, recipe=chosen))
         for role in roles:
             check_exportable(run, role)
+        train_ahead(run, roles, settings, machine.jobs)
         candidates, points = [], []
         if sweep:
             candidates = [try_settings(run, swept_role(sweep), *setting) for setting in settings]
@@ -101,67 +99,3 @@ def try_settings(run: Run, role: Role, settings: dict[str, Any], recipe: Recipe)
     candidate = Candidate(role, settings, recipe, [])
     run.terminal.say(candidate.title)
     return replace(candidate, students=train_role(run, role, models))
-
-
-def train_role(run: Run, role: Role, models: Mapping[Role, list[Trained]]) -> list[Trained]:
-    """Train all models of one role, or find those that stand.
-
-    Args:
-        run: The study.
-        role: One teacher, or one student or control a seed.
-        models: Holds the teacher of a student.
-    """
-    if role in TEACHER_OF:
-        return train_students(run, role, models[TEACHER_OF[role]][0])
-    if role == "subclass-teacher":
-        return [train_subclass_teacher(run)]
-    return train_by_labels(run, role)
-
-
-def train_students(run: Run, role: Role, teacher: Trained) -> list[Trained]:
-    """Train one student a seed on the soft targets of `teacher`."""
-    table = run.recipe.subclass if role in SUBCLASSED else run.recipe.distill
-    num_classes, temperature, soft_weight = (
-        len(run.splits.classes),
-        table.temperature,
-        table.soft_weight,
-    )
-
-    def make_loss() -> BatchLoss:
-        targets = teacher_logits(run, teacher)
-
-        def batch_loss(logits: Tensor, labels: Tensor, index: Tensor) -> Tensor:
-            return distillation_loss(
-                logits, targets[index], labels, num_classes, temperature, soft_weight
-            )
-
-        return batch_loss
-
-    depends_on = [temperature, soft_weight, teacher.key]
-    return [train_model(run, role, seed, depends_on, make_loss) for seed in run.recipe.seeds]
-
-
-def teacher_logits(run: Run, teacher: Trained) -> Tensor:
-    """Return the teacher's logits of the images that students learn from, on the device.
-
-    They are computed once, in eval mode, and kept under a hash of the teacher and the data, so
-    that they cannot be those of another teacher or of other images.
-
-    Returns:
-        `(N, C * S)`, in the order of the transfer set.
-    """
-    key = key_of(teacher.key, run.fingerprint, run.splits.result.excluded)
-    name = f"{teacher.role}-logits-{key[:8]}"
-    path = run.study.folder / "predictions" / f"{name}.npy"
-
-    def make() -> tuple[TeacherTargets, list[Path]]:
-        train = run.transfer.train
-        logits = predict(load_model(run, teacher), train)
-        right = class_logits(logits, len(run.splits.classes)).argmax(dim=1) == train.labels
-        with replaced(path) as unfinished:
-            np.save(unfinished, logits.cpu().numpy())
-        accuracy = right.float().mean().item()
-        return TeacherTargets(num_images=len(logits), accuracy=accuracy), [path]
-
-    run.study.stage(name, key, TeacherTargets, make)
-    return torch.from_numpy(np.load(path, allow_pickle=False)).to(run.device)

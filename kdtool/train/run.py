@@ -36,6 +36,7 @@ class Run:
     device: torch.device
     terminal: Terminal
     finished: Results | None = None  # a study that is only read: nothing may be trained
+    only_standing: bool = False  # nothing is trained now, to see what stands
 
     @property
     def image_shape(self) -> ImageShape:
@@ -74,6 +75,17 @@ class Trained:
     key: str  # hash of all that its weights depend on
     checkpoint: Path
     result: TrainingResult
+
+
+class NotTrainedError(StudyError):
+    """A model has still to be trained, which may not be done now or by this command."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        super().__init__(
+            f"{checkpoint} is missing or was changed; "
+            "`kdtool distill` with the study's recipe trains it again"
+        )
+        self.checkpoint = checkpoint
 
 
 def open_run(
@@ -136,7 +148,7 @@ def train_model(
         make_loss: Makes the loss of a batch, when it is needed.
 
     Raises:
-        StudyError: The model has still to be trained and this command may not train.
+        NotTrainedError: The model has still to be trained, and may not be.
     """
     table, splits = run.table(role), run.splits_of(role)
     model = run.build(role, seed)
@@ -151,11 +163,8 @@ def train_model(
     def make() -> tuple[TrainingResult, list[Path]]:
         if known := from_sibling(run, checkpoint, key):
             return known, [checkpoint]
-        if run.finished is not None:
-            raise StudyError(
-                f"{checkpoint} is missing or was changed; "
-                "`kdtool distill` with the study's recipe trains it again"
-            )
+        if run.finished is not None or run.only_standing:
+            raise NotTrainedError(checkpoint)
         title = f"{role}, seed {seed}"
         num_images = len(splits.train)
         total = epochs_to_train(table, num_images) * num_images

@@ -96,7 +96,7 @@ class Work:
 
 
 def open_worker(arguments, num_threads):
-    global work  # noqa: PLW0603  one to a process
+    global work
     work = Work(arguments, num_threads)
 
 
@@ -138,7 +138,7 @@ def main():
         ]
     print(
         f"{arguments.students} students {arguments.model}, {arguments.steps} steps each, "
-        f"{num_cores} cores, {own.precision}; the processes were ready and done after {started:.1f} s"
+        f"{num_cores} cores, {own.precision}; to start the processes and warm up: {started:.1f} s"
     )
     first = next(iter(ways))
     for name in ways:

@@ -1,0 +1,222 @@
+"""Models that do not depend on each other are trained in several processes.
+
+Nothing comes back from a process but words: it leaves every model in the study, as one process
+alone would, and what goes on finds it there.
+"""
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from kdtool.errors import KdtoolError
+from kdtool.recipe import Recipe
+from kdtool.record import Role
+from kdtool.study import Study
+from kdtool.terminal.progress import Terminal, Update
+from kdtool.train.run import TEACHERS, Run, open_run
+from kdtool.train.schedule import epochs_to_train
+
+Train = Callable[[Run], object]  # trains one model; is sent to a process
+
+# A process takes some 5 s and 1 GB to start. Two cores compute 3e11 a second (mnist-mlp): below
+# about 20 s of work two processes gain nothing.
+WORTH_PROCESSES = 6e12  # floating-point operations
+MOST_PROCESSES = 8  # that are started unasked
+
+
+def jobs_of(run: Run, wanted: int | None, roles: list[Role]) -> int:
+    """Return in how many processes to train models that do not depend on each other.
+
+    It depends on the recipe and the machine alone and not on what stands already: an interrupted
+    study goes on with as many threads a model, and so to the same bits.
+
+    Args:
+        run: The study.
+        wanted: By the user; None is one a GPU where there are several, and on a CPU one a core
+            where students have much to learn, as small batches use one core better than several;
+            a teacher has them all.
+        roles: One for each model, those that stand included.
+    """
+    if wanted is None:
+        if run.device.type == "cuda" and run.device.index is None:
+            wanted = torch.cuda.device_count()
+        elif run.device.type == "cpu" and operations(run, roles) >= WORTH_PROCESSES:
+            wanted = min(torch.get_num_threads(), MOST_PROCESSES)
+        else:
+            wanted = 1
+    return min(wanted, len(roles))
+
+
+def operations(run: Run, roles: list[Role]) -> int:
+    """Return about how many floating-point operations the students among the models take."""
+    total = 0
+    for role in set(roles) - set(TEACHERS):
+        num_images = len(run.splits_of(role).train)
+        with torch.no_grad(), FlopCounterMode(display=False) as flops:
+            run.build(role, seed=0).eval()(torch.zeros(1, *run.image_shape))
+        num_seen = roles.count(role) * epochs_to_train(run.table(role), num_images) * num_images
+        total += 3 * flops.get_total_flops() * num_seen  # backward takes twice what forward does
+    return total
+
+
+def train_in_processes(run: Run, pieces: list[tuple[str, Train]], jobs: int) -> None:
+    """Train every model, and show how far all are.
+
+    Args:
+        run: The study, with its lock held; each process opens one of its own.
+        pieces: The setting in words, and what trains the model; sent to the process that is free.
+        jobs: How many processes share the machine.
+
+    Raises:
+        KdtoolError: One of them failed; the others are ended and go on with the next run.
+    """
+    waiting = iter(pieces)
+    with ExitStack() as stack:
+        threads = max(1, torch.get_num_threads() // jobs)
+        workers = {}
+        for number in range(min(jobs, len(pieces))):
+            worker = stack.enter_context(started(run, device_of(run, number), threads))
+            workers[worker.connection] = worker
+        while workers:
+            for connection in workers.keys() & wait(list(workers)):
+                if not workers[connection].take_event(waiting):
+                    del workers[connection]
+
+
+def device_of(run: Run, number: int) -> str:
+    """Return the device of a process: the GPUs in turn, unless the user named one."""
+    if run.device.type == "cuda" and run.device.index is None:
+        return f"cuda:{number % torch.cuda.device_count()}"
+    return str(run.device)
+
+
+@contextmanager
+def started(run: Run, device: str, threads: int) -> Iterator["Worker"]:
+    """Start a process; it is ended with the block."""
+    context = get_context("spawn")  # a fork would hang in the threads of PyTorch
+    ours, theirs = context.Pipe()
+    arguments = (theirs, run.study, run.recipe, device, threads)
+    process = context.Process(target=work, args=arguments, daemon=True)
+    with without_interrupts():
+        process.start()
+    theirs.close()  # so that the end of the process is the end of the connection
+    worker = Worker(ours, run.terminal)
+    try:
+        yield worker
+    finally:
+        worker.bar.close()
+        process.terminate()
+        process.join()
+
+
+@contextmanager
+def without_interrupts() -> Iterator[None]:
+    """Have a process that is started here not see Ctrl-C, which ends it through this one."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class Worker:
+    """A process, as it is seen from the one that holds the study."""
+
+    def __init__(self, connection: Connection, terminal: Terminal) -> None:
+        self.connection = connection
+        self.terminal = terminal
+        self.setting = ""  # of the model that it trains
+        self.bar = ExitStack()
+        self.update: Update = lambda _done, _text: None
+
+    def take_event(self, waiting: Iterator[tuple[str, Train]]) -> bool:
+        """Do what the process asks for; False if it is through.
+
+        Raises:
+            KdtoolError: It failed.
+        """
+        try:
+            event, *arguments = self.connection.recv()
+        except (EOFError, ConnectionError) as error:
+            raise KdtoolError(
+                "a process that trains was ended, perhaps for lack of memory; the same command "
+                "goes on from the last whole epoch, with --jobs 1 in one process"
+            ) from error
+        match event:
+            case "free":
+                self.setting, train = next(waiting, ("", None))
+                self.connection.send(train)
+                return train is not None
+            case "begin":
+                title, total = arguments
+                bar = self.terminal.progress(self.titled(title), total)
+                self.update = self.bar.enter_context(bar)
+            case "update":
+                self.update(*arguments)
+            case "end":
+                self.bar.close()
+            case "say":
+                self.terminal.say(self.titled(*arguments))
+            case "failed":
+                raise arguments[0]
+        return True
+
+    def titled(self, text: str) -> str:
+        """Return `text` with the setting that it is about."""
+        return f"{self.setting}: {text}" if self.setting else text
+
+
+def work(connection: Connection, study: Study, recipe: Recipe, device: str, threads: int) -> None:
+    """Train what is sent, until nothing is: all that a process does."""
+    sys.stdout = sys.stderr  # what a model of the user's prints is no result
+    torch.set_num_threads(threads)
+    try:
+        run = open_run(study, recipe, device, Mute())
+        run = replace(run, terminal=Remote(connection))
+        connection.send(("free",))
+        while (train := connection.recv()) is not None:
+            train(run)
+            connection.send(("free",))
+    except KdtoolError as error:
+        connection.send(("failed", error))
+    except (EOFError, ConnectionError):
+        pass  # the process that holds the study is gone, and with it the lock
+
+
+class Mute(Terminal):
+    """Says nothing: the process that holds the study has said it."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+
+    def warn(self, text: str) -> None:
+        """Say nothing."""
+
+
+class Remote(Terminal):
+    """Tells the process that holds the study, which shows it."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self.connection = connection
+
+    def say(self, text: str) -> None:
+        """As of every terminal."""
+        self.connection.send(("say", text))
+
+    @contextmanager
+    def progress(self, title: str, total: int) -> Iterator[Update]:
+        """As of every terminal."""
+        self.connection.send(("begin", title, total))
+        yield lambda done, text: self.connection.send(("update", done, text))
+        self.connection.send(("end",))

@@ -1,0 +1,85 @@
+"""How the models of each role are trained: on labels, on subclasses, or on a teacher's answers."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kdtool.files import replaced
+from kdtool.record import Role
+from kdtool.results import TeacherTargets
+from kdtool.study import key_of
+from kdtool.train.finetune import train_by_labels
+from kdtool.train.loop import BatchLoss
+from kdtool.train.losses import class_logits, distillation_loss
+from kdtool.train.predict import predict
+from kdtool.train.run import SUBCLASSED, Run, Trained, load_model, train_model
+from kdtool.train.subclass_distill import train_subclass_teacher
+
+TEACHER_OF: dict[Role, Role] = {"student": "teacher", "subclass-student": "subclass-teacher"}
+
+
+def train_role(run: Run, role: Role, models: Mapping[Role, list[Trained]]) -> list[Trained]:
+    """Train all models of one role, or find those that stand.
+
+    Args:
+        run: The study.
+        role: One teacher, or one student or control a seed.
+        models: Holds the teacher of a student.
+    """
+    if role in TEACHER_OF:
+        return train_students(run, role, models[TEACHER_OF[role]][0])
+    if role == "subclass-teacher":
+        return [train_subclass_teacher(run)]
+    return train_by_labels(run, role)
+
+
+def train_students(run: Run, role: Role, teacher: Trained) -> list[Trained]:
+    """Train one student a seed on the soft targets of `teacher`."""
+    table = run.recipe.subclass if role in SUBCLASSED else run.recipe.distill
+    num_classes, temperature, soft_weight = (
+        len(run.splits.classes),
+        table.temperature,
+        table.soft_weight,
+    )
+
+    def make_loss() -> BatchLoss:
+        targets = teacher_logits(run, teacher)
+
+        def batch_loss(logits: Tensor, labels: Tensor, index: Tensor) -> Tensor:
+            return distillation_loss(
+                logits, targets[index], labels, num_classes, temperature, soft_weight
+            )
+
+        return batch_loss
+
+    depends_on = [temperature, soft_weight, teacher.key]
+    return [train_model(run, role, seed, depends_on, make_loss) for seed in run.recipe.seeds]
+
+
+def teacher_logits(run: Run, teacher: Trained) -> Tensor:
+    """Return the teacher's logits of the images that students learn from, on the device.
+
+    They are computed once, in eval mode, and kept under a hash of the teacher and the data, so
+    that they cannot be those of another teacher or of other images.
+
+    Returns:
+        `(N, C * S)`, in the order of the transfer set.
+    """
+    key = key_of(teacher.key, run.fingerprint, run.splits.result.excluded)
+    name = f"{teacher.role}-logits-{key[:8]}"
+    path = run.study.folder / "predictions" / f"{name}.npy"
+
+    def make() -> tuple[TeacherTargets, list[Path]]:
+        train = run.transfer.train
+        logits = predict(load_model(run, teacher), train)
+        right = class_logits(logits, len(run.splits.classes)).argmax(dim=1) == train.labels
+        with replaced(path) as unfinished:
+            np.save(unfinished, logits.cpu().numpy())
+        accuracy = right.float().mean().item()
+        return TeacherTargets(num_images=len(logits), accuracy=accuracy), [path]
+
+    run.study.stage(name, key, TeacherTargets, make)
+    return torch.from_numpy(np.load(path, allow_pickle=False)).to(run.device)
