@@ -9,7 +9,7 @@ from kdtool.results import Results, load_results
 from kdtool.study import Study
 from kdtool.terminal.progress import Terminal
 from kdtool.train.ahead import train_ahead
-from kdtool.train.conclude import conclude, portable, sweep_points, write_results
+from kdtool.train.conclude import conclude, sweep_points, write_results
 from kdtool.train.export import check_exportable
 from kdtool.train.kit import warn_of_old_kit
 from kdtool.train.roles import TEACHER_OF, train_role
@@ -42,7 +42,8 @@ def distill(
         study: Its folder.
         recipe: What to do.
         terminal: Shows progress.
-        subclasses: Whether to distil through subclasses too; a study that did goes on doing so.
+        subclasses: Whether to distil through subclasses too; a study that did goes on doing so,
+            unless `force`.
         machine: What of it may be used.
         sweep: Recipe keys and the values to choose from, on validation; may be empty.
         force: Take over a folder that another recipe made.
@@ -54,7 +55,7 @@ def distill(
     with study.locked():
         run = open_run(study, recipe, machine.device, terminal)
         study.claim(recipe, run.splits.result, sweep=sweep, force=force)
-        subclasses = subclasses or has_subclasses(run)
+        subclasses = subclasses or (not force and has_subclasses(study))
         roles = [role for role in ROLES if subclasses or role not in SUBCLASSED]
         for _, chosen in settings:
             if subclasses:
@@ -79,16 +80,10 @@ def distill(
         return results
 
 
-def has_subclasses(run: Run) -> bool:
-    """Say whether the study holds subclass students of the same recipe and data."""
-    if not run.study.results_path.exists():
-        return False
-    old = load_results(run.study.results_path)
-    return (
-        "subclass-student" in old.models
-        and old.data.fingerprint == run.fingerprint
-        and old.recipe == portable(run.recipe)
-    )
+def has_subclasses(study: Study) -> bool:
+    """Say whether the study holds subclass students."""
+    path = study.results_path
+    return path.exists() and "subclass-student" in load_results(path).models
 
 
 def try_settings(run: Run, role: Role, settings: dict[str, Any], recipe: Recipe) -> Candidate:
