@@ -5,7 +5,17 @@ from dataclasses import dataclass
 import tomli_w
 
 from kdtool.profiles import Environment
-from kdtool.report import costs, devices, ship, verdicts, words
+from kdtool.report import (
+    bias_shift,
+    calibration,
+    costs,
+    devices,
+    ship,
+    subclasses,
+    uncertainty,
+    verdicts,
+    words,
+)
 from kdtool.report.classes import class_rows, mistakes, most_changed
 from kdtool.report.comparison import comparison
 from kdtool.report.quantities import count, duration, percent, points, relative, rough_percent
@@ -71,6 +81,7 @@ def report_context(results: Results) -> dict[str, object]:
         ],
         "cost_titles": COST_TITLES,
         "latency_sentence": costs.latency_sentence(results),
+        **_evidence_context(results),
         **_ship_context(results),
         **_device_context(results),
         "class_rows": rows,
@@ -161,6 +172,28 @@ def _explanations(results: Results) -> list[str]:
     others = [verdict for verdict in results.verdicts if verdict not in on_methods]
     sentences += [verdicts.other_sentence(other) for other in others]
     return [sentence for sentence in sentences if sentence]
+
+
+def _evidence_context(results: Results) -> dict[str, object]:
+    uses = subclasses.exported_uses(results)
+    shown = calibration.shown_calibration(results)
+    rows = uncertainty.uncertainty_rows(results)
+    return {
+        "uncertainty_rows": rows,
+        "uncertainty_columns": uncertainty.columns(results) if rows else [],
+        "uncertainty_meaning": uncertainty.MEANING,
+        "uses": uses,
+        "subclass_alarm": subclasses.alarm(results),
+        "subclass_advice": subclasses.advice(results),
+        "subclass_seeds": subclasses.seed_rows(results),
+        "subclass_meaning": subclasses.MEANING,
+        "calibration_advice": calibration.calibration_advice(results),
+        "calibration_rows": calibration.calibration_rows(results),
+        "calibrated_role": shown[0] if shown else None,
+        "excluded": bias_shift.excluded_names(results),
+        "shift_meaning": bias_shift.MEANING,
+        "shift_rows": bias_shift.shift_rows(results),
+    }
 
 
 def _command(results: Results) -> str:

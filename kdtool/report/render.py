@@ -9,13 +9,15 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from kdtool.files import write_atomic
-from kdtool.report import canvas, quantities, words
+from kdtool.report import bias_shift, canvas, flips, quantities, subclasses, words
+from kdtool.report.calibration import reliability_figure
 from kdtool.report.classes import exported_scores
 from kdtool.report.confusion import confusion_figures
 from kdtool.report.context import report_context
 from kdtool.report.costs import parity_sentence
 from kdtool.report.devices import measured, side_by_side
 from kdtool.report.figures import accuracy_by_epoch, cost_bars, device_bars
+from kdtool.report.gallery import load_gallery
 from kdtool.report.saliency import Picture, Saliency, load_saliency, png_of, saliency_figure
 from kdtool.report.sweep import sweep_figure
 from kdtool.report.verdict_figure import differences
@@ -44,9 +46,10 @@ def write_report(results: Results, folder: Path) -> None:
         StudyError: The saliency file is missing or damaged, or the folder cannot be written.
     """
     saliency = load_saliency(results.explain, folder) if results.explain else None
+    shown = load_gallery(results.gallery, folder) if results.gallery else {}
     with canvas.style():
         wide, narrow = _draw(results, WIDE), _draw(results, NARROW)
-        html = render_html(results, wide, narrow, saliency)
+        html = render_html(results, wide, narrow, saliency, shown)
         if results.explain and saliency:
             wide["saliency"] = saliency_figure(results.explain, saliency)
         for name, figure in wide.items():
@@ -62,6 +65,9 @@ def _draw(results: Results, width: int) -> dict[str, Figure]:
     verdicts = on_methods(results)
     if verdicts:
         figures["difference"] = differences(results, verdicts, min(width, 400))
+    reliability = reliability_figure(results, min(width, 440))
+    if reliability:
+        figures["reliability"] = reliability
     sweep = sweep_figure(results, width)
     if sweep:
         figures["sweep"] = sweep
@@ -76,7 +82,11 @@ def _draw(results: Results, width: int) -> dict[str, Figure]:
 
 
 def render_html(
-    results: Results, wide: dict[str, Figure], narrow: dict[str, Figure], saliency: Saliency | None
+    results: Results,
+    wide: dict[str, Figure],
+    narrow: dict[str, Figure],
+    saliency: Saliency | None,
+    shown: dict[int, Picture],
 ) -> str:
     """Return the report as one HTML page that needs no other file.
 
@@ -85,8 +95,9 @@ def render_html(
         wide: Figures by name.
         narrow: The same figures for narrow screens, of those that need a form of their own.
         saliency: Pictures of `results.explain`.
+        shown: Pictures of `results.gallery`, by test image.
     """
-    environment = _environment(autoescape=True, finalize=None)
+    environment = _environment(results, autoescape=True, finalize=None)
     return environment.get_template("report.html").render(
         **report_context(results),
         # SVG: text in it was escaped by matplotlib.
@@ -95,6 +106,8 @@ def render_html(
         pictures=_pictures(results, saliency) if saliency else [],
         shown=list(saliency.heatmaps) if saliency else [],
         pixelated=saliency is not None and saliency.images[0].shape[0] < PIXELATED_BELOW,
+        thumbs=_thumbs(results, shown),
+        small_thumbs=results.data.image_shape[1] < PIXELATED_BELOW,
         light=canvas.LIGHT,
         dark=canvas.DARK,
     )
@@ -113,9 +126,23 @@ def _pictures(results: Results, saliency: Saliency) -> list[dict[str, object]]:
     ]
 
 
+def _thumbs(results: Results, shown: dict[int, Picture]) -> dict[int, dict[str, object]]:
+    """Return what is known of every image that is shown, each once on the page."""
+    records = results.gallery.images if results.gallery else []
+    return {
+        record.index: {
+            "record": record,
+            "url": _data_url(shown[record.index]),
+            "height": shown[record.index].shape[0],
+            "width": shown[record.index].shape[1],
+        }
+        for record in records
+    }
+
+
 def render_markdown(results: Results, figures: set[str]) -> str:
     """Return the report as Markdown; `figures` names the PNG files under `figures/`."""
-    environment = _environment(autoescape=False, finalize=_escape_markdown)
+    environment = _environment(results, autoescape=False, finalize=_escape_markdown)
     context = report_context(results)
     recipe = str(context["recipe_toml"])
     fence = "```"
@@ -128,7 +155,9 @@ def render_markdown(results: Results, figures: set[str]) -> str:
     )
 
 
-def _environment(*, autoescape: bool, finalize: Callable[[object], object] | None) -> Environment:
+def _environment(
+    results: Results, *, autoescape: bool, finalize: Callable[[object], object] | None
+) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=autoescape,
@@ -149,7 +178,13 @@ def _environment(*, autoescape: bool, finalize: Callable[[object], object] | Non
         "count": quantities.count,
         "verbatim": Verbatim,
         "parity_sentence": parity_sentence,
+        "flip_sentence": flips.flip_sentence,
+        "flip_rows": flips.flip_rows,
+        "shown_classes": subclasses.shown_classes,
+        "fine_sentence": subclasses.fine_sentence,
     }
+    environment.filters["fine_rows"] = lambda use: subclasses.fine_rows(results, use.fine)
+    environment.filters["shift_sentence"] = lambda one: bias_shift.shift_sentence(results, one)
     return environment
 
 

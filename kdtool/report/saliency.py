@@ -41,7 +41,7 @@ def load_saliency(explain: ExplainResult, folder: Path) -> Saliency:
     path = folder / explain.path
     try:
         with np.load(path) as arrays:
-            images = [_rgb(image) for image in arrays["images"]]
+            images = [rgb(image) for image in arrays["images"]]
             heat = {role: arrays[role] for role in ROLES if role in arrays}
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise StudyError(
@@ -62,7 +62,7 @@ def load_saliency(explain: ExplainResult, folder: Path) -> Saliency:
     )
 
 
-def _rgb(image: NDArray[np.uint8]) -> Picture:
+def rgb(image: NDArray[np.uint8]) -> Picture:
     """Return an image `(H, W, C)` of 1 or 3 channels in three."""
     return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., :3]
 

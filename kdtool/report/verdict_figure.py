@@ -32,7 +32,8 @@ def differences(results: Results, verdicts: list[Verdict], width: int) -> Figure
         axes.set_ylim(top=1.9)
         for row, pair in enumerate(pairs):
             place = (low, 1.35 - ROW * row)
-            axes.annotate(pair, place, va="center", color=LIGHT["ink"], annotation_clip=False)
+            behind = {"facecolor": LIGHT["panel"], "edgecolor": "none", "pad": 2}
+            axes.annotate(pair, place, va="center", color=LIGHT["ink"], bbox=behind)
     axes.set_xlabel("points of accuracy" if several else f"points of accuracy, {pairs[0]}")
     return figure
 

@@ -8,10 +8,11 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
+from sample_evidence import with_evidence, write_gallery
 
 from kdtool.evidence import SweepPoint, Uncertainty, Verdict
 from kdtool.profiles import Environment, Latency
-from kdtool.record import Summary
+from kdtool.record import ROLES, Summary
 from kdtool.results import (
     ClassScores,
     DataResult,
@@ -178,7 +179,7 @@ def timing(p50, **changes):
     return Latency(**values | changes)
 
 
-def int8_file(fp32, **gate):
+def int8_file(fp32, role, **gate):
     """A file beside `fp32` that takes 0.62 of its time and loses 0.03 points."""
     values = {
         "difference": -0.0003,
@@ -193,7 +194,7 @@ def int8_file(fp32, **gate):
     flipped = list(range(0, fp32.parity.num_images, 500))
     return fp32.model_copy(
         update={
-            "path": "student.int8.onnx",
+            "path": f"{role}.int8.onnx",
             "sha256": "8b" * 32,
             "size_bytes": 1_246_001,
             "accuracy": fp32.accuracy - 0.0003,
@@ -214,15 +215,18 @@ def int8_file(fp32, **gate):
 
 
 def with_int8(results, **gate):
-    """`results` with an int8 file of the student, which is recommended if its gate says so."""
-    student = results.models["student"]
-    file = int8_file(student.files["fp32"], **gate)
-    changes = {
-        "files": {**student.files, "int8": file},
-        "recommended": "int8" if file.gate.recommended else "fp32",
-        "refused": {"fp16": "student.fp16.onnx is not kept: it loses 4.20 points on test images"},
-    }
-    models = {**results.models, "student": student.model_copy(update=changes)}
+    """`results` with an int8 file of each student, recommended if its gate says so."""
+    models = dict(results.models)
+    for role in ("student", "subclass-student"):
+        if role in models:
+            file = int8_file(models[role].files["fp32"], role, **gate)
+            refused = f"{role}.fp16.onnx is not kept: it loses 4.20 points on test images"
+            changes = {
+                "files": {**models[role].files, "int8": file},
+                "recommended": "int8" if file.gate.recommended else "fp32",
+                "refused": {"fp16": refused},
+            }
+            models[role] = models[role].model_copy(update=changes)
     return results.model_copy(update={"models": models})
 
 
@@ -406,11 +410,13 @@ def build_results(  # noqa: PLR0913
     accuracy=ACCURACY,
     int8=False,
     devices=(),
+    evidence=None,
 ):
     """Results of a study; every list and score in it fits the others.
 
     `accuracy` is what the models are meant to reach; 10,000 random images come near it. `int8` is
-    True or what the gate of that file holds; `devices` are arguments of `device`.
+    True or what the gate of that file holds; `devices` are arguments of `device`; `evidence` are
+    options of `with_evidence`.
     """
     classes, seeds = list(classes), list(seeds)
     models = {
@@ -437,6 +443,8 @@ def build_results(  # noqa: PLR0913
         explain=explain_result(classes, roles, 8) if explain else None,
         devices=[],
     )
+    if evidence is not None:
+        results = with_evidence(results, **evidence)
     if int8:
         results = with_int8(results, **({} if int8 is True else int8))
     measured = [device(results, *one) for one in devices]
@@ -479,6 +487,8 @@ def write_and_read(results: Results, folder: Path) -> tuple[str, str]:
 
     if results.explain:
         write_saliency(results, folder)
+    if results.gallery:
+        write_gallery(results, folder)
     write_report(results, folder)
     return (folder / "report.html").read_text(), (folder / "report.md").read_text()
 
@@ -523,6 +533,18 @@ HOSTILE = (
     "two\nlines",
     "\x1b[31mred",
 )
+
+
+# What a test of a subclass study asks for, with and without fine labels.
+SUBCLASS_STUDY = {"roles": ROLES, "classes": ("0-4", "5-9"), "sweep_keys": 2}
+
+
+@pytest.fixture(scope="session")
+def subclass(tmp_path_factory) -> Written:
+    """A study of subclass distillation with all that a report can show of it."""
+    folder = tmp_path_factory.mktemp("subclass")
+    evidence = {"fine_classes": tuple("0123456789"), "collapsed": True, "excluded": ("5-9",)}
+    return written(folder, **SUBCLASS_STUDY, int8=True, explain=True, evidence=evidence)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,74 @@
+"""Classes that were left out of the transfer set, before and after the bias shift, in words."""
+
+from kdtool.evidence import BiasShift, ShiftedClass
+from kdtool.record import Summary
+from kdtool.report.quantities import percent, percent_range, points
+from kdtool.report.words import listed, plain, spoken
+from kdtool.results import Results
+
+MEANING = (
+    "Control and students never saw an image of these classes; what a student knows of them it "
+    "has from the teacher's soft targets. It may know them and yet hesitate to name them. So one "
+    "number is added to their logits, chosen for the best accuracy on validation (Hinton et al. "
+    "2015)."
+)
+
+
+def excluded_names(results: Results) -> str:
+    """Name the classes that were left out."""
+    names = [plain(name) for name in results.data.excluded]
+    return listed(names) if names else ""
+
+
+def of_excluded(results: Results, shift: BiasShift) -> list[ShiftedClass]:
+    """Return the classes that were left out."""
+    return [one for one in shift.per_class if one.name in results.data.excluded]
+
+
+def shift_sentence(results: Results, shift: BiasShift) -> str:
+    """Say what the shift does to the classes left out and to all."""
+    classes = [
+        f"{plain(one.name)} from {percent(one.accuracy.mean)} to "
+        f"{percent(one.shifted_accuracy.mean)}"
+        for one in of_excluded(results, shift)
+    ]
+    added = listed([f"{value:+.2f}" for value in shift.shifts])
+    return (
+        f"The {spoken(shift.role)}: a shift of {added} takes the accuracy of {listed(classes)}, "
+        f"and of all classes from {percent(shift.accuracy.mean)} to "
+        f"{percent(shift.shifted_accuracy.mean)}."
+    )
+
+
+def shift_rows(results: Results) -> list[tuple[str, bool, list[tuple[str, str, str, str, str]]]]:
+    """Return for all images and each class: its name, whether it was left out, cells by model.
+
+    A cell holds accuracy and interval before, after, and the change in points.
+    """
+    if not results.bias_shifts:
+        return []
+    first = results.bias_shifts[0]
+    rows = [
+        (
+            "all classes",
+            False,
+            [_cell(shift.accuracy, shift.shifted_accuracy) for shift in results.bias_shifts],
+        )
+    ]
+    for place, one in enumerate(first.per_class):
+        cells = [
+            _cell(shift.per_class[place].accuracy, shift.per_class[place].shifted_accuracy)
+            for shift in results.bias_shifts
+        ]
+        rows.append((plain(one.name), one.name in results.data.excluded, cells))
+    return rows
+
+
+def _cell(before: Summary, after: Summary) -> tuple[str, str, str, str, str]:
+    return (
+        percent(before.mean),
+        percent_range(before.ci95),
+        percent(after.mean),
+        percent_range(after.ci95),
+        points(after.mean - before.mean),
+    )

@@ -1,0 +1,167 @@
+"""What the models made of their subclasses, and when subclasses can help, in words and rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kdtool.evidence import FineMatch, SubclassUse
+from kdtool.record import Role
+from kdtool.report.quantities import percent, percent_range
+from kdtool.report.words import listed, plain, spoken
+from kdtool.results import Results
+
+FEW_CLASSES = 10  # below, soft targets over the classes leave room for what subclasses tell
+MOST_SHOWN = 12  # classes whose images are shown
+MOST_COLUMNS = 60  # subclasses; more, and the table against fine classes is left to results.json
+
+MEANING = (
+    "An image is counted under the subclass of its own class that has the largest logit. The "
+    "effective number says how many subclasses, evenly used, would be as diverse: 1 means that "
+    "one subclass does all."
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SeedRow:
+    """How one model used its subclasses, in short."""
+
+    role: Role
+    seed: int
+    exported: bool
+    effective: str  # mean over the classes
+    collapsed: str  # names of classes
+    accuracy: str  # of the match with fine classes; empty: they are not known
+    accuracy_range: str
+    information: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FineRow:
+    """The images of one fine class, subclass by subclass."""
+
+    name: str
+    cells: list[tuple[int, float, bool]]  # images, share of the row, first subclass of a class
+
+
+def exported_uses(results: Results) -> list[SubclassUse]:
+    """Return what is known of the exported models, which alone have galleries."""
+    return [use for use in results.subclasses if use.exported]
+
+
+def seed_rows(results: Results) -> list[SeedRow]:
+    """Return a row for every model with subclasses."""
+    rows = []
+    for use in results.subclasses:
+        fine = use.fine
+        collapsed = [plain(one.name) for one in use.per_class if one.collapsed]
+        rows.append(
+            SeedRow(
+                role=use.role,
+                seed=use.seed,
+                exported=use.exported,
+                effective=f"{np.mean([one.effective for one in use.per_class]):.2f}",
+                collapsed=listed(collapsed) if collapsed else "none",
+                accuracy=percent(fine.accuracy) if fine else "",
+                accuracy_range=percent_range(fine.accuracy_ci95) if fine else "",
+                information=f"{fine.adjusted_mutual_information:.3f}" if fine else "",
+            )
+        )
+    return rows
+
+
+def alarm(results: Results) -> str | None:
+    """Say in which models subclasses collapsed and what to try; None if they did not."""
+    found = []
+    for use in results.subclasses:
+        names = [plain(one.name) for one in use.per_class if one.collapsed]
+        if names:
+            few = listed(names) if len(names) <= 3 else f"{len(names)} classes"
+            found.append(f"the {spoken(use.role)} of seed {use.seed} ({few})")
+    if not found:
+        return None
+    shown = found if len(found) <= 4 else [*found[:4], f"{len(found) - 4} more"]
+    return (
+        f"Subclasses collapsed in {listed(shown)}: one subclass takes nearly all images of a "
+        "class, so it tells the student no more than the class does. Try a larger "
+        "subclass.auxiliary_weight, fewer subclasses (subclass.per_class) or a larger "
+        "teacher.batch_size."
+    )
+
+
+def fine_rows(results: Results, fine: FineMatch) -> list[FineRow]:
+    """Return the images of every fine class by subclass; empty if there are too many to show."""
+    if len(fine.table[0]) > MOST_COLUMNS:
+        return []
+    step = len(fine.table[0]) // len(results.data.classes)
+    return [
+        FineRow(
+            name=plain(name),
+            cells=[
+                (number, number / (sum(row) or 1), place % step == 0)
+                for place, number in enumerate(row)
+            ],
+        )
+        for name, row in zip(results.data.fine_classes, fine.table, strict=True)
+    ]
+
+
+def fine_sentence(use: SubclassUse) -> str | None:
+    """Say how well a model's subclasses match the fine classes; None if these are not known."""
+    fine = use.fine
+    if fine is None:
+        return None
+    return (
+        f"Each subclass stands for one fine class, so that the most images fit: "
+        f"{percent(fine.accuracy)} of the test images do (95 % interval "
+        f"{percent_range(fine.accuracy_ci95)}). The adjusted mutual information is "
+        f"{fine.adjusted_mutual_information:.3f}: 0 is what chance gives, 1 is a perfect match. The "
+        "fine labels were not shown to any model."
+    )
+
+
+def advice(results: Results) -> list[str]:
+    """Say when subclasses can help, and what this study found."""
+    num_classes = len(results.data.classes)
+    few = num_classes < FEW_CLASSES
+    numbers = "1 number" if num_classes == 2 else f"{num_classes - 1} numbers"
+    sentences = [
+        f"With {num_classes} classes a soft target of plain distillation holds {numbers}. "
+        + (
+            "That is little, and subclasses give the teacher more to tell: this is where they "
+            "can help."
+            if few
+            else "That is already much, so subclasses add little: with 10 classes or more, plain "
+            "distillation usually carries as much."
+        )
+    ]
+    verdict = next(
+        (v for v in results.verdicts if (v.of, v.against) == ("subclass-student", "student")), None
+    )
+    if verdict is None:
+        return sentences
+    found = {
+        "HELPED": "This study found a gain over plain distillation",
+        "NO EVIDENCE": "This study found no evidence of a gain over plain distillation",
+        "HURT": "In this study plain distillation was better",
+    }[verdict.verdict]
+    if verdict.verdict == "HELPED":
+        then = (
+            "as expected: keep subclasses."
+            if few
+            else "although the classes are many: keep subclasses, and repeat with other seeds."
+        )
+    elif few:
+        then = (
+            "although the classes are few: look whether subclasses collapsed, try another "
+            "subclass.per_class, and more seeds."
+        )
+    else:
+        then = "as expected: plain distillation is simpler and does as well."
+    return [*sentences, f"{found}, {then}"]
+
+
+def shown_classes(use: SubclassUse) -> Sequence[int]:
+    """Return the places of the classes whose images are shown: those that are split the most."""
+    order = sorted(range(len(use.per_class)), key=lambda place: -use.per_class[place].effective)
+    return sorted(order[:MOST_SHOWN])
