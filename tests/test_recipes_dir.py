@@ -21,7 +21,7 @@ def test_the_recipe_of_the_course_report():
     recipe = load_recipe(next(path for path in RECIPES if path.name == "mnist.toml"))
     assert (recipe.distill.temperature, recipe.distill.soft_weight) == (20, 0.9)
     assert (recipe.subclass.per_class, recipe.subclass.temperature) == (5, 20)
-    assert len(recipe.seeds) == 3
+    assert len(recipe.seeds) == 5
 
 
 def test_the_recipe_of_the_paper_on_subclasses():
@@ -29,4 +29,4 @@ def test_the_recipe_of_the_paper_on_subclasses():
     assert recipe.data.group == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
     assert recipe.subclass == SubclassTable()
     assert recipe.distill == DistillTable(temperature=4, soft_weight=0.5)
-    assert (recipe.teacher.epochs, recipe.student.epochs, len(recipe.seeds)) == (12, 12, 3)
+    assert (recipe.teacher.epochs, recipe.student.epochs, len(recipe.seeds)) == (12, 12, 5)
