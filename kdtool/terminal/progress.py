@@ -68,8 +68,9 @@ class Terminal:
         try:
             yield lambda done, text: bars.update(task, completed=done, text=escape(text))
         finally:
-            bars.remove_task(task)
-            if not bars.tasks:
+            if len(bars.tasks) > 1:
+                bars.remove_task(task)
+            else:
                 bars.stop()
                 self._bars = None
 

@@ -1,15 +1,13 @@
 """Train the teacher, or the control: models that learn from the labels alone."""
 
-from torch import Tensor
-from torch.nn import functional as F
-
 from kdtool.recipe import Recipe
 from kdtool.record import ROLES, Role
 from kdtool.results import ModelResult, Results, load_results
 from kdtool.study import Study
 from kdtool.terminal.progress import Terminal
 from kdtool.train.conclude import conclude, write_results
-from kdtool.train.run import Run, Trained, open_run, train_model
+from kdtool.train.roles import train_by_labels
+from kdtool.train.run import Trained, open_run
 
 
 def finetune(
@@ -47,14 +45,3 @@ def beside_others(study: Study, results: Results) -> Results:
 def without_files(model: ModelResult) -> dict[str, object]:
     """Return what training and testing gave."""
     return model.model_dump(exclude={"files", "refused", "recommended"})
-
-
-def train_by_labels(run: Run, role: Role) -> list[Trained]:
-    """Train one teacher, of the first seed, or one control a seed."""
-    seeds = run.recipe.seeds[:1] if role == "teacher" else run.recipe.seeds
-    return [train_model(run, role, seed, "cross-entropy", lambda: label_loss) for seed in seeds]
-
-
-def label_loss(logits: Tensor, labels: Tensor, _index: Tensor) -> Tensor:
-    """Cross-entropy with the labels; scalar, in nats, mean over the batch."""
-    return F.cross_entropy(logits, labels)

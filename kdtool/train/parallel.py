@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -25,9 +26,9 @@ from kdtool.train.schedule import epochs_to_train
 
 Train = Callable[[Run], object]  # trains one model; is sent to a process
 
-# A process takes some 5 s and 1 GB to start. Two cores compute 3e11 a second (mnist-mlp): below
-# about 20 s of work two processes gain nothing.
-WORTH_PROCESSES = 6e12  # floating-point operations
+# A process takes 5 to 15 s and 1 GB to start. Two cores do 3e11 operations a second for mnist-mlp:
+# below about 30 s of work two processes gain nothing.
+WORTH_PROCESSES = 1e13  # floating-point operations
 MOST_PROCESSES = 8  # that are started unasked
 
 
@@ -58,9 +59,9 @@ def operations(run: Run, roles: list[Role]) -> int:
     """Return about how many floating-point operations the students among the models take."""
     total = 0
     for role in set(roles) - set(TEACHERS):
-        num_images = len(run.splits_of(role).train)
+        num_images, model = len(run.splits_of(role).train), run.build(role, seed=0).eval()
         with torch.no_grad(), FlopCounterMode(display=False) as flops:
-            run.build(role, seed=0).eval()(torch.zeros(1, *run.image_shape))
+            model(torch.zeros(1, *run.image_shape))
         num_seen = roles.count(role) * epochs_to_train(run.table(role), num_images) * num_images
         total += 3 * flops.get_total_flops() * num_seen  # backward takes twice what forward does
     return total
@@ -100,7 +101,7 @@ def device_of(run: Run, number: int) -> str:
 @contextmanager
 def started(run: Run, device: str, threads: int) -> Iterator["Worker"]:
     """Start a process; it is ended with the block."""
-    context = get_context("spawn")  # a fork would hang in the threads of PyTorch
+    context = start_method()
     ours, theirs = context.Pipe()
     arguments = (theirs, run.study, run.recipe, device, threads)
     process = context.Process(target=work, args=arguments, daemon=True)
@@ -114,6 +115,18 @@ def started(run: Run, device: str, threads: int) -> Iterator["Worker"]:
         worker.bar.close()
         process.terminate()
         process.join()
+
+
+def start_method() -> SpawnContext | ForkServerContext:
+    """Return how processes are started: not by a fork of this one, whose threads they would miss.
+
+    On Linux they are forks of one that has imported what takes seconds and started no thread.
+    """
+    if sys.platform != "linux":
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__, "torch._dynamo"])  # an optimizer imports it
+    return context
 
 
 @contextmanager

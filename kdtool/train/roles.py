@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from kdtool.files import replaced
 from kdtool.record import Role
 from kdtool.results import TeacherTargets
 from kdtool.study import key_of
-from kdtool.train.finetune import train_by_labels
 from kdtool.train.loop import BatchLoss
 from kdtool.train.losses import class_logits, distillation_loss
 from kdtool.train.predict import predict
@@ -34,6 +34,17 @@ def train_role(run: Run, role: Role, models: Mapping[Role, list[Trained]]) -> li
     if role == "subclass-teacher":
         return [train_subclass_teacher(run)]
     return train_by_labels(run, role)
+
+
+def train_by_labels(run: Run, role: Role) -> list[Trained]:
+    """Train one teacher, of the first seed, or one control a seed."""
+    seeds = run.recipe.seeds[:1] if role == "teacher" else run.recipe.seeds
+    return [train_model(run, role, seed, "cross-entropy", lambda: label_loss) for seed in seeds]
+
+
+def label_loss(logits: Tensor, labels: Tensor, _index: Tensor) -> Tensor:
+    """Cross-entropy with the labels; scalar, in nats, mean over the batch."""
+    return F.cross_entropy(logits, labels)
 
 
 def train_students(run: Run, role: Role, teacher: Trained) -> list[Trained]:

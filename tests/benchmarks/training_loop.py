@@ -23,10 +23,10 @@ from kdtool.terminal.progress import Terminal
 from kdtool.train import loop, schedule
 from kdtool.train.data.splits import load_splits
 from kdtool.train.device import choose_precision
-from kdtool.train.finetune import label_loss
 from kdtool.train.losses import distillation_loss, kd_loss
 from kdtool.train.models import build_model
 from kdtool.train.predict import predict, validate
+from kdtool.train.roles import label_loss
 
 BATCH_SIZE, TEMPERATURE, SOFT_WEIGHT = 256, 20.0, 0.9
 STUDY_EPOCHS = 3 * 12

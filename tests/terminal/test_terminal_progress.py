@@ -1,5 +1,6 @@
 import io
 import re
+import time
 
 import pytest
 from rich.console import Console
@@ -23,3 +24,22 @@ def test_percent_and_time_left_are_there_at_every_width(width, title):
         shown = re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", line)
         assert re.search(r"37% [\d-]:[\d-]{2}:[\d-]{2}", shown)
         assert len(shown) <= width
+
+
+def test_the_work_of_several_is_shown_below_each_other():
+    terminal = Terminal()
+    stream = io.StringIO()
+    terminal.console = Console(file=stream, width=80, force_terminal=True, color_system=None)
+    with terminal.progress("ends last", 10) as last:
+        last(7, "")
+        with terminal.progress("ends first", 10) as first:
+            first(3, "")
+            while "30%" not in stream.getvalue():  # drawn by a thread
+                time.sleep(0.01)
+        last(8, "")
+    shown = stream.getvalue()
+    assert shown.index("70%") < shown.index("30%") < shown.rindex("80%")
+    assert "ends first" not in shown[shown.rindex("80%") :]
+    with terminal.progress("next", 10) as following:  # after the display has ended
+        following(5, "")
+    assert "50%" in stream.getvalue()
