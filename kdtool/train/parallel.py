@@ -103,10 +103,9 @@ def started(run: Run, device: str, threads: int) -> Iterator["Worker"]:
     """Start a process; it is ended with the block."""
     context = start_method()
     ours, theirs = context.Pipe()
-    arguments = (theirs, run.study, run.recipe, device, threads)
-    process = context.Process(target=work, args=arguments, daemon=True)
-    with without_interrupts():
-        process.start()
+    arguments = (threads, theirs, run.study, run.recipe, device)
+    process = context.Process(target=begin, args=arguments, daemon=True)
+    process.start()
     theirs.close()  # so that the end of the process is the end of the connection
     worker = Worker(ours, run.terminal)
     try:
@@ -127,19 +126,6 @@ def start_method() -> SpawnContext | ForkServerContext:
     context = get_context("forkserver")
     context.set_forkserver_preload([__name__, "torch._dynamo"])  # an optimizer imports it
     return context
-
-
-@contextmanager
-def without_interrupts() -> Iterator[None]:
-    """Have a process that is started here not see Ctrl-C, which ends it through this one."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Worker:
@@ -189,10 +175,16 @@ class Worker:
         return f"{self.setting}: {text}" if self.setting else text
 
 
-def work(connection: Connection, study: Study, recipe: Recipe, device: str, threads: int) -> None:
-    """Train what is sent, until nothing is: all that a process does."""
+def begin(threads: int, connection: Connection, study: Study, recipe: Recipe, device: str) -> None:
+    """Set up a process, and have it work."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends it through the one that started it
     sys.stdout = sys.stderr  # what a model of the user's prints is no result
     torch.set_num_threads(threads)
+    work(connection, study, recipe, device)
+
+
+def work(connection: Connection, study: Study, recipe: Recipe, device: str) -> None:
+    """Train what is sent, until nothing is."""
     try:
         run = open_run(study, recipe, device, Mute())
         run = replace(run, terminal=Remote(connection))

@@ -81,7 +81,8 @@ def compare(title, splits, name, teacher, num_epochs):
         pass_seconds = seconds(lambda: targets.append(predict(teacher, train)))
 
         def batch_loss(logits, labels, index):
-            return distillation_loss(logits, targets[0][index], labels, TEMPERATURE, SOFT_WEIGHT)
+            soft = targets[0][index]
+            return distillation_loss(logits, soft, labels, num_classes, TEMPERATURE, SOFT_WEIGHT)
 
     precision = choose_precision("auto", train.images.device)
     step = loop.training_step(

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 import threading
 from dataclasses import replace
 from multiprocessing import Pipe, active_children
@@ -96,10 +95,7 @@ def test_processes_that_were_interrupted_leave_the_models_of_one(open_study):
             torch.testing.assert_close(load_file(one.checkpoint), load_file(other.checkpoint))
 
 
-def test_what_a_process_tells_is_shown_with_its_setting_and_its_error_is_raised(
-    open_study, monkeypatch, capsys
-):
-    monkeypatch.setattr(sys, "stdout", sys.stdout)
+def test_what_a_process_tells_is_shown_with_its_setting_and_its_error_is_raised(open_study, capsys):
     run = open_study(seeds=[3])
     diverging = with_settings(run.recipe, {"student.learning_rate": 1e30})
     pieces = iter(
@@ -109,7 +105,7 @@ def test_what_a_process_tells_is_shown_with_its_setting_and_its_error_is_raised(
         ]
     )
     ours, theirs = Pipe()
-    arguments = (theirs, run.study, run.recipe, "cpu", torch.get_num_threads())
+    arguments = (theirs, run.study, run.recipe, "cpu")
     threading.Thread(target=parallel.work, args=arguments).start()
     worker = parallel.Worker(ours, Terminal())
 
