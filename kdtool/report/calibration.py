@@ -8,7 +8,6 @@ from kdtool.evidence import Calibration
 from kdtool.record import Role
 from kdtool.report.canvas import LIGHT, label, new_figure, quiet_axes
 from kdtool.report.classes import exported
-from kdtool.report.quantities import rough_percent
 from kdtool.report.ship import shipped_role
 from kdtool.report.verdicts import subject
 from kdtool.report.words import present, spoken
@@ -90,7 +89,7 @@ def reliability_figure(results: Results, width: int) -> Figure | None:
     quiet_axes(axes)
     every = [*found.before, *found.after]
     lowest = 100 * min(min(one.confidence, one.accuracy) for one in every)
-    floor = max(0.0, lowest - 4)
+    floor = max(0.0, lowest - 10)
     axes.plot([floor, 100], [floor, 100], color=LIGHT["muted"], linewidth=1, linestyle=(0, (4, 3)))
     largest = max(one.num_images for one in every)
     styles = {"before": (LIGHT["control"], "s"), "after": (LIGHT[role], "o")}
@@ -101,18 +100,9 @@ def reliability_figure(results: Results, width: int) -> Figure | None:
         sizes = [max(SMALLEST_DOT, LARGEST_DOT * one.num_images / largest) for one in bins]
         axes.plot(x, y, color=color, linewidth=1.5, alpha=0.6)
         axes.scatter(x, y, s=sizes, color=color, marker=marker, zorder=3)
-        offset = (10, -14) if name == "before" else (-10, 12)
+        offset = (10, 0) if name == "before" else (-8, 10)
         label(axes, name, (x[0], y[0]), offset, color)
     axes.set(xlim=(floor, 101), ylim=(floor, 102))
     axes.set_xlabel("how sure the model is, %")
     axes.set_ylabel("how often it is right, %")
     return figure
-
-
-def bins_sentence(found: Calibration) -> str:
-    """Say what the largest group of test images shows, for those who do not see the figure."""
-    most = max(found.before, key=lambda one: one.num_images)
-    return (
-        f"Where it is {rough_percent(most.confidence)} sure, on {most.num_images:,} test images, "
-        f"it is right on {rough_percent(most.accuracy)}."
-    )

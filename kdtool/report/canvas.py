@@ -41,7 +41,7 @@ DARK = {
     "muted": "#9da7b4",
     "ink": "#e7eaee",
     "teacher": "#5fb1f2",
-    "subclass-teacher": "#c3c0ff",
+    "subclass-teacher": "#d8d5ff",
     "control": "#a1abb8",
     "student": "#f68f4a",
     "subclass-student": "#ffd7ad",

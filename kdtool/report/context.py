@@ -250,8 +250,17 @@ def _made_from(data: DataResult) -> list[tuple[str, str]]:
         ("Train", f"{count(data.num_train)} images"),
         ("Validation", f"{count(data.num_validation)} images, which chose epochs and settings"),
         ("Test", f"{count(data.num_test)} images, used once, at the end"),
+        *(
+            (f"Class {name}", f"merged from {words.listed(group)}")
+            for name, group in zip(data.classes, data.groups, strict=False)
+        ),
+        *((("Left out", _left_out(data)),) if data.excluded else ()),
         ("Fingerprint", data.fingerprint),
     ]
+
+
+def _left_out(data: DataResult) -> str:
+    return f"{words.listed(data.excluded)}: students and control learn from no image of these"
 
 
 def training_rows(results: Results) -> list[dict[str, object]]:

@@ -115,8 +115,8 @@ def fine_sentence(use: SubclassUse) -> str | None:
         f"Each subclass stands for one fine class, so that the most images fit: "
         f"{percent(fine.accuracy)} of the test images do (95 % interval "
         f"{percent_range(fine.accuracy_ci95)}). The adjusted mutual information is "
-        f"{fine.adjusted_mutual_information:.3f}: 0 is what chance gives, 1 is a perfect match. The "
-        "fine labels were not shown to any model."
+        f"{fine.adjusted_mutual_information:.3f}: 0 is what chance gives, 1 is a perfect match. "
+        "The fine labels were not shown to any model."
     )
 
 

@@ -58,7 +58,11 @@ def _curve(results: Results, key: str, width: int) -> Figure:
     axes.set_xscale("log" if is_log else "linear")
     tests = [point.test_accuracy for point in ordered]
     validations = [point.validation_accuracy for point in ordered]
-    colors = {"test": LIGHT["student"], "validation": LIGHT["ink"], "control": LIGHT["control"]}
+    colors = {
+        "test": LIGHT[results.sweep[0].role],
+        "validation": LIGHT["ink"],
+        "control": LIGHT["control"],
+    }
     _line(axes, places, tests, colors["test"], -ASIDE)
     _line(axes, places, validations, colors["validation"], ASIDE)
     ends = {"test": 100 * tests[-1].mean, "validation": 100 * validations[-1].mean}
@@ -104,7 +108,7 @@ def _heat_map(points: list[SweepPoint], keys: list[str], width: int) -> Figure:
     quiet_axes(axes, grid="")
     for point, score in zip(points, scores, strict=True):
         x, y = columns.index(point.settings[across]), rows.index(point.settings[down])
-        _heat_cell(axes, (x, y), score, (score - lowest) / span, chosen=point.selected)
+        _heat_cell(axes, (x, y), score, (score - lowest) / span, point)
     axes.set(xlim=(-0.52, len(columns) - 0.48), ylim=(len(rows) - 0.48, -0.52))
     axes.set_xticks(range(len(columns)), [f"{value}" for value in columns])
     axes.set_yticks(range(len(rows)), [f"{value}" for value in rows])
@@ -113,9 +117,11 @@ def _heat_map(points: list[SweepPoint], keys: list[str], width: int) -> Figure:
     return figure
 
 
-def _heat_cell(axes: Axes, at: tuple[int, int], score: float, rank: float, *, chosen: bool) -> None:
-    x, y = at
-    color = to_rgba(LIGHT["student"], PALEST + (STRONGEST - PALEST) * rank)
+def _heat_cell(
+    axes: Axes, at: tuple[int, int], score: float, rank: float, point: SweepPoint
+) -> None:
+    (x, y), chosen = at, point.selected
+    color = to_rgba(LIGHT[point.role], PALEST + (STRONGEST - PALEST) * rank)
     edge = LIGHT["ink"] if chosen else "none"
     corner = (x - 0.48, y - 0.46)
     axes.add_patch(Rectangle(corner, 0.96, 0.92, facecolor=color, edgecolor=edge, linewidth=2.5))

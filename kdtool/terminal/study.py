@@ -11,6 +11,7 @@ from kdtool.report.comparison import Cell, comparison
 from kdtool.report.costs import parity_sentence
 from kdtool.report.devices import machine_labels
 from kdtool.report.ship import choice_sentence, ship_sentence
+from kdtool.report.subclasses import alarm
 from kdtool.results import Results
 from kdtool.terminal.plain import new_table, plain_text
 
@@ -47,6 +48,9 @@ def show_results(console: Console, results: Results, folder: Path) -> None:
     show_failures(console, results)
     for line in _verdicts(console, results):
         console.print(line)
+    collapsed = alarm(results)
+    if collapsed:
+        console.print(plain_text(console, f"ALARM: {collapsed}", "bold red"))
     for sentence in (choice_sentence(results), ship_sentence(results)):
         if sentence:
             console.print(plain_text(console, words.plain(sentence)))

@@ -552,4 +552,14 @@ def hostile(tmp_path_factory) -> Written:
     """A study whose classes are named to break HTML, SVG, Markdown, Jinja and terminals."""
     folder = tmp_path_factory.mktemp("hostile")
     devices = ((HOSTILE[0], 3.0, 0.9), ("a|b \x1b[31m $x$", 2.0, 1.0))
-    return written(folder, classes=HOSTILE, sweep_keys=2, explain=True, int8=True, devices=devices)
+    evidence = {"fine_classes": HOSTILE, "excluded": HOSTILE[:1], "collapsed": True}
+    return written(
+        folder,
+        roles=ROLES,
+        classes=HOSTILE,
+        sweep_keys=2,
+        explain=True,
+        int8=True,
+        devices=devices,
+        evidence=evidence,
+    )

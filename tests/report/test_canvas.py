@@ -1,9 +1,11 @@
 import itertools
 
+import numpy as np
 import pytest
 
 pytest.importorskip("matplotlib")
 
+from kdtool.record import ROLES
 from kdtool.report.canvas import DARK, LIGHT, label, new_figure, spread, style, to_png, to_svg
 
 
@@ -19,11 +21,54 @@ def contrast(first, second):
 
 
 @pytest.mark.parametrize("scheme", [LIGHT, DARK], ids=["light", "dark"])
-@pytest.mark.parametrize(
-    "name", ["ink", "muted", "teacher", "control", "student", "better", "worse"]
-)
+@pytest.mark.parametrize("name", ["ink", "muted", *ROLES, "better", "worse"])
 def test_text_stands_out_from_the_panel_as_wcag_asks(scheme, name):
     assert contrast(scheme[name], scheme["panel"]) >= 4.4  # AA asks 4.5 of small text, 3 of large
+
+
+# What people without green or without red cones see of linear RGB.
+# Source: Machado, Oliveira and Fernandes 2009, IEEE TVCG 15, 1291, severity 1.
+COLOR_BLIND = {
+    "nobody": np.eye(3),
+    "deuteranopia": np.array(
+        [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.011820, 0.042940, 0.968881],
+        ]
+    ),
+    "protanopia": np.array(
+        [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.003882, -0.048116, 1.051998],
+        ]
+    ),
+}
+
+
+def lab(color, seen):
+    """CIELAB of a colour under D65 light as somebody sees it."""
+    channels = np.array([int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array(
+        [
+            [0.4124564, 0.3575761, 0.1804375],
+            [0.2126729, 0.7151522, 0.0721750],
+            [0.0193339, 0.1191920, 0.9503041],
+        ]
+    )
+    xyz = to_xyz @ np.clip(seen @ linear, 0, 1) / np.array([0.95047, 1.0, 1.08883])
+    x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("scheme", [LIGHT, DARK], ids=["light", "dark"])
+@pytest.mark.parametrize("seen", COLOR_BLIND.values(), ids=list(COLOR_BLIND))
+def test_colours_of_roles_differ_also_for_the_colour_blind(scheme, seen):
+    for one, other in itertools.combinations(ROLES, 2):
+        distance = np.linalg.norm(lab(scheme[one], seen) - lab(scheme[other], seen))
+        assert distance > 15, (one, other, distance)  # 2.3 can just be told apart
 
 
 def test_both_schemes_name_the_same_colours_and_light_ones_are_unique():

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from kdtool.record import ROLES
 from kdtool.terminal.study import show_results
 
 
@@ -32,6 +33,18 @@ def test_summary_compares_the_models(build, typed):
     assert lines["teacher"] == "teacher control vs teacher student vs teacher"
     assert lines["Parameters"] == "Parameters 1.01 M 1.24 M 1.22x more 1.24 M 1.22x more"
     assert lines["FLOPs"] == "FLOPs 21.9 M 2.47 M 8.8x fewer 2.47 M 8.8x fewer"
+
+
+def test_a_subclass_study_fits_80_columns_with_three_verdicts(build):
+    results = build(roles=ROLES, int8=True, evidence={"collapsed": True})
+    text = shown(results)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "vs teacher" not in text
+    words = flat(text)
+    assert "Subclass distillation helped, and it beats plain distillation. HELPED" in words
+    assert words.count("HELPED") == 3
+    assert "ALARM: Subclasses collapsed in the subclass teacher of seed 0 (1)" in words
+    assert "Ship subclass-student.int8.onnx" in words
 
 
 def test_large_ratios_do_not_wrap(build, typed):

@@ -1,0 +1,299 @@
+import re
+
+import numpy as np
+import pytest
+
+pytest.importorskip("matplotlib")
+pytest.importorskip("jinja2")
+
+from kdtool.errors import StudyError
+from kdtool.report import calibration, ship, subclasses, verdicts
+from kdtool.report.bias_shift import shift_sentence
+from kdtool.report.context import tiles
+from kdtool.report.flips import flip_rows, flip_sentence
+from kdtool.report.gallery import MOST_PIXELS, load_gallery, shrunk
+from kdtool.report.render import write_report
+from kdtool.report.uncertainty import uncertainty_rows
+from kdtool.report.verdict_figure import differences
+
+ROLES = ("teacher", "subclass-teacher", "control", "student", "subclass-student")
+PAIRS = [("subclass-student", "control"), ("subclass-student", "student"), ("student", "control")]
+
+
+def judged(results, **words):
+    """`results` with the verdicts that `words` names by "of/against"; others stay."""
+    changed = [
+        verdict.model_copy(update=words.get(f"{verdict.of}/{verdict.against}", {}))
+        for verdict in results.verdicts
+    ]
+    return results.model_copy(update={"verdicts": changed})
+
+
+@pytest.mark.parametrize(
+    ("control", "plain", "expected"),
+    [
+        ("HELPED", "HELPED", "Subclass distillation helped, and it beats plain distillation."),
+        (
+            "HELPED",
+            "NO EVIDENCE",
+            "Subclass distillation helped, but there is no evidence that it beats plain "
+            "distillation.",
+        ),
+        (
+            "HELPED",
+            "HURT",
+            "Subclass distillation helped, but it is worse than plain distillation.",
+        ),
+        (
+            "NO EVIDENCE",
+            "NO EVIDENCE",
+            "No evidence that subclass distillation helped, and there is no evidence that it beats "
+            "plain distillation.",
+        ),
+        (
+            "NO EVIDENCE",
+            "HURT",
+            "No evidence that subclass distillation helped, and it is worse than plain "
+            "distillation.",
+        ),
+        ("HURT", "HURT", "Subclass distillation hurt, and it is worse than plain distillation."),
+    ],
+)
+def test_headline_answers_against_the_control_and_over_plain(build, control, plain, expected):
+    words = {
+        "subclass-student/control": {"verdict": control},
+        "subclass-student/student": {"verdict": plain},
+    }
+    assert verdicts.headline(judged(build(roles=ROLES), **words)) == expected
+
+
+def test_verdicts_come_in_the_order_of_the_questions(build):
+    found = verdicts.on_methods(build(roles=ROLES))
+    assert [(verdict.of, verdict.against) for verdict in found] == PAIRS
+
+
+def test_an_interval_without_zero_that_holm_does_not_believe_is_told(build, typed):
+    changed = {
+        "verdict": "NO EVIDENCE",
+        "difference": 0.0021,
+        "ci95": (0.0001, 0.0041),
+        "p_value": 0.04,
+        "p_holm": 0.08,
+    }
+    results = judged(build(roles=ROLES), **{"subclass-student/student": changed})
+    assert typed(verdicts.verdict_sentence(verdicts.on_methods(results)[1], 3)) == (
+        "No evidence that subclass distillation helped over plain distillation: the subclass "
+        "student is 0.21 points more accurate than the student of plain distillation (95 % "
+        "interval 0.01 to 0.41, 3 seeds; p = 0.080, corrected for 3 comparisons). Alone the "
+        "interval excludes zero (p = 0.040), but this is one of 3 comparisons, and corrected for "
+        "that (Holm) p is not below 0.05."
+    )
+
+
+def test_a_single_verdict_speaks_of_no_correction(build):
+    sentence = verdicts.headline(build())
+    assert sentence.startswith("Distillation helped: the student is")
+    assert "corrected" not in sentence
+
+
+def test_each_student_is_measured_by_its_own_teacher(build, typed):
+    results = build(roles=ROLES)
+    subclass, _, plain = verdicts.on_methods(results)
+    mean = {role: model.test["accuracy"].mean for role, model in results.models.items()}
+    expected = (mean["subclass-student"] - mean["control"]) / (
+        mean["subclass-teacher"] - mean["control"]
+    )
+    assert verdicts.gap_share(results, "subclass-student") == pytest.approx(expected)
+    sentence = typed(verdicts.gap_sentence(results, subclass))
+    assert sentence.startswith(f"Subclass distillation closed {100 * expected:.0f} % of the gap")
+    assert f"and subclass teacher ({100 * mean['subclass-teacher']:.2f} %)" in sentence
+    assert "Plain distillation closed" in verdicts.gap_sentence(results, plain)
+
+
+@pytest.mark.parametrize("shipped", ["student", "subclass-student"])
+def test_the_student_to_ship_is_named_with_the_reason(build, shipped):
+    results = build(roles=ROLES, int8=True).model_copy(update={"shipped": shipped})
+    assert ship.shipped_role(results) == shipped
+    spoken = shipped.replace("-", " ")
+    assert f"Of the two students the {spoken} is shipped" in ship.choice_sentence(results)
+    assert f"Ship {shipped}.int8.onnx:" in ship.ship_sentence(results)
+    assert tiles(results)[0].caption == f"accuracy of the {spoken}, which is shipped"
+
+
+def test_one_student_is_no_choice(build):
+    assert ship.choice_sentence(build()) is None
+
+
+def test_differences_share_one_scale(build):
+    results = build(roles=ROLES)
+    found = verdicts.on_methods(results)
+    axes = differences(results, found, 400).axes[0]
+    low, high = axes.get_xlim()
+    intervals = [line.get_xdata() for line in axes.lines if len(line.get_xdata()) == 2][1:]
+    assert len(intervals) == 3
+    for verdict, interval in zip(found, intervals, strict=True):
+        assert list(interval) == pytest.approx([100 * end for end in verdict.ci95])
+        assert low < interval[0] < interval[1] < high
+    names = [text.get_text() for text in axes.texts]
+    assert "subclass student minus student" in names
+
+
+def test_uncertainty_says_what_would_help(build):
+    results = build(roles=ROLES)
+    assert uncertainty_rows(results)[0].cells == ["0.09", "0.05", "0.08", "0.27", "1,240", "2"]
+    (row,) = uncertainty_rows(build(seeds=(3,)))
+    assert row.cells[0] == "one seed cannot tell"
+    assert row.cells[-1] == "no number is enough"
+
+
+def test_subclass_study_shows_all_parts(subclass):
+    parts = [
+        "Subclass distillation helped",
+        "Does it help more than plain distillation?",
+        "Classes left out",
+        "ALARM",
+        "With 2 classes a soft target of plain distillation holds 1 number.",
+        "This study found a gain over plain distillation",
+        "Class by class",
+        "Where they differ",
+        "Can the probabilities be believed?",
+    ]
+    for text in (subclass.html[subclass.html.index("<main>") :], subclass.markdown):
+        place = 0
+        for part in parts:
+            place = text.index(part, place)
+
+
+def test_every_image_stands_once_on_the_page_and_only_those_that_exist(subclass):
+    defined = re.findall(r'<image id="t(\d+)"', subclass.html)
+    used = set(re.findall(r'<use href="#t(\d+)"', subclass.html))
+    assert len(defined) == len(set(defined)) == 40
+    assert used <= set(defined)
+    assert len(subclass.html) < 1_500_000
+
+
+def test_a_tiny_page_has_none_of_the_new_sections(full):
+    for name in ("subclasses", "flips", "calibration", "left-out"):
+        assert f'id="{name}"' not in full.html
+
+
+def evidence(build, **options):
+    return build(roles=ROLES, evidence=options)
+
+
+def test_collapse_is_told_with_what_to_try(build):
+    found = subclasses.alarm(evidence(build, collapsed=True))
+    assert "the subclass teacher of seed 0 (1)" in found
+    assert "and 2 more" in found
+    assert "subclass.auxiliary_weight" in found
+    assert subclasses.alarm(evidence(build)) is None
+
+
+@pytest.mark.parametrize(
+    ("classes", "verdict", "expected"),
+    [
+        (2, "HELPED", ("holds 1 number", "as expected: keep")),
+        (2, "NO EVIDENCE", ("where they can help", "although the classes are few")),
+        (10, "HELPED", ("holds 9 numbers", "although the classes are many")),
+        (10, "NO EVIDENCE", ("carries as much", "as expected: plain distillation is simpler")),
+        (10, "HURT", ("carries as much", "plain distillation was better, as expected")),
+    ],
+)
+def test_advice_fits_the_classes_and_the_verdict(build, classes, verdict, expected):
+    names = [str(i) for i in range(classes)]
+    changed = {"subclass-student/student": {"verdict": verdict}}
+    results = judged(build(roles=ROLES, classes=names), **changed)
+    text = " ".join(subclasses.advice(results))
+    for part in expected:
+        assert part in text
+
+
+def test_fine_rows_are_shares_of_the_fine_class(subclass):
+    use = subclasses.exported_uses(subclass.results)[0]
+    rows = subclasses.fine_rows(subclass.results, use.fine)
+    assert [row.name for row in rows] == list("0123456789")
+    for row, counts in zip(rows, use.fine.table, strict=True):
+        assert [cell[0] for cell in row.cells] == counts
+        assert sum(share for _, share, _ in row.cells) == pytest.approx(1)
+        assert [first for *_, first in row.cells] == [i % 5 == 0 for i in range(10)]
+
+
+def test_flips_are_told_as_a_table_and_a_balance(build):
+    one = evidence(build).flips[0]
+    ((_, (both, lost)), (_, (gained, neither))) = flip_rows(one)
+    assert (both[0], lost, gained) == (
+        one.both_right,
+        (one.lost, one.against),
+        (one.gained, one.of),
+    )
+    assert sum(number for _, cells in flip_rows(one) for number, _ in cells) == 10_000
+    assert neither[0] == one.both_wrong
+    assert flip_sentence(one).endswith(f"gets right: {one.lost - one.gained} fewer in all.")
+    even = one.model_copy(update={"gained": 5, "lost": 5})
+    assert flip_sentence(even).endswith("as many in all.")
+
+
+def with_temperature(results, role, temperature):
+    model = results.models[role]
+    file = model.files["fp32"].model_copy(update={"temperature": temperature})
+    models = results.models | {role: model.model_copy(update={"files": {"fp32": file}})}
+    return results.model_copy(update={"models": models})
+
+
+def test_calibration_advice_is_to_fold_in_or_not(build):
+    results = evidence(build)
+    assert "Set export.calibrate = true" in calibration.calibration_advice(results)
+    folded = with_temperature(results, "subclass-student", 1.42)
+    assert "1.42 is folded into the files" in calibration.calibration_advice(folded)
+    model = results.models["subclass-student"]
+    runs = [
+        run.model_copy(update={"test": run.test.model_copy(update={"ece": 0.0041})})
+        for run in model.seeds
+    ]
+    models = results.models | {"subclass-student": model.model_copy(update={"seeds": runs})}
+    small = results.model_copy(update={"models": models})
+    assert "Leave export.calibrate = false" in calibration.calibration_advice(small)
+    assert calibration.calibration_advice(build()) is None
+
+
+def test_reliability_draws_every_bin_before_and_after(build):
+    results = evidence(build)
+    _, found = calibration.shown_calibration(results)
+    figure = calibration.reliability_figure(results, 400)
+    drawn = [np.asarray(points.get_offsets()) for points in figure.axes[0].collections]
+    for offsets, bins in zip(drawn, (found.before, found.after), strict=True):
+        expected = [[100 * one.confidence, 100 * one.accuracy] for one in bins]
+        np.testing.assert_allclose(offsets, expected)
+    assert calibration.reliability_figure(build(), 400) is None
+
+
+def test_bias_shift_is_one_sentence_a_model(build, typed):
+    results = evidence(build, excluded=("3",))
+    assert typed(shift_sentence(results, results.bias_shifts[1])) == (
+        "The student: a shift of +2.70, +2.80 and +2.90 takes the accuracy of 3 from 88.30 % to "
+        "97.40 %, and of all classes from 97.10 % to 98.20 %."
+    )
+
+
+@pytest.mark.parametrize("size", [(28, 28), (224, 200), (3, 500), (56, 57)])
+def test_thumbnails_are_small_means(size):
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+    small = shrunk(picture)
+    assert max(small.shape) <= MOST_PIXELS
+    assert min(small.shape) >= 1
+    if max(size) <= MOST_PIXELS:
+        assert np.array_equal(small, picture)
+    assert np.array_equal(shrunk(np.full((224, 224, 3), 9, np.uint8)), np.full((56, 56, 3), 9))
+
+
+def test_a_missing_gallery_says_how_to_mend_it(build, tmp_path):
+    with pytest.raises(StudyError, match="the command that made the study, given again"):
+        write_report(evidence(build), tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_gallery_of_another_study_is_an_error(build, tmp_path):
+    np.savez(tmp_path / "gallery.npz", images=np.zeros((3, 8, 8, 1), np.uint8))
+    with pytest.raises(StudyError, match="has 3 images, but results"):
+        load_gallery(evidence(build).gallery, tmp_path)
