@@ -73,8 +73,8 @@ def calibration_advice(results: Results) -> str | None:
             "class."
         )
     return (
-        f"Leave export.calibrate = false: scaling changes the calibration error of the "
-        f"{spoken(role)} from {before} to {after} points, which is not worth it."
+        f"Leave export.calibrate = false: on the test images scaling takes the calibration error "
+        f"of the {spoken(role)} from {before} to {after} points, which is no gain to speak of."
     )
 
 

@@ -8,6 +8,7 @@ from kdtool.profiles import Environment
 from kdtool.report import (
     bias_shift,
     calibration,
+    card,
     costs,
     devices,
     ship,
@@ -18,7 +19,7 @@ from kdtool.report import (
 )
 from kdtool.report.classes import class_rows, mistakes, most_changed
 from kdtool.report.comparison import comparison
-from kdtool.report.quantities import count, duration, percent, points, relative, rough_percent
+from kdtool.report.quantities import count, duration, percent
 from kdtool.results import DataResult, Results
 
 MOST_CLASSES_OPEN = 20  # more, and the tables over classes are folded
@@ -29,25 +30,6 @@ COST_TITLES = {
     "flops": "FLOPs for one image",
     "latency": "Latency for one run, median",
 }
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Tile:
-    """A key figure."""
-
-    value: str
-    caption: str
-    worse: bool = False
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
-    """A verdict on a method."""
-
-    label: str  # such as "HELPED"
-    style: str  # class of the page's style
-    question: str
-    sentence: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,12 +50,12 @@ def report_context(results: Results) -> dict[str, object]:
         "results": results,
         "roles": words.present(results),
         "verdict": verdict,
-        "findings": findings(results),
+        "findings": card.findings(results),
         "headline": verdicts.headline(results),
-        "explanations": _explanations(results),
+        "explanations": card.explanations(results),
         "mcnemar": verdicts.mcnemar_sentence(on_methods) if verdict else None,
         "caveat": verdicts.caveat(on_methods, results.data.num_test),
-        "tiles": tiles(results),
+        "tiles": card.tiles(results),
         "rows": comparison(results),
         "model_heads": [
             Head(name=words.spoken(role), note=results.models[role].model, style=role)
@@ -99,79 +81,6 @@ def report_context(results: Results) -> dict[str, object]:
         "holm_line": verdicts.HOLM_LINE if len(results.verdicts) > 1 else "",
         "interval_line": words.INTERVAL_LINE,
     }
-
-
-def findings(results: Results) -> list[Finding]:
-    """Return the verdicts on methods, in the order in which a reader wants them."""
-    return [
-        Finding(
-            label=verdicts.verdict_label(verdict),
-            style={"HELPED": "helped", "HURT": "hurt"}.get(verdict.verdict, "none"),
-            question=verdicts.QUESTIONS[verdict.of, verdict.against],
-            sentence=verdicts.verdict_sentence(verdict, len(results.verdicts)),
-        )
-        for verdict in verdicts.on_methods(results)
-    ]
-
-
-def tiles(results: Results) -> list[Tile]:
-    """Return the key figures of a finished study's student, the worse beside the better."""
-    role = verdicts.subject(results)
-    found = {(verdict.of, verdict.against): verdict for verdict in results.verdicts}
-    verdict = found.get((role, "control")) if role else None
-    if role is None or verdict is None:
-        return []
-    student, teacher = results.models[role], results.models.get(words.TEACHERS[role])
-    whose = words.spoken(words.TEACHERS[role])
-    shown = [
-        Tile(
-            value=percent(student.test["accuracy"].mean),
-            caption=f"accuracy of the {words.spoken(role)}"
-            + (", which is shipped" if len(results.verdicts) > 1 and results.shipped else ""),
-        ),
-        Tile(
-            value=points(verdict.difference),
-            caption="points against the control",
-            worse=verdict.verdict == "HURT",
-        ),
-    ]
-    share = verdicts.gap_share(results, role)
-    if verdict.verdict != "NO EVIDENCE" and share is not None and 0 <= share <= 1:
-        shown.append(Tile(value=rough_percent(share), caption=f"of the gap to the {whose} closed"))
-    if teacher is None:
-        return shown
-    ratios = [relative(student.num_flops, teacher.num_flops, "fewer FLOPs", "more FLOPs")]
-    ours, theirs = costs.latency_of(student), costs.latency_of(teacher)
-    if ours and theirs:
-        ratios.append(relative(ours.p50_ms, theirs.p50_ms, "faster", "slower"))
-    file, other = costs.file_of(student), costs.file_of(teacher)
-    if file and other:
-        ratio = relative(file.size_bytes, other.size_bytes, "smaller file", "larger file")
-        ratios.append(ratio)
-    return shown + [
-        Tile(value=ratio.times, caption=f"{ratio.word} than the {whose}", worse=ratio.worse)
-        for ratio in ratios
-        if ratio and ratio.times
-    ]
-
-
-def _explanations(results: Results) -> list[str]:
-    """Return the sentences below the verdict."""
-    on_methods = verdicts.on_methods(results)
-    sentences = [
-        verdicts.gap_sentence(results, verdict)
-        for verdict in on_methods
-        if verdict.against == "control"
-    ]
-    role = verdicts.subject(results) or "student"
-    sentences += [
-        costs.cost_sentence(results, role),
-        ship.choice_sentence(results),
-        ship.ship_sentence(results),
-    ]
-    others = [verdict for verdict in results.verdicts if verdict not in on_methods]
-    sentences += [verdicts.other_sentence(other) for other in others]
-    return [sentence for sentence in sentences if sentence]
 
 
 def _evidence_context(results: Results) -> dict[str, object]:

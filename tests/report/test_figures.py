@@ -3,6 +3,9 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
+from matplotlib.colors import to_hex
+
+from kdtool.report.canvas import LIGHT
 from kdtool.report.classes import exported_scores
 from kdtool.report.confusion import confusion_figures
 from kdtool.report.devices import measured, side_by_side
@@ -157,3 +160,18 @@ def test_devices_share_one_scale_and_name_every_machine(build):
     assert names == ["Intel Xeon, 2.9 GHz, 2 cores", "Pi, 4 cores", "..."]
     labels = [tick.get_text() for tick in axes.get_yticklabels()]
     assert labels == ["teacher", "control", *["student", "student int8"] * 3]
+
+
+def test_sweep_takes_the_colour_of_the_student_that_was_swept(build):
+    points = [
+        point.model_copy(
+            update={
+                "role": "subclass-student",
+                "settings": {"subclass.per_class": 2 + i % 6, "subclass.temperature": 1 + i // 6},
+            }
+        )
+        for i, point in enumerate(build(sweep_keys=2).sweep)
+    ]
+    axes = sweep_figure(build().model_copy(update={"sweep": points}), 960).axes[0]
+    assert {to_hex(patch.get_facecolor()) for patch in axes.patches} == {LIGHT["subclass-student"]}
+    assert "subclass.per_class" in axes.get_xlabel()

@@ -9,7 +9,7 @@ pytest.importorskip("jinja2")
 from kdtool.errors import StudyError
 from kdtool.report import calibration, ship, subclasses, verdicts
 from kdtool.report.bias_shift import shift_sentence
-from kdtool.report.context import tiles
+from kdtool.report.card import tiles
 from kdtool.report.flips import flip_rows, flip_sentence
 from kdtool.report.gallery import MOST_PIXELS, load_gallery, shrunk
 from kdtool.report.render import write_report
