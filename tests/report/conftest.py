@@ -535,16 +535,12 @@ HOSTILE = (
 )
 
 
-# What a test of a subclass study asks for, with and without fine labels.
-SUBCLASS_STUDY = {"roles": ROLES, "classes": ("0-4", "5-9"), "sweep_keys": 2}
-
-
 @pytest.fixture(scope="session")
 def subclass(tmp_path_factory) -> Written:
-    """A study of subclass distillation with all that a report can show of it."""
+    """A study of subclass distillation with all that sets it apart."""
     folder = tmp_path_factory.mktemp("subclass")
     evidence = {"fine_classes": tuple("0123456789"), "collapsed": True, "excluded": ("5-9",)}
-    return written(folder, **SUBCLASS_STUDY, int8=True, explain=True, evidence=evidence)
+    return written(folder, roles=ROLES, classes=("0-4", "5-9"), evidence=evidence)
 
 
 @pytest.fixture(scope="session")
