@@ -1,4 +1,4 @@
-"""Every command of the README, in its order, on a small set and for one epoch."""
+"""Every command of the README and of the results, in order, on a small set and for one epoch."""
 
 import re
 import shlex
@@ -10,11 +10,12 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from kdtool.cli import app
-from kdtool.recipe import DistillTable
+from kdtool.recipe import DistillTable, SubclassTable
 from kdtool.recipe_file import make_recipe
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+RESULTS = (ROOT / "recipes" / "RESULTS.md").read_text(encoding="utf-8")
 SHORT = ["seeds=[0]", "profile.seconds=0.1", "teacher.epochs=1", "student.epochs=1"]
 SHORT += ["teacher.min_steps=0", "student.min_steps=0", "data.root=DIR", "export.max_drop=0.5"]
 SHORT_SCRIPTS = {
@@ -26,7 +27,7 @@ SHORT_SCRIPTS = {
 
 
 def commands():
-    blocks = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+    blocks = re.findall(r"```bash\n(.*?)```", README + RESULTS, flags=re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines() if line.strip()]
     return [shlex.split(line, comments=True) for line in lines]
 
@@ -54,7 +55,7 @@ def test_every_command_runs(tmp_path, monkeypatch, write_idx_set):
         program = " ".join(command[:3])
         if "kdtool" in command:
             arguments, _, output = partition(command[command.index("kdtool") + 1 :], ">")
-            if arguments[0] in {"distill", "finetune"}:
+            if arguments[0] in {"distill", "subclass-distill", "finetune"}:
                 settings = [part for setting in SHORT for part in ("--set", setting)]
                 arguments = [arguments[0], *settings, *arguments[1:]]
             elif arguments[0] == "profile" and "--merge" not in arguments:
@@ -78,15 +79,16 @@ def test_every_command_runs(tmp_path, monkeypatch, write_idx_set):
 
 
 def test_every_link_of_the_readme_leads_somewhere():
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+    for page, folder in ((README, ROOT), (RESULTS, ROOT / "recipes")):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page):
+            assert (folder / target).exists(), target
 
 
 def test_the_recipe_of_the_readme_is_one():
-    (recipe,) = re.findall(r"```toml\n(.*?)```", README, flags=re.DOTALL)
-    assert make_recipe(tomllib.loads(recipe), "README").distill == DistillTable(
-        temperature=20, soft_weight=0.9
-    )
+    parts = re.findall(r"```toml\n(.*?)```", README, flags=re.DOTALL)
+    recipe = make_recipe(tomllib.loads("\n".join(parts)), "README")
+    assert recipe.distill == DistillTable(temperature=20, soft_weight=0.9)
+    assert recipe.subclass == SubclassTable()
 
 
 def test_the_tree_of_the_readme_names_every_module():
