@@ -25,12 +25,14 @@ def is_right(logits: Sequence[Logits], labels: Labels) -> NDArray[np.bool_]:
 def share_right(right: NDArray[np.bool_]) -> Summary:
     """Return the accuracy: Wilson's interval for one seed, over seeds and images for several.
 
+    Where all models are right, or wrong, on every image, it is Wilson's as well.
+
     Args:
         right: `(S, N)`, whether each seed's model is right on each image.
     """
     num_seeds, num_images = right.shape
-    if num_seeds == 1:
-        interval = stats.wilson_interval(int(right.sum()), num_images)
+    if num_seeds == 1 or right.all() or not right.any():  # images all alike show no spread to draw
+        interval = stats.wilson_interval(int(right[0].sum()), num_images)
     else:
         interval = stats.mean_interval(right.astype(float), np.random.default_rng(0))
     return _summary(right.mean(axis=1), interval)

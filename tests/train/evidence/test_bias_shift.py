@@ -4,13 +4,11 @@ from answers import evaluated, splits_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdtool.stats import wilson_interval
 from kdtool.train.evidence.bias_shift import (
     best_shift,
     bias_shifts,
     shifted_predictions,
 )
-from kdtool.train.evidence.summaries import share_right
 
 CLASSES = ("0", "1", "2")
 
@@ -121,16 +119,3 @@ def test_without_excluded_classes_there_is_no_shift():
     labels = np.array([0, 1, 2])
     one = evaluated("student", labels, CLASSES, np.eye(3, dtype=np.float32))
     assert bias_shifts({"student": [one]}, splits_of(labels, CLASSES)) == []
-
-
-def test_the_accuracy_of_one_seed_has_wilsons_interval():
-    right = np.arange(50)[None] < 40
-    summary = share_right(right)
-    assert (summary.mean, summary.std, summary.ci95) == (0.8, None, wilson_interval(40, 50))
-
-
-def test_the_interval_over_seeds_stays_within_bounds():
-    right = np.stack([np.arange(50) < n for n in (50, 46, 50)])
-    summary = share_right(right)
-    assert summary.mean == pytest.approx(146 / 150)
-    assert summary.ci95[0] < summary.mean < summary.ci95[1] == 1
