@@ -9,7 +9,7 @@ from kdtool.results import Precision
 
 TomlPath = Annotated[Path, Field(strict=False)]  # TOML has no paths, only strings
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-ClassList = Annotated[list[int | str], Field(min_length=1)]  # by number or name
+ClassList = Annotated[list[int | str], Field(min_length=1)]  # by place, from 0, or name
 InputForm = Literal["pixels", "resize", "tensor"]
 
 

@@ -76,6 +76,7 @@ class TrainingResult(Record):
     images_per_second: float  # training steps only
     device: str
     precision: Literal["fp32", "bf16"]  # of the training arithmetic; evaluation is always fp32
+    taken_from: str | None = None  # the study beside this one that trained it, and took the time
 
     @property
     def best(self) -> EpochRecord:

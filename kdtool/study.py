@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from kdtool.errors import StudyError
 from kdtool.files import UNFINISHED, sha256_of, write_atomic
 from kdtool.recipe import Recipe
 from kdtool.recipe_file import load_recipe, recipe_toml
-from kdtool.record import Record, to_json
+from kdtool.record import Record, Role, to_json
 from kdtool.results import DataResult, Results, load_results
 
 R = TypeVar("R", bound=Record)
@@ -26,6 +26,21 @@ MAY_CHANGE: dict[str, Any] = {
     "profile": True,
     "explain": True,
 }
+
+
+# Whose learning the keys of a table say; these can be swept.
+SWEPT: dict[str, Role] = {"distill": "student", "subclass": "subclass-student"}
+
+
+def swept_role(sweep: Iterable[str]) -> Role:
+    """Return whose settings a sweep over these recipe keys tries."""
+    return SWEPT[next(iter(sweep)).partition(".")[0]]
+
+
+def same_but_for_files(one: dict[str, object], other: dict[str, object]) -> bool:
+    """Say whether two recipes of results.json ask for the same models."""
+    keys = {key for key in one.keys() | other.keys() if MAY_CHANGE.get(key) is not True}
+    return all(one.get(key) == other.get(key) for key in keys)
 
 
 def key_of(*parts: object) -> str:
@@ -157,18 +172,23 @@ class Study:
         self, recipe: Recipe, data: DataResult, sweep: dict[str, list[Any]]
     ) -> list[str]:
         differences = []
-        if self.recipe_path.exists():
+        old_results = load_results(self.results_path) if self.results_path.exists() else None
+        tried = (
+            {key for point in old_results.sweep for key in point.settings} if old_results else ()
+        )
+        if self.recipe_path.exists() and any(self.folder.glob("checkpoints/*")):
             old, new = _settings(load_recipe(self.recipe_path)), _settings(recipe)
+            untouched = () if any(self.folder.glob("checkpoints/subclass-*")) else ("subclass.",)
             differences += [
                 f"  {key}: there {old.get(key)}, here {new.get(key)}"
+                + (f" (its sweep chose: --set {key}={old[key]} keeps it)" if key in tried else "")
                 for key in sorted(old.keys() | new.keys())
-                if key not in sweep and old.get(key) != new.get(key)
+                if key not in sweep and not key.startswith(untouched)
+                if old.get(key) != new.get(key)
             ]
-        if self.results_path.exists():
-            old_results = load_results(self.results_path)
-            if "subclass-student" not in old_results.models:
-                differences = [one for one in differences if not one.startswith("  subclass.")]
-            if sweep and "student" in old_results.models and not old_results.sweep:
+        if old_results:
+            swept = swept_role(sweep) if sweep else None
+            if swept in old_results.models and swept not in {p.role for p in old_results.sweep}:
                 differences.append(f"  sweep: there none, here over {', '.join(sweep)}")
             made_from = old_results.data
             if made_from.fingerprint != data.fingerprint:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from kdtool.recipe import Recipe
 from kdtool.record import Role
+from kdtool.study import swept_role
 from kdtool.train.parallel import jobs_of, train_in_processes
 from kdtool.train.roles import TEACHER_OF, teacher_logits, train_role
 from kdtool.train.run import TEACHERS, NotTrainedError, Run, Trained
-from kdtool.train.sweep import Candidate, Settings, swept_role
+from kdtool.train.sweep import Settings, title_of
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,9 @@ def train_ahead(
     """
     sweep = settings[0][0]
     varied = {swept_role(sweep), TEACHER_OF[swept_role(sweep)]} if sweep else set()
-    tried = {role: settings if role in varied else settings[:1] for role in roles}
+    tried: dict[Role, list[tuple[Settings, Recipe]]] = {
+        role: settings if role in varied else [({}, settings[0][1])] for role in roles
+    }
     # students need the teachers
     for chosen in (TEACHERS, [role for role in roles if role not in TEACHERS]):
         pieces = [
@@ -59,7 +62,7 @@ def train_ahead(
 def pieces_of(run: Run, role: Role, setting: tuple[Settings, Recipe]) -> list[Piece]:
     """Return the models of one role and setting; the teacher of students is trained by now."""
     settings, recipe = setting
-    title, teacher = Candidate(role, settings, recipe, []).title, None
+    title, teacher = title_of(settings), None
     if role in TEACHER_OF:
         (teacher,) = train_role(replace(run, recipe=recipe), TEACHER_OF[role], {})
     seeds = recipe.seeds[:1] if role in TEACHERS else recipe.seeds

@@ -73,7 +73,7 @@ def conclude(
 
 
 def role_to_ship(chosen: dict[Role, Evaluated]) -> Role | None:
-    """Return the student that is best on validation; among equals the one of fewer means."""
+    """Return the student that is best on validation; among equals the one without subclasses."""
     students = [role for role in SHIPPED if role in chosen]
     return max(students, key=lambda role: chosen[role].trained.result.best.worth, default=None)
 

@@ -3,10 +3,12 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+from kdtool.evidence import SweepPoint
 from kdtool.recipe import Recipe
+from kdtool.recipe_file import with_settings
 from kdtool.record import ROLES, Role
 from kdtool.results import Results, load_results
-from kdtool.study import Study
+from kdtool.study import Study, swept_role
 from kdtool.terminal.progress import Terminal
 from kdtool.train.ahead import train_ahead
 from kdtool.train.conclude import conclude, sweep_points, write_results
@@ -15,7 +17,7 @@ from kdtool.train.kit import warn_of_old_kit
 from kdtool.train.roles import TEACHER_OF, train_role
 from kdtool.train.run import SUBCLASSED, Run, Trained, open_run
 from kdtool.train.subclass_distill import check_subclasses
-from kdtool.train.sweep import Candidate, best_candidate, grid, swept_role
+from kdtool.train.sweep import Candidate, best_candidate, grid, title_of
 
 
 @dataclass(frozen=True)
@@ -54,27 +56,27 @@ def distill(
     settings = grid(recipe, sweep, subclasses=subclasses)
     with study.locked():
         run = open_run(study, recipe, machine.device, terminal)
-        study.claim(recipe, run.splits.result, sweep=sweep, force=force)
         subclasses = subclasses or (not force and has_subclasses(study))
         roles = [role for role in ROLES if subclasses or role not in SUBCLASSED]
         for _, chosen in settings:
             if subclasses:
                 check_subclasses(replace(run, recipe=chosen))
+        study.claim(recipe, run.splits.result, sweep=sweep, force=force)
         for role in roles:
             check_exportable(run, role)
         train_ahead(run, roles, settings, machine.jobs)
-        candidates, points = [], []
         if sweep:
             candidates = [try_settings(run, swept_role(sweep), *setting) for setting in settings]
             best = best_candidate(candidates)
-            terminal.say(f"chosen on validation: {best.title}")
+            terminal.say(f"chosen on validation: {title_of(best.settings)}")
             run = replace(run, recipe=best.recipe)
         study.record_recipe(run.recipe)
         models: dict[Role, list[Trained]] = {}
         for role in roles:
             models[role] = train_role(run, role, models)
+        points = [] if force else standing_points(run, sweep)
         if sweep:
-            points = sweep_points(run, candidates, best)
+            points += sweep_points(run, candidates, best)
         results = write_results(run, conclude(run, models, points, with_files=True))
         warn_of_old_kit(run, results)
         return results
@@ -86,11 +88,27 @@ def has_subclasses(study: Study) -> bool:
     return path.exists() and "subclass-student" in load_results(path).models
 
 
+def standing_points(run: Run, sweep: dict[str, list[Any]]) -> list[SweepPoint]:
+    """Return what an earlier sweep found, if the recipe still has the setting that it chose.
+
+    Args:
+        run: The study.
+        sweep: Of this command; what it sweeps anew is left out.
+    """
+    path = run.study.results_path
+    points = load_results(path).sweep if path.exists() else []
+    kept = []
+    for role in {point.role for point in points} - ({swept_role(sweep)} if sweep else set()):
+        (chosen,) = [point for point in points if point.role == role and point.selected]
+        if with_settings(run.recipe, dict(chosen.settings)) == run.recipe:
+            kept += [point for point in points if point.role == role]
+    return kept
+
+
 def try_settings(run: Run, role: Role, settings: dict[str, Any], recipe: Recipe) -> Candidate:
     """Train the students of one setting of a sweep, and before them a teacher that it changes."""
     run = replace(run, recipe=recipe)
+    run.terminal.say(title_of(settings))
     teacher = TEACHER_OF[role]
     models = {teacher: train_role(run, teacher, {})}
-    candidate = Candidate(role, settings, recipe, [])
-    run.terminal.say(candidate.title)
-    return replace(candidate, students=train_role(run, role, models))
+    return Candidate(role, settings, recipe, train_role(run, role, models))

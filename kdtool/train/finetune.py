@@ -3,7 +3,7 @@
 from kdtool.recipe import Recipe
 from kdtool.record import ROLES, Role
 from kdtool.results import ModelResult, Results, load_results
-from kdtool.study import Study
+from kdtool.study import Study, same_but_for_files
 from kdtool.terminal.progress import Terminal
 from kdtool.train.conclude import conclude, write_results
 from kdtool.train.roles import train_by_labels
@@ -30,7 +30,8 @@ def beside_others(study: Study, results: Results) -> Results:
     if not study.results_path.exists():
         return results
     old = load_results(study.results_path)
-    if old.data.fingerprint != results.data.fingerprint or old.recipe != results.recipe:
+    same_data = old.data.fingerprint == results.data.fingerprint
+    if not same_data or not same_but_for_files(old.recipe, results.recipe):
         return results
     models = old.models | {
         role: model

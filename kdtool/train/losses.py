@@ -92,8 +92,8 @@ def auxiliary_loss(logits: Tensor, temperature: float) -> Tensor:
 
     Returns:
         Scalar, in nats, mean over the batch. At most 0, where all images have equal normalized
-        logits; lowest where they form a regular simplex, log(exp(1 / T) + (B - 1) exp(-1 / (T (B
-        - 1)))) - 1 / T - log B.
+        logits. At least log(exp(1 / T) + (B - 1) exp(-1 / (T (B - 1)))) - 1 / T - log B, where
+        they form a regular simplex, for which B must not exceed C * S.
 
     Source: Müller et al. 2020, arXiv:2002.03936, equation 6, in the form of google-research/
     subclass_distillation/mnist_colab.ipynb; by log-sum-exp, as exp(C * S) overflows from 89 on.

@@ -135,9 +135,9 @@ def check_model_name(name: str) -> None:
     if Path(name).suffix in WEIGHTS_FILES:
         raise KdtoolError(
             f"model {name} is a file of weights, expected a network: {', '.join(BUILT_IN)}, "
-            "torchvision:NAME, timm:NAME or package.module:function. A teacher that stands in a "
-            "study beside this one is not trained again, if it fits: subclass-distill needs one "
-            "with a head of subclasses, which it trains itself"
+            "torchvision:NAME, timm:NAME or package.module:function. Models of a study beside this "
+            "one are taken over by themselves, if they fit; the teacher of subclass-distill has a "
+            "head of subclasses, which no other teacher has"
         )
     if not colon:
         known = list(BUILT_IN)

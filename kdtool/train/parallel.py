@@ -146,16 +146,16 @@ class Worker:
         """
         try:
             event, *arguments = self.connection.recv()
+            if event == "free":
+                self.setting, train = next(waiting, ("", None))
+                self.connection.send(train)
+                return train is not None
         except (EOFError, ConnectionError) as error:
             raise KdtoolError(
                 "a process that trains was ended, perhaps for lack of memory; the same command "
                 "goes on from the last whole epoch, with --jobs 1 in one process"
             ) from error
         match event:
-            case "free":
-                self.setting, train = next(waiting, ("", None))
-                self.connection.send(train)
-                return train is not None
             case "begin":
                 title, total = arguments
                 bar = self.terminal.progress(self.titled(title), total)
@@ -164,8 +164,8 @@ class Worker:
                 self.update(*arguments)
             case "end":
                 self.bar.close()
-            case "say":
-                self.terminal.say(self.titled(*arguments))
+            case "say" | "warn":
+                getattr(self.terminal, event)(self.titled(*arguments))
             case "failed":
                 raise arguments[0]
         return True
@@ -196,6 +196,9 @@ def work(connection: Connection, study: Study, recipe: Recipe, device: str) -> N
         connection.send(("failed", error))
     except (EOFError, ConnectionError):
         pass  # the process that holds the study is gone, and with it the lock
+    except RuntimeError as error:  # PyTorch's, out of memory among them, or of a user's network
+        text = f"{type(error).__name__}: {error}; --jobs 1 trains in one process, and says where"
+        connection.send(("failed", KdtoolError(text)))
 
 
 class Mute(Terminal):
@@ -218,6 +221,10 @@ class Remote(Terminal):
     def say(self, text: str) -> None:
         """As of every terminal."""
         self.connection.send(("say", text))
+
+    def warn(self, text: str) -> None:
+        """As of every terminal."""
+        self.connection.send(("warn", text))
 
     @contextmanager
     def progress(self, title: str, total: int) -> Iterator[Update]:

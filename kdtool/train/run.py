@@ -32,7 +32,8 @@ class Run:
     study: Study
     recipe: Recipe
     splits: Splits  # on `device`
-    transfer: Splits  # the same, without the train images of `distill.exclude_classes`
+    # The same, without the train images of `distill.exclude_classes`; validation and test have them
+    transfer: Splits
     device: torch.device
     terminal: Terminal
     finished: Results | None = None  # a study that is only read: nothing may be trained
@@ -114,6 +115,11 @@ def open_run(
         f"{result.num_validation:,} to choose epochs on, {result.num_test:,} to test on; "
         f"{len(splits.classes)} classes; on {device.type}"
     )
+    if result.excluded:
+        terminal.say(
+            f"students and controls learn from {len(transfer.train):,} of them, without "
+            f"{', '.join(result.excluded)}"
+        )
     run = Run(study, recipe, splits.to(device), transfer.to(device), device, terminal, finished)
     for role, table in tables.items():
         run.build(role, seed=0)
@@ -193,7 +199,8 @@ def train_model(
 def from_sibling(run: Run, checkpoint: Path, key: str) -> TrainingResult | None:
     """Take a model over from a study beside this one; None if none has it.
 
-    The key covers all that its weights depend on, so that it is the model that would be trained.
+    The key covers the data, the recipe, the layers, the seed and kdtool's version. It knows nothing
+    of PyTorch's version and of the modules that a network of the user's imports.
     """
     ours = run.study.folder
     for record in sorted(ours.parent.glob(f"*/stages/{checkpoint.stem}.json")):
@@ -203,7 +210,7 @@ def from_sibling(run: Run, checkpoint: Path, key: str) -> TrainingResult | None:
             there = sibling.folder / checkpoint.relative_to(ours)
             write_atomic(checkpoint, there.read_bytes())
             run.terminal.say(f"{checkpoint.stem}: the same as in {sibling.folder}, taken over")
-            return result
+            return result.model_copy(update={"taken_from": sibling.folder.name})
     return None
 
 

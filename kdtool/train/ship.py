@@ -8,7 +8,7 @@ from typing import get_args
 from kdtool.edge.latency.blocks import differs
 from kdtool.edge.latency.measure import measure, ratio_of
 from kdtool.environment import collect_environment
-from kdtool.record import Interval, Role
+from kdtool.record import ROLES, Interval, Role
 from kdtool.results import FileResult, Gate, Precision, SpeedResult
 from kdtool.study import key_of
 from kdtool.train.evaluate import Evaluated
@@ -46,8 +46,11 @@ def ship(run: Run, chosen: dict[Role, Evaluated]) -> dict[Role, Shipment]:
         for role, file in fp32.items()
     }
     for role, precision in product(SHIPPED, get_args(Precision)):
-        if role in chosen and precision not in run.recipe.export.precisions:
+        if role not in chosen or precision not in run.recipe.export.precisions:
             (run.study.folder / f"{role}.{precision}.onnx").unlink(missing_ok=True)
+    for role in ROLES:
+        if role not in chosen:  # of a study that stood here before
+            (run.study.folder / f"{role}.onnx").unlink(missing_ok=True)
     kept = [one.file for made in smaller.values() for one in made.values() if one.file]
     pairs = {
         one.file.path: fp32[role].path

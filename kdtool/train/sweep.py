@@ -9,6 +9,7 @@ from kdtool.errors import RecipeError
 from kdtool.recipe import Recipe
 from kdtool.recipe_file import with_settings
 from kdtool.record import Role
+from kdtool.study import SWEPT
 from kdtool.train.run import Trained
 
 Settings = dict[str, Any]  # recipe key -> value
@@ -23,14 +24,12 @@ class Candidate:
     recipe: Recipe
     students: list[Trained]
 
-    @property
-    def title(self) -> str:
-        """The setting in words."""
-        return ", ".join(f"{key} = {value}" for key, value in self.settings.items())
+
+def title_of(settings: Settings) -> str:
+    """Return a setting in words."""
+    return ", ".join(f"{key} = {value}" for key, value in settings.items())
 
 
-# Of each table, the keys that say how students learn, and whose.
-SWEPT: dict[str, Role] = {"distill": "student", "subclass": "subclass-student"}
 NOT_SWEPT = {"distill.exclude_classes"}  # it changes the controls as well
 
 
@@ -69,18 +68,13 @@ def grid(
     return [(chosen, with_settings(recipe, chosen)) for chosen in settings]
 
 
-def swept_role(sweep: dict[str, list[Any]]) -> Role:
-    """Return whose settings a sweep tries."""
-    return SWEPT[next(iter(sweep)).partition(".")[0]]
-
-
 def best_candidate(candidates: list[Candidate]) -> Candidate:
     """Highest mean validation accuracy; among equals the lowest mean validation loss."""
 
     def worth(candidate: Candidate) -> tuple[float, float]:
-        accuracies, losses = zip(
+        accuracies, minus_losses = zip(
             *(one.result.best.worth for one in candidate.students), strict=True
         )
-        return fmean(accuracies), fmean(losses)
+        return fmean(accuracies), fmean(minus_losses)
 
     return max(candidates, key=worth)

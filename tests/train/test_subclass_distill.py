@@ -12,13 +12,13 @@ from kdtool.recipe import DataTable
 from kdtool.recipe_file import load_recipe
 from kdtool.record import ROLES
 from kdtool.results import load_results
-from kdtool.study import Study
+from kdtool.study import Study, swept_role
 from kdtool.terminal.progress import Terminal
 from kdtool.train.conclude import sweep_points
 from kdtool.train.data.splits import load_splits
 from kdtool.train.distill import try_settings
 from kdtool.train.run import open_run
-from kdtool.train.sweep import best_candidate, grid, swept_role
+from kdtool.train.sweep import best_candidate, grid
 
 SETTINGS = ["--set", "export.precisions=['fp32']", "--set", "export.calibrate=true"]
 
@@ -87,6 +87,9 @@ def test_the_students_of_a_study_that_has_subclasses_keep_them(subclassed, tmp_p
     before = load_results(folder / "results.json")
     kdtool("distill", folder / "recipe.toml", "--out", folder.parent)
     assert load_results(folder / "results.json") == before
+    kdtool("finetune", folder / "recipe.toml", "--out", folder.parent, "--set", "export.opset=20")
+    after = load_results(folder / "results.json")
+    assert (after.models, after.verdicts) == (before.models, before.verdicts)
 
 
 def test_a_sweep_over_subclasses_trains_a_teacher_for_each_number(subclassed, tmp_path):

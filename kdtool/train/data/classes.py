@@ -15,22 +15,26 @@ def find_classes(wanted: Names, classes: Sequence[str], key: str) -> list[int]:
     """Return the index of each wanted class.
 
     Args:
-        wanted: Numbers or names of classes.
+        wanted: Places among the classes, from 0, or names.
         classes: Names of all classes, in order.
         key: Of the recipe, for the message.
 
     Raises:
-        RecipeError: There is no such class.
+        RecipeError: There is no such class, or a number is one's place and another's name.
     """
+    places = {name: place for place, name in enumerate(classes)}
     found = []
     for one in wanted:
-        if isinstance(one, int) and 0 <= one < len(classes):
-            found.append(one)
-        elif str(one) in classes:
-            found.append(list(classes).index(str(one)))
-        else:
-            named = ", ".join(f"{index} ({name})" for index, name in enumerate(classes))
+        place = places.get(one, -1) if isinstance(one, str) else one
+        if not 0 <= place < len(classes):
+            named = ", ".join(f"{place} ({name})" for name, place in places.items())
             raise RecipeError(f"{key}: there is no class {one!r}; the data have {named}")
+        if isinstance(one, int) and places.get(str(one), place) != place:
+            raise RecipeError(
+                f"{key}: {one} is the place of class {classes[place]!r}, and the name of another "
+                f'class; write "{one}" for the name, or the place of that'
+            )
+        found.append(place)
     return found
 
 
@@ -55,6 +59,19 @@ def find_groups(groups: Sequence[Names], classes: Sequence[str]) -> list[list[in
             "exactly one group"
         )
     return found
+
+
+def group_names(groups: Sequence[Sequence[int]], classes: Sequence[str]) -> tuple[str, ...]:
+    """Name each group after its classes.
+
+    Raises:
+        RecipeError: Two would have the same name.
+    """
+    names = tuple(group_name([classes[index] for index in group]) for group in groups)
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise RecipeError(f"data.group: two groups would be called {', '.join(repeated)}")
+    return names
 
 
 def group_name(names: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from kdtool.errors import RecipeError
 from kdtool.recipe import DataTable
 from kdtool.results import DataResult
 from kdtool.train.data.checks import check_classes, duplicate_warnings, validation_size
-from kdtool.train.data.classes import Names, find_classes, find_groups, group_name, group_of_class
+from kdtool.train.data.classes import Names, find_classes, find_groups, group_names, group_of_class
 from kdtool.train.data.digits import load_digits
 from kdtool.train.data.fingerprint import find_duplicates, fingerprint
 from kdtool.train.data.idx import load_idx
@@ -115,7 +115,7 @@ def load_splits(table: DataTable, warn: Callable[[str], None]) -> Splits:
     classes, labels, groups = data.classes, fine, _groups(table, data)
     if groups:
         group_of = group_of_class(groups)
-        classes = tuple(group_name([data.classes[c] for c in group]) for group in groups)
+        classes = group_names(groups, data.classes)
         labels = {name: group_of[values] for name, values in fine.items()}
     num_duplicates, duplicates = find_duplicates(images)
     result = DataResult(

@@ -5,7 +5,7 @@ import torch
 
 from kdtool.errors import RecipeError
 from kdtool.recipe import DataTable
-from kdtool.train.data.classes import find_groups, group_name
+from kdtool.train.data.classes import find_groups, group_name, group_names
 from kdtool.train.data.splits import load_splits, without_classes
 
 DIGITS = tuple("0123456789")
@@ -33,6 +33,7 @@ def test_groups_merge_labels_and_keep_the_fine_ones_and_the_split():
 
 def test_groups_take_names_and_any_order():
     assert find_groups([["cat", 0], ["bee"]], ["ant", "bee", "cat"]) == [[2, 0], [1]]
+    assert find_groups([["1", "3"], ["2"]], ["1", "2", "3"]) == [[0, 2], [1]]
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,18 @@ def test_groups_that_miss_or_repeat_a_class_are_refused(groups, message):
     with pytest.raises(RecipeError) as caught:
         find_groups(groups, ["ant", "bee", "cat"])
     assert message in str(caught.value)
+
+
+def test_a_number_that_could_be_a_place_or_a_name_is_refused():
+    with pytest.raises(RecipeError, match=r"1 is the place of class '2', and the name of another"):
+        find_groups([[1, 2], [0]], ["1", "2", "3"])
+    with pytest.raises(RecipeError, match="there is no class 3"):
+        find_groups([[3], [0]], ["1", "2", "3"])
+
+
+def test_two_groups_of_one_name_are_refused():
+    with pytest.raises(RecipeError, match=r"two groups would be called a \+ b"):
+        group_names([[0], [1, 2]], ["a + b", "a", "b"])
 
 
 def test_excluded_classes_leave_the_transfer_set_and_nothing_else():

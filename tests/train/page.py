@@ -1,0 +1,68 @@
+"""The commands of a page, in its order, on a small set and for one epoch."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from kdtool.cli import app
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+RESULTS = ROOT / "recipes" / "RESULTS.md"
+SHORT = ["seeds=[0]", "profile.seconds=0.1", "teacher.epochs=1", "student.epochs=1"]
+SHORT += ["teacher.min_steps=0", "student.min_steps=0", "data.root=DIR", "export.max_drop=0.5"]
+SHORT_SCRIPTS = {
+    "training_loop.py": ["--epochs", "1"],
+    "int8_speed.py": ["--seconds", "0.1", "--model", "mnist-cnn", "--size", "28"],
+    "same_file.py": ["--times", "1", "--seconds", "0.1"],
+    "profile_overhead.py": ["--times", "1"],
+    "parallel_sweep.py": ["--steps", "2", "--times", "1", "--students", "2"],
+}
+
+
+def commands(page):
+    blocks = re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines() if line.strip()]
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+def run_page(page, folder, write_idx_set):
+    """Run every command of `page` in `folder`, the working folder; return how many ran."""
+    (folder / "recipes").symlink_to(ROOT / "recipes")
+    write_idx_set(folder / "DIR", num_train=300, num_test=60, num_classes=10, size=28)
+    return sum(run_command(command) for command in commands(page))
+
+
+def run_command(command):
+    """Run a command shortened, and say whether it is one that a test runs."""
+    program = " ".join(command[:3])
+    if "kdtool" in command:
+        run_kdtool(command[command.index("kdtool") + 1 :])
+    elif program == "uv run python":
+        short = SHORT_SCRIPTS[Path(command[3]).name]
+        script = [sys.executable, str(ROOT / command[3]), *command[4:], *short]
+        subprocess.run(script, check=True, capture_output=True)
+    elif command[0] == "python3":
+        subprocess.run([sys.executable, *command[1:]], check=True, capture_output=True)
+    else:
+        assert command[-3:] == ["uv", "run", "pytest"], f"nothing runs {command}"
+        return False
+    return True
+
+
+def run_kdtool(command):
+    at = command.index(">") if ">" in command else len(command)
+    arguments, output = command[:at], command[at + 1 :]
+    if arguments[0] in {"distill", "subclass-distill", "finetune"}:
+        settings = [part for setting in SHORT for part in ("--set", setting)]
+        arguments = [arguments[0], *settings, *arguments[1:]]
+    elif arguments[0] == "profile" and "--merge" not in arguments:
+        arguments += ["--seconds", "0.1"]
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, f"{command}: {done.output}"
+    for path in output:
+        Path(path).write_text(done.stdout)
