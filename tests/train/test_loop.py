@@ -45,7 +45,7 @@ def test_training_learns_and_keeps_the_best_epoch(splits, tmp_path):
     assert result.best.validation_accuracy > 0.5
     model = build_model("mnist-cnn", (1, 8, 8), 10, seed=9)
     model.load_state_dict(weights)
-    assert validate(model, splits.validation) == (
+    assert validate(model, splits.validation, 10) == (
         pytest.approx(result.best.validation_loss),
         result.best.validation_accuracy,
     )
@@ -113,7 +113,7 @@ def test_targets_are_found_by_image_whatever_the_order(splits, tmp_path):
 
     def batch_loss(logits, labels, index):
         assert torch.equal(targets[index].argmax(dim=1), labels)
-        return distillation_loss(logits, targets[index], labels, 4.0, 1.0)
+        return distillation_loss(logits, targets[index], labels, 10, 4.0, 1.0)
 
     table = TABLE.model_copy(update={"model": "mnist-mlp"})
     result, _ = train(splits, tmp_path, table=table, batch_loss=batch_loss)

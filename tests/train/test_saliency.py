@@ -13,14 +13,14 @@ def test_the_saliency_of_a_linear_model_is_its_weight():
     chosen = model(images / 255).argmax(dim=1)
     weights = model[1].weight.detach()[chosen].abs().reshape(5, 2, 3, 4).amax(dim=1)
     expected = weights / weights.amax(dim=(1, 2), keepdim=True)
-    np.testing.assert_allclose(gradient_saliency(model, images), expected.numpy(), rtol=1e-5)
+    np.testing.assert_allclose(gradient_saliency(model, images, 3), expected.numpy(), rtol=1e-5)
 
 
 def test_each_image_has_its_own_map_and_no_gradient_is_left_behind():
     model = nn.Sequential(nn.Flatten(), nn.Linear(9, 8), nn.Tanh(), nn.Linear(8, 3)).eval()
     images = torch.randint(0, 256, (6, 1, 3, 3), dtype=torch.uint8)
-    together = gradient_saliency(model, images)
-    apart = np.concatenate([gradient_saliency(model, image[None]) for image in images])
+    together = gradient_saliency(model, images, 3)
+    apart = np.concatenate([gradient_saliency(model, image[None], 3) for image in images])
     np.testing.assert_allclose(together, apart, rtol=1e-4, atol=1e-6)
     assert all(parameter.grad is None for parameter in model.parameters())
     assert together.min() >= 0
@@ -30,7 +30,19 @@ def test_each_image_has_its_own_map_and_no_gradient_is_left_behind():
 def test_a_model_that_ignores_the_image_has_an_empty_map():
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).eval()
     nn.init.zeros_(model[1].weight)
-    assert gradient_saliency(model, torch.zeros(1, 1, 2, 2, dtype=torch.uint8)).max() == 0
+    assert gradient_saliency(model, torch.zeros(1, 1, 2, 2, dtype=torch.uint8), 2).max() == 0
+
+
+def test_the_saliency_with_subclasses_is_that_of_the_class():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(9, 6)).eval()
+    images = torch.randint(0, 256, (4, 1, 3, 3), dtype=torch.uint8)
+    logits = model(images / 255).view(4, 2, 3)
+    chosen = logits.logsumexp(dim=2).argmax(dim=1)
+    shares = logits[torch.arange(4), chosen].softmax(dim=1)  # of the class's gradient
+    weights = model[1].weight.detach().view(2, 3, 9)[chosen]
+    expected = (shares[..., None] * weights).sum(dim=1).abs().detach().reshape(4, 3, 3)
+    expected /= expected.amax(dim=(1, 2), keepdim=True)
+    np.testing.assert_allclose(gradient_saliency(model, images, 2), expected, rtol=1e-5)
 
 
 def test_agreement_is_spearmans_rank_correlation():
