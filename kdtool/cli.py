@@ -175,6 +175,12 @@ def export(
         str | None, typer.Option("--input", help="What the files take: pixels, resize or tensor.")
     ] = None,
     opset: Annotated[int | None, typer.Option(help="Write this ONNX opset, 18 or above.")] = None,
+    calibrate: Annotated[
+        bool | None,
+        typer.Option(
+            "--calibrate/--no-calibrate", help="Put the temperature fitted on validation into them."
+        ),
+    ] = None,
     kit: Annotated[
         bool, typer.Option("--kit", help="Write STUDY/kit, which runs where no kdtool is.")
     ] = False,
@@ -188,6 +194,7 @@ def export(
         "target": target,
         "input": given,
         "opset": opset,
+        "calibrate": calibrate,
     }
     settings = {f"export.{key}": value for key, value in options.items() if value is not None}
     _again(study, "export", settings, device, kit=kit, as_json=as_json, quiet=quiet)

@@ -98,7 +98,7 @@ class SubclassTable(Table):
     Defaults: the authors' MNIST-2x5, google-research/subclass_distillation/mnist_colab.ipynb.
     """
 
-    per_class: int = Field(default=5, ge=1)
+    per_class: int = 5
     temperature: Positive = 4.0
     soft_weight: float = Field(default=0.5, ge=0, le=1)
     auxiliary_weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)  # of the teacher's loss
@@ -107,9 +107,9 @@ class SubclassTable(Table):
     @field_validator("per_class")
     @classmethod
     def _more_than_one(cls, value: int) -> int:
-        if value == 1:
+        if value < 2:
             raise ValueError(
-                "got 1, expected 2 or more: with one subclass a class this is knowledge "
+                f"got {value}, expected 2 or more: with one subclass a class this is knowledge "
                 "distillation, `kdtool distill`"
             )
         return value

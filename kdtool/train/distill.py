@@ -1,6 +1,7 @@
 """The whole study: teachers, controls, and students that learn from a teacher."""
 
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any
 
 from kdtool.evidence import SweepPoint
@@ -15,7 +16,7 @@ from kdtool.train.conclude import conclude, sweep_points, write_results
 from kdtool.train.export import check_exportable
 from kdtool.train.kit import warn_of_old_kit
 from kdtool.train.roles import TEACHER_OF, train_role
-from kdtool.train.run import SUBCLASSED, Run, Trained, open_run
+from kdtool.train.run import SUBCLASSED, TEACHERS, Run, Trained, open_run
 from kdtool.train.subclass_distill import check_subclasses
 from kdtool.train.sweep import Candidate, best_candidate, grid, title_of
 
@@ -56,7 +57,9 @@ def distill(
     settings = grid(recipe, sweep, subclasses=subclasses)
     with study.locked():
         run = open_run(study, recipe, machine.device, terminal)
-        subclasses = subclasses or (not force and has_subclasses(study))
+        if not subclasses and not force and has_subclasses(study):
+            terminal.say("this study holds subclass students too, which stay in it")
+            subclasses = True
         roles = [role for role in ROLES if subclasses or role not in SUBCLASSED]
         for _, chosen in settings:
             if subclasses:
@@ -74,12 +77,27 @@ def distill(
         models: dict[Role, list[Trained]] = {}
         for role in roles:
             models[role] = train_role(run, role, models)
+        warn_of_weak_teachers(run, models)
         points = [] if force else standing_points(run, sweep)
         if sweep:
             points += sweep_points(run, candidates, best)
         results = write_results(run, conclude(run, models, points, with_files=True))
         warn_of_old_kit(run, results)
         return results
+
+
+def warn_of_weak_teachers(run: Run, models: dict[Role, list[Trained]]) -> None:
+    """Say so where a teacher is no better on validation than what it is to help."""
+    control = fmean(one.result.best.validation_accuracy for one in models["control"])
+    for role in TEACHERS:
+        for teacher in models.get(role, []):
+            accuracy = teacher.result.best.validation_accuracy
+            if accuracy <= control:
+                run.terminal.warn(
+                    f"the {role} is no better than the control, {accuracy:.2%} against "
+                    f"{control:.2%} on validation: it has little to teach; train it longer "
+                    "(teacher.epochs) or take a larger one (teacher.model)"
+                )
 
 
 def has_subclasses(study: Study) -> bool:
@@ -108,7 +126,8 @@ def standing_points(run: Run, sweep: dict[str, list[Any]]) -> list[SweepPoint]:
 def try_settings(run: Run, role: Role, settings: dict[str, Any], recipe: Recipe) -> Candidate:
     """Train the students of one setting of a sweep, and before them a teacher that it changes."""
     run = replace(run, recipe=recipe)
-    run.terminal.say(title_of(settings))
     teacher = TEACHER_OF[role]
-    models = {teacher: train_role(run, teacher, {})}
-    return Candidate(role, settings, recipe, train_role(run, role, models))
+    students = train_role(run, role, {teacher: train_role(run, teacher, {})})
+    accuracy = fmean(student.result.best.validation_accuracy for student in students)
+    run.terminal.say(f"{title_of(settings)}: {accuracy:.2%} on validation, mean of the seeds")
+    return Candidate(role, settings, recipe, students)

@@ -165,13 +165,13 @@ def train_model(
     key = key_of(table, architecture, arithmetic(run, role), seed, data, depends_on)
     checkpoint = run.study.checkpoint(role, seed, key)
     state_path = checkpoint.with_suffix(".state.pt")
+    title = f"{role}, seed {seed}"
 
     def make() -> tuple[TrainingResult, list[Path]]:
-        if known := from_sibling(run, checkpoint, key):
+        if known := from_sibling(run, title, checkpoint, key):
             return known, [checkpoint]
         if run.finished is not None or run.only_standing:
             raise NotTrainedError(checkpoint)
-        title = f"{role}, seed {seed}"
         num_images = len(splits.train)
         total = epochs_to_train(table, num_images) * num_images
         with run.terminal.progress(title, total) as update:
@@ -196,7 +196,7 @@ def train_model(
     return Trained(role, seed, key, checkpoint, result)
 
 
-def from_sibling(run: Run, checkpoint: Path, key: str) -> TrainingResult | None:
+def from_sibling(run: Run, title: str, checkpoint: Path, key: str) -> TrainingResult | None:
     """Take a model over from a study beside this one; None if none has it.
 
     The key covers the data, the recipe, the layers, the seed and kdtool's version. It knows nothing
@@ -209,7 +209,7 @@ def from_sibling(run: Run, checkpoint: Path, key: str) -> TrainingResult | None:
         if result is not None and sibling.folder != ours:
             there = sibling.folder / checkpoint.relative_to(ours)
             write_atomic(checkpoint, there.read_bytes())
-            run.terminal.say(f"{checkpoint.stem}: the same as in {sibling.folder}, taken over")
+            run.terminal.say(f"{title}: the same as in {sibling.folder}, taken over")
             return result.model_copy(update={"taken_from": sibling.folder.name})
     return None
 

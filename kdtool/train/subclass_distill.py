@@ -36,6 +36,10 @@ def check_subclasses(run: Run) -> None:
             "of a batch apart; set subclass.auxiliary_weight = 0 to do without it"
         )
     check_memory(run)
+    run.terminal.say(
+        f"subclasses: {recipe.subclass.per_class} in each of {len(run.splits.classes)} classes; "
+        "the loss of their teacher may be negative"
+    )
     for role in SUBCLASSED:
         try:
             run.build(role, seed=0)

@@ -148,7 +148,7 @@ def test_a_mended_recipe_is_not_another_one(folder):
             "distill --sweep distill.exclude_classes=[[0],[1]]",
             "cannot sweep distill.excl",
         ),
-        ("distill --set distill.exclude_classes=[0,1,2,3]", "leaves out all 4 classes"),
+        ("distill --set distill.exclude_classes=[0,1,2,3]", "leaves out 4 of 4 classes"),
         ("distill --set distill.exclude_classes=[4]", "there is no class 4; the data have 0 (0)"),
         ("subclass-distill --set subclass.per_class=1", "with one subclass a class"),
         ("subclass-distill --set subclass.per_class=9999999999", "subclasses, take about"),

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,10 @@ from kdtool.edge.session import open_session
 from kdtool.errors import KdtoolError
 from kdtool.recipe import DataTable
 from kdtool.results import load_results
+from kdtool.terminal.progress import Terminal
 from kdtool.train.data.splits import load_splits
+from kdtool.train.distill import warn_of_weak_teachers
+from kdtool.train.run import Trained
 
 
 def test_distill_goes_from_the_recipe_to_the_report(finished):
@@ -131,6 +135,20 @@ def test_a_sweep_trains_fresh_students_and_chooses_on_validation(study):
     again = load_results(study / "results.json")
     assert again.sweep == results.sweep
     assert len(again.explain.images) == 2
+
+
+def test_a_teacher_that_has_nothing_to_teach_is_told(finished, capsys):
+    models = load_results(finished / "results.json").models
+    trained = {
+        role: [Trained(role, seed.seed, "", finished, seed) for seed in models[role].seeds]
+        for role in ("teacher", "control")
+    }
+    run = SimpleNamespace(terminal=Terminal(quiet=True))
+    weaker, better = sorted(trained, key=lambda role: models[role].seeds[0].best.worth)
+    warn_of_weak_teachers(run, {"teacher": trained[better], "control": trained[weaker]})
+    assert capsys.readouterr().err == ""
+    warn_of_weak_teachers(run, {"teacher": trained[weaker], "control": trained[better]})
+    assert "the teacher is no better than the control" in capsys.readouterr().err
 
 
 def test_export_writes_the_same_bytes_again(study):

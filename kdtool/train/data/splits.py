@@ -159,15 +159,15 @@ def without_classes(splits: Splits, excluded: Names) -> Splits:
         excluded: Numbers or names of classes; may be empty.
 
     Raises:
-        RecipeError: There is no such class, or none would be left.
+        RecipeError: There is no such class, or fewer than two would be left.
     """
     if not excluded:
         return splits
     indices = sorted(set(find_classes(excluded, splits.classes, "distill.exclude_classes")))
-    if len(indices) == len(splits.classes):
+    if len(splits.classes) - len(indices) < 2:
         raise RecipeError(
-            f"distill.exclude_classes leaves out all {len(splits.classes)} classes; the students "
-            "would have nothing to learn from"
+            f"distill.exclude_classes leaves out {len(indices)} of {len(splits.classes)} classes; "
+            "at least two must be left for the students to learn from"
         )
     train = splits.train
     kept = ~torch.isin(train.labels, torch.tensor(indices, device=train.labels.device))

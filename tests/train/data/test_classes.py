@@ -94,7 +94,8 @@ def test_excluded_classes_leave_the_transfer_set_and_nothing_else():
 @pytest.mark.parametrize(
     ("excluded", "message"),
     [
-        (list(range(10)), "leaves out all 10 classes"),
+        (list(range(10)), "leaves out 10 of 10 classes; at least two must be left"),
+        (list(range(9)), "leaves out 9 of 10 classes; at least two must be left"),
         ([10], "distill.exclude_classes: there is no class 10"),
         (["three"], "there is no class 'three'"),
     ],

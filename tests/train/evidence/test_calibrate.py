@@ -80,6 +80,9 @@ def test_a_model_that_is_too_sure_is_mended():
     assert found.temperature == pytest.approx(2.5, rel=0.1)
     assert found.nll == pytest.approx(loss(logits[:3000], labels[:3000], found.temperature))
     assert found.nll < model.test.nll
+    validation = logits[3000:], labels[3000:]
+    assert found.validation_nll_before == pytest.approx(loss(*validation, 1.0))
+    assert found.validation_nll_after == pytest.approx(loss(*validation, found.temperature))
     assert found.ece < 0.03 < model.test.ece
     for bins, error in ((found.before, model.test.ece), (found.after, found.ece)):
         gaps = [one.num_images * abs(one.confidence - one.accuracy) for one in bins]

@@ -36,7 +36,7 @@ def test_the_surest_twelve_are_kept_and_equals_by_their_number():
     assert turned.lost_images == list(range(12))
 
 
-def test_each_student_is_compared_with_its_own_teacher_and_the_control():
+def test_each_student_is_compared_with_its_own_teacher_and_as_in_the_verdicts():
     labels, classes = np.array([0, 1]), ("a", "b")
 
     def pairs(*roles):
@@ -52,5 +52,6 @@ def test_each_student_is_compared_with_its_own_teacher_and_the_control():
         ("student", "control"),
         ("subclass-student", "subclass-teacher"),
         ("subclass-student", "control"),
+        ("subclass-student", "student"),
     ]
     assert pairs("teacher", "subclass-teacher", "control") == []

@@ -5,7 +5,7 @@ import pytest
 from answers import evaluated, splits_of
 
 from kdtool.stats import holm, mcnemar_p
-from kdtool.train.evidence.verdicts import judge, verdicts
+from kdtool.train.evidence.verdicts import COMPARISONS, judge, verdicts
 
 SEEDS = [0, 1, 7]
 
@@ -52,18 +52,45 @@ def test_the_verdict_of_one_comparison_is_that_of_its_interval(accuracy):
     assert (one.verdict == "HELPED") == (one.ci95[0] > 0)
 
 
-def test_two_comparisons_more_can_turn_a_finding_into_none():
-    def only_first(count):  # right on `count` images more than the control, in every seed
-        row = np.zeros(1000, bool)
-        row[:count] = True
-        return np.tile(row, (3, 1))
+def answers(num_seeds, *parts):
+    """The same answers in every seed; parts are numbers of images, right and wrong in turn."""
+    return np.tile(np.repeat(np.arange(len(parts)) % 2 == 0, parts), (num_seeds, 1))
 
-    right = {"control": only_first(500), "student": only_first(504)}
-    (alone,) = judge(right, SEEDS)
+
+@pytest.mark.parametrize("num_seeds", [1, 3])
+def test_two_comparisons_more_can_turn_a_finding_into_none(num_seeds):
+    # 20 images gained and 8 lost: the exact test of a single seed finds it too
+    right = {
+        "control": answers(num_seeds, 500, 500),
+        "student": answers(num_seeds, 492, 8, 20, 480),
+    }
+    seeds = SEEDS[:num_seeds]
+    (alone,) = judge(right, seeds)
     assert alone.verdict == "HELPED"
-    together = judge(right | {"subclass-student": only_first(503)}, SEEDS)
+    assert alone.mcnemar_p[0] == pytest.approx(0.0357, abs=1e-4)
+    right["subclass-student"] = answers(num_seeds, 498, 2, 8, 492)
+    together = judge(right, seeds)
     assert together[0].p_value == alone.p_value
     assert [one.verdict for one in together] == ["NO EVIDENCE"] * 3
+    assert together[0].uncertainty.visible > alone.uncertainty.visible  # that of level 0.05 / 3
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "verdict"),
+    [(4, 0, "NO EVIDENCE"), (5, 0, "NO EVIDENCE"), (7, 1, "NO EVIDENCE"), (0, 6, "HURT")],
+)
+def test_one_seed_is_no_surer_than_the_exact_test(gained, lost, verdict):
+    student = answers(1, 500 - lost, lost, gained, 500 - gained)
+    (one,) = judge({"control": answers(1, 500, 500), "student": student}, [0])
+    assert [one.p_value] == one.mcnemar_p
+    assert one.verdict == verdict
+    assert (one.ci95[1] < 0) == (verdict == "HURT")
+    assert one.ci95[0] <= 0
+
+
+def test_every_comparison_has_its_question_in_the_report():
+    questions = pytest.importorskip("kdtool.report.verdicts").QUESTIONS
+    assert set(questions) == set(COMPARISONS)
 
 
 def test_a_study_without_a_control_has_no_verdict():
