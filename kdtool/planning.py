@@ -57,13 +57,16 @@ def spread_of(values: NDArray[np.floating]) -> Spread:
     )
 
 
-def power(difference: float, spread: Spread, num_seeds: int, num_images: int) -> float:
-    """Return the chance that a study finds a difference: its 95 % interval excludes 0.
+def power(
+    difference: float, spread: Spread, num_seeds: int, num_images: int, level: float = LEVEL
+) -> float:
+    """Return the chance that a study finds a difference: its p value is below `level`.
 
-    The interval is that of `stats.interval_and_p`: the mean, plus a normal error of the images,
-    plus a Student's t error of the seeds, whose scale is itself drawn anew in each study. Both
-    errors fall with S and with N, as `Spread.rest` is in both; what seeds add on all images
-    falls with S alone, what images add in all seeds with N alone. Means are taken as normal.
+    The interval of 1 - `level` then excludes 0. It is that of `stats.interval_and_p`: the mean,
+    plus a normal error of the images, plus a Student's t error of the seeds, whose scale is itself
+    drawn anew in each study. Both errors fall with S and with N, as `Spread.rest` is in both; what
+    seeds add on all images falls with S alone, what images add in all seeds with N alone. Means
+    are taken as normal; the exact test of a single seed finds a little less.
 
     Args:
         difference: True difference of two shares, in (0, 1]. Models of two accuracies differ on
@@ -71,6 +74,7 @@ def power(difference: float, spread: Spread, num_seeds: int, num_images: int) ->
         spread: Of the differences.
         num_seeds: S; for 1 the chance is that of this seed alone.
         num_images: N.
+        level: Of the test; of one of several comparisons it is lower.
 
     Source: Fisher 1935, Annals of Eugenics 6, 391, for the sum of a normal and a t error.
     """
@@ -81,37 +85,43 @@ def power(difference: float, spread: Spread, num_seeds: int, num_images: int) ->
     error = math.sqrt(spread.seed / num_seeds + image / num_images + rest)
     freedom = max(1, num_seeds - 1)
     scales = np.sqrt(chi2.ppf(NODES, freedom) / freedom)  # estimated / true seed error
-    margins = _margins(image_error, seed_error * scales, scales, freedom)
+    margins = _margins(image_error, seed_error * scales, scales, freedom, level)
     found = ndtr((difference - margins) / error) + ndtr((-difference - margins) / error)
     return float(found @ WEIGHTS)
 
 
 def _margins(
-    image_error: float, seed_errors: NDArray[np.floating], scales: NDArray[np.floating], df: int
+    image_error: float,
+    seed_errors: NDArray[np.floating],
+    scales: NDArray[np.floating],
+    df: int,
+    level: float,
 ) -> NDArray[np.floating]:
     """Return half the width of the interval for each estimated seed error, `(K,)`."""
     # Student's t is normal with a variance that is drawn: the sum is a mixture of normals.
     widths = np.hypot(image_error, seed_errors[:, None] / scales)  # (K, K)
     low = np.zeros_like(seed_errors)
-    quarter = LEVEL / 4  # in each of four tails: a sum beyond has one part that is beyond
+    quarter = level / 4  # in each of four tails: a sum beyond has one part that is beyond
     high = norm.isf(quarter) * image_error + student_t.isf(quarter, df) * seed_errors
     for _ in range(40):
         middle = (low + high) / 2
-        inside = 2 * ndtr(-middle[:, None] / widths) @ WEIGHTS > LEVEL
+        inside = 2 * ndtr(-middle[:, None] / widths) @ WEIGHTS > level
         low, high = np.where(inside, middle, low), np.where(inside, high, middle)
     return np.asarray(high)
 
 
-def visible_difference(spread: Spread, num_seeds: int, num_images: int) -> float:
+def visible_difference(
+    spread: Spread, num_seeds: int, num_images: int, level: float = LEVEL
+) -> float:
     """Return the smallest true difference found with a chance of `POWER`; 1 if there is none."""
 
     def lack(difference: float) -> float:
-        return POWER - power(difference, spread, num_seeds, num_images)
+        return POWER - power(difference, spread, num_seeds, num_images, level)
 
     return 1.0 if lack(1.0) >= 0 else float(brentq(lack, 1e-9, 1.0, xtol=1e-7))
 
 
-def uncertainty(values: NDArray[np.floating]) -> Uncertainty:
+def uncertainty(values: NDArray[np.floating], level: float = LEVEL) -> Uncertainty:
     """Say where the uncertainty of the mean of `values` comes from, and what would shrink it.
 
     What is planned takes the spread found here for the true one; that of two or three seeds is
@@ -120,6 +130,7 @@ def uncertainty(values: NDArray[np.floating]) -> Uncertainty:
     Args:
         values: `(S, N)`, right (1) or wrong (0) of one model minus that of another. For S = 1 all
             is said of this seed alone, and nothing of seeds.
+        level: Of the test; of one of several comparisons it is lower.
     """
     num_seeds, num_images = values.shape
     spread = spread_of(values)
@@ -128,11 +139,11 @@ def uncertainty(values: NDArray[np.floating]) -> Uncertainty:
         seed_std=seed_std,
         seed_error=None if seed_std is None else seed_std / math.sqrt(num_seeds),
         image_error=float(values.mean(axis=0).std()) / math.sqrt(num_images),
-        visible=visible_difference(spread, num_seeds, num_images),
-        images_needed=_least(1, lambda number: power(POINT, spread, num_seeds, number)),
+        visible=visible_difference(spread, num_seeds, num_images, level),
+        images_needed=_least(1, lambda number: power(POINT, spread, num_seeds, number, level)),
         seeds_needed=None
         if seed_std is None
-        else _least(2, lambda number: power(POINT, spread, number, num_images)),
+        else _least(2, lambda number: power(POINT, spread, number, num_images, level)),
     )
 
 

@@ -71,7 +71,8 @@ def interval_and_p(
     Returns:
         Ends of the interval, and the two-sided p value that the mean is 0, of the same draws: it
         is below 0.05 exactly where the interval excludes 0. The least p that the draws can show
-        is 0.00001, for a single seed 0.0002. For a single seed both hold for that seed alone.
+        is 0.00001, for a single seed 0.0002. For a single seed both hold for that seed alone, and
+        are too sure where few images differ from 0: see `paired_interval_and_p`.
 
     Source: Efron and Tibshirani 1993, chapters 13 and 15, for the images; Student 1908 for the
     seeds; Davison and Hinkley 1997, section 4.2, for a p value that is never 0.
@@ -188,3 +189,24 @@ def paired_difference_interval(one: NDArray[np.bool_], other: NDArray[np.bool_])
     variance = (share_gained + share_lost - difference**2) / total
     margin = Z95 * math.sqrt(variance)
     return max(-1.0, difference - margin), min(1.0, difference + margin)
+
+
+def paired_interval_and_p(
+    one: NDArray[np.bool_], other: NDArray[np.bool_]
+) -> tuple[Interval, float]:
+    """Return the 95 % interval of the difference of two models of one seed, and the p of none.
+
+    Args:
+        one: `(N,)`, whether the first is right on each image.
+        other: `(N,)`, the same for the second.
+
+    Returns:
+        `paired_difference_interval` and `mcnemar_p`. The interval alone is now and then the surer
+        of the two (11 images gained and 3 lost: p is 0.057, and yet 0 is just outside). It is
+        never surer than the exact test here: where p is 0.05 or more, an end that excludes 0 is
+        moved to 0. So p is below 0.05 exactly where the interval excludes 0.
+    """
+    (low, high), p_value = paired_difference_interval(one, other), mcnemar_p(one, other)
+    if p_value >= LEVEL:
+        low, high = min(low, 0.0), max(high, 0.0)
+    return (low, high), p_value

@@ -26,11 +26,12 @@ def differences(rng, num_seeds, num_images, gain=0.0, seed_std=0.003):
     return np.where(kind < 0.1, in_all, in_one)
 
 
-def test_a_study_finds_what_is_visible_in_four_of_five():
+@pytest.mark.parametrize("level", [0.05, 0.05 / 3])
+def test_a_study_finds_what_is_visible_in_four_of_five(level):
     rng = np.random.default_rng(0)
     spread = spread_of(differences(rng, 500, 10_000))
-    visible = visible_difference(spread, 3, 2000)
-    found = [interval_and_p(differences(rng, 3, 2000, visible), rng)[1] < 0.05 for _ in range(150)]
+    visible = visible_difference(spread, 3, 2000, level)
+    found = [interval_and_p(differences(rng, 3, 2000, visible), rng)[1] < level for _ in range(150)]
     assert np.mean(found) == pytest.approx(POWER, abs=2 * math.sqrt(0.8 * 0.2 / 150))
 
 
@@ -52,10 +53,13 @@ def test_power_without_images_is_that_of_the_t_test(num_seeds):
     assert power(difference, spread, num_seeds, num_images) == pytest.approx(expected, abs=0.002)
 
 
-def test_power_of_one_seed_is_that_of_the_normal():
-    # 2.8016 standard errors are found in four of five
+@pytest.mark.parametrize("comparisons", [1, 3])
+def test_power_of_one_seed_is_that_of_the_normal(comparisons):
+    level = 0.05 / comparisons
+    errors = scipy_stats.norm.isf([level / 2, 1 - POWER]).sum()  # 2.8016 of one comparison
     spread = Spread(seed=0.0, image=0.09, rest=0.0)
-    assert visible_difference(spread, 1, 10_000) == pytest.approx(2.8016 * 0.3 / 100, rel=1e-4)
+    visible = visible_difference(spread, 1, 10_000, level)
+    assert visible == pytest.approx(errors * 0.3 / 100, rel=1e-4)
 
 
 def test_uncertainty_by_hand():
@@ -73,16 +77,20 @@ def test_image_error_is_that_of_the_draws():
     assert uncertainty(values).image_error == pytest.approx((high - low) / 2 / 1.96, rel=0.03)
 
 
-def test_the_numbers_needed_are_the_least_that_see_one_point():
+@pytest.mark.parametrize("level", [0.05, 0.05 / 3])
+def test_the_numbers_needed_are_the_least_that_see_one_point(level):
     values = differences(np.random.default_rng(0), 5, 1000)
-    spread, found = spread_of(values), uncertainty(values)
+    spread, found = spread_of(values), uncertainty(values, level)
     images, seeds = found.images_needed, found.seeds_needed
-    assert found.visible > 0.01
-    assert power(0.01, spread, 5, images) >= POWER > power(0.01, spread, 5, images - 1)
+    assert found.visible == visible_difference(spread, 5, 1000, level) > 0.01
+    assert (
+        power(0.01, spread, 5, images, level) >= POWER > power(0.01, spread, 5, images - 1, level)
+    )
     assert seeds is None  # a tenth of 1,000 images differ in all seeds: 2.8 points
     values = np.tile(values, 20)
-    spread, seeds = spread_of(values), uncertainty(values).seeds_needed
-    assert power(0.01, spread, seeds, 20_000) >= POWER > power(0.01, spread, seeds - 1, 20_000)
+    spread, seeds = spread_of(values), uncertainty(values, level).seeds_needed
+    found, less = (power(0.01, spread, number, 20_000, level) for number in (seeds, seeds - 1))
+    assert found >= POWER > less
 
 
 def test_more_images_do_not_help_where_the_seeds_differ_by_points():

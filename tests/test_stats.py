@@ -12,6 +12,7 @@ from kdtool.stats import (
     mcnemar_p,
     mean_interval,
     paired_difference_interval,
+    paired_interval_and_p,
     verdict_of,
     weighted_f1_interval,
     wilson_interval,
@@ -239,3 +240,27 @@ def test_paired_interval_turns_with_its_arguments():
     first, second = pairs(50, 7, 2, 9)
     lower, upper = paired_difference_interval(first, second)
     assert paired_difference_interval(second, first) == pytest.approx((-upper, -lower))
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "p_value"),
+    [(4, 0, 0.125), (5, 0, 0.0625), (6, 0, 0.03125), (7, 1, 18 / 256), (0, 0, 1.0)],
+)
+def test_a_few_images_of_one_seed_are_judged_by_the_exact_test(gained, lost, p_value):
+    (low, high), found = paired_interval_and_p(*right(gained, lost, both=1000))
+    assert found == p_value
+    assert (low > 0) == (found < 0.05)
+    assert high > (gained - lost) / 1000
+
+
+@pytest.mark.parametrize("same", [0, 1000])
+def test_one_seed_of_two_equal_models_is_called_different_in_at_most_five_of_a_hundred(same):
+    # All that can happen: each of the images that differ goes to either model by a coin.
+    for num_differing in range(1, 61):
+        false = 0
+        for gained in range(num_differing + 1):
+            answers = right(gained, num_differing - gained, same)
+            (low, high), p_value = paired_interval_and_p(*answers)
+            assert (p_value < 0.05) == (low > 0 or high < 0)
+            false += math.comb(num_differing, gained) * (p_value < 0.05)
+        assert false / 2**num_differing <= 0.05
