@@ -14,7 +14,8 @@ from kdtool.record import Interval, Record, Role, Summary
 class Uncertainty(Record):
     """Where the uncertainty of a difference comes from, and what would make it smaller.
 
-    "Seen" means found to differ from zero in 4 of 5 studies (power 0.8, two-sided, level 0.05).
+    "Seen" means found to differ from zero in 4 of 5 studies (power 0.8, two-sided), and that for
+    the strictest of the n comparisons that the study makes: at level 0.05 / n, Holm's first step.
     """
 
     seed_std: float | None  # of single seeds' differences; None for a single seed
@@ -33,7 +34,7 @@ class Verdict(Record):
     metric: Literal["accuracy"] = "accuracy"
     difference: float  # mean over seeds of accuracy(of) - accuracy(against)
     ci95: Interval  # of this comparison alone
-    p_value: float  # two-sided, of this comparison alone; fits `ci95`
+    p_value: float  # two-sided, of this comparison alone; fits `ci95`; of one seed: exact McNemar
     p_holm: float  # corrected for the number of verdicts of the study
     mcnemar_p: list[float]  # exact, one a seed
     seeds: list[int]
@@ -69,6 +70,8 @@ class Calibration(Record):
     temperature: float  # divides the logits; least negative log-likelihood on validation
     nll: float  # on test, after; in nats
     ece: float  # on test, after; over 15 bins
+    validation_nll_before: float  # of the images that the temperature was fitted on
+    validation_nll_after: float
     before: list[ReliabilityBin]  # bins that hold an image, by confidence
     after: list[ReliabilityBin]
 

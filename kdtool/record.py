@@ -11,6 +11,8 @@ Interval = tuple[float, float]  # lower and upper end
 # The models of a study, in the order in which they are shown.
 Role = Literal["teacher", "subclass-teacher", "control", "student", "subclass-student"]
 ROLES: tuple[Role, ...] = get_args(Role)
+# Whom each student learns from.
+TEACHER_OF: dict[Role, Role] = {"student": "teacher", "subclass-student": "subclass-teacher"}
 
 
 class Record(BaseModel):

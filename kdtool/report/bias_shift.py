@@ -7,10 +7,10 @@ from kdtool.report.words import listed, plain, spoken
 from kdtool.results import Results
 
 MEANING = (
-    "Control and students never saw an image of these classes; what a student knows of them it "
-    "has from the teacher's soft targets. It may know them and yet hesitate to name them. So one "
-    "number is added to their logits, chosen for the best accuracy on validation (Hinton et al. "
-    "2015)."
+    "Control and students were trained on no image of these classes; what a student knows of them "
+    "it has from the teacher's soft targets. It may know them and yet hesitate to name them. So "
+    "one number is added to their logits (Hinton et al. 2015). The validation images do hold these "
+    "classes: the epochs that were kept, the settings and the number added were chosen on them."
 )
 
 

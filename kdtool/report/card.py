@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from kdtool.record import TEACHER_OF
 from kdtool.report import costs, ship, verdicts, words
 from kdtool.report.quantities import percent, points, relative, rough_percent
 from kdtool.results import Results
@@ -46,8 +47,8 @@ def tiles(results: Results) -> list[Tile]:
     verdict = found.get((role, "control")) if role else None
     if role is None or verdict is None:
         return []
-    student, teacher = results.models[role], results.models.get(words.TEACHERS[role])
-    whose = words.spoken(words.TEACHERS[role])
+    student, teacher = results.models[role], results.models.get(TEACHER_OF[role])
+    whose = words.spoken(TEACHER_OF[role])
     shown = [
         Tile(
             value=percent(student.test["accuracy"].mean),
@@ -82,10 +83,9 @@ def tiles(results: Results) -> list[Tile]:
 
 def explanations(results: Results) -> list[str]:
     """Return the sentences below the verdict."""
-    on_methods = verdicts.on_methods(results)
     sentences = [
         verdicts.gap_sentence(results, verdict)
-        for verdict in on_methods
+        for verdict in verdicts.on_methods(results)
         if verdict.against == "control"
     ]
     role = verdicts.subject(results) or "student"
@@ -94,6 +94,4 @@ def explanations(results: Results) -> list[str]:
         ship.choice_sentence(results),
         ship.ship_sentence(results),
     ]
-    others = [verdict for verdict in results.verdicts if verdict not in on_methods]
-    sentences += [verdicts.other_sentence(other) for other in others]
     return [sentence for sentence in sentences if sentence]

@@ -90,12 +90,13 @@ def _evidence_context(results: Results) -> dict[str, object]:
     return {
         "uncertainty_rows": rows,
         "uncertainty_columns": uncertainty.columns(results) if rows else [],
-        "uncertainty_meaning": uncertainty.MEANING,
+        "uncertainty_meaning": uncertainty.meaning(results),
         "uses": uses,
         "subclass_alarm": subclasses.alarm(results),
         "subclass_advice": subclasses.advice(results),
         "subclass_seeds": subclasses.seed_rows(results),
         "subclass_meaning": subclasses.MEANING,
+        "most_columns": subclasses.MOST_COLUMNS,
         "calibration_advice": calibration.calibration_advice(results),
         "calibration_rows": calibration.calibration_rows(results),
         "calibrated_role": shown[0] if shown else None,
@@ -169,7 +170,12 @@ def _made_from(data: DataResult) -> list[tuple[str, str]]:
 
 
 def _left_out(data: DataResult) -> str:
-    return f"{words.listed(data.excluded)}: students and control learn from no image of these"
+    counts = zip(data.classes, data.class_counts["train"], strict=True)
+    num_left = sum(number for name, number in counts if name not in data.excluded)
+    return (
+        f"{words.listed(data.excluded)}: students and control learn from the other "
+        f"{count(num_left)} training images"
+    )
 
 
 def training_rows(results: Results) -> list[dict[str, object]]:

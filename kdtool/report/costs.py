@@ -1,9 +1,9 @@
 """The sentences on what the models cost and on the files that are shipped."""
 
 from kdtool.profiles import Latency
-from kdtool.record import Role
+from kdtool.record import TEACHER_OF, Role
 from kdtool.report.quantities import Relative, count, relative, small
-from kdtool.report.words import TEACHERS, listed, present, spoken
+from kdtool.report.words import listed, present, spoken
 from kdtool.results import FileResult, ModelResult, Results
 
 
@@ -39,7 +39,7 @@ def cost_comparisons(model: ModelResult, reference: ModelResult) -> list[tuple[R
 
 def cost_sentence(results: Results, role: Role = "student") -> str | None:
     """Say what a student costs against its teacher, the worse beside the better."""
-    whose = TEACHERS[role]
+    whose = TEACHER_OF[role]
     if not {whose, role} <= results.models.keys():
         return None
     student, teacher = spoken(role), spoken(whose)

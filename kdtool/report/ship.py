@@ -1,11 +1,11 @@
 """Which file to ship and why, as plain values for HTML, Markdown and the terminal alike."""
 
-from kdtool.record import Role
+from kdtool.record import TEACHER_OF, Role
 from kdtool.report.classes import exported
 from kdtool.report.comparison import Cell, Row, memory_cell, p50_cell, size_cell
 from kdtool.report.devices import Measured, measured
 from kdtool.report.quantities import TIMES, count, p_value, percent, points, points_range
-from kdtool.report.words import TEACHERS, listed, spoken
+from kdtool.report.words import listed, spoken
 from kdtool.results import (
     FP16_USE,
     FileResult,
@@ -39,7 +39,7 @@ def choice_sentence(results: Results) -> str | None:
     chosen = shipped_role(results)
     best = {
         role: exported(results.models[role]).best.validation_accuracy
-        for role in TEACHERS
+        for role in TEACHER_OF
         if role in results.models
     }
     if chosen is None or len(best) < 2:

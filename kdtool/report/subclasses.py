@@ -10,16 +10,36 @@ from kdtool.record import Role
 from kdtool.report.quantities import percent, percent_range
 from kdtool.report.words import listed, plain, spoken
 from kdtool.results import Results
+from kdtool.stats import Word
 
 FEW_CLASSES = 10  # below, soft targets over the classes leave room for what subclasses tell
 MOST_SHOWN = 12  # classes whose images are shown
-MOST_COLUMNS = 60  # subclasses; more, and the table against fine classes is left to results.json
+MOST_COLUMNS = 60  # subclasses in a table; more are left to results.json
 
 MEANING = (
     "An image is counted under the subclass of its own class that has the largest logit. The "
     "effective number says how many subclasses, evenly used, would be as diverse: 1 means that "
     "one subclass does all."
 )
+# What the verdict on subclass against plain distillation means, with few classes and with many.
+FOUND_WITH_FEW: dict[Word, str] = {
+    "HELPED": "This study found a gain over plain distillation, as expected: keep subclasses.",
+    "NO EVIDENCE": "This study found no evidence of a gain over plain distillation, although the "
+    "classes are few; that does not show that there is none. Look whether subclasses collapsed, "
+    "try another subclass.per_class, and more seeds.",
+    "HURT": "In this study plain distillation was better, although the classes are few: use it, or "
+    "look whether subclasses collapsed and try another subclass.per_class or "
+    "subclass.auxiliary_weight.",
+}
+FOUND_WITH_MANY: dict[Word, str] = {
+    "HELPED": "This study found a gain over plain distillation, although the classes are many: "
+    "keep subclasses, and repeat with other seeds.",
+    "NO EVIDENCE": "This study found no evidence of a gain over plain distillation, and with so "
+    "many classes none was to be expected: take plain distillation, which is simpler, unless more "
+    "seeds show a gain.",
+    "HURT": "In this study plain distillation was better, and with so many classes subclasses "
+    "have little to add: use plain distillation.",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,25 +160,8 @@ def advice(results: Results) -> list[str]:
     )
     if verdict is None:
         return sentences
-    found = {
-        "HELPED": "This study found a gain over plain distillation",
-        "NO EVIDENCE": "This study found no evidence of a gain over plain distillation",
-        "HURT": "In this study plain distillation was better",
-    }[verdict.verdict]
-    if verdict.verdict == "HELPED":
-        then = (
-            "as expected: keep subclasses."
-            if few
-            else "although the classes are many: keep subclasses, and repeat with other seeds."
-        )
-    elif few:
-        then = (
-            "although the classes are few: look whether subclasses collapsed, try another "
-            "subclass.per_class, and more seeds."
-        )
-    else:
-        then = "as expected: plain distillation is simpler and does as well."
-    return [*sentences, f"{found}, {then}"]
+    found = FOUND_WITH_FEW if few else FOUND_WITH_MANY
+    return [*sentences, found[verdict.verdict]]
 
 
 def shown_classes(use: SubclassUse) -> Sequence[int]:

@@ -8,11 +8,6 @@ from kdtool.report.verdicts import on_methods
 from kdtool.report.words import seeds_word, spoken
 from kdtool.results import Results
 
-MEANING = (
-    "Errors are standard errors of the difference, in points: how far chance alone moves it. "
-    "Seen is what a study like this one finds in 4 of 5 cases."
-)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UncertaintyRow:
@@ -35,6 +30,16 @@ def columns(results: Results) -> list[str]:
     ]
 
 
+def meaning(results: Results) -> str:
+    """Say what the numbers of the table are."""
+    num_verdicts = len(results.verdicts)
+    strict = f", for the strictest of its {num_verdicts} comparisons" if num_verdicts > 1 else ""
+    return (
+        "Errors are standard errors of the difference, in points: how far chance alone moves it. "
+        f"Seen is what a study like this one finds in 4 of 5 cases{strict}."
+    )
+
+
 def uncertainty_rows(results: Results) -> list[UncertaintyRow]:
     """Return a row for every verdict on a method whose uncertainty is known."""
     return [row for verdict in on_methods(results) if (row := _row(verdict))]
@@ -50,7 +55,7 @@ def _row(verdict: Verdict) -> UncertaintyRow | None:
             _points(found.seed_std),
             _points(found.seed_error),
             _points(found.image_error),
-            _points(found.visible),
+            "none" if found.visible == 1 else _points(found.visible),
             _needed(found.images_needed),
             _needed(found.seeds_needed),
         ],

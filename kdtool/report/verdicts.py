@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kdtool.evidence import Verdict
-from kdtool.record import Role
+from kdtool.record import TEACHER_OF, Role
 from kdtool.report.quantities import (
     NBSP,
     p_value,
@@ -12,7 +12,7 @@ from kdtool.report.quantities import (
     points_range,
     rough_percent,
 )
-from kdtool.report.words import TEACHERS, listed, present, seeds_word, spoken
+from kdtool.report.words import listed, present, seeds_word, spoken
 from kdtool.results import Results
 
 CONTROL_LINE = (
@@ -75,9 +75,7 @@ def headline(results: Results) -> str:
 
 
 def _agree(first: Verdict, second: Verdict) -> bool:
-    return first.verdict == second.verdict or (
-        first.verdict == "NO EVIDENCE" and second.verdict == "HURT"
-    )
+    return (first.verdict == "HELPED") == (second.verdict == "HELPED")
 
 
 def _method(verdict: Verdict, *, several: bool) -> str:
@@ -95,20 +93,16 @@ def _finding(verdict: Verdict, *, several: bool) -> str:
     return f"{method.capitalize()} {word}{over}"
 
 
-def _against(role: Role) -> str:
-    return {
-        "control": "the same student trained without a teacher",
-        "student": "the student of plain distillation",
-    }.get(role, f"the {spoken(role)}")
-
-
 def difference_phrase(verdict: Verdict) -> str:
     """Say by how much one model beats another, such as "is 0.73 points more accurate than ..."."""
+    other = "the same student trained without a teacher"
+    if verdict.against == "student":
+        other = "the student of plain distillation"
     size = points(abs(verdict.difference)).lstrip("+")
     if size == "0.00":
-        return f"is as accurate as {_against(verdict.against)}"
+        return f"is as accurate as {other}"
     direction = "more" if verdict.difference > 0 else "less"
-    return f"is {size} points {direction} accurate than {_against(verdict.against)}"
+    return f"is {size} points {direction} accurate than {other}"
 
 
 def verdict_label(verdict: Verdict) -> str:
@@ -141,12 +135,6 @@ def verdict_sentence(verdict: Verdict, comparisons: int = 1) -> str:
     return sentence
 
 
-def other_sentence(verdict: Verdict) -> str:
-    """Return a comparison that is no verdict on a method, such as student against teacher."""
-    basis = f"95 % interval {points_range(verdict.ci95)}, {seeds_word(verdict.seeds)}"
-    return f"The {spoken(verdict.of)} {difference_phrase(verdict)} ({basis})."
-
-
 def caveat(verdicts: Sequence[Verdict], num_images: int) -> str | None:
     """Return what a study's verdicts could not tell, and what would; None if all could tell."""
     if not verdicts:
@@ -161,11 +149,14 @@ def caveat(verdicts: Sequence[Verdict], num_images: int) -> str | None:
     open_ones = [verdict for verdict in verdicts if verdict.verdict == "NO EVIDENCE"]
     if not open_ones:
         return None
-    half_width = max((verdict.ci95[1] - verdict.ci95[0]) / 2 for verdict in open_ones)
+    seen = max((one.uncertainty.visible for one in open_ones if one.uncertainty), default=1.0)
+    basis = f"{seeds_word(seeds)} and {num_images:,} test images"
+    if seen == 1:
+        return f"{basis} cannot tell even large differences from chance: more of both are needed."
     return (
-        f"With {seeds_word(seeds)} and {num_images:,} test images, a difference below about "
-        f"{points(half_width).lstrip('+')} points cannot be told from chance. More seeds or more "
-        "test images narrow that."
+        f"A study like this one, with {basis}, finds differences of about "
+        f"{points(seen).lstrip('+')} points or more in 4 of 5 cases. More seeds or more test "
+        "images let it find smaller ones."
     )
 
 
@@ -193,7 +184,7 @@ def gap_share(results: Results, role: Role) -> float | None:
     Returns:
         1 is all the way; None if a model is missing, or the teacher is no better than the control.
     """
-    needed: tuple[Role, ...] = (TEACHERS[role], "control", role)
+    needed: tuple[Role, ...] = (TEACHER_OF[role], "control", role)
     if not all(one in results.models for one in needed):
         return None
     teacher, control, student = (results.models[one].test["accuracy"].mean for one in needed)
@@ -207,7 +198,7 @@ def gap_sentence(results: Results, verdict: Verdict) -> str | None:
         results: Of the study.
         verdict: A student against the control.
     """
-    whose = TEACHERS[verdict.of]
+    whose = TEACHER_OF[verdict.of]
     if whose not in results.models:
         return None
     teacher = results.models[whose].test["accuracy"].mean

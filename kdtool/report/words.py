@@ -7,8 +7,6 @@ from kdtool.report.quantities import count
 from kdtool.results import DataResult, Results
 
 MAC_LINE = "1 MAC = 1 multiply + 1 add; FLOPs = 2 \N{MULTIPLICATION SIGN} MACs."
-# Whom each student learns from.
-TEACHERS: dict[Role, Role] = {"student": "teacher", "subclass-student": "subclass-teacher"}
 INTERVAL_LINE = (
     "A 95 % interval is the range in which the true value plausibly lies, given how few images "
     "and seeds it was measured on."

@@ -75,7 +75,11 @@ def test_several_seeds_need_no_caveat(build):
 def test_no_evidence_says_what_could_have_been_told(build):
     results = with_verdict(build(), verdict="NO EVIDENCE", difference=0.004, ci95=(-0.008, 0.016))
     sentence = verdicts.caveat(results.verdicts, 1000)
-    assert "3 seeds and 1,000 test images, a difference below about 1.20 points" in sentence
+    assert "3 seeds and 1,000 test images, finds differences of about 0.27 points" in sentence
+    (verdict,) = results.verdicts
+    nothing = verdict.uncertainty.model_copy(update={"visible": 1.0})
+    verdict = verdict.model_copy(update={"uncertainty": nothing})
+    assert "cannot tell even large differences" in verdicts.caveat([verdict], 1000)
 
 
 def test_mcnemar_gives_one_p_a_seed(build, typed):

@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 
 from kdtool.evidence import Calibration, ReliabilityBin
-from kdtool.train.evaluate import NUM_BINS, Evaluated, Labels, Probabilities, score
+from kdtool.train.evaluate import Evaluated, Labels, Probabilities, in_bins, score
 
 LOWEST, HIGHEST = 0.1, 100.0  # of a temperature: those of trained models are about 0.5 to 5
 
@@ -28,6 +28,8 @@ def calibration(
         temperature=temperature,
         nll=scores.nll,
         ece=scores.ece,
+        validation_nll_before=_loss(evaluated.validation_logits, validation_labels, 1.0),
+        validation_nll_after=_loss(evaluated.validation_logits, validation_labels, temperature),
         before=reliability(test_labels, softmax(evaluated.test_logits, axis=1)),
         after=reliability(test_labels, after),
     )
@@ -63,15 +65,13 @@ def fit_temperature(logits: NDArray[np.floating], labels: Labels) -> float:
 
 
 def reliability(labels: Labels, probabilities: Probabilities) -> list[ReliabilityBin]:
-    """Return the bins of `evaluate.calibration_error` that hold an image.
+    """Return the bins of the calibration error that hold an image.
 
     Args:
         labels: `(N,)` true classes.
         probabilities: `(N, C)`.
     """
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    right = probabilities.argmax(axis=1) == labels
-    bins = np.ceil(confidence * NUM_BINS)  # open below and closed above
+    confidence, right, bins = in_bins(labels, probabilities)
     return [
         ReliabilityBin(
             confidence=float(confidence[bins == number].mean()),
@@ -80,3 +80,8 @@ def reliability(labels: Labels, probabilities: Probabilities) -> list[Reliabilit
         )
         for number in np.unique(bins)
     ]
+
+
+def _loss(logits: NDArray[np.floating], labels: Labels, temperature: float) -> float:
+    log_probabilities = log_softmax(logits.astype(np.float64) / temperature, axis=1)
+    return float(-np.take_along_axis(log_probabilities, labels[:, None], axis=1).mean())

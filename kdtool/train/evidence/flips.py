@@ -10,17 +10,18 @@ from kdtool.train.evaluate import Evaluated, Labels
 
 NUM_SHOWN = 12  # images of each kind
 
-# Each student against the teacher that taught it, and against the control.
+# Each student against the teacher that taught it, and what the verdicts compare.
 PAIRS: tuple[tuple[Role, Role], ...] = (
     ("student", "teacher"),
     ("student", "control"),
     ("subclass-student", "subclass-teacher"),
     ("subclass-student", "control"),
+    ("subclass-student", "student"),
 )
 
 
 def flips(chosen: dict[Role, Evaluated], labels: Labels) -> list[Flips]:
-    """Compare each student with its teacher and with the control, as far as they are there.
+    """Compare the pairs of `PAIRS` that are there.
 
     Args:
         chosen: The exported model of each role.

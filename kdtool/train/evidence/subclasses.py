@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.special import entr, logsumexp
-from sklearn.metrics import adjusted_mutual_info_score, confusion_matrix
+from sklearn.metrics import adjusted_mutual_info_score
 
 from kdtool.evidence import ClassSubclasses, FineMatch, SubclassUse
 from kdtool.record import Role
@@ -142,9 +142,8 @@ def fine_match(logits: Logits, fine_labels: Labels, groups: list[list[int]]) -> 
             weights.append(of_class.sum())
     if not information:
         return None
-    num_fine, num_subclasses = sum(map(len, groups)), logits.shape[1]
-    either = range(max(num_fine, num_subclasses))
-    table = confusion_matrix(fine_labels, subclasses, labels=either)[:num_fine, :num_subclasses]
+    table = np.zeros((sum(map(len, groups)), logits.shape[1]), np.int64)
+    np.add.at(table, (fine_labels, subclasses), 1)
     num_matched = most_matched(table, groups)
     return FineMatch(
         accuracy=num_matched / len(fine_labels),
