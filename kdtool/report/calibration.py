@@ -65,7 +65,7 @@ def calibration_advice(results: Results) -> str | None:
     role, found = shown
     test = exported(results.models[role]).test
     proof = (
-        f"On the test images it takes the negative log-likelihood from {test.nll:.4f} to "
+        f"On the test images scaling takes the negative log-likelihood from {test.nll:.4f} to "
         f"{found.nll:.4f} and the calibration error from {100 * test.ece:.2f} to "
         f"{100 * found.ece:.2f} points; no predicted class changes."
     )
@@ -78,8 +78,8 @@ def calibration_advice(results: Results) -> str | None:
     change = f"the negative log-likelihood of the {spoken(role)} from {before:.4f} to {after:.4f}"
     if (before - after) * results.data.num_validation > CHANCE_GAIN:
         return (
-            f"Set export.calibrate = true if you use the probabilities: on validation, scaling "
-            f"takes {change}, more than chance would. {proof}"
+            "Set export.calibrate = true, or type kdtool export STUDY --calibrate, if you use the "
+            f"probabilities: on validation, scaling takes {change}, more than chance would. {proof}"
         )
     return (
         f"Leave export.calibrate = false: on validation, scaling takes {change}, no more than "

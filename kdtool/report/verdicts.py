@@ -147,15 +147,15 @@ def caveat(verdicts: Sequence[Verdict], num_images: int) -> str | None:
             "only; it knows nothing of other seeds, and another seed may give another verdict."
         )
     open_ones = [verdict for verdict in verdicts if verdict.verdict == "NO EVIDENCE"]
-    if not open_ones:
+    seen = [verdict.uncertainty.visible for verdict in open_ones if verdict.uncertainty]
+    if not seen:
         return None
-    seen = max((one.uncertainty.visible for one in open_ones if one.uncertainty), default=1.0)
     basis = f"{seeds_word(seeds)} and {num_images:,} test images"
-    if seen == 1:
+    if max(seen) == 1:
         return f"{basis} cannot tell even large differences from chance: more of both are needed."
     return (
         f"A study like this one, with {basis}, finds differences of about "
-        f"{points(seen).lstrip('+')} points or more in 4 of 5 cases. More seeds or more test "
+        f"{points(max(seen)).lstrip('+')} points or more in 4 of 5 cases. More seeds or more test "
         "images let it find smaller ones."
     )
 
