@@ -188,5 +188,5 @@ def label_ends(axes: Axes, ends: dict[str, float], colors: dict[str, str]) -> No
 def percent_axis(axes: Axes) -> None:
     """Label the y axis in percent, every label with as many digits as the range asks for."""
     low, high = axes.get_ylim()
-    digits = 0 if high - low > 15 else 1 if high - low > 1.5 else 2
+    digits = 0 if high - low > 40 else 1 if high - low > 1.5 else 2
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.{digits}f} %")

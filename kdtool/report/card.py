@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from kdtool.record import TEACHER_OF
-from kdtool.report import costs, ship, verdicts, words
+from kdtool.report import bias_shift, costs, ship, verdicts, words
 from kdtool.report.quantities import percent, points, relative, rough_percent
 from kdtool.results import Results
 
@@ -94,4 +94,5 @@ def explanations(results: Results) -> list[str]:
         ship.choice_sentence(results),
         ship.ship_sentence(results),
     ]
+    sentences += [bias_shift.shift_sentence(results, shift) for shift in results.bias_shifts]
     return [sentence for sentence in sentences if sentence]

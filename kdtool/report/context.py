@@ -189,7 +189,8 @@ def training_rows(results: Results) -> list[dict[str, object]]:
             "validation": percent(run.best.validation_accuracy),
             "test": percent(run.test.accuracy),
             "steps": count(run.num_steps),
-            "time": duration(sum(epoch.seconds for epoch in run.epochs)),
+            "time": duration(sum(epoch.seconds for epoch in run.epochs))
+            + (f", in {words.plain(run.taken_from)}" if run.taken_from else ""),
             "speed": count(round(run.images_per_second)),
             "device": f"{run.device}, {run.precision}",
         }

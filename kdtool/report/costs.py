@@ -83,7 +83,8 @@ def latency_sentence(results: Results) -> str | None:
     one = taken[0]
     threads = f"{count(one.threads)} thread{'s' if one.threads > 1 else ''}"
     runs = listed([count(latency.num_runs) for latency in taken])
-    noise = "".join(f" Noisy: {text}." for text in dict.fromkeys(x.noise for x in taken) if text)
+    noisy = next((latency.noise for latency in taken if latency.noise), None)
+    noise = f" Noisy: {noisy}." if noisy else ""
     return (
         f"Latency of the fp32 files in ONNX Runtime: batches of {count(one.batch_size)}, "
         f"{threads}, {one.provider}, the files in turn, {runs} runs.{noise}"

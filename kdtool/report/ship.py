@@ -1,7 +1,8 @@
 """Which file to ship and why, as plain values for HTML, Markdown and the terminal alike."""
 
+from statistics import fmean
+
 from kdtool.record import TEACHER_OF, Role
-from kdtool.report.classes import exported
 from kdtool.report.comparison import Cell, Row, memory_cell, p50_cell, size_cell
 from kdtool.report.devices import Measured, measured
 from kdtool.report.quantities import TIMES, count, p_value, percent, points, points_range
@@ -38,20 +39,19 @@ def choice_sentence(results: Results) -> str | None:
     """Say which of several students is shipped and why; None where there is no choice."""
     chosen = shipped_role(results)
     best = {
-        role: exported(results.models[role]).best.validation_accuracy
+        role: fmean(run.best.validation_accuracy for run in results.models[role].seeds)
         for role in TEACHER_OF
         if role in results.models
     }
     if chosen is None or len(best) < 2:
         return None
     (other,) = best.keys() - {chosen}
-    reason = "has the higher validation accuracy"
+    reason = f"{percent(best[chosen])} against {percent(best[other])} of the {spoken(other)}"
     if best[chosen] == best[other]:
-        reason = "has the validation accuracy of the other, and a loss that is no higher"
+        reason = f"{percent(best[chosen])}, as the {spoken(other)}, whose loss is no lower"
     return (
-        f"Of the two students the {spoken(chosen)} is shipped: its exported seed {reason} "
-        f"({percent(best[chosen])}; the {spoken(other)} has {percent(best[other])}). The test "
-        "images had no say in that."
+        f"Of the two students the {spoken(chosen)} is shipped, for its accuracy on validation, the "
+        f"mean of its seeds: {reason}. The test images had no say in that."
     )
 
 
@@ -66,7 +66,7 @@ def ship_sentence(results: Results) -> str | None:
     if file.gate:
         return f"Ship {file.path}: {file.gate.reason}."
     if len(model.files) == 1 and not model.refused:
-        return f"Ship {file.path}, the only file that was made."
+        return f"Ship {file.path}; the recipe asks for no smaller file of it."
     return f"Ship {file.path}: no smaller file is both faster and accurate enough."
 
 

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kdtool.report import verdicts, words
+from kdtool.report.bias_shift import shift_sentence
 from kdtool.report.comparison import Cell, comparison
 from kdtool.report.costs import parity_sentence
 from kdtool.report.devices import machine_labels
@@ -51,7 +52,8 @@ def show_results(console: Console, results: Results, folder: Path) -> None:
     collapsed = alarm(results)
     if collapsed:
         console.print(plain_text(console, f"ALARM: {collapsed}", "bold red"))
-    for sentence in (choice_sentence(results), ship_sentence(results)):
+    shifts = [shift_sentence(results, shift) for shift in results.bias_shifts]
+    for sentence in (*shifts, choice_sentence(results), ship_sentence(results)):
         if sentence:
             console.print(plain_text(console, words.plain(sentence)))
     if results.devices:

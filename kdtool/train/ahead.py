@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kdtool.recipe import Recipe
-from kdtool.record import Role
+from kdtool.record import TEACHER_OF, Role
 from kdtool.study import swept_role
 from kdtool.train.parallel import jobs_of, train_in_processes
-from kdtool.train.roles import TEACHER_OF, teacher_logits, train_role
+from kdtool.train.roles import teacher_logits, train_role
 from kdtool.train.run import TEACHERS, NotTrainedError, Run, Trained
 from kdtool.train.sweep import Settings, title_of
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 from kdtool.environment import collect_environment
 from kdtool.evidence import SweepPoint
@@ -61,7 +62,7 @@ def conclude(
             for role, seeds in evaluated.items()
         },
         verdicts=verdicts(run, evaluated),
-        shipped=role_to_ship(chosen) if with_files else None,
+        shipped=role_to_ship(evaluated) if with_files else None,
         sweep=sweep,
         flips=differences,
         subclasses=uses,
@@ -72,10 +73,16 @@ def conclude(
     )
 
 
-def role_to_ship(chosen: dict[Role, Evaluated]) -> Role | None:
-    """Return the student that is best on validation; among equals the one without subclasses."""
-    students = [role for role in SHIPPED if role in chosen]
-    return max(students, key=lambda role: chosen[role].trained.result.best.worth, default=None)
+def role_to_ship(evaluated: dict[Role, list[Evaluated]]) -> Role | None:
+    """Return the students that are best on validation; among equals those without subclasses."""
+
+    def worth(role: Role) -> tuple[float, float]:
+        epochs = [one.trained.result.best for one in evaluated[role]]
+        return fmean(one.validation_accuracy for one in epochs), -fmean(
+            one.validation_loss for one in epochs
+        )
+
+    return max((role for role in SHIPPED if role in evaluated), key=worth, default=None)
 
 
 def portable(recipe: Recipe) -> dict[str, object]:

@@ -7,7 +7,7 @@ from typing import Any
 from kdtool.evidence import SweepPoint
 from kdtool.recipe import Recipe
 from kdtool.recipe_file import with_settings
-from kdtool.record import ROLES, Role
+from kdtool.record import ROLES, TEACHER_OF, Role
 from kdtool.results import Results, load_results
 from kdtool.study import Study, swept_role
 from kdtool.terminal.progress import Terminal
@@ -15,7 +15,7 @@ from kdtool.train.ahead import train_ahead
 from kdtool.train.conclude import conclude, sweep_points, write_results
 from kdtool.train.export import check_exportable
 from kdtool.train.kit import warn_of_old_kit
-from kdtool.train.roles import TEACHER_OF, train_role
+from kdtool.train.roles import train_role
 from kdtool.train.run import SUBCLASSED, TEACHERS, Run, Trained, open_run
 from kdtool.train.subclass_distill import check_subclasses
 from kdtool.train.sweep import Candidate, best_candidate, grid, title_of

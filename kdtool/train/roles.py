@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kdtool.files import replaced
-from kdtool.record import Role
+from kdtool.record import TEACHER_OF, Role
 from kdtool.results import TeacherTargets
 from kdtool.study import key_of
 from kdtool.train.loop import BatchLoss
@@ -17,8 +17,6 @@ from kdtool.train.losses import class_logits, distillation_loss
 from kdtool.train.predict import predict
 from kdtool.train.run import SUBCLASSED, Run, Trained, load_model, train_model
 from kdtool.train.subclass_distill import train_subclass_teacher
-
-TEACHER_OF: dict[Role, Role] = {"student": "teacher", "subclass-student": "subclass-teacher"}
 
 
 def train_role(run: Run, role: Role, models: Mapping[Role, list[Trained]]) -> list[Trained]:

@@ -305,8 +305,9 @@ def test_reliability_draws_every_bin_before_and_after(build):
 def test_bias_shift_is_one_sentence_a_model(build, typed):
     results = evidence(build, excluded=("3",))
     assert typed(shift_sentence(results, results.bias_shifts[1])) == (
-        "The student: a shift of +2.70, +2.80 and +2.90 takes the accuracy of 3 from 88.30 % to "
-        "97.40 %, and of all classes from 97.10 % to 98.20 %."
+        "The student never trained on 3: raising the bias there, by 2.80 in the mean, takes its "
+        "accuracy on 3 from 88.30 % to 97.40 %, and on all classes from 97.10 % to 98.20 %. The "
+        "files are as trained, without it."
     )
 
 

@@ -22,7 +22,7 @@ SLOWER = {
 @pytest.mark.parametrize(
     ("int8", "expected"),
     [
-        (False, "Ship student.onnx, the only file that was made."),
+        (False, "Ship student.onnx; the recipe asks for no smaller file of it."),
         (
             True,
             "Ship student.int8.onnx: it takes 0.62 of the time of fp32 (0.60 to 0.64).",
