@@ -1,5 +1,10 @@
 """Models and files that several tests use; nothing here needs torch."""
 
+import os
+
+# Tests run side by side, and their models are too small for threads to help.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import onnx
 import pytest
