@@ -101,7 +101,7 @@ def compare(title, splits, name, teacher, num_epochs):
         ratios.append(by_plain / by_ours)
     our_seconds += pass_seconds * num_epochs / STUDY_EPOCHS
     images = num_epochs * len(train)
-    accuracies = [validate(model, splits.test)[1] for model in (plain, ours)]
+    accuracies = [validate(model, splits.test, 10)[1] for model in (plain, ours)]
     print(
         f"{title}: plain {images / plain_seconds:,.0f} images/s, kdtool "
         f"{images / our_seconds:,.0f} images/s ({precision}), {plain_seconds / our_seconds:.1f} "

@@ -45,7 +45,8 @@ def run_command(command):
     elif program == "uv run python":
         short = SHORT_SCRIPTS[Path(command[3]).name]
         script = [sys.executable, str(ROOT / command[3]), *command[4:], *short]
-        subprocess.run(script, check=True, capture_output=True)
+        done = subprocess.run(script, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
     elif command[0] == "python3":
         subprocess.run([sys.executable, *command[1:]], check=True, capture_output=True)
     else:
