@@ -27,7 +27,7 @@ class Row:
     line: int  # of the file, from 1
     path: Path
     label: str
-    split: str  # empty without the column
+    split: str | None  # None without the column
     group: str
 
 
@@ -70,10 +70,8 @@ def list_table(path: Path, folder: Path, root: Path, table: DataTable) -> Labell
         )
     if not rows:
         raise DataError(f"{path} has no row under its first; expected one for each picture")
-    assert table.columns is not None, "the recipe sees to it"
-    has_splits = table.columns.split is not None
     groups = np.unique([row.group for row in rows], return_inverse=True)[1]
-    splits = [SPLIT_NAMES[row.split] for row in rows] if has_splits else None
+    splits = [SPLIT_NAMES[row.split] for row in rows if row.split is not None]
     warnings = [*_unlabelled_warning(rows, folder, root)]
     if splits and table.group_by:
         warnings += _torn_warning(groups, splits, table.group_by)
@@ -83,7 +81,7 @@ def list_table(path: Path, folder: Path, root: Path, table: DataTable) -> Labell
         classes=tuple(classes),
         paths=[row.path for row in rows],
         labels=np.array([classes.index(row.label) for row in rows]),
-        splits=splits,
+        splits=splits or None,
         groups=groups if table.group_by else None,
         warnings=tuple(warnings),
     )
@@ -106,7 +104,7 @@ def _read_rows(path: Path, folder: Path, table: DataTable) -> Iterator[Row]:
                     reader.line_num,
                     folder / row[columns.file].strip(),
                     row[columns.label].strip(),
-                    row[columns.split].strip().lower() if columns.split else "",
+                    row[columns.split].strip().lower() if columns.split else None,
                     row[table.group_by].strip() if table.group_by else "",
                 )
     except OSError as error:
@@ -139,7 +137,7 @@ def _problems(row: Row, root: Path, classes: list[str]) -> Iterator[str]:
         yield f"no label for {name}"
     elif row.label not in classes:
         yield f'label "{row.label}", expected one of {", ".join(classes)}'
-    if row.split not in SPLIT_NAMES and row.split:
+    if row.split is not None and row.split not in SPLIT_NAMES:
         yield f'split "{row.split}", expected train, validation or test'
 
 

@@ -1,4 +1,7 @@
-"""Images that look nearly like one of another split: scaled, compressed or brightened copies."""
+"""Images that look nearly like one of another split: scaled, compressed or brightened copies.
+
+Crops, turned and mirrored images are not found.
+"""
 
 from collections.abc import Iterator, Mapping
 
@@ -64,8 +67,8 @@ def _looks(
     signs, thumbnails = [], []
     for images in splits.values():
         for image in images:
-            # Grey as the plain mean: it need only be the same for all.
-            grey = Image.fromarray(image.mean(axis=0).astype(np.uint8))
+            pixels = np.ascontiguousarray(image.transpose(1, 2, 0))
+            grey = Image.fromarray(pixels.squeeze()).convert("L")
             steps = grey.resize((HASH_SIDE + 1, HASH_SIDE), Image.Resampling.BILINEAR)
             rising = np.diff(np.asarray(steps, dtype=np.int16), axis=1) > 0
             signs.append(np.where(rising, 1, -1).ravel().astype(np.float32))

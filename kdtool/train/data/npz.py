@@ -83,7 +83,7 @@ def _read(path: Path) -> dict[str, NDArray[np.generic]]:
         check_memory(num_bytes, f"the arrays in {path}", "take a smaller edition of the set")
         with np.load(path, allow_pickle=False) as file:
             assert isinstance(file, NpzFile)
-            return {name: file[name] for name in file.files}
+            return {name: np.asarray(file[name]) for name in file.files}
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     except READ_ERRORS as error:
