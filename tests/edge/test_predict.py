@@ -68,6 +68,12 @@ def test_an_image_of_another_size_is_resized_and_that_is_told(tmp_path, make_cla
     assert 0 < pixels[0, 2, 0] < pixels[0, 3, 0] < 200
 
 
+def test_an_image_of_another_shape_loses_its_ends_and_is_not_squashed(tmp_path):
+    wide = np.repeat(np.array([0, 100, 200], np.uint8), 8)[None, :, None].repeat(8, axis=0)
+    pixels, _ = read_image(save(wide, tmp_path / "wide.png"), [8, 8, 1])
+    np.testing.assert_array_equal(pixels, np.full((8, 8, 1), 100))
+
+
 def test_a_model_that_resizes_gets_the_image_as_it_is(tmp_path, make_classifier):
     model = make_classifier("resize", channels=3)
     pixels = random_images(1, 3, height=9, width=7)

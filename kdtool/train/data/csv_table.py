@@ -14,7 +14,14 @@ from PIL import Image
 from kdtool.errors import DataError
 from kdtool.recipe import DataTable
 from kdtool.train.data.images import first_of, problem_list
-from kdtool.train.data.labelled_files import SPLIT_NAMES, LabelledFiles, files_below, read_files
+from kdtool.train.data.labelled_files import (
+    SPLIT_NAMES,
+    LabelledFiles,
+    files_below,
+    is_inside,
+    read_files,
+    shown,
+)
 from kdtool.train.data.source import SourceData, find_below
 
 DELIMITERS = ",;\t"
@@ -128,11 +135,14 @@ def _check_columns(path: Path, wanted: list[str], given: Sequence[str]) -> None:
 
 
 def _problems(row: Row, root: Path, classes: list[str]) -> Iterator[str]:
-    name = _below(row.path, root)
-    if not row.path.resolve().is_relative_to(root):
-        yield f"{name} leads out of data.root"
-    elif not row.path.is_file():
-        yield f"there is no file {name}"
+    name = shown(row.path, root)
+    try:
+        if not is_inside(row.path, root):
+            yield f"{name} leads out of data.root"
+        elif not row.path.is_file():
+            yield f"there is no file {name}"
+    except (OSError, ValueError) as error:  # too long for a name, or a zero byte in it
+        yield f"no name of a file: {error}"
     if not row.label:
         yield f"no label for {name}"
     elif row.label not in classes:
@@ -146,7 +156,7 @@ def _repeated(rows: list[Row], root: Path) -> Iterator[str]:
     for row in rows:
         twin = first.setdefault(row.path, row)
         if twin is not row:
-            yield f"line {row.line}: {_below(row.path, root)} stands in line {twin.line} too"
+            yield f"line {row.line}: {shown(row.path, root)} stands in line {twin.line} too"
 
 
 def _unlabelled_warning(rows: list[Row], folder: Path, root: Path) -> Iterator[str]:
@@ -154,7 +164,7 @@ def _unlabelled_warning(rows: list[Row], folder: Path, root: Path) -> Iterator[s
     Image.init()
     labelled = {row.path for row in rows}
     spare = [
-        _below(path, root)
+        shown(path, root)
         for path in files_below(folder, root)
         if path.suffix.lower() in Image.EXTENSION and path not in labelled
     ]
@@ -172,7 +182,3 @@ def _torn_warning(groups: NDArray[np.int64], splits: list[str], column: str) -> 
         f"images of {torn:,} of {groups.max() + 1:,} values of {column} stand in two splits, as "
         "the table says: scores may be better than on images never seen"
     ]
-
-
-def _below(path: Path, root: Path) -> str:
-    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)

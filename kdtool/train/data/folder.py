@@ -13,6 +13,7 @@ from kdtool.train.data.labelled_files import (
     files_below,
     is_ignored,
     read_files,
+    shown,
 )
 from kdtool.train.data.source import SourceData, find_below
 
@@ -106,5 +107,5 @@ def _split_folders(top: list[Path]) -> dict[Path, str]:
 def _left_out_warning(paths: list[Path], root: Path) -> tuple[str, ...]:
     if not paths:
         return ()
-    names = [str(path.relative_to(root)) for path in sorted(paths)]
+    names = [shown(path, root) for path in sorted(paths)]
     return (f"left out, as no folder of a class holds it: {first_of(names)}",)

@@ -178,7 +178,7 @@ def _header(path: Path) -> Header:
         empty = path.stat().st_size == 0
         raise ValueError("an empty file" if empty else "no image that Pillow can read") from error
     except Exception as error:  # a broken file can raise almost any
-        raise ValueError(getattr(error, "strerror", 0) or str(error)) from error
+        raise ValueError(getattr(error, "strerror", 0) or str(error) or repr(error)) from error
 
 
 def _check_one_size(headers: dict[int, Header], names: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from kdtool.errors import DataError
 from kdtool.recipe import DataTable
 from kdtool.train.data.checks import check_classes, classes_below, split_size
 from kdtool.train.data.images import problem_list, read_pictures
-from kdtool.train.data.source import SourceData
+from kdtool.train.data.source import SPLITS, SourceData
 from kdtool.train.data.stratify import grouped_split, stratified_split
 
 # What file managers leave behind; hidden files, whose names start with a dot, are ignored too.
@@ -48,6 +48,17 @@ def is_ignored(name: str) -> bool:
     return name.startswith(".") or name.lower() in IGNORED
 
 
+def shown(path: Path, root: Path) -> str:
+    """Return a path below `root` as text that can be written; names on a disk need not be."""
+    below = path.relative_to(root) if path.is_relative_to(root) else path
+    return below.as_posix().encode("utf-8", "backslashreplace").decode()
+
+
+def is_inside(path: Path, root: Path) -> bool:
+    """Say whether `path` leads to something below `root`; a link that leads in a circle does."""
+    return Path(os.path.realpath(path)).is_relative_to(root)
+
+
 def files_below(folder: Path, root: Path) -> Iterator[Path]:
     """Yield the files in `folder` and the folders in it, in the order of their names.
 
@@ -67,14 +78,14 @@ def files_below(folder: Path, root: Path) -> Iterator[Path]:
             path = here / name
             if is_ignored(name):
                 continue
-            if path.is_symlink() and not path.resolve().is_relative_to(root):
+            if not is_inside(path, root):
                 refused.append(path)
             else:
                 yield path
     if refused:
         raise problem_list(
             f"links are followed to files below data.root = {root} only; got",
-            [f"{path.relative_to(root)} -> {path.readlink()}" for path in refused],
+            [f"{shown(path, root)} -> {shown(path.readlink(), root)}" for path in refused],
             "put the files themselves there",
         )
 
@@ -87,7 +98,7 @@ def read_files(files: LabelledFiles, table: DataTable) -> SourceData:
     """
     parts = _divide(files, table)
     order = np.concatenate(list(parts.values()))
-    names = [_shown(files.paths[index].relative_to(files.root)) for index in order]
+    names = [shown(files.paths[index], files.root) for index in order]
     pictures = read_pictures([files.paths[index] for index in order], names, table)
     labels = files.labels[order][pictures.kept]
     ends = np.searchsorted(pictures.kept, np.cumsum([len(part) for part in parts.values()]))
@@ -113,7 +124,9 @@ def _divide(files: LabelledFiles, table: DataTable) -> dict[str, NDArray[np.int6
     """Return the files of train, validation and test; what is not given is drawn."""
     everything = np.arange(len(files.paths))
     split_of = np.array(files.splits or ["train"] * len(everything))
-    parts = {split: np.flatnonzero(split_of == split) for split in ("train", "validation", "test")}
+    parts: dict[str, NDArray[np.int64]] = {
+        split: np.flatnonzero(split_of == split) for split in SPLITS
+    }
     required = ["train"] if files.splits is None else ["train", "test"]
     check_classes(
         files.description, files.classes, {split: files.labels[parts[split]] for split in required}
@@ -146,8 +159,3 @@ def _draw(
                     f"{share:g}; change that share, or name the splits in a column"
                 )
     return index[first], index[second]
-
-
-def _shown(path: Path) -> str:
-    """Return a path as text that can be written; names on a disk need not be."""
-    return path.as_posix().encode("utf-8", "backslashreplace").decode()

@@ -40,7 +40,7 @@ def load_npz(table: DataTable) -> SourceData:
     if missing := sorted(set(wanted) - arrays.keys()):
         raise DataError(f"{path} lacks {', '.join(missing)}; {LAYOUT}")
     images = {
-        SPLITS[split]: _images(arrays[f"{split}_images"], f"{path}: {split}_images")
+        SPLITS[split]: _images(arrays.pop(f"{split}_images"), f"{path}: {split}_images")
         for split in given
     }
     labels = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from kdtool.train.data.idx import load_idx
 from kdtool.train.data.mnist import load_mnist
 from kdtool.train.data.near_duplicates import find_near_duplicates
 from kdtool.train.data.npz import load_npz
-from kdtool.train.data.source import SourceData
+from kdtool.train.data.source import SPLITS, SourceData
 from kdtool.train.data.stratify import stratified_split
 
 SOURCES: dict[str, Callable[[DataTable], SourceData]] = {
@@ -41,8 +41,6 @@ SOURCES: dict[str, Callable[[DataTable], SourceData]] = {
     "npz": load_npz,
 }
 NUM_LISTED = 20  # duplicates; results.json says "the first 20"
-
-SPLITS: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, slots=True)

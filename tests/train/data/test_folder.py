@@ -167,6 +167,7 @@ BAD = {
     ),
     "link to a folder": (link("d", "a"), "d is a link to a folder, a, expected a folder"),
     "deeper link to a folder": (link("a/d", "../b"), "  a/d -> ../b\nput the files themselves"),
+    "link to itself": (link("a/x.png", "x.png"), "a/x.png: there is no such file"),
     "unprintable class": (lambda tree: color(tree / "d\n", "1", 1), r"'d\n' cannot be printed"),
 }
 

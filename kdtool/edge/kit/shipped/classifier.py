@@ -59,7 +59,7 @@ def open_image(path: Path | str, channels: int) -> Image.Image:
             image = Image.alpha_composite(white, image.convert("RGBA"))
         return image.convert("L" if channels == 1 else "RGB")
     except Exception as error:  # a broken file can raise almost any
-        raise ValueError(getattr(error, "strerror", 0) or str(error)) from error
+        raise ValueError(getattr(error, "strerror", 0) or str(error) or repr(error)) from error
 
 
 def fit(image: Image.Image, width: int, height: int) -> Image.Image:
