@@ -12,7 +12,8 @@ from kdtool.errors import KdtoolError, ModelFileError
 from kdtool.record import SCHEMA, Record
 
 try:
-    from kdtool.edge.kit.shipped.classifier import image_shape, predict, read_image
+    from kdtool.edge.kit.shipped.classifier import image_shape, predict
+    from kdtool.edge.kit.shipped.picture import read_image
 except ModuleNotFoundError as error:
     if error.name != "PIL":
         raise

@@ -87,7 +87,7 @@ def list_table(path: Path, folder: Path, root: Path, table: DataTable) -> Labell
         root=root,
         classes=tuple(classes),
         paths=[row.path for row in rows],
-        labels=np.array([classes.index(row.label) for row in rows]),
+        labels=np.array([classes.index(row.label) for row in rows], dtype=np.int64),
         splits=splits or None,
         groups=groups if table.group_by else None,
         warnings=tuple(warnings),

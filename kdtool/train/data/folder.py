@@ -65,7 +65,7 @@ def list_folder(root: Path) -> LabelledFiles:
         root=root,
         classes=tuple(classes),
         paths=paths,
-        labels=np.array(labels),
+        labels=np.array(labels, dtype=np.int64),
         splits=split_of if splits else None,
         warnings=_left_out_warning([path for path in left_out if not is_ignored(path.name)], root),
     )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from kdtool.edge.kit.shipped.classifier import fit, open_image
+from kdtool.edge.kit.shipped.picture import fit, open_image
 from kdtool.environment import memory_bytes, usable_cores
 from kdtool.errors import DataError
 from kdtool.recipe import DataTable

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pictures import SORTS, draw, save
 from PIL import Image
 
-from kdtool.edge.kit.shipped.classifier import fit
+from kdtool.edge.kit.shipped.picture import fit
 from kdtool.errors import DataError
 from kdtool.recipe import DataTable
 from kdtool.train.data.images import read_pictures
@@ -134,11 +134,11 @@ BROKEN = {
     ),
     "float.tif": (
         lambda path: Image.fromarray(np.ones((9, 9), np.float32)).save(path),
-        "floating point numbers, expected 8 or 16 bits",
+        "32 bits of unknown range, expected 8 or 16",
     ),
     "deep.tif": (
         lambda path: Image.fromarray(np.full((9, 9), 1 << 20, np.int32)).save(path),
-        "its pixels have 32 bits",
+        "its pixels have 32 bits of unknown range",
     ),
     "lost.png": (lambda path: path.symlink_to(path.parent / "nowhere.png"), "no such file"),
     "pipe.png": (os.mkfifo, "no such file"),
