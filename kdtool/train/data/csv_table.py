@@ -13,7 +13,6 @@ from PIL import Image
 
 from kdtool.errors import DataError
 from kdtool.recipe import DataTable
-from kdtool.train.data.images import first_of, problem_list
 from kdtool.train.data.labelled_files import (
     SPLIT_NAMES,
     LabelledFiles,
@@ -22,6 +21,7 @@ from kdtool.train.data.labelled_files import (
     read_files,
     shown,
 )
+from kdtool.train.data.lists import first_of, problem_list
 from kdtool.train.data.source import SourceData, find_below
 
 DELIMITERS = ",;\t"

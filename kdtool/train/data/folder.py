@@ -6,7 +6,6 @@ import numpy as np
 
 from kdtool.errors import DataError
 from kdtool.recipe import DataTable
-from kdtool.train.data.images import first_of
 from kdtool.train.data.labelled_files import (
     SPLIT_NAMES,
     LabelledFiles,
@@ -15,6 +14,7 @@ from kdtool.train.data.labelled_files import (
     read_files,
     shown,
 )
+from kdtool.train.data.lists import first_of
 from kdtool.train.data.source import SourceData, find_below
 
 LAYOUT = "expected train/CLASS/... and test/CLASS/..., or CLASS/... to be split"

@@ -15,11 +15,10 @@ from kdtool.edge.kit.shipped.picture import fit, open_image
 from kdtool.environment import memory_bytes, usable_cores
 from kdtool.errors import DataError
 from kdtool.recipe import DataTable
+from kdtool.train.data.lists import first_of, problem_list
 
 GREY_MODES = {"1", "L", "LA", "La", "F"}  # and all that start with I
 SIDEWAYS = {5, 6, 7, 8}  # EXIF orientations that swap width and height
-MOST_TOLD = 100  # problems in an error
-MOST_WARNED = 10  # in a warning
 # The rest is for the programs, and for a batch and its activations.
 MEMORY_SHARE = 0.7
 
@@ -127,20 +126,6 @@ def check_memory(num_bytes: int, what: str, advice: str) -> None:
             f"{what} need {num_bytes / 1e9:,.1f} GB; this machine has {memory / 1e9:,.1f} GB of "
             f"memory, of which images may take {MEMORY_SHARE:.0%}; {advice}"
         )
-
-
-def problem_list(head: str, problems: Sequence[str], advice: str) -> DataError:
-    """Return an error that tells all problems, a line each."""
-    lines = [f"  {problem}" for problem in problems[:MOST_TOLD]]
-    if len(problems) > MOST_TOLD:
-        lines.append(f"  and {len(problems) - MOST_TOLD:,} more")
-    return DataError("\n".join([head, *lines, advice]))
-
-
-def first_of(told: Sequence[str]) -> str:
-    """Return the first ones for a warning, and how many more there are."""
-    more = len(told) - MOST_WARNED
-    return ", ".join(told[:MOST_WARNED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _for_all(read: Callable[[int], None], count: int) -> dict[int, str]:

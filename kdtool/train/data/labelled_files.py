@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from kdtool.errors import DataError
 from kdtool.recipe import DataTable
 from kdtool.train.data.checks import check_classes, classes_below, split_size
-from kdtool.train.data.images import problem_list, read_pictures
+from kdtool.train.data.images import read_pictures
+from kdtool.train.data.lists import problem_list
 from kdtool.train.data.source import SPLITS, SourceData
 from kdtool.train.data.stratify import grouped_split, stratified_split
 
