@@ -13,7 +13,7 @@ from PIL import Image
 SMALLEST_SIDE = 64
 # Grey thumbnails are compared by their correlation. Measured on PneumoniaMNIST, enlarged to 64
 # pixels: of 1,148 X-rays of validation and test none but the 8 exact copies comes above 0.97 with
-# one of 4,708 to train on. A difference hash of 64 bits takes 610 for copies, at 2 bits that differ.
+# one of 4,708 to train on. A difference hash of 64 bits takes 610 for copies, where 2 may differ.
 THUMBNAIL_SIDE = 32
 MIN_CORRELATION = 0.98
 ROWS_AT_ONCE = 256
