@@ -28,22 +28,41 @@ class IdxFiles(Table):
     test_labels: TomlPath = Path("t10k-labels-idx1-ubyte")
 
 
+class Columns(Table):
+    """Names of the columns of a csv file."""
+
+    file: str  # path of the image, below `data.images`
+    label: str
+    split: str | None = None  # train, validation (or val, valid) or test; None: kdtool draws them
+
+
 class DataTable(Table):
     """Where the images come from and how they are split."""
 
-    source: Literal["mnist", "fashion-mnist", "kmnist", "idx", "digits"]
+    source: Literal["mnist", "fashion-mnist", "kmnist", "idx", "digits", "folder", "csv", "npz"]
     root: TomlPath | None = (
         None  # relative to the recipe; None: the user's cache, filled by download
     )
+    home: str | None = None  # the page that gives out the data; told when they are absent
     offline: Literal["mnist-5k"] | None = None  # what stands in when the download fails
-    validation: Positive = 0.1  # share of the train images below 1, number of images from 1 on
+    # Share below 1, number of images from 1 on; drawn where the source does not say
+    validation: Positive = 0.1  # of the train images
+    test: Positive = 0.2  # of all images of "folder" and "csv"
     # Classes to merge, by number or name, each of the source's classes once:
     # [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
     group: Annotated[list[ClassList], Field(min_length=2)] | None = None
-    files: IdxFiles = IdxFiles()  # of source "idx"
-    classes: Annotated[list[str], Field(min_length=2)] | None = None  # of source "idx"
+    files: IdxFiles = IdxFiles()
+    file: TomlPath | None = None  # the .npz, below `root`
+    classes: Annotated[list[str], Field(min_length=2)] | None = None  # in order
+    csv: TomlPath | None = None  # the table, below `root`
+    columns: Columns | None = None
+    images: TomlPath = Path()  # folder of the images of "csv", below `root`
+    group_by: str | None = None  # column; images that agree in it stay in one split: a patient's
+    size: int | None = Field(default=None, ge=1)  # side in pixels; None: the images' own
+    channels: Literal[1, 3] | None = None  # None: 1 if all images are grey, else 3
+    skip_broken: bool = False  # leave broken files out, instead of stopping
 
-    @field_validator("validation")
+    @field_validator("validation", "test")
     @classmethod
     def _share_below_one(cls, value: float) -> float:
         if value >= 1 and value != int(value):
@@ -52,16 +71,46 @@ class DataTable(Table):
 
     @model_validator(mode="after")
     def _keys_fit_source(self) -> Self:
-        if self.source == "idx":
-            if self.root is None:
-                raise ValueError('source "idx" needs `root`, the folder of the four files')
-        elif self.source == "digits" and self.root is not None:
-            raise ValueError('`root` is not for source "digits", which scikit-learn carries')
-        elif self.classes is not None or self.files != IdxFiles():
-            raise ValueError('`files` and `classes` are only for source "idx"')
+        for key, sources in SOURCES_OF.items():
+            given = getattr(self, key) != type(self).model_fields[key].default
+            if given and self.source not in sources:
+                known = " or ".join(f'"{source}"' for source in sources)
+                raise ValueError(f"`{key}` is only for source {known}")
+        for key, meaning in NEEDED.get(self.source, {}).items():
+            if getattr(self, key) is None:
+                raise ValueError(f'source "{self.source}" needs `{key}`, {meaning}')
         if self.offline is not None and self.source != "mnist":
             raise ValueError(f'offline "{self.offline}" can only stand in for source "mnist"')
         return self
+
+
+PICTURES = ("folder", "csv")
+SOURCES_OF: dict[str, tuple[str, ...]] = {  # the keys that are not for every source
+    "root": ("mnist", "fashion-mnist", "kmnist", "idx", *PICTURES, "npz"),
+    "home": (*PICTURES, "npz"),
+    "test": PICTURES,
+    "files": ("idx",),
+    "file": ("npz",),
+    "classes": ("idx", "csv", "npz"),
+    "csv": ("csv",),
+    "columns": ("csv",),
+    "images": ("csv",),
+    "group_by": ("csv",),
+    "size": PICTURES,
+    "channels": PICTURES,
+    "skip_broken": PICTURES,
+}
+ROOT = {"root": "the folder of the data"}
+NEEDED: dict[str, dict[str, str]] = {
+    "idx": ROOT,
+    "folder": ROOT,
+    "csv": {
+        **ROOT,
+        "csv": "the table, below `root`",
+        "columns": 'such as { file = "name", label = "class" }',
+    },
+    "npz": {**ROOT, "file": "the .npz, below `root`"},
+}
 
 
 class TrainTable(Table):

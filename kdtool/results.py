@@ -219,6 +219,8 @@ class DataResult(Record):
     excluded: list[str] = Field(default=[])  # classes that students and controls do not learn from
     num_duplicates: int  # images that stand, bit for bit, in two splits
     duplicates: list[tuple[str, int, str, int]]  # the first 20: split, index, split, index
+    num_near_duplicates: int = 0  # images of at least 64 pixels that look like one of another split
+    near_duplicates: list[tuple[str, int, str, int]] = Field(default=[])  # the first 20, as above
     fingerprint: str  # SHA-256 over images, labels, classes and split
     warnings: list[str]
 

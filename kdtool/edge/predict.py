@@ -12,7 +12,8 @@ from kdtool.errors import KdtoolError, ModelFileError
 from kdtool.record import SCHEMA, Record
 
 try:
-    from kdtool.edge.kit.shipped.classifier import image_shape, predict, read_image
+    from kdtool.edge.kit.shipped.classifier import image_shape, predict
+    from kdtool.edge.kit.shipped.picture import read_image
 except ModuleNotFoundError as error:
     if error.name != "PIL":
         raise
@@ -53,8 +54,8 @@ def predict_files(
     Args:
         model: ONNX file of an image classifier that kdtool exported; another one if it takes uint8
             images `(N, H, W, C)`, has an output `probabilities`, and `labels.txt` lies beside it.
-        images: In any format that Pillow reads. Those of another size than the model's are resized
-            to it, bilinear with antialiasing, unless the model does so itself.
+        images: In any format that Pillow reads. Those of another size than the model's are scaled
+            at the shorter side and cropped to it, unless the model does so itself.
         threads: At least 1.
         top: How many classes to name.
 

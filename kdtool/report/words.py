@@ -41,13 +41,24 @@ def present(results: Results) -> list[Role]:
 
 
 def duplicates_sentence(data: DataResult) -> str:
-    """Say how many images stand in two splits, and where the first ones do."""
-    if not data.num_duplicates:
-        return "No image stands in two splits."
-    first = [f"{a} {i} and {b} {j}" for a, i, b, j in data.duplicates[:5]]
-    where = f", such as {'; '.join(first)}" if first else ""
-    noun = "image stands" if data.num_duplicates == 1 else "images stand"
-    return f"{count(data.num_duplicates)} {noun}, bit for bit, in two splits{where}."
+    """Say how many images stand in two splits, or nearly so, and where the first ones do."""
+    told = []
+    if data.num_duplicates:
+        verb = "image stands" if data.num_duplicates == 1 else "images stand"
+        where = _twins(data.duplicates)
+        told.append(f"{count(data.num_duplicates)} {verb}, bit for bit, in two splits{where}.")
+    if data.num_near_duplicates:
+        verb = "image looks" if data.num_near_duplicates == 1 else "images look"
+        where = _twins(data.near_duplicates)
+        told.append(
+            f"{count(data.num_near_duplicates)} {verb} nearly like one of another split{where}."
+        )
+    return " ".join(told) or "No image stands in two splits."
+
+
+def _twins(twins: Sequence[tuple[str, int, str, int]]) -> str:
+    first = [f"{a} {i} and {b} {j}" for a, i, b, j in twins[:5]]
+    return f", such as {'; '.join(first)}" if first else ""
 
 
 def channels(number: int) -> str:

@@ -31,6 +31,7 @@ CONTENT = [
     "labels.txt",
     "manifest.json",
     "model.onnx",
+    "picture.py",
     "predict.py",
     "requirements.txt",
 ]
@@ -371,7 +372,7 @@ def test_few_images_and_a_model_without_a_clue_give_golden_images_as_well():
     assert pick_golden(np.array([1, 1]), np.full((2, 2), 0.5, np.float32), 0.1) == [0, 1]
 
 
-@pytest.mark.parametrize("script", ["predict.py", "check.py", "classifier.py"])
+@pytest.mark.parametrize("script", ["predict.py", "check.py", "classifier.py", "picture.py"])
 def test_scripts_are_short_and_know_nothing_of_kdtool(script):
     text = files("kdtool.edge.kit.shipped").joinpath(script).read_text(encoding="utf-8")
     assert len(text.splitlines()) < 60

@@ -7,7 +7,8 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from kdtool.edge.kit.shipped.classifier import image_shape, load, predict, read_image
+from kdtool.edge.kit.shipped.classifier import image_shape, load, predict
+from kdtool.edge.kit.shipped.picture import read_image
 from kdtool.edge.predict import predict_files
 from kdtool.errors import KdtoolError, ModelFileError
 
@@ -66,6 +67,12 @@ def test_an_image_of_another_size_is_resized_and_that_is_told(tmp_path, make_cla
     np.testing.assert_array_equal(pixels[:, [0, 1, 4, 5], 0], [[0, 0, 200, 200]] * 4)
     # Without antialiasing the seam would stay sharp.
     assert 0 < pixels[0, 2, 0] < pixels[0, 3, 0] < 200
+
+
+def test_an_image_of_another_shape_loses_its_ends_and_is_not_squashed(tmp_path):
+    wide = np.repeat(np.array([0, 100, 200], np.uint8), 8)[None, :, None].repeat(8, axis=0)
+    pixels, _ = read_image(save(wide, tmp_path / "wide.png"), [8, 8, 1])
+    np.testing.assert_array_equal(pixels, np.full((8, 8, 1), 100))
 
 
 def test_a_model_that_resizes_gets_the_image_as_it_is(tmp_path, make_classifier):

@@ -181,3 +181,23 @@ def test_without_verdict_the_opening_says_what_there_is(build):
 )
 def test_plain_names_are_one_line_without_control_characters(name, expected):
     assert words.plain(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"num_duplicates": 0, "duplicates": []}, "No image stands in two splits."),
+        ({}, "1 image stands, bit for bit, in two splits, such as train 1204 and test 88."),
+        (
+            {
+                "num_duplicates": 0,
+                "num_near_duplicates": 2,
+                "near_duplicates": [("test", 3, "train", 5), ("test", 4, "train", 9)],
+            },
+            "2 images look nearly like one of another split, such as test 3 and train 5; test 4 "
+            "and train 9.",
+        ),
+    ],
+)
+def test_the_sentence_on_duplicates(build, changes, expected):
+    assert words.duplicates_sentence(build().data.model_copy(update=changes)) == expected

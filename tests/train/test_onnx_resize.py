@@ -6,6 +6,7 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
+from kdtool.edge.kit.shipped.picture import fit
 from kdtool.edge.session import open_session
 from kdtool.train.onnx_resize import add_resize
 
@@ -55,6 +56,8 @@ def test_scaled_and_cropped_as_pillow_does_it(size, given, tmp_path):
     for made, source in zip(result, (image, image[::-1]), strict=True):
         expected = as_pillow(np.ascontiguousarray(source), size)
         assert np.abs(made.astype(int) - expected).max() <= 1
+        fitted = np.asarray(fit(Image.fromarray(source), size[1], size[0]))  # as training does it
+        assert np.abs(fitted.astype(int) - expected).max() <= 1
 
 
 def test_an_image_of_the_right_size_passes_unchanged(tmp_path):

@@ -24,7 +24,7 @@ from kdtool.record import SCHEMA
 __all__ = ["KitFacts", "build_kit"]
 
 MODEL = "model.onnx"
-SCRIPTS = ("predict.py", "check.py", "classifier.py")
+SCRIPTS = ("predict.py", "check.py", "classifier.py", "picture.py")
 # The lowest versions that a kit runs with. Pillow: the first with has_transparency_data; the others
 # are kdtool's own.
 REQUIREMENTS = {"numpy": "1.26", "onnxruntime": "1.20", "pillow": "10.1"}

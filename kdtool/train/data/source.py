@@ -1,14 +1,22 @@
 """What every source of images hands over, before it is checked and split."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kdtool.errors import DataError
+from kdtool.recipe import DataTable
+
+SPLITS: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceData:
-    """Train and test images as a source has them; N differs between the two."""
+    """Images as a source has them; N differs between the splits."""
 
     description: str
     classes: tuple[str, ...]
@@ -16,4 +24,40 @@ class SourceData:
     train_labels: NDArray[np.int64]  # (N,), each an index into `classes`
     test_images: NDArray[np.uint8]  # (N, C, H, W)
     test_labels: NDArray[np.int64]  # (N,)
+    validation_images: NDArray[np.uint8] | None = None  # (N, C, H, W); None: drawn from train
+    validation_labels: NDArray[np.int64] | None = None  # (N,)
+    names: Mapping[str, Sequence[str]] | None = None  # files below the root, by split; all or none
     warnings: tuple[str, ...] = ()  # what the user must know, such as what stands in for the data
+
+    @property
+    def labels(self) -> dict[str, NDArray[np.int64]]:
+        """The labels of each split that the source has."""
+        labels = {"train": self.train_labels, "test": self.test_labels}
+        if self.validation_labels is not None:
+            labels["validation"] = self.validation_labels
+        return labels
+
+
+def find_below(table: DataTable, below: Path, what: str) -> Path:
+    """Return `data.root / below`, links resolved.
+
+    Args:
+        table: Has a root.
+        below: A path; "." for the root itself.
+        what: Key of the recipe that names it, for the message.
+
+    Raises:
+        DataError: It is not there or leads out of the root; tells where to get the data.
+    """
+    assert table.root is not None, "the recipe sees to it"
+    root = table.root.resolve()
+    found = (root / below).resolve()
+    if not found.exists():
+        page = f" the data are to be had at {table.home};" if table.home else ""
+        raise DataError(
+            f"there is no {found} ({what});{page} put them there, or name where they lie with "
+            "--set data.root=DIR"
+        )
+    if not found.is_relative_to(root):
+        raise DataError(f"{what} = {below} leads out of data.root = {root}, to {found}")
+    return found

@@ -2,22 +2,32 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from kdtool.errors import RecipeError
 from kdtool.recipe import DataTable
 from kdtool.results import DataResult
-from kdtool.train.data.checks import check_classes, duplicate_warnings, validation_size
+from kdtool.train.data.checks import (
+    check_classes,
+    duplicate_warnings,
+    near_duplicate_warnings,
+    split_size,
+)
 from kdtool.train.data.classes import Names, find_classes, find_groups, group_names, group_of_class
+from kdtool.train.data.csv_table import load_csv
 from kdtool.train.data.digits import load_digits
 from kdtool.train.data.fingerprint import find_duplicates, fingerprint
+from kdtool.train.data.folder import load_folder
 from kdtool.train.data.idx import load_idx
 from kdtool.train.data.mnist import load_mnist
-from kdtool.train.data.source import SourceData
+from kdtool.train.data.near_duplicates import find_near_duplicates
+from kdtool.train.data.npz import load_npz
+from kdtool.train.data.source import SPLITS, SourceData
 from kdtool.train.data.stratify import stratified_split
 
 SOURCES: dict[str, Callable[[DataTable], SourceData]] = {
@@ -26,10 +36,11 @@ SOURCES: dict[str, Callable[[DataTable], SourceData]] = {
     "kmnist": load_mnist,
     "idx": load_idx,
     "digits": lambda _table: load_digits(),
+    "folder": load_folder,
+    "csv": load_csv,
+    "npz": load_npz,
 }
-
-
-SPLITS: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
+NUM_LISTED = 20  # duplicates; results.json says "the first 20"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +99,8 @@ class Splits:
 def load_splits(table: DataTable, warn: Callable[[str], None]) -> Splits:
     """Load, check and split the data of a recipe.
 
-    The validation split is drawn from the train images with a seed of its own, and so is the same
-    for every run seed.
+    Where the source has no validation split, it is drawn from the train images with a seed of its
+    own, and so is the same for every run seed.
 
     Args:
         table: The recipe's `[data]`.
@@ -99,44 +110,38 @@ def load_splits(table: DataTable, warn: Callable[[str], None]) -> Splits:
         DataError: The data are missing or damaged, or cannot be split as asked.
     """
     data = SOURCES[table.source](table)
-    check_classes(data)
-    num_validation = validation_size(table.validation, data)
-    train, validation = stratified_split(data.train_labels, num_validation)
-    images = {
-        "train": data.train_images[train],
-        "validation": data.train_images[validation],
-        "test": data.test_images,
-    }
-    fine = {
-        "train": data.train_labels[train],
-        "validation": data.train_labels[validation],
-        "test": data.test_labels,
-    }
+    check_classes(data.description, data.classes, data.labels)
+    images, fine, drawn = _divide(data, table.validation)
     classes, labels, groups = data.classes, fine, _groups(table, data)
     if groups:
         group_of = group_of_class(groups)
         classes = group_names(groups, data.classes)
         labels = {name: group_of[values] for name, values in fine.items()}
-    num_duplicates, duplicates = find_duplicates(images)
+    exact = find_duplicates(images)
+    near = find_near_duplicates(images, {(split, index) for split, index, *_twin in exact})
     result = DataResult(
         source=table.source,
         description=data.description,
         classes=list(classes),
         image_shape=data.train_images.shape[1:],
-        num_train=len(train),
-        num_validation=len(validation),
-        num_test=len(data.test_labels),
+        num_train=len(labels["train"]),
+        num_validation=len(labels["validation"]),
+        num_test=len(labels["test"]),
         class_counts={
             name: np.bincount(labels[name], minlength=len(classes)).tolist() for name in SPLITS
         },
         fine_classes=list(data.classes) if groups else [],
         groups=[[data.classes[c] for c in group] for group in groups],
-        num_duplicates=num_duplicates,
-        duplicates=duplicates,
-        fingerprint=fingerprint(
-            data.classes, [*images.values(), *fine.values(), train, validation], groups
-        ),
-        warnings=[*data.warnings, *duplicate_warnings(num_duplicates, duplicates)],
+        num_duplicates=len(exact),
+        duplicates=exact[:NUM_LISTED],
+        num_near_duplicates=len(near),
+        near_duplicates=near[:NUM_LISTED],
+        fingerprint=fingerprint(data.classes, [*images.values(), *fine.values(), *drawn], groups),
+        warnings=[
+            *data.warnings,
+            *duplicate_warnings(len(exact), exact, data.names),
+            *near_duplicate_warnings(len(near), near, data.names),
+        ],
     )
     for warning in result.warnings:
         warn(warning)
@@ -177,6 +182,23 @@ def without_classes(splits: Splits, excluded: Names) -> Splits:
         train=train.only(kept),
         result=splits.result.model_copy(update={"excluded": names}),
     )
+
+
+def _divide(
+    data: SourceData, share: float
+) -> tuple[dict[str, NDArray[np.uint8]], dict[str, NDArray[np.int64]], list[NDArray[np.int64]]]:
+    """Return images and labels by split, and the train images of each side if they were drawn."""
+    images = {"train": data.train_images, "test": data.test_images}
+    labels = {"train": data.train_labels, "test": data.test_labels}
+    if data.validation_images is not None and data.validation_labels is not None:
+        images["validation"], labels["validation"] = data.validation_images, data.validation_labels
+        drawn = []
+    else:
+        count = split_size("validation", share, data.train_labels, data.classes, data.description)
+        drawn = list(stratified_split(data.train_labels, count))
+        images["train"], images["validation"] = (data.train_images[side] for side in drawn)
+        labels["train"], labels["validation"] = (data.train_labels[side] for side in drawn)
+    return {name: images[name] for name in SPLITS}, {name: labels[name] for name in SPLITS}, drawn
 
 
 def _groups(table: DataTable, data: SourceData) -> list[list[int]]:

@@ -33,6 +33,42 @@ def stratified_split(
     return np.sort(by_class[~is_second]), np.sort(by_class[is_second])
 
 
+def grouped_split(
+    labels: NDArray[np.int64], groups: NDArray[np.int64], num_second: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Draw about `num_second` indices, each class in about its share, and no group divided.
+
+    Groups are placed one by one, the large ones first, so that the small ones even out: each goes
+    to the side that is then nearer to its share of every class. The same labels and groups always
+    give the same split.
+
+    Args:
+        labels: `(N,)`.
+        groups: `(N,)`, from 0; what agrees stays together.
+        num_second: Wanted size of the second side, from 1 to N - 1.
+
+    Returns:
+        Indices of the first and of the second side, both ascending; a class may be on one only.
+
+    Source: the order and the aim are those of scikit-learn's StratifiedGroupKFold, which knows
+        only shares of 1 / k.
+    """
+    share = num_second / len(labels)
+    counts = np.zeros((int(groups.max()) + 1, int(labels.max()) + 1))  # (groups, C)
+    np.add.at(counts, (groups, labels), 1)
+    # As parts of the class, so that a rare class weighs as much as a common one.
+    parts = counts / np.maximum(counts.sum(axis=0), 1)
+    shuffled = np.random.RandomState(SPLIT_SEED).permutation(len(parts))
+    is_second = np.zeros(len(parts), dtype=bool)
+    excess = np.zeros(parts.shape[1])  # (C,), of the second side over the first
+    # Rounded, so that ties fall the same way on every machine.
+    for group in shuffled[np.argsort(-parts[shuffled].sum(axis=1).round(9), kind="stable")]:
+        if_first, if_second = excess - parts[group] / (1 - share), excess + parts[group] / share
+        is_second[group] = (if_second**2).sum().round(9) < (if_first**2).sum().round(9)
+        excess = if_second if is_second[group] else if_first
+    return np.flatnonzero(~is_second[groups]), np.flatnonzero(is_second[groups])
+
+
 def _quotas(counts: NDArray[np.int64], total: int) -> NDArray[np.int64]:
     """Share `total` out over the classes: at least 1 of each, at most all but 1.
 

@@ -57,7 +57,7 @@ def distinct(start, count):
 
 def test_distinct_images_are_no_duplicates():
     splits = {"train": distinct(0, 50), "validation": distinct(50, 20), "test": distinct(70, 30)}
-    assert find_duplicates(splits) == (0, [])
+    assert find_duplicates(splits) == []
 
 
 def test_planted_duplicates_are_found_with_their_twins():
@@ -65,27 +65,18 @@ def test_planted_duplicates_are_found_with_their_twins():
     validation[3] = train[40]
     test[7] = train[40]
     test[29] = validation[11]
-    assert find_duplicates({"train": train, "validation": validation, "test": test}) == (
-        3,
-        [
-            ("validation", 3, "train", 40),
-            ("test", 7, "train", 40),
-            ("test", 29, "validation", 11),
-        ],
-    )
+    assert find_duplicates({"train": train, "validation": validation, "test": test}) == [
+        ("validation", 3, "train", 40),
+        ("test", 7, "train", 40),
+        ("test", 29, "validation", 11),
+    ]
 
 
 def test_the_same_image_twice_in_one_split_is_no_duplicate():
     train, test = distinct(0, 50), distinct(50, 20)
     train[8] = train[9]
     test[1] = test[0]
-    assert find_duplicates({"train": train, "test": test}) == (0, [])
-
-
-def test_only_the_first_twenty_are_listed():
-    count, listed = find_duplicates({"train": distinct(0, 50), "test": distinct(10, 40)})
-    assert count == 40
-    assert listed == [("test", index, "train", index + 10) for index in range(20)]
+    assert find_duplicates({"train": train, "test": test}) == []
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -94,7 +85,7 @@ def test_it_counts_what_a_plain_loop_counts(seed):
     pixels = np.random.default_rng(seed).integers(0, 12, (3, 9, 1, 1, 1)).astype(np.uint8)
     train, validation, test = (split.ravel().tolist() for split in pixels)
     expected = sum(p in train for p in validation) + sum(p in train + validation for p in test)
-    count, listed = find_duplicates(dict(zip(("train", "validation", "test"), pixels, strict=True)))
-    assert count == expected
+    listed = find_duplicates(dict(zip(("train", "validation", "test"), pixels, strict=True)))
+    assert len(listed) == expected
     values = {"train": train, "validation": validation, "test": test}
     assert all(values[a][i] == values[b][j] for a, i, b, j in listed)

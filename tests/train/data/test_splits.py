@@ -118,6 +118,14 @@ def test_an_image_in_two_splits_is_counted_listed_and_warned_of(load):
     assert splits.result.warnings == warnings
 
 
+def test_only_the_first_twenty_are_listed(load):
+    test_images = np.concatenate([load.arrays.train_images[:30], load.arrays.test_images])
+    test_labels = np.concatenate([load.arrays.train_labels[:30], load.arrays.test_labels])
+    result = load(test_images=test_images, test_labels=test_labels, warn=list).result
+    assert result.num_duplicates == 30
+    assert [index for _, index, _, _ in result.duplicates] == list(range(20))
+
+
 def test_what_stands_in_for_mnist_is_warned_of_once(monkeypatch):
     monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", ["http://127.0.0.1:9/"])
     warnings = []

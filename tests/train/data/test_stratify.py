@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdtool.train.data.stratify import stratified_split
+from kdtool.train.data.stratify import grouped_split, stratified_split
 
 
 @st.composite
@@ -75,3 +75,32 @@ def test_the_split_is_the_one_of_every_release():
     # Stored: another split would make every finished study a study of other data.
     _, second = stratified_split(np.arange(30) % 3, 6)
     assert second.tolist() == [2, 13, 24, 26, 27, 28]
+
+
+@st.composite
+def groups_of_labels(draw):
+    """Groups of 1 to 6 images, some of several classes; many to a class."""
+    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    sizes = generator.integers(1, 7, draw(st.integers(60, 200)))
+    groups = generator.permutation(np.repeat(np.arange(len(sizes)), sizes))
+    of_group = generator.integers(0, draw(st.integers(2, 4)), len(sizes))
+    labels = np.where(generator.random(len(groups)) < 0.9, of_group[groups], 0)
+    return labels, groups, draw(st.floats(0.1, 0.5))
+
+
+@given(groups_of_labels())
+def test_no_group_is_divided_and_every_class_gets_about_its_share(case):
+    labels, groups, share = case
+    first, second = grouped_split(labels, groups, round(share * len(labels)))
+    assert not set(groups[first]) & set(groups[second])
+    np.testing.assert_array_equal(np.sort(np.concatenate([first, second])), np.arange(len(labels)))
+    for label in np.unique(labels):
+        got, all_of = (labels[second] == label).sum(), (labels == label).sum()
+        assert abs(got - share * all_of) <= 6  # a group, at the most
+
+
+def test_a_rare_class_in_few_groups_gets_its_share():
+    labels = np.repeat([0, 1], [1000, 20])
+    groups = np.concatenate([np.arange(1000) // 5, 200 + np.arange(20) // 4])
+    _, second = grouped_split(labels, groups, 204)
+    assert np.bincount(labels[second]).tolist() == [200, 4]

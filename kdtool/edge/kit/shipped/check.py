@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from classifier import image_shape, load, predict, read_image
+from classifier import image_shape, load, predict
+from picture import read_image
 
 HERE = Path(__file__).parent
 

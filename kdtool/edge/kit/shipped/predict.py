@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from classifier import image_shape, load, predict, read_image
+from classifier import image_shape, load, predict
+from picture import read_image
 
 HERE = Path(__file__).parent
 

@@ -1,0 +1,209 @@
+"""Image files of any kind and size become arrays of one shape; all broken ones are told at once."""
+
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from kdtool.edge.kit.shipped.picture import fit, open_image
+from kdtool.environment import memory_bytes, usable_cores
+from kdtool.errors import DataError
+from kdtool.recipe import DataTable
+from kdtool.train.data.lists import first_of, problem_list
+
+GREY_MODES = {"1", "L", "LA", "La", "F"}  # and all that start with I
+SIDEWAYS = {5, 6, 7, 8}  # EXIF orientations that swap width and height
+# The rest is for the programs, and for a batch and its activations.
+MEMORY_SHARE = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the first bytes of an image file say."""
+
+    width: int  # of the image when it stands upright
+    height: int
+    is_grey: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Images of one shape."""
+
+    images: NDArray[np.uint8]  # (N, C, H, W)
+    kept: NDArray[np.int64]  # (N,), which of the files they are: all, or all but the broken
+    warnings: tuple[str, ...]
+
+
+def read_pictures(paths: Sequence[Path], names: Sequence[str], table: DataTable) -> Pictures:
+    """Read image files with all cores.
+
+    A file holds anything that Pillow reads; of several pictures the first is taken. EXIF rotation
+    is undone, transparency laid on white, CMYK and palettes made RGB, and of 16 bits the upper 8
+    kept; floating point and 32-bit pixels are broken, as their range is not known. With
+    `data.size` the shorter side is scaled to it and the centre cropped.
+
+    Args:
+        paths: At least one.
+        names: Of the files, for messages.
+        table: Size, channels, and whether broken files stop the run.
+
+    Raises:
+        DataError: A file is broken, the sizes differ and `data.size` does not say to which they
+            are to be brought, or the images do not fit into memory.
+    """
+    found: dict[int, Header] = {}
+
+    def look(index: int) -> None:
+        found[index] = _header(paths[index])
+
+    reasons = _for_all(look, len(paths))
+    headers = dict(sorted(found.items()))
+    if not headers:
+        raise _broken(reasons, names)
+    if table.size is None:
+        _check_one_size(headers, names)
+    first = next(iter(headers.values()))
+    width, height = (table.size or first.width), (table.size or first.height)
+    channels = table.channels or (1 if all(each.is_grey for each in headers.values()) else 3)
+    readable = list(headers)
+    images, undecoded = _decode(
+        [paths[index] for index in readable], (channels, height, width), table.size is not None
+    )
+    reasons |= {readable[place]: reason for place, reason in undecoded.items()}
+    if reasons and (not table.skip_broken or len(undecoded) == len(readable)):
+        raise _broken(reasons, names)
+    whole = [place for place in range(len(readable)) if place not in undecoded]
+    for to, place in enumerate(whole):
+        if to != place:  # in place, as a second array might not fit
+            images[to] = images[place]
+    return Pictures(
+        images=images[: len(whole)],
+        kept=np.array(readable)[whole],
+        warnings=(*_broken_warning(reasons, names), *_enlarged_warning(headers, table.size)),
+    )
+
+
+def _decode(
+    paths: Sequence[Path], shape: tuple[int, int, int], resize: bool
+) -> tuple[NDArray[np.uint8], dict[int, str]]:
+    """Return images `(N, C, H, W)`, and why some of them, which are left as noise, are broken."""
+    channels, height, width = shape
+    check_memory(
+        len(paths) * channels * width * height,
+        f"{len(paths):,} images of {width} x {height} pixels and {channels} bytes each",
+        "name a smaller data.size, or fewer images",
+    )
+    images = np.empty((len(paths), *shape), dtype=np.uint8)
+
+    def decode(place: int) -> None:
+        image = open_image(paths[place], channels)
+        if image.size != (width, height):
+            if not resize:  # turned by metadata that the first bytes do not tell of
+                raise ValueError(f"{image.width} x {image.height}, not {width} x {height} pixels")
+            image = fit(image, width, height)
+        pixels = np.asarray(image).reshape(height, width, channels)
+        images[place] = pixels.transpose(2, 0, 1)
+
+    return images, _for_all(decode, len(paths))
+
+
+def check_memory(num_bytes: int, what: str, advice: str) -> None:
+    """Check that images fit into this machine's memory, before they are read.
+
+    Raises:
+        DataError: They do not, with both sizes.
+    """
+    memory = memory_bytes(Path("/sys/fs/cgroup/memory.max"))
+    if memory is not None and num_bytes > MEMORY_SHARE * memory:
+        raise DataError(
+            f"{what} need {num_bytes / 1e9:,.1f} GB; this machine has {memory / 1e9:,.1f} GB of "
+            f"memory, of which images may take {MEMORY_SHARE:.0%}; {advice}"
+        )
+
+
+def _for_all(read: Callable[[int], None], count: int) -> dict[int, str]:
+    """Call `read` on all numbers below `count`, on all cores; return the reasons of failures."""
+
+    def attempt(index: int) -> str | None:
+        try:
+            read(index)
+        except ValueError as error:
+            return " ".join(str(error).split())
+        return None
+
+    # The filter holds for all threads, so it is not for each of them to set.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd metadata
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with ThreadPoolExecutor(usable_cores(Path("/sys/fs/cgroup/cpu.max"))) as pool:
+            reasons = list(pool.map(attempt, range(count)))
+    return {index: reason for index, reason in enumerate(reasons) if reason is not None}
+
+
+def _header(path: Path) -> Header:
+    """Raise ValueError if the file is no image."""
+    if not path.is_file():  # a pipe would never end
+        raise ValueError("there is no such file")
+    try:
+        with Image.open(path) as file:
+            width, height = file.size
+            # Only where it is at hand: Pillow would decode a PNG to look for it.
+            exif = file.getexif() if {"exif", "xmp"} & file.info.keys() else {}
+            if exif.get(ExifTags.Base.Orientation) in SIDEWAYS:
+                width, height = height, width
+            return Header(width, height, file.mode in GREY_MODES or file.mode.startswith("I"))
+    except UnidentifiedImageError as error:
+        empty = path.stat().st_size == 0
+        raise ValueError("an empty file" if empty else "no image that Pillow can read") from error
+    except Exception as error:  # a broken file can raise almost any
+        raise ValueError(getattr(error, "strerror", 0) or str(error) or repr(error)) from error
+
+
+def _check_one_size(headers: dict[int, Header], names: Sequence[str]) -> None:
+    sizes = Counter((each.width, each.height) for each in headers.values())
+    if len(sizes) == 1:
+        return
+    examples = {(each.width, each.height): names[index] for index, each in headers.items()}
+    told = [
+        f"{width} x {height} ({count:,}, such as {examples[width, height]})"
+        for (width, height), count in sizes.most_common(3)
+    ]
+    raise DataError(
+        f"got images of {len(sizes):,} sizes, {', '.join(told)}; expected one; say to which they "
+        "are to be brought, such as --set data.size=224: the shorter side is scaled to it, and "
+        "the centre cropped"
+    )
+
+
+def _broken(reasons: dict[int, str], names: Sequence[str]) -> DataError:
+    noun = "file is" if len(reasons) == 1 else "files are"
+    return problem_list(
+        f"{len(reasons):,} of {len(names):,} {noun} broken:",
+        [f"{names[index]}: {reasons[index]}" for index in sorted(reasons)],
+        "mend or delete them, or leave them out with --set data.skip_broken=true",
+    )
+
+
+def _broken_warning(reasons: dict[int, str], names: Sequence[str]) -> list[str]:
+    if not reasons:
+        return []
+    told = [f"{names[index]} ({reasons[index]})" for index in sorted(reasons)]
+    noun = "file is" if len(reasons) == 1 else "files are"
+    return [f"{len(reasons):,} of {len(names):,} {noun} broken and left out: {first_of(told)}"]
+
+
+def _enlarged_warning(headers: dict[int, Header], size: int | None) -> list[str]:
+    smaller = sum(min(each.width, each.height) < size for each in headers.values()) if size else 0
+    if not smaller:
+        return []
+    return [
+        f"{smaller:,} of {len(headers):,} images are smaller than data.size = {size}, and are "
+        "enlarged"
+    ]

@@ -1,0 +1,218 @@
+"""Tables of pictures: MHIST as it is given out, groups, and all rows that are wrong."""
+
+import csv
+import os
+from pathlib import Path
+
+import pytest
+from pictures import draw
+from PIL import Image
+
+from kdtool.errors import DataError
+from kdtool.recipe import Columns, DataTable
+from kdtool.recipe_file import load_recipe
+from kdtool.train.data.splits import load_splits
+
+MHIST = Path(__file__).parents[3] / "recipes" / "mhist.toml"
+HEAD = ["Image Name", "Majority Vote Label", "Number of Annotators who Selected SSA (Out of 7)"]
+
+
+def write(path, rows, delimiter=",", encoding="utf-8"):
+    with path.open("w", newline="", encoding=encoding) as file:
+        csv.writer(file, delimiter=delimiter).writerows(rows)
+
+
+@pytest.fixture
+def mhist(tmp_path):
+    """A folder laid out as MHIST is, with 24 pictures to train on and 8 to test on."""
+    (tmp_path / "images").mkdir()
+    rows = [[*HEAD, "Partition"]]
+    for index in range(32):
+        label = ("HP", "SSA")[index % 2]
+        draw("disc" if label == "SSA" else "cross", index).resize((224, 224)).save(
+            tmp_path / "images" / f"MHIST_{index:03}.png"
+        )
+        row = [f"MHIST_{index:03}.png", label, str(6 * (index % 2))]
+        rows.append([*row, "test" if index >= 24 else "train"])
+    write(tmp_path / "annotations.csv", rows)
+    return tmp_path
+
+
+def test_the_recipe_reads_mhist_as_it_is(mhist):
+    recipe = load_recipe(MHIST, [f"data.root={mhist}"])
+    splits = load_splits(recipe.data, pytest.fail)
+    assert splits.classes == ("HP", "SSA")
+    assert splits.result.class_counts == {"train": [11, 11], "validation": [1, 1], "test": [4, 4]}
+    assert splits.result.image_shape == (3, 224, 224)
+    assert splits.test.labels.tolist() == [0, 1] * 4
+    for image, index in zip(splits.test.images, range(24, 32), strict=True):
+        pixels = Image.open(mhist / "images" / f"MHIST_{index:03}.png")
+        assert tuple(image[:, 0, 0].tolist()) == pixels.getpixel((0, 0))
+
+
+def test_where_to_ask_for_mhist_is_told(tmp_path):
+    with pytest.raises(DataError) as caught:
+        load_splits(load_recipe(MHIST, [f"data.root={tmp_path}"]).data, pytest.fail)
+    assert f"there is no {tmp_path / 'annotations.csv'}" in str(caught.value)
+    assert "the data are to be had at https://bmirds.github.io/MHIST" in str(caught.value)
+
+
+@pytest.fixture
+def table(tmp_path):
+    """A table of 40 pictures of 10 patients, and a function that loads it, changed or not."""
+    rows = [["file", "label", "split", "patient"]]
+    for index in range(40):
+        name, patient = f"{index:02}.png", index // 4
+        Image.new("L", (4, 4), index).save(tmp_path / name)
+        split = ("train", "Val", "TEST")[min(patient // 2, 2)]
+        rows.append([name, "ab"[patient % 2], split, f"p{patient}"])
+
+    def load(
+        warn=pytest.fail, columns=("file", "label", "split"), change=list, written=None, **settings
+    ):
+        write(tmp_path / "table.csv", change(rows), **(written or {}))
+        names = dict(zip(("file", "label", "split"), columns, strict=False))
+        table = DataTable(
+            source="csv",
+            root=tmp_path,
+            **{"csv": Path("table.csv"), "columns": Columns(**names), **settings},
+        )
+        return load_splits(table, warn)
+
+    return load
+
+
+def patients(split):
+    return set((split.images[:, 0, 0, 0] // 4).tolist())
+
+
+@pytest.mark.parametrize(
+    "written", [{}, {"delimiter": ";"}, {"delimiter": "\t"}, {"encoding": "utf-8-sig"}], ids=str
+)
+def test_splits_are_those_of_the_table_in_any_case(table, written):
+    splits = table(written=written)
+    assert patients(splits.train) == {0, 1}
+    assert patients(splits.validation) == {2, 3}
+    assert patients(splits.test) == {4, 5, 6, 7, 8, 9}
+    assert [
+        n // 4 % 2 for n in splits.test.images[:, 0, 0, 0].tolist()
+    ] == splits.test.labels.tolist()
+
+
+def test_without_a_column_of_splits_they_are_drawn(table):
+    counts = table(columns=("file", "label")).result.class_counts
+    assert counts == {"train": [14, 15], "validation": [2, 1], "test": [4, 4]}
+
+
+def test_a_patient_stays_in_one_split(table):
+    splits = table(columns=("file", "label"), group_by="patient", validation=0.25)
+    sets = [patients(split) for split in (splits.train, splits.validation, splits.test)]
+    assert sum(map(len, sets)) == len(set.union(*sets)) == 10
+    assert [len(each) for each in sets] == [6, 2, 2]
+
+
+def test_a_patient_that_the_table_tears_apart_is_told(table):
+    def tear(rows):
+        return [*rows[:-1], [*rows[-1][:2], "train", rows[-1][3]]]
+
+    warnings = []
+    table(warn=warnings.append, change=tear, group_by="patient")
+    assert warnings[0].startswith("images of 1 of 10 values of patient stand in two splits")
+
+
+def test_classes_have_the_order_of_the_recipe(table):
+    assert table(classes=["b", "a"]).test.labels[:4].tolist() == [1, 1, 1, 1]
+
+
+def test_pictures_without_a_label_are_told(table):
+    warnings = []
+    table(warn=warnings.append, change=lambda rows: rows[:-2])
+    assert warnings == ["2 pictures have no label, and no use: 38.png, 39.png"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are text there")
+def test_names_that_are_no_text_can_be_told(table, tmp_path):
+    Path(os.fsdecode(bytes(tmp_path) + b"/\xff.png")).touch()
+    warnings = []
+    assert table(warn=warnings.append).result.model_dump_json()
+    assert warnings == ["1 picture has no label, and no use: \\udcff.png"]
+
+
+def put(line, column, value):
+    def change(rows):
+        row = list(rows[line - 1])
+        row[column] = value
+        return [*rows[: line - 1], row, *rows[line:]]
+
+    return change
+
+
+BAD_ROWS = {
+    "no file": (put(5, 0, "gone.png"), "line 5: there is no file gone.png"),
+    "outside": (put(5, 0, "../x.png"), "line 5: ../x.png leads out of data.root"),
+    "absolute": (put(5, 0, "/etc/hostname"), "line 5: /etc/hostname leads out of data.root"),
+    "no name": (put(5, 0, ""), "line 5: there is no file ."),
+    "long name": (put(5, 0, 300 * "x"), "line 5: no name of a file: [Errno 36] File name too long"),
+    "zero byte": (put(5, 0, "a\0.png"), "line 5: no name of a file: embedded null byte"),
+    "no label": (put(7, 1, " "), "line 7: no label for 05.png"),
+    "unknown split": (put(7, 2, "dev"), 'line 7: split "dev", expected train, validation or test'),
+    "no split": (put(7, 2, ""), 'line 7: split "", expected train, validation or test'),
+    "twice": (put(9, 0, "03.png"), "line 9: 03.png stands in line 5 too"),
+    "short row": (lambda rows: [*rows, ["00.png"]], "line 42: no label for 00.png"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), BAD_ROWS.values(), ids=BAD_ROWS.keys())
+def test_rows_that_are_wrong_are_told_by_line(table, change, message):
+    with pytest.raises(DataError) as caught:
+        table(change=change)
+    assert f"  {message}" in str(caught.value)
+
+
+def test_all_wrong_rows_are_told_at_once(table):
+    def change(rows):
+        for name in ("no file", "no label", "unknown split"):
+            rows = BAD_ROWS[name][0](rows)
+        return rows
+
+    with pytest.raises(DataError) as caught:
+        table(change=change)
+    assert "table.csv: 3 problems:" in str(caught.value)
+
+
+BAD_TABLES = {
+    "a label of no class": ({"classes": ["a", "c"]}, 'label "b", expected one of a, c'),
+    "no column": (
+        {"columns": ("fil", "label")},
+        'has no column fil; it has file, label, split, patient; did you mean "file"?',
+    ),
+    "no group column": ({"group_by": "slide"}, "has no column slide"),
+    "only a head": ({"change": lambda rows: rows[:1]}, "has no row under its first"),
+    "empty": ({"change": lambda rows: []}, "has no column file, label, split; it has none"),
+    "no table": ({"images": Path("no")}, "no (data.images)"),
+    "not UTF-8": (
+        {"written": {"encoding": "utf-16"}},
+        "is not text in UTF-8",
+    ),
+    "a folder": ({"csv": Path()}, "cannot read"),
+    "table outside": ({"csv": Path("..")}, "data.csv = .. leads out of data.root"),
+    "only train": (
+        {"change": lambda rows: [rows[0], *([a, b, "train", d] for a, b, _, d in rows[1:])]},
+        "got 0 test images for 2 classes",
+    ),
+    "one patient has a class": (
+        {
+            "columns": ("file", "label"),
+            "group_by": "patient",
+            "change": lambda rows: [rows[0], *([a, b, c, b] for a, b, c, _ in rows[1:])],
+        },
+        "with images of one patient kept together, class ",
+    ),
+}
+
+
+@pytest.mark.parametrize(("settings", "message"), BAD_TABLES.values(), ids=BAD_TABLES.keys())
+def test_tables_that_cannot_be_used_have_their_message(table, settings, message):
+    with pytest.raises(DataError) as caught:
+        table(warn=lambda _: None, **settings)
+    assert message in str(caught.value)

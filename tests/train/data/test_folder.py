@@ -1,0 +1,197 @@
+"""Folders of classes: layouts, what is left out, and what stops the run."""
+
+import shutil
+
+import pytest
+from pictures import save_classes
+from PIL import Image
+
+from kdtool.errors import DataError
+from kdtool.recipe import DataTable
+from kdtool.train.data.splits import load_splits
+
+
+def load(root, warn=pytest.fail, **settings):
+    return load_splits(DataTable(source="folder", root=root, **{"size": 24, **settings}), warn)
+
+
+def color(folder, name, number):
+    """A picture that tells its number."""
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (33, 27), (number % 256, number // 256, 5)).save(folder / f"{name}.png")
+
+
+def numbers(split):
+    return (split.images[:, 0, 0, 0].int() + 256 * split.images[:, 1, 0, 0].int()).tolist()
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A folder for each of three classes: 20, 10 and 10 pictures of other numbers each."""
+    for label, (name, count) in enumerate({"b": 20, "a": 10, "ö c": 10}.items()):
+        for index in range(count):
+            color(tmp_path / "set" / name, f"{index}", 100 * label + index)
+    return tmp_path / "set"
+
+
+def test_one_tree_is_split_by_class_and_always_alike(tree, tmp_path):
+    splits = load(tree)
+    assert splits.classes == ("a", "b", "ö c")
+    result = splits.result
+    assert result.class_counts == {"train": [7, 15, 7], "validation": [1, 1, 1], "test": [2, 4, 2]}
+    everything = [
+        n for name in ("train", "validation", "test") for n in numbers(getattr(splits, name))
+    ]
+    assert sorted(everything) == [*range(20), *range(100, 110), *range(200, 210)]
+    for split in (splits.train, splits.validation, splits.test):
+        assert [[1, 0, 2][n // 100] for n in numbers(split)] == split.labels.tolist()
+    moved = shutil.copytree(tree, tmp_path / "other place" / "set")
+    assert load(moved).result == result
+    assert load(tree, test=0.5, validation=0.2).result.class_counts["test"] == [5, 10, 5]
+
+
+@pytest.mark.parametrize("validation", [None, "validation", "VAL"])
+def test_split_folders_are_kept(tree, validation):
+    for name in ("b", "a"):
+        for index in range(5):
+            color(tree / "Test" / name, f"{index}", 300 + index)
+            if validation:
+                color(tree / validation / name, f"{index}", 400 + index)
+        (tree / "train").mkdir(exist_ok=True)
+        (tree / name).rename(tree / "train" / name)
+    shutil.rmtree(tree / "ö c")
+    duplicates = []  # both classes of a split hold the same pictures
+    splits = load(tree, warn=duplicates.append)
+    assert sorted(numbers(splits.test)) == sorted([*range(300, 305)] * 2)
+    if validation:
+        assert sorted(numbers(splits.validation)) == sorted([*range(400, 405)] * 2)
+        assert sorted(numbers(splits.train)) == [*range(20), *range(100, 110)]
+    else:
+        assert splits.result.class_counts["validation"] == [1, 2]
+        assert len(splits.train) == 27
+    assert duplicates == []
+
+
+def test_pictures_of_a_stranger_go_through(tmp_path):
+    save_classes(tmp_path / "set", 24)
+    (tmp_path / "set" / ".DS_Store").touch()
+    (tmp_path / "set" / "disc" / "Thumbs.db").touch()
+    (tmp_path / "set" / "disc" / "deeper").mkdir()
+    shutil.move(tmp_path / "set" / "disc" / "003.png", tmp_path / "set" / "disc" / "deeper")
+    splits = load(tmp_path / "set")
+    assert splits.result.image_shape == (3, 24, 24)
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (34, 4, 10)
+    discs = splits.train.images[splits.train.labels == 1]
+    # The middle of a disc is dark in every file, however it was stored.
+    assert discs[:, :, 12, 12].float().mean(dim=1).max() < 140
+
+
+def test_a_class_may_be_named_train(tmp_path):
+    for label, name in enumerate(("train", "bus")):
+        for index in range(10):
+            color(tmp_path / name, f"{index}", 100 * label + index)
+    assert load(tmp_path).classes == ("bus", "train")
+
+
+def test_what_no_class_holds_is_told(tree):
+    (tree / "README.txt").touch()
+    for name in ("train", "test"):
+        for label, kind in enumerate(("x", "y")):
+            for index in range(4):
+                color(tree / name / kind, f"{index}", 10 * label + 100 * (name == "test") + index)
+    (tree / "train" / "list.csv").touch()
+    warnings = []
+    assert load(tree, warn=warnings.append, validation=0.3).classes == ("x", "y")
+    assert warnings == [
+        "left out, as no folder of a class holds it: README.txt, a, b, train/list.csv, ö c"
+    ]
+
+
+def test_broken_files_and_duplicates_are_told_by_name(tree):
+    (tree / "a" / "broken.png").touch()
+    for copy in range(12):
+        shutil.copy(tree / "a" / "3.png", tree / "b" / f"copy{copy}.png")
+    with pytest.raises(DataError, match=r"1 of 53 file is broken:\n  a/broken.png: an empty file"):
+        load(tree)
+    warnings = []
+    result = load(tree, warn=warnings.append, skip_broken=True).result
+    assert result.warnings == warnings
+    assert warnings[0] == "1 of 53 file is broken and left out: a/broken.png (an empty file)"
+    assert "images stand bit for bit in two splits, such as b/copy" in warnings[1]
+
+
+def test_a_link_to_a_file_of_the_set_is_followed(tree):
+    (tree / "a" / "10.png").symlink_to(tree / "a" / "9.png")
+    assert load(tree, warn=lambda _: None).result.class_counts["train"][0] in (7, 8)
+
+
+def one_class(tree):
+    shutil.rmtree(tree / "a")
+    shutil.rmtree(tree / "ö c")
+
+
+def split_folders(*names):
+    def make(tree):
+        for name in names:
+            color(tree / name / "a", "1", 1)
+            color(tree / name / "b", "2", 2)
+
+    return make
+
+
+def new_class_in_test(tree):
+    split_folders("train", "test")(tree)
+    color(tree / "train" / "b", "3", 4)
+    color(tree / "test" / "new", "3", 3)
+
+
+def link(where, to):
+    return lambda tree: (tree / where).symlink_to(to)
+
+
+BAD = {
+    "nothing": (lambda tree: [shutil.rmtree(path) for path in tree.iterdir()], "holds no pictures"),
+    "absent": (shutil.rmtree, "there is no "),
+    "one class": (one_class, "pictures in set: got the classes b; expected at least two"),
+    "empty class": (lambda tree: (tree / "d").mkdir(), "no image of class d in the train split"),
+    "one picture": (lambda tree: color(tree / "d", "1", 1), "only one train image of class d"),
+    "test lacks": (split_folders("train"), "got the folders train; expected train and test"),
+    "two trains": (
+        split_folders("train", "Training", "test"),
+        "got the folders Training, test, train",
+    ),
+    "new class in test": (new_class_in_test, "no image of class new in the train split"),
+    "link outwards": (
+        link("a/out.png", "/etc/hostname"),
+        "to files below data.root = ",
+    ),
+    "link to a folder": (link("d", "a"), "d is a link to a folder, a, expected a folder"),
+    "deeper link to a folder": (link("a/d", "../b"), "  a/d -> ../b\nput the files themselves"),
+    "link to itself": (link("a/x.png", "x.png"), "a/x.png: there is no such file"),
+    "unprintable class": (lambda tree: color(tree / "d\n", "1", 1), r"'d\n' cannot be printed"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), BAD.values(), ids=BAD.keys())
+def test_folders_that_cannot_be_used_have_their_message(tree, change, message):
+    change(tree)
+    with pytest.raises(DataError) as caught:
+        load(tree, warn=lambda _: None)
+    assert message in str(caught.value)
+
+
+def test_a_file_in_place_of_the_folder_is_told(tmp_path):
+    (tmp_path / "set.zip").touch()
+    with pytest.raises(DataError, match=r"set\.zip is a file; expected train/CLASS/"):
+        load(tmp_path / "set.zip")
+
+
+def test_a_shortage_of_memory_is_told_before_reading(tree):
+    with pytest.raises(
+        DataError, match=r"40 images of 900000 x 900000 pixels .* need 97,200\.0 GB"
+    ):
+        load(tree, size=900_000)
+
+
+def test_the_same_size_is_not_needed_where_all_are_equal(tree):
+    assert load(tree, size=None).result.image_shape == (3, 27, 33)

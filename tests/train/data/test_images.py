@@ -1,0 +1,209 @@
+"""Image files of all kinds become arrays of one shape, or are told to be broken."""
+
+import os
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pictures import SORTS, draw, save
+from PIL import Image
+
+from kdtool.edge.kit.shipped.picture import fit
+from kdtool.errors import DataError
+from kdtool.recipe import DataTable
+from kdtool.train.data.images import read_pictures
+
+
+def read(paths, **settings):
+    table = DataTable(source="folder", root=paths[0].parent, **settings)
+    return read_pictures(paths, [path.name for path in paths], table)
+
+
+@pytest.mark.parametrize("sort", range(len(SORTS)), ids=lambda sort: "".join(SORTS[sort]))
+def test_a_picture_is_the_same_in_every_sort_of_file(tmp_path, sort):
+    picture = draw("disc", 3).convert("L").convert("RGB")
+    if SORTS[sort][1] == "1":
+        picture = picture.convert("1").convert("RGB")
+    images = read([save(picture, tmp_path, "a", sort)], channels=3).images
+    difference = np.abs(images[0].astype(int) - np.asarray(picture).transpose(2, 0, 1))
+    assert np.median(difference) <= 2  # what JPEG and a palette cost
+    assert difference.mean() < 5
+
+
+def test_grey_pictures_have_one_channel_and_one_in_colour_makes_it_three(tmp_path):
+    grey = [save(draw("disc", 3), tmp_path, f"{sort}", sort) for sort in (2, 6, 7, 8, 10)]
+    assert read(grey).images.shape[:2] == (5, 1)
+    colour = save(draw("disc", 3), tmp_path, "c", 0)
+    assert read([*grey, colour]).images.shape[:2] == (6, 3)
+    assert read([*grey, colour], channels=1).images.shape[:2] == (6, 1)
+
+
+def scaled_and_cropped(image, size):
+    """The shorter side as torchvision's Resize does it, then CenterCrop."""
+    short = min(image.size)
+    whole = image.resize(
+        tuple(size * side // short for side in image.size), Image.Resampling.BILINEAR
+    )
+    left, top = (whole.width - size) // 2, (whole.height - size) // 2
+    return np.asarray(whole.crop((left, top, left + size, top + size)))
+
+
+@given(st.integers(1, 200), st.integers(1, 200), st.integers(1, 64))
+def test_fit_is_scaling_the_shorter_side_and_cropping_the_centre(width, height, size):
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    expected = scaled_and_cropped(image, size)
+    assert np.abs(np.asarray(fit(image, size, size)).astype(int) - expected).max() <= 1
+
+
+def test_pictures_are_scaled_to_the_size_and_small_ones_are_told(tmp_path):
+    paths = [save(draw("disc", seed), tmp_path, f"{seed}", 9) for seed in range(4)]
+    Image.new("RGB", (20, 50)).save(tmp_path / "small.png")
+    pictures = read([*paths, tmp_path / "small.png"], size=32)
+    assert pictures.images.shape == (5, 3, 32, 32)
+    for image, path in zip(pictures.images, paths, strict=False):
+        expected = scaled_and_cropped(Image.open(path), 32)
+        assert np.abs(image.transpose(1, 2, 0).astype(int) - expected).max() <= 1
+    (warning,) = pictures.warnings
+    assert warning == "1 of 5 images are smaller than data.size = 32, and are enlarged"
+
+
+def test_a_very_long_picture_takes_no_memory_for_what_is_cropped_away(tmp_path):
+    Image.new("L", (1, 60_000), 7).save(tmp_path / "long.png")
+    # Scaled as a whole it would have 224 x 13,440,000 pixels.
+    images = read([tmp_path / "long.png"], size=224).images
+    assert (images == 7).all()
+
+
+def test_pictures_of_one_size_keep_it_and_other_sizes_are_told(tmp_path):
+    for name, size in {"a": (30, 20), "b": (30, 20), "c": (31, 20)}.items():
+        Image.new("L", size).save(tmp_path / f"{name}.png")
+    a, b, c = (tmp_path / f"{name}.png" for name in "abc")
+    assert read([a, b]).images.shape == (2, 1, 20, 30)
+    with pytest.raises(DataError) as caught:
+        read([a, b, c])
+    assert "30 x 20 (2, such as b.png), 31 x 20 (1, such as c.png)" in str(caught.value)
+    assert "--set data.size=224" in str(caught.value)
+
+
+def test_photos_turned_by_their_metadata_have_one_size(tmp_path):
+    rows = np.linspace(0, 255, 30)[:, None] * np.ones(20)
+    upright = Image.fromarray(rows.astype(np.uint8))
+    turned = upright.transpose(Image.Transpose.ROTATE_90)
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    for suffix in ("jpg", "png", "webp", "tif"):
+        turned.save(tmp_path / f"turned.{suffix}", exif=exif)
+    upright.save(tmp_path / "upright.png")
+    images = read(sorted(tmp_path.iterdir()), channels=1).images
+    assert images.shape == (5, 1, 30, 20)
+    assert np.abs(images.astype(int) - images[-1]).max() <= 8  # upright.png, but for compression
+
+
+def whole(folder, name="whole.png", size=(64, 64)):
+    noise = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    Image.fromarray(noise).save(folder / name)
+    return folder / name
+
+
+def written(content):
+    def make(path):
+        path.write_bytes(content)
+
+    return make
+
+
+def cut(name):
+    def make(path):
+        content = whole(path.parent, f"whole-{name}").read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+
+    return make
+
+
+# File -> how it is made, and the reason that is told of it.
+BROKEN = {
+    "empty.png": (written(b""), "an empty file"),
+    "notes.txt": (written(b"not a picture"), "no image that Pillow can read"),
+    "cut.jpg": (cut("cut.jpg"), "truncated"),
+    "cut.png": (cut("cut.png"), "truncated"),
+    "bomb.png": (
+        lambda path: Image.new("1", (10_000, 10_000)).save(path),
+        "exceeds limit of 89478485 pixels",
+    ),
+    "float.tif": (
+        lambda path: Image.fromarray(np.ones((9, 9), np.float32)).save(path),
+        "32 bits of unknown range, expected 8 or 16",
+    ),
+    "deep.tif": (
+        lambda path: Image.fromarray(np.full((9, 9), 1 << 20, np.int32)).save(path),
+        "its pixels have 32 bits of unknown range",
+    ),
+    "lost.png": (lambda path: path.symlink_to(path.parent / "nowhere.png"), "no such file"),
+    "pipe.png": (os.mkfifo, "no such file"),
+    "folder.png": (lambda path: path.mkdir(), "no such file"),
+}
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """Broken files between two that are whole."""
+    (tmp_path / "set").mkdir()
+    paths = [tmp_path / "set" / name for name in BROKEN]
+    for path, (make, _) in zip(paths, BROKEN.values(), strict=True):
+        make(path)
+    images = tmp_path / "images"
+    images.mkdir()
+    return [whole(images, "first.png"), *paths, whole(images, "last.png", (70, 64))]
+
+
+def test_all_broken_files_are_told_at_once_with_the_reason(broken):
+    with pytest.raises(DataError) as caught:
+        read(broken, size=32)
+    head, *lines, advice = str(caught.value).splitlines()
+    assert head == f"{len(BROKEN)} of {len(BROKEN) + 2} files are broken:"
+    for line, (name, (_, reason)) in zip(lines, BROKEN.items(), strict=True):
+        assert line.startswith(f"  {name}: ")
+        assert reason in line
+    assert "--set data.skip_broken=true" in advice
+
+
+def test_broken_files_are_left_out_and_told_on_demand(broken):
+    pictures = read(broken, size=32, skip_broken=True)
+    assert pictures.kept.tolist() == [0, len(BROKEN) + 1]
+    for image, path in zip(pictures.images, (broken[0], broken[-1]), strict=True):
+        expected = scaled_and_cropped(Image.open(path), 32)
+        assert np.abs(image.transpose(1, 2, 0).astype(int) - expected).max() <= 1
+    warning = pictures.warnings[0]
+    assert warning.startswith(f"{len(BROKEN)} of {len(BROKEN) + 2} files are broken and left out: ")
+    for name, (_, reason) in BROKEN.items():
+        assert name in warning
+        assert reason in warning
+
+
+def test_broken_files_only_are_an_error_even_then(broken):
+    with pytest.raises(DataError, match="files are broken"):
+        read(broken[1:-1], size=32, skip_broken=True)
+    with pytest.raises(DataError, match=r"1 of 1 file is broken"):
+        read(broken[1:2], size=32, skip_broken=True)
+
+
+def test_a_long_list_of_broken_files_is_cut(tmp_path):
+    paths = [tmp_path / f"{index:03}.png" for index in range(130)]
+    for path in paths:
+        path.touch()
+    with pytest.raises(DataError) as caught:
+        read(paths)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 103
+    assert lines[-2] == "  and 30 more"
+
+
+def test_images_that_do_not_fit_into_memory_are_told_before_they_are_read(tmp_path):
+    with pytest.raises(DataError) as caught:
+        read([whole(tmp_path)] * 3, size=1_000_000)
+    assert "3 images of 1000000 x 1000000 pixels and 3 bytes each need 9,000.0 GB" in str(
+        caught.value
+    )
+    assert "of which images may take 70%; name a smaller data.size" in str(caught.value)

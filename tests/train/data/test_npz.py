@@ -1,0 +1,152 @@
+"""NumPy files laid out as MedMNIST's are."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kdtool.errors import DataError
+from kdtool.recipe import DataTable
+from kdtool.recipe_file import load_recipe
+from kdtool.train.data.splits import load_splits
+
+RECIPE = Path(__file__).parents[3] / "recipes" / "pneumoniamnist.toml"
+
+
+def content(*channels, splits=("train", "val", "test"), size=7):
+    generator = np.random.default_rng(0)
+    arrays = {}
+    for split, count in zip(splits, (20, 6, 10), strict=False):
+        shape = (count, size, size + 1, *channels)
+        arrays[f"{split}_images"] = generator.integers(0, 256, shape, dtype=np.uint8)
+        arrays[f"{split}_labels"] = (np.arange(count) % 2)[:, None].astype(np.uint8)
+    return arrays
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load(arrays, **settings):
+        np.savez_compressed(tmp_path / "set.npz", **arrays)
+        table = DataTable(source="npz", root=tmp_path, file=Path("set.npz"), **settings)
+        return load_splits(table, pytest.fail)
+
+    return load
+
+
+@pytest.mark.parametrize("channels", [(), (1,), (3,)])
+def test_each_split_is_that_of_the_file(load, channels):
+    arrays = content(*channels)
+    splits = load(arrays)
+    for name, split in (("train", splits.train), ("val", splits.validation), ("test", splits.test)):
+        images = arrays[f"{name}_images"].reshape(len(split), 7, 8, -1).transpose(0, 3, 1, 2)
+        np.testing.assert_array_equal(split.images.numpy(), images)
+        np.testing.assert_array_equal(split.labels.numpy(), arrays[f"{name}_labels"][:, 0])
+    assert splits.classes == ("0", "1")
+    assert splits.result.image_shape == (*(channels or (1,)), 7, 8)
+
+
+def test_validation_is_drawn_where_there_is_none(load):
+    arrays = {name: array for name, array in content().items() if "val" not in name}
+    assert load(arrays).result.class_counts["validation"] == [1, 1]
+
+
+def test_the_recipe_reads_pneumoniamnist(tmp_path):
+    recipe = load_recipe(RECIPE, [f"data.root={tmp_path}"])
+    with pytest.raises(DataError, match=r"pneumoniamnist\.npz .* at https://medmnist\.com"):
+        load_splits(recipe.data, pytest.fail)
+    np.savez(tmp_path / "pneumoniamnist.npz", **content(size=27))
+    assert load_splits(recipe.data, pytest.fail).classes == ("normal", "pneumonia")
+
+
+def changed(**arrays):
+    return {**content(), **arrays}
+
+
+def without(name):
+    return {key: array for key, array in content().items() if key != name}
+
+
+BAD = {
+    "no test": (without("test_images"), {}, "lacks test_images; expected train_images"),
+    "half of val": (without("val_labels"), {}, "lacks val_labels"),
+    "float": (changed(test_images=np.zeros((10, 7, 8))), {}, "test_images holds float64 of shape"),
+    "volumes": (
+        changed(train_images=np.zeros((20, 7, 8, 7), np.uint8)),
+        {},
+        "train_images holds uint8 of shape (20, 7, 8, 7), expected uint8 (N, H, W) or (N, H, W, 3)",
+    ),
+    "no images": (changed(val_images=np.zeros((0, 7, 8), np.uint8)), {}, "holds no images"),
+    "several labels": (
+        changed(train_labels=np.zeros((20, 14), np.uint8)),
+        {},
+        "train_labels holds uint8 of shape (20, 14), expected whole numbers (N, 1)",
+    ),
+    "negative": (changed(train_labels=np.full((20, 1), -1)), {}, "holds the label -1"),
+    "label missing": (
+        changed(train_labels=np.zeros((19, 1), np.uint8)),
+        {},
+        "got 20 train images and 19 labels",
+    ),
+    "two sizes": (changed(test_images=np.zeros((10, 9, 9), np.uint8)), {}, "expected one shape"),
+    "more labels than classes": (
+        changed(val_labels=np.full((6, 1), 2)),
+        {"classes": ["a", "b"]},
+        "holds the label 2, expected 0 to 1: data.classes names a, b",
+    ),
+    "one class": (
+        changed(
+            **{
+                f"{name}_labels": np.zeros((n, 1), int)
+                for name, n in (("train", 20), ("val", 6), ("test", 10))
+            }
+        ),
+        {},
+        "got the classes 0; expected at least two",
+    ),
+    "objects": (changed(note=np.array([{}], dtype=object)), {}, "Object arrays cannot be loaded"),
+}
+
+
+@pytest.mark.parametrize(("arrays", "settings", "message"), BAD.values(), ids=BAD.keys())
+def test_files_that_cannot_be_used_have_their_message(load, arrays, settings, message):
+    with pytest.raises(DataError) as caught:
+        load(arrays, **settings)
+    assert message in str(caught.value)
+
+
+def cut(path):
+    np.savez(path, **content())
+    path.write_bytes(path.read_bytes()[:500])
+
+
+def no_array(path):
+    np.savez(path, **without("val_labels"))
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr("val_labels.npy", b"no array")
+
+
+def flip(path):
+    np.savez_compressed(path, **content())
+    data = bytearray(path.read_bytes())
+    data[200:230] = bytes(30)
+    path.write_bytes(data)
+
+
+NO_NPZ = {
+    "cut": (cut, "is no whole .npz file"),
+    "damaged": (flip, "is no whole .npz file"),
+    "text": (lambda path: path.write_text("a,b"), "is no whole .npz file"),
+    "one array": (lambda path: np.save(path.open("wb"), np.zeros(3)), "is no whole .npz file"),
+    "no array": (no_array, "val_labels holds |S8 of shape ()"),
+    "a folder": (lambda path: path.mkdir(), "cannot read"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), NO_NPZ.values(), ids=NO_NPZ.keys())
+def test_what_is_no_npz_is_told(tmp_path, make, message):
+    make(tmp_path / "set.npz")
+    table = DataTable(source="npz", root=tmp_path, file=Path("set.npz"))
+    with pytest.raises(DataError) as caught:
+        load_splits(table, pytest.fail)
+    assert message in str(caught.value)
