@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from kdtool.record import Interval, Record, Role, Summary
+from kdtool.record import Interval, Metric, Record, Role, Summary
 
 
 class Uncertainty(Record):
@@ -31,12 +31,12 @@ class Verdict(Record):
 
     of: Role
     against: Role
-    metric: Literal["accuracy"] = "accuracy"
-    difference: float  # mean over seeds of accuracy(of) - accuracy(against)
+    metric: Metric = "accuracy"
+    difference: float  # mean over seeds of metric(of) - metric(against)
     ci95: Interval  # of this comparison alone
     p_value: float  # two-sided, of this comparison alone; fits `ci95`; of one seed: exact McNemar
     p_holm: float  # corrected for the number of verdicts of the study
-    mcnemar_p: list[float]  # exact, one a seed
+    mcnemar_p: list[float]  # exact, one a seed, of the accuracy whatever the metric
     seeds: list[int]
     uncertainty: Uncertainty | None = None
     verdict: Literal["HELPED", "NO EVIDENCE", "HURT"]  # by `p_holm` below 0.05
@@ -50,7 +50,32 @@ class SweepPoint(Record):
     seeds: list[int]
     validation_accuracy: Summary
     test_accuracy: Summary
+    validation_score: Summary | None = None  # the study's metric; None: it is accuracy
+    test_score: Summary | None = None
     selected: bool
+
+
+class Rates(Record):
+    """How a two-class model fares where it calls the positive class from a threshold on."""
+
+    sensitivity: float  # share of the positive images that are called positive
+    sensitivity_ci95: Interval  # Wilson, as the others
+    specificity: float  # share of the negative images that are called negative
+    specificity_ci95: Interval
+    precision: float  # share of those called positive that are
+    precision_ci95: Interval
+    accuracy: float
+    f1: float  # of the positive class
+
+
+class OperatingPoint(Record):
+    """From which probability on an exported model calls the positive class."""
+
+    rule: str  # of `export.operating_point`
+    positive: str
+    threshold: float  # called positive where its probability is at least this
+    validation: Rates  # what the threshold was chosen on
+    test: Rates
 
 
 class ReliabilityBin(Record):

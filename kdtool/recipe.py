@@ -1,131 +1,16 @@
-"""The recipe as strict frozen models; every default lives here."""
+"""The recipe as strict frozen models; every default lives here and in recipe_data and _train."""
 
-from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
+from kdtool.recipe_data import DataTable
+from kdtool.recipe_table import Positive, Table
+from kdtool.recipe_train import TrainTable
+from kdtool.record import Metric
 from kdtool.results import Precision
 
-TomlPath = Annotated[Path, Field(strict=False)]  # TOML has no paths, only strings
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-ClassList = Annotated[list[int | str], Field(min_length=1)]  # by place, from 0, or name
 InputForm = Literal["pixels", "resize", "tensor"]
-
-
-class Table(BaseModel):
-    """A table of the recipe: unknown keys are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class IdxFiles(Table):
-    """Four files of the MNIST format, plain or .gz, relative to `data.root`."""
-
-    train_images: TomlPath = Path("train-images-idx3-ubyte")
-    train_labels: TomlPath = Path("train-labels-idx1-ubyte")
-    test_images: TomlPath = Path("t10k-images-idx3-ubyte")
-    test_labels: TomlPath = Path("t10k-labels-idx1-ubyte")
-
-
-class Columns(Table):
-    """Names of the columns of a csv file."""
-
-    file: str  # path of the image, below `data.images`
-    label: str
-    split: str | None = None  # train, validation (or val, valid) or test; None: kdtool draws them
-
-
-class DataTable(Table):
-    """Where the images come from and how they are split."""
-
-    source: Literal["mnist", "fashion-mnist", "kmnist", "idx", "digits", "folder", "csv", "npz"]
-    root: TomlPath | None = (
-        None  # relative to the recipe; None: the user's cache, filled by download
-    )
-    home: str | None = None  # the page that gives out the data; told when they are absent
-    offline: Literal["mnist-5k"] | None = None  # what stands in when the download fails
-    # Share below 1, number of images from 1 on; drawn where the source does not say
-    validation: Positive = 0.1  # of the train images
-    test: Positive = 0.2  # of all images of "folder" and "csv"
-    # Classes to merge, by number or name, each of the source's classes once:
-    # [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
-    group: Annotated[list[ClassList], Field(min_length=2)] | None = None
-    files: IdxFiles = IdxFiles()
-    file: TomlPath | None = None  # the .npz, below `root`
-    classes: Annotated[list[str], Field(min_length=2)] | None = None  # in order
-    csv: TomlPath | None = None  # the table, below `root`
-    columns: Columns | None = None
-    images: TomlPath = Path()  # folder of the images of "csv", below `root`
-    group_by: str | None = None  # column; images that agree in it stay in one split: a patient's
-    size: int | None = Field(default=None, ge=1)  # side in pixels; None: the images' own
-    channels: Literal[1, 3] | None = None  # None: 1 if all images are grey, else 3
-    skip_broken: bool = False  # leave broken files out, instead of stopping
-
-    @field_validator("validation", "test")
-    @classmethod
-    def _share_below_one(cls, value: float) -> float:
-        if value >= 1 and value != int(value):
-            raise ValueError(f"got {value}, expected a share below 1 or a whole number of images")
-        return value
-
-    @model_validator(mode="after")
-    def _keys_fit_source(self) -> Self:
-        for key, sources in SOURCES_OF.items():
-            given = getattr(self, key) != type(self).model_fields[key].default
-            if given and self.source not in sources:
-                known = " or ".join(f'"{source}"' for source in sources)
-                raise ValueError(f"`{key}` is only for source {known}")
-        for key, meaning in NEEDED.get(self.source, {}).items():
-            if getattr(self, key) is None:
-                raise ValueError(f'source "{self.source}" needs `{key}`, {meaning}')
-        if self.offline is not None and self.source != "mnist":
-            raise ValueError(f'offline "{self.offline}" can only stand in for source "mnist"')
-        return self
-
-
-PICTURES = ("folder", "csv")
-SOURCES_OF: dict[str, tuple[str, ...]] = {  # the keys that are not for every source
-    "root": ("mnist", "fashion-mnist", "kmnist", "idx", *PICTURES, "npz"),
-    "home": (*PICTURES, "npz"),
-    "test": PICTURES,
-    "files": ("idx",),
-    "file": ("npz",),
-    "classes": ("idx", "csv", "npz"),
-    "csv": ("csv",),
-    "columns": ("csv",),
-    "images": ("csv",),
-    "group_by": ("csv",),
-    "size": PICTURES,
-    "channels": PICTURES,
-    "skip_broken": PICTURES,
-}
-ROOT = {"root": "the folder of the data"}
-NEEDED: dict[str, dict[str, str]] = {
-    "idx": ROOT,
-    "folder": ROOT,
-    "csv": {
-        **ROOT,
-        "csv": "the table, below `root`",
-        "columns": 'such as { file = "name", label = "class" }',
-    },
-    "npz": {**ROOT, "file": "the .npz, below `root`"},
-}
-
-
-class TrainTable(Table):
-    """A model and how it is trained."""
-
-    model: str  # built in | torchvision:NAME | package.module:function
-    epochs: int = Field(default=12, ge=1)
-    min_steps: int = Field(default=400, ge=0)  # more epochs where the set is too small for so many
-    batch_size: int = Field(default=256, ge=1)
-    learning_rate: Positive = 1e-3
-    optimizer: Literal["adam", "sgd"] = "adam"
-    momentum: float = Field(default=0.9, ge=0, lt=1)  # of "sgd"
-    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    schedule: Literal["constant", "cosine"] = "constant"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # of the training arithmetic
 
 
 class DistillTable(Table):
@@ -138,7 +23,7 @@ class DistillTable(Table):
     temperature: Positive = 4.0
     soft_weight: float = Field(default=0.9, ge=0, le=1)
     # Classes whose images students and controls do not learn from, by number or name
-    exclude_classes: list[int | str] = []
+    exclude_classes: list[int | str] = Field(default=[])
 
 
 class SubclassTable(Table):
@@ -178,6 +63,16 @@ class ExportTable(Table):
     calibration_images: int = Field(default=300, ge=1, le=5000)  # of the train split
     max_drop: float = Field(default=0.01, gt=0, lt=1)  # of accuracy, that int8 and fp16 may cost
     calibrate: bool = False  # divide the logits in the file by the temperature fitted on validation
+    # Of two classes: from which probability on the positive one is called, chosen on validation.
+    # argmax: 0.5 | youden: most sensitivity + specificity | f1: most F1 | sensitivity:0.95 |
+    # specificity:0.95 | cost:5, a miss costs 5 times what a false alarm does
+    operating_point: str = "argmax"
+
+    @field_validator("operating_point")
+    @classmethod
+    def _known_rule(cls, value: str) -> str:
+        parse_operating_point(value)
+        return value
 
     @field_validator("precisions")
     @classmethod
@@ -207,6 +102,7 @@ class Recipe(Table):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")  # the study's folder
     seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default=[0, 1, 2], min_length=1)
+    metric: Metric = "accuracy"  # what epochs and settings are chosen by, and verdicts judge
     data: DataTable
     teacher: TrainTable
     student: TrainTable
@@ -222,3 +118,47 @@ class Recipe(Table):
         if len(set(value)) != len(value):
             raise ValueError("the same seed twice: each seed must differ")
         return value
+
+    @field_validator("student")
+    @classmethod
+    def _student_learns(cls, value: TrainTable) -> TrainTable:
+        if value.is_trained:
+            raise ValueError("a student must learn: expected a network, and `epochs` of 1 or more")
+        return value
+
+
+# Of `export.operating_point`, with the highest value that each takes; None: it takes none.
+RULES: dict[str, float | None] = {
+    "argmax": None,
+    "youden": None,
+    "f1": None,
+    "sensitivity": 1.0,
+    "specificity": 1.0,
+    "cost": 1e6,
+}
+
+
+def parse_operating_point(text: str) -> tuple[str, float | None]:
+    """Split `RULE` or `RULE:VALUE` of `export.operating_point`.
+
+    Raises:
+        ValueError: There is no such rule, or its value is out of range.
+    """
+    rule, colon, value = text.partition(":")
+    if rule not in RULES:
+        raise ValueError(
+            f'got "{text}", expected argmax, youden, f1, sensitivity:VALUE, specificity:VALUE '
+            "or cost:VALUE"
+        )
+    highest = RULES[rule]
+    if highest is None:
+        if colon:
+            raise ValueError(f'got "{text}", expected {rule} without a value')
+        return rule, None
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= highest:
+        raise ValueError(f'got "{text}", expected {rule}:VALUE, above 0 and at most {highest:g}')
+    return rule, number

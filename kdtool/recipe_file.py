@@ -3,6 +3,7 @@
 import difflib
 import re
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,14 +14,17 @@ from pydantic_core import ErrorDetails
 from kdtool.errors import RecipeError
 from kdtool.recipe import Recipe
 
+# Keys that hold, or may hold, a path.
+PATHS = {"data.root", "teacher.model", "teacher.weights", "student.weights"}
+
 
 def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     """Read the recipe at `path`; report all its problems at once.
 
     Args:
-        path: A TOML file. `data.root` in it is relative to its folder.
-        overrides: `KEY=VALUE` each, as given to `--set`; `data.root` in these is relative to the
-            working folder, as a path typed in a shell is.
+        path: A TOML file. Paths in it, those of `PATHS`, are relative to its folder.
+        overrides: `KEY=VALUE` each, as given to `--set`; paths in these are relative to the working
+            folder, as a path typed in a shell is.
 
     Raises:
         RecipeError: The file cannot be read, is not TOML, or is not a recipe.
@@ -37,12 +41,11 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
         raise RecipeError(f"{path} is not a text file in UTF-8: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path} is not valid TOML: {error}") from error
-    _resolve_root(content, path.parent)
+    _resolve_paths(content, PATHS, path.parent)
     for override in overrides or []:
         key, value = parse_setting(override)
         _put(content, key, value)
-        if key == "data.root":
-            _resolve_root(content, Path.cwd())
+        _resolve_paths(content, {key} & PATHS, Path.cwd())
     return make_recipe(content, str(path))
 
 
@@ -120,13 +123,25 @@ def _put(content: dict[str, Any], key: str, value: Any) -> None:
     content[last] = value
 
 
-def _resolve_root(content: dict[str, Any], folder: Path) -> None:
-    data = content.get("data")
-    if isinstance(data, dict) and isinstance(data.get("root"), str):
+def _resolve_paths(content: dict[str, Any], keys: Iterable[str], folder: Path) -> None:
+    """Make the paths at some keys absolute, where there are any."""
+    for key in keys:
+        table, _, last = key.partition(".")
+        values = content.get(table)
+        if not isinstance(values, dict) or not _is_path(key, values.get(last)):
+            continue
         try:
-            data["root"] = str((folder / Path(data["root"]).expanduser()).resolve())
+            values[last] = str((folder / Path(values[last]).expanduser()).resolve())
         except RuntimeError as error:  # ~ and no home
-            raise RecipeError(f"data.root: got {_shown(data['root'])}: {error}") from error
+            raise RecipeError(f"{key}: got {_shown(values[last])}: {error}") from error
+
+
+def _is_path(key: str, value: Any) -> bool:
+    if not isinstance(value, str):
+        return False
+    if key.endswith(".model"):
+        return value.lower().endswith(".onnx")
+    return value != "imagenet"
 
 
 def _other_recipes(path: Path) -> str:
@@ -191,5 +206,5 @@ def _suggest_key(key: str) -> str:
     close = difflib.get_close_matches(key, siblings, n=1, cutoff=0.7)
     elsewhere = [k for k in known if k.rpartition(".")[2] == last]
     if close or elsewhere:
-        return f"; did you mean `{(close or elsewhere)[0]}`?"
+        return f"; did you mean `{(elsewhere or close)[0]}`?"
     return f"; known here: {', '.join(k.rpartition('.')[2] for k in siblings)}" if siblings else ""

@@ -14,6 +14,11 @@ ROLES: tuple[Role, ...] = get_args(Role)
 # Whom each student learns from.
 TEACHER_OF: dict[Role, Role] = {"student": "teacher", "subclass-student": "subclass-teacher"}
 
+# Scores of a model on images. Of two classes, AUC and PR AUC are of the positive one; of more, the
+# mean over the classes, each against the rest.
+Metric = Literal["accuracy", "balanced_accuracy", "weighted_f1", "macro_f1", "roc_auc", "pr_auc"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
+
 
 class Record(BaseModel):
     """A value that was measured; never changed after."""

@@ -14,12 +14,13 @@ from kdtool.evidence import (
     Calibration,
     Flips,
     Gallery,
+    OperatingPoint,
     SubclassUse,
     SweepPoint,
     Verdict,
 )
 from kdtool.profiles import Environment, Latency
-from kdtool.record import SCHEMA, Interval, Record, Role, Summary
+from kdtool.record import SCHEMA, Interval, Metric, Record, Role, Summary
 
 Precision = Literal["fp32", "fp16", "int8"]
 FP16_USE = (
@@ -45,11 +46,24 @@ class TestScores(Record):
     num_images: int
     accuracy: float
     accuracy_ci95: Interval  # Wilson
+    balanced_accuracy: float | None = None  # mean over the classes; None: of an older kdtool
     weighted_f1: float
+    macro_f1: float | None = None
+    roc_auc: float | None = None  # see `Metric`
+    pr_auc: float | None = None  # average precision
     nll: float  # mean negative log-likelihood of the right class, in nats
     ece: float  # expected calibration error over 15 bins, in [0, 1]
     per_class: list[ClassScores]
     confusion: list[list[int]]  # rows: true class, columns: predicted class
+
+
+class ClassSummary(Record):
+    """How the models of one role fared on one class, over seeds."""
+
+    name: str = Field(alias="class")
+    accuracy: Summary  # share of the images of this class that were recognized
+    f1: Summary
+    support: int  # test images of this class
 
 
 class EpochRecord(Record):
@@ -59,19 +73,28 @@ class EpochRecord(Record):
     train_loss: float  # mean over the epoch, of the loss that was trained
     validation_loss: float  # cross-entropy with the labels, in nats
     validation_accuracy: float
+    validation_score: float | None = None  # the study's metric; None: of an older kdtool, accuracy
+    phase: int = 1  # of `teacher.phase` or `student.phase`, from 1
     seconds: float
 
     @property
+    def score(self) -> float:
+        """The study's metric on validation, in [0, 1]."""
+        if self.validation_score is None:
+            return self.validation_accuracy
+        return self.validation_score
+
+    @property
     def worth(self) -> tuple[float, float]:
-        """What choices are made by: validation accuracy, and among equals a low loss."""
-        return self.validation_accuracy, -self.validation_loss
+        """What choices are made by: the metric on validation, and among equals a low loss."""
+        return self.score, -self.validation_loss
 
 
 class TrainingResult(Record):
     """One run of training; the weights kept are those of `best_epoch`."""
 
     epochs: list[EpochRecord]
-    best_epoch: int  # highest validation accuracy; among equals the lowest validation loss
+    best_epoch: int  # highest metric on validation; among equals the lowest validation loss
     num_steps: int
     images_per_second: float  # training steps only
     device: str
@@ -168,7 +191,9 @@ class ModelResult(Cost):
     model: str
     seeds: list[SeedResult]
     exported_seed: int  # the best on validation
-    test: dict[Literal["accuracy", "weighted_f1"], Summary]
+    test: dict[Metric, Summary]
+    per_class: list[ClassSummary] = Field(default=[])  # in the order of the classes
+    operating_point: OperatingPoint | None = None  # of two classes, of the exported seed
     files: dict[Precision, FileResult]
     refused: dict[Precision, str]  # files that are not kept, and why
     recommended: Precision | None  # the file to ship; None: there is none
@@ -216,11 +241,15 @@ class DataResult(Record):
     groups: list[list[str]] = Field(
         default=[]
     )  # the fine classes of each class; empty without `data.group`
+    positive: str | None = None  # of two classes the one to be found; None: there are more
     excluded: list[str] = Field(default=[])  # classes that students and controls do not learn from
     num_duplicates: int  # images that stand, bit for bit, in two splits
     duplicates: list[tuple[str, int, str, int]]  # the first 20: split, index, split, index
     num_near_duplicates: int = 0  # images of at least 64 pixels that look like one of another split
     near_duplicates: list[tuple[str, int, str, int]] = Field(default=[])  # the first 20, as above
+    # npz, relative to the study: `exact` and `near`, uint8 `(K, 2, H, W, C)`, the images of both
+    # lists and their twins; None: there are none
+    duplicate_images: str | None = None
     fingerprint: str  # SHA-256 over images, labels, classes and split
     warnings: list[str]
 
@@ -258,6 +287,7 @@ class Results(Record):
     environment: Environment
     data: DataResult
     models: dict[Role, ModelResult]
+    metric: Metric = "accuracy"  # what the verdicts judge, and epochs were chosen by
     verdicts: list[Verdict]
     shipped: Role | None = None  # whose files to ship: the best student on validation
     sweep: list[SweepPoint]

@@ -70,7 +70,10 @@ def write(tmp_path):
         (('"digits"', '"digits"\nroots = "x"'), ["roots: unknown key; did you mean `data.root`?"]),
         (('"mnist-mlp"', "3"), ["student.model: got 3, expected a string"]),
         (('"mnist-mlp"', '"m"\nepochs = "12"'), ['student.epochs: got "12", expected an integer']),
-        (('"mnist-mlp"', '"m"\nepochs = 0'), ["student.epochs: got 0, expected a value greater"]),
+        (
+            ('"mnist-mlp"', '"m"\nepochs = 0'),
+            ["student: `epochs` = 0 is for a model that is trained already"],
+        ),
         (('"mnist-mlp"', '"m"\nlearning_rate = nan'), ["student.learning_rate: got nan, expected"]),
         (
             ('"mnist-mlp"', '"m"\ntemperature = 3'),

@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from kdtool.errors import KdtoolError
-from kdtool.recipe import TrainTable
+from kdtool.recipe_train import TrainTable
+from kdtool.record import Metric
 from kdtool.results import EpochRecord, TrainingResult
 from kdtool.terminal.progress import Update
 from kdtool.train.checkpoint import load_state, save_state
@@ -26,8 +28,28 @@ from kdtool.train.schedule import (
     steps_per_epoch,
 )
 
-# Loss of a batch: logits `(B, C * S)`, labels `(B,)`, and each image's index in the split `(B,)`.
-BatchLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a model learns from in one step."""
+
+    images: Tensor  # (B, C, H, W) float32 in [0, 1], as the model sees them
+    targets: Tensor  # (B,) int64 classes, or (B, C) float32 probabilities that sum to 1
+    index: Tensor  # (B,) int64, of the images in the split
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How a model is trained, whatever its loss."""
+
+    table: TrainTable  # epochs, batch size, optimizer
+    seed: int  # of the order of the images, their augmentation, and dropout
+    metric: Metric = "accuracy"  # what the epoch is chosen by
+    augment: Sequence[str] = ()  # `data.augment`
+
+
+# Loss of a batch, a scalar; logits `(B, C * S)`.
+BatchLoss = Callable[[Tensor, Batch], Tensor]
 Step = Callable[[int, Tensor], Tensor]  # number of the step and the images' index -> loss
 Weights = dict[str, Tensor]
 
@@ -38,8 +60,7 @@ STEPS_BETWEEN_CHECKS = 10  # of the loss: each waits for the GPU
 def fit(
     model: nn.Module,
     splits: Splits,
-    table: TrainTable,
-    seed: int,
+    training: Training,
     batch_loss: BatchLoss,
     state_path: Path,
     update: Update,
@@ -53,8 +74,7 @@ def fit(
     Args:
         model: Its initial weights; changed in place.
         splits: `train` to learn from and `validation` to choose the epoch on.
-        table: Epochs, batch size, optimizer.
-        seed: Of the order and of dropout.
+        training: How.
         batch_loss: Loss of a batch.
         state_path: Where the state is kept after each epoch.
         update: Shows progress, counted in images.
@@ -65,6 +85,7 @@ def fit(
     Raises:
         KdtoolError: The loss is not finite.
     """
+    table, seed = training.table, training.seed
     train, device = splits.train, splits.train.images.device
     precision = choose_precision(table.precision, device)
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -79,15 +100,18 @@ def fit(
             model.train()
             train_loss = train_epoch(step, batches(train, table.batch_size), epoch, show)
         seconds += time.perf_counter() - began
-        loss, accuracy = validate(model, splits.validation, len(splits.classes))
-        if not math.isfinite(loss):
-            raise KdtoolError(f"the validation loss is {loss} after epoch {epoch}; {REMEDY}")
+        found = validate(
+            model, splits.validation, len(splits.classes), training.metric, splits.positive
+        )
+        if not math.isfinite(found.loss):
+            raise KdtoolError(f"the validation loss is {found.loss} after epoch {epoch}; {REMEDY}")
         epochs.append(
             EpochRecord(
                 epoch=epoch,
                 train_loss=train_loss,
-                validation_loss=loss,
-                validation_accuracy=accuracy,
+                validation_loss=found.loss,
+                validation_accuracy=found.accuracy,
+                validation_score=found.score,
                 seconds=time.perf_counter() - began,
             )
         )
@@ -120,9 +144,10 @@ def training_step(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(table, number / num_steps)
         images, labels = train.batch(index)
+        batch = Batch(channels_last_input(images), labels, index)
         with autocast(images.device, precision):
-            logits = model(channels_last_input(images))
-        loss = batch_loss(logits.float(), labels, index)
+            logits = model(batch.images)
+        loss = batch_loss(logits.float(), batch)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -156,7 +181,7 @@ def train_epoch(
 
 
 def best_epoch(epochs: list[EpochRecord]) -> int:
-    """Highest validation accuracy; among equals the lowest validation loss, then the first."""
+    """Highest metric on validation; among equals the lowest validation loss, then the first."""
     return max(epochs, key=lambda epoch: epoch.worth).epoch
 
 

@@ -1,9 +1,13 @@
 """The answers of a model to a whole split."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kdtool.record import Metric
+from kdtool.scores import score
 from kdtool.train.data.splits import Split
 from kdtool.train.losses import class_logits
 from kdtool.train.models import as_input
@@ -30,9 +34,35 @@ def channels_last_input(images: Tensor) -> Tensor:
     return as_input(images).contiguous(memory_format=torch.channels_last)
 
 
-def validate(model: nn.Module, validation: Split, num_classes: int) -> tuple[float, float]:
-    """Return the cross-entropy in nats and the accuracy in [0, 1], of the classes."""
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """How good a model is on the validation split."""
+
+    loss: float  # cross-entropy with the labels of the classes, in nats
+    accuracy: float  # in [0, 1]
+    score: float  # the study's metric, in [0, 1]
+
+
+def validate(
+    model: nn.Module,
+    validation: Split,
+    num_classes: int,
+    metric: Metric = "accuracy",
+    positive: int | None = None,
+) -> Validation:
+    """Test a model on what epochs are chosen by.
+
+    Args:
+        model: Gives `(B, C * S)` logits.
+        validation: The split.
+        num_classes: C.
+        metric: Of the study.
+        positive: The class that AUCs are of, with two classes.
+    """
     logits = class_logits(predict(model, validation), num_classes)
     loss = F.cross_entropy(logits, validation.labels)
-    accuracy = (logits.argmax(dim=1) == validation.labels).float().mean()
-    return loss.item(), accuracy.item()
+    accuracy = (logits.argmax(dim=1) == validation.labels).float().mean().item()
+    if metric == "accuracy" or not loss.isfinite():
+        return Validation(loss.item(), accuracy, accuracy)
+    labels, probabilities = validation.labels.cpu().numpy(), logits.softmax(dim=1).cpu().numpy()
+    return Validation(loss.item(), accuracy, score(metric, labels, probabilities, positive))

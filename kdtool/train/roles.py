@@ -1,6 +1,6 @@
 """How the models of each role are trained: on labels, on subclasses, or on a teacher's answers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +9,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kdtool.files import replaced
+from kdtool.recipe_train import TrainTable
 from kdtool.record import TEACHER_OF, Role
 from kdtool.results import TeacherTargets
 from kdtool.study import key_of
-from kdtool.train.loop import BatchLoss
+from kdtool.train.device import autocast, choose_precision
+from kdtool.train.loop import Batch, BatchLoss
 from kdtool.train.losses import class_logits, distillation_loss
 from kdtool.train.predict import predict
 from kdtool.train.run import SUBCLASSED, Run, Trained, load_model, train_model
@@ -40,9 +42,9 @@ def train_by_labels(run: Run, role: Role) -> list[Trained]:
     return [train_model(run, role, seed, "cross-entropy", lambda: label_loss) for seed in seeds]
 
 
-def label_loss(logits: Tensor, labels: Tensor, _index: Tensor) -> Tensor:
+def label_loss(logits: Tensor, batch: Batch) -> Tensor:
     """Cross-entropy with the labels; scalar, in nats, mean over the batch."""
-    return F.cross_entropy(logits, labels)
+    return F.cross_entropy(logits, batch.targets)
 
 
 def train_students(run: Run, role: Role, teacher: Trained) -> list[Trained]:
@@ -55,17 +57,42 @@ def train_students(run: Run, role: Role, teacher: Trained) -> list[Trained]:
     )
 
     def make_loss() -> BatchLoss:
-        targets = teacher_logits(run, teacher)
+        answers = teacher_answers(run, teacher, run.table(role))
 
-        def batch_loss(logits: Tensor, labels: Tensor, index: Tensor) -> Tensor:
+        def batch_loss(logits: Tensor, batch: Batch) -> Tensor:
+            soft = answers(batch)
             return distillation_loss(
-                logits, targets[index], labels, num_classes, temperature, soft_weight
+                logits, soft, batch.targets, num_classes, temperature, soft_weight
             )
 
         return batch_loss
 
     depends_on = [temperature, soft_weight, teacher.key]
     return [train_model(run, role, seed, depends_on, make_loss) for seed in run.recipe.seeds]
+
+
+def teacher_answers(run: Run, teacher: Trained, table: TrainTable) -> Callable[[Batch], Tensor]:
+    """Return what gives the teacher's logits `(B, C * S)` of a batch.
+
+    Images that are the same in every epoch are answered once, before; those that are augmented or
+    mixed when the student sees them, and then the teacher sees the very same.
+
+    Args:
+        run: The study.
+        teacher: Whom the student learns from.
+        table: How the student is trained.
+    """
+    if not run.recipe.data.augment and not table.mixup:
+        targets = teacher_logits(run, teacher)
+        return lambda batch: targets[batch.index]
+    model, precision = load_model(run, teacher), choose_precision(table.precision, run.device)
+
+    def answer(batch: Batch) -> Tensor:
+        with torch.no_grad(), autocast(run.device, precision):
+            logits: Tensor = model(batch.images)
+        return logits.float()
+
+    return answer
 
 
 def teacher_logits(run: Run, teacher: Trained) -> Tensor:

@@ -9,7 +9,8 @@ from torch import nn
 
 from kdtool.errors import StudyError
 from kdtool.files import write_atomic
-from kdtool.recipe import Recipe, TrainTable
+from kdtool.recipe import Recipe
+from kdtool.recipe_train import TrainTable
 from kdtool.record import Role
 from kdtool.results import Results, TrainingResult
 from kdtool.study import Study, key_of
@@ -17,8 +18,9 @@ from kdtool.terminal.progress import Terminal
 from kdtool.train.checkpoint import load_weights, save_weights
 from kdtool.train.data.splits import Splits, load_splits, without_classes
 from kdtool.train.device import choose_device, choose_precision
-from kdtool.train.loop import BatchLoss, fit
-from kdtool.train.models import ImageShape, build_model, check_model_name, describe_model
+from kdtool.train.loop import BatchLoss, Training, fit
+from kdtool.train.models import ImageShape, check_model_name, describe_model
+from kdtool.train.pretrained import make_model
 from kdtool.train.schedule import epochs_to_train
 
 TEACHERS: tuple[Role, ...] = ("teacher", "subclass-teacher")
@@ -64,7 +66,7 @@ class Run:
 
     def build(self, role: Role, seed: int) -> nn.Module:
         """Return an untrained model of `role`, on the CPU."""
-        return build_model(self.table(role).model, self.image_shape, self.num_logits(role), seed)
+        return make_model(self.table(role), self.image_shape, self.num_logits(role), seed)
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,12 @@ def arithmetic(run: Run, role: Role) -> tuple[str, str]:
     return run.device.type, choose_precision(run.table(role).precision, run.device)
 
 
+def chosen_by(run: Run) -> list[object]:
+    """Return what the choice of an epoch depends on: the metric, and the class that AUCs are of."""
+    metric = run.recipe.metric
+    return [metric, run.splits.positive if metric in {"roc_auc", "pr_auc"} else None]
+
+
 def train_model(
     run: Run, role: Role, seed: int, depends_on: object, make_loss: Callable[[], BatchLoss]
 ) -> Trained:
@@ -161,7 +169,7 @@ def train_model(
     architecture = describe_model(table.model, model)
     # Without the arithmetic, a control of one machine could stand beside a student of another.
     excluded = [] if role in TEACHERS else run.splits.result.excluded
-    data = [run.fingerprint, excluded]
+    data = [run.fingerprint, excluded, run.recipe.data.augment, *chosen_by(run)]
     key = key_of(table, architecture, arithmetic(run, role), seed, data, depends_on)
     checkpoint = run.study.checkpoint(role, seed, key)
     state_path = checkpoint.with_suffix(".state.pt")
@@ -175,7 +183,8 @@ def train_model(
         num_images = len(splits.train)
         total = epochs_to_train(table, num_images) * num_images
         with run.terminal.progress(title, total) as update:
-            result, weights = fit(model, splits, table, seed, make_loss(), state_path, update)
+            training = Training(table, seed, run.recipe.metric, run.recipe.data.augment)
+            result, weights = fit(model, splits, training, make_loss(), state_path, update)
         facts = {
             "model": table.model,
             "role": role,

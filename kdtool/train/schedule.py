@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from kdtool.recipe import TrainTable
+from kdtool.recipe_train import TrainTable
 from kdtool.train.data.splits import Split
 
 

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from kdtool.environment import collect_environment
 from kdtool.errors import KdtoolError, RecipeError
+from kdtool.train.loop import Batch
 from kdtool.train.losses import subclass_teacher_loss
 from kdtool.train.run import SUBCLASSED, Run, Trained, train_model
 
@@ -14,8 +15,8 @@ def train_subclass_teacher(run: Run) -> Trained:
     table, num_classes = run.recipe.subclass, len(run.splits.classes)
     weight, temperature = table.auxiliary_weight, table.auxiliary_temperature
 
-    def batch_loss(logits: Tensor, labels: Tensor, _index: Tensor) -> Tensor:
-        return subclass_teacher_loss(logits, labels, num_classes, weight, temperature)
+    def batch_loss(logits: Tensor, batch: Batch) -> Tensor:
+        return subclass_teacher_loss(logits, batch.targets, num_classes, weight, temperature)
 
     depends_on = ["subclasses", num_classes, weight, temperature]
     seed = run.recipe.seeds[0]

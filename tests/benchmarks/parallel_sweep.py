@@ -20,7 +20,8 @@ from statistics import median
 import torch
 from torch.func import functional_call, stack_module_state, vmap
 
-from kdtool.recipe import DataTable, TrainTable
+from kdtool.recipe_data import DataTable
+from kdtool.recipe_train import TrainTable
 from kdtool.train import schedule
 from kdtool.train.data.splits import load_splits
 from kdtool.train.device import autocast, choose_precision

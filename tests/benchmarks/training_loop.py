@@ -18,7 +18,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.functional import to_tensor
 
-from kdtool.recipe import DataTable, TrainTable
+from kdtool.recipe_data import DataTable
+from kdtool.recipe_train import TrainTable
 from kdtool.terminal.progress import Terminal
 from kdtool.train import loop, schedule
 from kdtool.train.data.splits import load_splits
@@ -80,9 +81,11 @@ def compare(title, splits, name, teacher, num_epochs):
         targets = []
         pass_seconds = seconds(lambda: targets.append(predict(teacher, train)))
 
-        def batch_loss(logits, labels, index):
-            soft = targets[0][index]
-            return distillation_loss(logits, soft, labels, num_classes, TEMPERATURE, SOFT_WEIGHT)
+        def batch_loss(logits, batch):
+            soft = targets[0][batch.index]
+            return distillation_loss(
+                logits, soft, batch.targets, num_classes, TEMPERATURE, SOFT_WEIGHT
+            )
 
     precision = choose_precision("auto", train.images.device)
     step = loop.training_step(
@@ -101,7 +104,7 @@ def compare(title, splits, name, teacher, num_epochs):
         ratios.append(by_plain / by_ours)
     our_seconds += pass_seconds * num_epochs / STUDY_EPOCHS
     images = num_epochs * len(train)
-    accuracies = [validate(model, splits.test, 10)[1] for model in (plain, ours)]
+    accuracies = [validate(model, splits.test, 10).accuracy for model in (plain, ours)]
     print(
         f"{title}: plain {images / plain_seconds:,.0f} images/s, kdtool "
         f"{images / our_seconds:,.0f} images/s ({precision}), {plain_seconds / our_seconds:.1f} "

@@ -14,7 +14,7 @@ from shell import kdtool
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.session import open_session
 from kdtool.errors import KdtoolError
-from kdtool.recipe import DataTable
+from kdtool.recipe_data import DataTable
 from kdtool.results import load_results
 from kdtool.terminal.progress import Terminal
 from kdtool.train.data.splits import load_splits

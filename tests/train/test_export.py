@@ -18,7 +18,7 @@ from kdtool.cli import app
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.session import open_session
 from kdtool.errors import GateError, KdtoolError, ModelFileError
-from kdtool.recipe import DataTable
+from kdtool.recipe_data import DataTable
 from kdtool.results import load_results
 from kdtool.train.data.splits import load_splits
 

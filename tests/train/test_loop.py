@@ -3,7 +3,8 @@ import torch
 from torch.nn import functional as F
 
 from kdtool.errors import KdtoolError
-from kdtool.recipe import DataTable, TrainTable
+from kdtool.recipe_data import DataTable
+from kdtool.recipe_train import TrainTable
 from kdtool.train import loop
 from kdtool.train.data.splits import load_splits
 from kdtool.train.device import choose_device, choose_precision
@@ -22,14 +23,19 @@ TABLE = TrainTable(
 )
 
 
-def label_loss(logits, labels, _index):
-    return F.cross_entropy(logits, labels)
+def label_loss(logits, batch):
+    return F.cross_entropy(logits, batch.targets)
 
 
 def train(splits, tmp_path, *, seed=0, table=TABLE, batch_loss=label_loss, name="a.state.pt"):
     model = build_model(table.model, splits.result.image_shape, len(splits.classes), seed)
     return loop.fit(
-        model, splits, table, seed, batch_loss, tmp_path / name, lambda _done, _text: None
+        model,
+        splits,
+        loop.Training(table, seed),
+        batch_loss,
+        tmp_path / name,
+        lambda _done, _text: None,
     )
 
 
@@ -45,10 +51,9 @@ def test_training_learns_and_keeps_the_best_epoch(splits, tmp_path):
     assert result.best.validation_accuracy > 0.5
     model = build_model("mnist-cnn", (1, 8, 8), 10, seed=9)
     model.load_state_dict(weights)
-    assert validate(model, splits.validation, 10) == (
-        pytest.approx(result.best.validation_loss),
-        result.best.validation_accuracy,
-    )
+    again = validate(model, splits.validation, 10)
+    assert again.loss == pytest.approx(result.best.validation_loss)
+    assert again.accuracy == again.score == result.best.validation_accuracy
 
 
 def test_one_seed_gives_the_same_bits_and_another_does_not(splits, tmp_path):
@@ -73,12 +78,12 @@ def test_a_run_that_was_cut_off_ends_in_the_same_bits(splits, tmp_path, optimize
     whole, expected = train(splits, tmp_path, table=table)
     steps = 0
 
-    def cut_off(logits, labels, index):
+    def cut_off(logits, batch):
         nonlocal steps
         steps += 1
         if steps == 7 + 3:  # in the middle of the second epoch
             raise StoppedError
-        return label_loss(logits, labels, index)
+        return label_loss(logits, batch)
 
     with pytest.raises(StoppedError):
         train(splits, tmp_path, table=table, batch_loss=cut_off, name="b.state.pt")
@@ -91,9 +96,9 @@ def test_control_and_student_see_the_same_batches(splits, tmp_path):
     seen = {"control": [], "student": []}
 
     def watch(name):
-        def batch_loss(logits, labels, index):
-            seen[name].append(index.clone())
-            return label_loss(logits, labels, index) * (1 if name == "control" else 2)
+        def batch_loss(logits, batch):
+            seen[name].append(batch.index.clone())
+            return label_loss(logits, batch) * (1 if name == "control" else 2)
 
         return batch_loss
 
@@ -111,9 +116,10 @@ def test_targets_are_found_by_image_whatever_the_order(splits, tmp_path):
     """A student that is given the label as soft target learns only if the rows fit."""
     targets = 10 * F.one_hot(splits.train.labels, 10).float()
 
-    def batch_loss(logits, labels, index):
-        assert torch.equal(targets[index].argmax(dim=1), labels)
-        return distillation_loss(logits, targets[index], labels, 10, 4.0, 1.0)
+    def batch_loss(logits, batch):
+        soft = targets[batch.index]
+        assert torch.equal(soft.argmax(dim=1), batch.targets)
+        return distillation_loss(logits, soft, batch.targets, 10, 4.0, 1.0)
 
     table = TABLE.model_copy(update={"model": "mnist-mlp"})
     result, _ = train(splits, tmp_path, table=table, batch_loss=batch_loss)
@@ -123,10 +129,10 @@ def test_targets_are_found_by_image_whatever_the_order(splits, tmp_path):
 def test_a_loss_that_is_not_finite_stops_with_epoch_and_step(splits, tmp_path):
     steps = 0
 
-    def batch_loss(logits, labels, index):
+    def batch_loss(logits, batch):
         nonlocal steps
         steps += 1
-        return label_loss(logits, labels, index) * (float("nan") if steps == 9 else 1)
+        return label_loss(logits, batch) * (float("nan") if steps == 9 else 1)
 
     with pytest.raises(KdtoolError, match=r"the loss is nan in epoch 2, step 2 of 7; lower"):
         train(splits, tmp_path, batch_loss=batch_loss)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from kdtool.recipe import TrainTable
+from kdtool.recipe_train import TrainTable
 from kdtool.train import schedule
 from kdtool.train.data.splits import Split
 

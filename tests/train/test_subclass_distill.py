@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from shell import kdtool
 
 from kdtool.edge.session import open_session
-from kdtool.recipe import DataTable
+from kdtool.recipe_data import DataTable
 from kdtool.recipe_file import load_recipe
 from kdtool.record import ROLES
 from kdtool.results import load_results

@@ -1,4 +1,4 @@
-"""Classes by number or name: merged by `data.group`, left out by `distill.exclude_classes`."""
+"""Classes by number or name: merged, left out, or the one to be found."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -36,6 +36,31 @@ def find_classes(wanted: Names, classes: Sequence[str], key: str) -> list[int]:
             )
         found.append(place)
     return found
+
+
+def positive_class(
+    wanted: int | str | None, classes: Sequence[str], labels: NDArray[np.int64]
+) -> str | None:
+    """Return which of two classes is to be found: the rarer unless one is named; of more, None.
+
+    Args:
+        wanted: `data.positive`.
+        classes: Names of all classes.
+        labels: `(N,)` of the train images; of two classes with as many, the second is positive.
+
+    Raises:
+        RecipeError: There is no such class, or there are more than two.
+    """
+    if len(classes) != 2:
+        if wanted is None:
+            return None
+        raise RecipeError(
+            f"data.positive = {wanted!r} is for two classes; the data have {len(classes)}"
+        )
+    if wanted is None:
+        counts = np.bincount(labels, minlength=2)
+        return classes[0 if counts[0] < counts[1] else 1]
+    return classes[find_classes([wanted], classes, "data.positive")[0]]
 
 
 def find_groups(groups: Sequence[Names], classes: Sequence[str]) -> list[list[int]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kdtool.errors import DataError
-from kdtool.recipe import DataTable
+from kdtool.recipe_data import DataTable
 from kdtool.train.data.labelled_files import (
     SPLIT_NAMES,
     LabelledFiles,

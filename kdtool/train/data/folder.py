@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from kdtool.errors import DataError
-from kdtool.recipe import DataTable
+from kdtool.recipe_data import DataTable
 from kdtool.train.data.labelled_files import (
     SPLIT_NAMES,
     LabelledFiles,

@@ -14,7 +14,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from kdtool.edge.kit.shipped.picture import fit, open_image
 from kdtool.environment import memory_bytes, usable_cores
 from kdtool.errors import DataError
-from kdtool.recipe import DataTable
+from kdtool.recipe_data import DataTable
 from kdtool.train.data.lists import first_of, problem_list
 
 GREY_MODES = {"1", "L", "LA", "La", "F"}  # and all that start with I

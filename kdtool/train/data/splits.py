@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdtool.errors import RecipeError
-from kdtool.recipe import DataTable
+from kdtool.recipe_data import DataTable
 from kdtool.results import DataResult
 from kdtool.train.data.checks import (
     check_classes,
@@ -18,7 +18,14 @@ from kdtool.train.data.checks import (
     near_duplicate_warnings,
     split_size,
 )
-from kdtool.train.data.classes import Names, find_classes, find_groups, group_names, group_of_class
+from kdtool.train.data.classes import (
+    Names,
+    find_classes,
+    find_groups,
+    group_names,
+    group_of_class,
+    positive_class,
+)
 from kdtool.train.data.csv_table import load_csv
 from kdtool.train.data.digits import load_digits
 from kdtool.train.data.fingerprint import find_duplicates, fingerprint
@@ -86,6 +93,12 @@ class Splits:
     classes: tuple[str, ...]
     result: DataResult
 
+    @property
+    def positive(self) -> int | None:
+        """Of two classes the one to be found; None of more."""
+        name = self.result.positive
+        return None if name is None else self.classes.index(name)
+
     def to(self, device: torch.device | str) -> Self:
         """Return the splits on `device`."""
         return replace(
@@ -130,6 +143,7 @@ def load_splits(table: DataTable, warn: Callable[[str], None]) -> Splits:
         class_counts={
             name: np.bincount(labels[name], minlength=len(classes)).tolist() for name in SPLITS
         },
+        positive=positive_class(table.positive, classes, labels["train"]),
         fine_classes=list(data.classes) if groups else [],
         groups=[[data.classes[c] for c in group] for group in groups],
         num_duplicates=len(exact),

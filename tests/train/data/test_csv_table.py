@@ -9,7 +9,7 @@ from pictures import draw
 from PIL import Image
 
 from kdtool.errors import DataError
-from kdtool.recipe import Columns, DataTable
+from kdtool.recipe_data import Columns, DataTable
 from kdtool.recipe_file import load_recipe
 from kdtool.train.data.splits import load_splits
 

