@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
+from kdtool.cli_shared import Json
 from kdtool.errors import StudyError
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 COMMAND = "ParameterSource.COMMANDLINE"
 
-Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of ONNX Runtime.")]
 
 
@@ -203,7 +203,7 @@ def _merge(models: list[Path], profiles: list[Path], *, as_json: bool) -> None:
     """Join figures of devices to a study."""
     if len(models) != 1:
         raise typer.BadParameter(f"--merge takes one study, but {len(models)} paths were given")
-    from kdtool.cli import show
+    from kdtool.cli_shared import show
     from kdtool.devices import merge
     from kdtool.terminal.progress import Terminal
 
