@@ -141,7 +141,7 @@ def _is_path(key: str, value: Any) -> bool:
         return False
     if key.endswith(".model"):
         return value.lower().endswith(".onnx")
-    return value != "imagenet"
+    return value not in {"imagenet", "none"}
 
 
 def _other_recipes(path: Path) -> str:
@@ -201,6 +201,7 @@ def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
 
 def _suggest_key(key: str) -> str:
     known = _known_keys(Recipe)
+    key = re.sub(r"\.\d+", "", key)  # the place in a list of tables
     folder, _, last = key.rpartition(".")
     siblings = [k for k in known if k.rpartition(".")[0] == folder]
     close = difflib.get_close_matches(key, siblings, n=1, cutoff=0.7)

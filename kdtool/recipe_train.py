@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from kdtool.recipe_table import Positive, Table
 
@@ -33,7 +33,7 @@ class TrainTable(Table):
 
     # built in | torchvision:NAME | timm:NAME | package.module:function; the teacher: FILE.onnx too
     model: str
-    # "imagenet", or a file of weights beside the recipe: .safetensors, .pth, .pt or .ckpt
+    # "imagenet", "none", or a file beside the recipe: .safetensors, .pth, .pt or .ckpt
     weights: str | None = None
     # Of pixels in [0, 1], inside the model: "weights" is as its weights were trained
     normalize: Literal["weights", "imagenet", "none"] | Normalization = "weights"
@@ -72,12 +72,19 @@ class TrainTable(Table):
         """Whether the model comes trained, and stays as it is."""
         return self.is_onnx or (self.epochs == 0 and not self.phase)
 
+    @field_validator("weights")
+    @classmethod
+    def _none_is_none(cls, value: str | None) -> str | None:
+        return None if value == "none" else value  # --set can give no other
+
     @model_validator(mode="after")
     def _keys_fit(self) -> Self:
-        learning = set(LEARNING) & self.model_fields_set
+        fields = type(self).model_fields
+        # What the recipe of a study, which holds all defaults, says of it as well.
+        learning = [key for key in LEARNING if getattr(self, key) != fields[key].get_default()]
         if self.is_onnx and learning:
             raise ValueError(
-                f"`{min(learning)}` is not for {self.model}: an ONNX file answers as it is, and "
+                f"`{learning[0]}` is not for {self.model}: an ONNX file answers as it is, and "
                 "learns nothing"
             )
         if self.is_onnx and self.weights:

@@ -107,6 +107,46 @@ def write(tmp_path):
             ["group.1: got [], expected at least 1"],
         ),
         (('name = "tiny"', 'name = "tiny"\nseeds = [1, 1]'), ["seeds: the same seed twice"]),
+        (('name = "tiny"', 'name = "tiny"\nmetric = "f1"'), ['metric: got "f1", expected one of']),
+        (
+            ('"digits"', '"digits"\naugment = ["crop:2", "flop"]'),
+            ['data.augment: got "crop:2", expected crop:VALUE, least share', "from 0.05 to 1"],
+        ),
+        (('"digits"', '"digits"\naugment = ["flop"]'), ['got "flop", expected one of crop, flip']),
+        (('"digits"', '"digits"\naugment = ["flip", "flip:1"]'), ["same augmentation twice"]),
+        (('"digits"', '"digits"\naugment = ["flip:much"]'), ["expected flip:VALUE, chance"]),
+        (
+            ('"mnist-mlp"', '"m"\n[[student.phase]]\nepoch = 1'),
+            ["student.phase.0.epochs: is missing", "unknown key; did you mean `student.phase.epo"],
+        ),
+        (
+            ('model = "mnist-cnn"', 'model = "t.onnx"\nepochs = 3'),
+            ["`epochs` is not for", "learns nothing"],
+        ),
+        (
+            ('model = "mnist-cnn"', 'model = "t.onnx"\nweights = "imagenet"'),
+            ["`weights` is not for", "has its own"],
+        ),
+        (
+            ('model = "mnist-cnn"', 'model = "mnist-cnn"\nclasses = ["a"]'),
+            ["teacher: `classes` is for a teacher that is trained already"],
+        ),
+        (
+            ('"mnist-mlp"', '"m"\nepochs = 0\nweights = "w.pth"'),
+            ["student: a student must learn"],
+        ),
+        (
+            ('"mnist-mlp"', '"m"\n[export]\noperating_point = "sens"'),
+            ['export.operating_point: got "sens", expected argmax, youden'],
+        ),
+        (
+            ('"mnist-mlp"', '"m"\n[export]\noperating_point = "sensitivity"'),
+            ["expected sensitivity:VALUE, above 0 and at most 1"],
+        ),
+        (
+            ('"mnist-mlp"', '"m"\n[export]\noperating_point = "f1:2"'),
+            ["expected f1 without a value"],
+        ),
         (
             ('name = "tiny"', 'name = "tiny"\nseeds = []'),
             ["seeds: got [], expected at least 1 item"],
@@ -167,6 +207,22 @@ def test_root_is_relative_to_the_recipe_and_on_the_command_line_to_the_working_f
     assert given.data.root == tmp_path / "elsewhere" / "there"
 
 
+def test_files_of_models_are_found_as_the_data_are(write, tmp_path, monkeypatch):
+    path = write(
+        GOOD.replace('"mnist-cnn"', '"big.onnx"').replace('"mnist-mlp"', '"m"\nweights="w"')
+    )
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    recipe = load_recipe(path)
+    assert recipe.teacher.model == str(tmp_path / "big.onnx")
+    assert recipe.student.weights == str(tmp_path / "w")
+    given = load_recipe(path, ["teacher.model=mnist-cnn", "teacher.weights=imagenet"])
+    assert (given.teacher.model, given.teacher.weights) == ("mnist-cnn", "imagenet")
+    given = load_recipe(path, ["teacher.model=b.onnx", "student.weights=none"])
+    assert given.teacher.model == str(tmp_path / "elsewhere" / "b.onnx")
+    assert given.student.weights is None
+
+
 @pytest.mark.parametrize(
     ("text", "values"),
     [
@@ -187,6 +243,7 @@ def test_a_sweep_of_one_value_is_none(text):
 
 def test_a_recipe_survives_being_written(write):
     settings = ["data.source=mnist", "data.root=/somewhere"]
-    recipe = load_recipe(write(GOOD), [*settings, "distill.temperature=2.5"])
+    settings += ["distill.temperature=2.5", "teacher.model=big.onnx", "data.augment=['flip']"]
+    recipe = load_recipe(write(GOOD), [*settings, "student.phase=[{epochs=2, train='head'}]"])
     assert load_recipe(write(recipe_toml(recipe))) == recipe
     assert with_settings(recipe, {"distill.temperature": 2.5}) == recipe
