@@ -1,25 +1,45 @@
-"""The metrics: scores of a model's probabilities on labelled images."""
+"""The metrics: scores of a model's answers, as a mean of one value an image.
+
+Every score is the mean of values whose spread over the images is its sampling error: the score,
+plus how much it moves when this image weighs more (its influence, or infinitesimal jackknife). So
+what serves the mean of right and wrong serves every metric: intervals over seeds and images,
+paired differences, and the plan of a study. Of the ROC AUC these are DeLong's placement values.
+
+How good that is, against the spread of the score over 20,000 samples of a model that finds 70 % of
+the positive images and calls 10 % of the others positive: EVIDENCE
+
+Axes: N images, C classes.
+
+Source: Efron 1982, The Jackknife, the Bootstrap and Other Resampling Plans, chapter 6; DeLong,
+DeLong and Clarke-Pearson 1988, Biometrics 44, 837.
+"""
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import (
-    accuracy_score,
-    average_precision_score,
-    balanced_accuracy_score,
-    f1_score,
-    roc_auc_score,
-)
 
 from kdtool.record import Metric
 
+Labels = NDArray[np.int64]
+Values = NDArray[np.float64]
+
 
 def score(
-    metric: Metric,
-    labels: NDArray[np.int64],
-    probabilities: NDArray[np.floating],
-    positive: int | None,
+    metric: Metric, labels: Labels, probabilities: NDArray[np.floating], positive: int | None
 ) -> float:
-    """Return a score in [0, 1].
+    """Return a score in [0, 1]: the mean of `per_image`, which see."""
+    return float(per_image(metric, labels, probabilities, positive).mean().clip(0.0, 1.0))
+
+
+def per_image(
+    metric: Metric, labels: Labels, probabilities: NDArray[np.floating], positive: int | None
+) -> Values:
+    """Return `(N,)` values whose mean is the score; single ones may lie outside [0, 1].
+
+    The scores are those of scikit-learn: F1 is 0 for a class that is neither there nor predicted,
+    images of equal probability count half in the ROC AUC, and PR AUC is the average precision,
+    without interpolation.
 
     Args:
         metric: Which.
@@ -27,20 +47,83 @@ def score(
         probabilities: `(N, C)`.
         positive: Of two classes the one that the AUCs are of; None: the mean over all classes, each
             against the rest.
-
-    Source: scikit-learn; PR AUC is its average precision, without interpolation.
     """
+    num_classes = probabilities.shape[1]
     predictions = probabilities.argmax(axis=1)
+    shares = np.bincount(labels, minlength=num_classes) / len(labels)
     match metric:
         case "accuracy":
-            return float(accuracy_score(labels, predictions))
+            return (predictions == labels).astype(np.float64)
         case "balanced_accuracy":
-            return float(balanced_accuracy_score(labels, predictions))
+            return _balanced_accuracy(labels, predictions, shares)
         case "weighted_f1":
-            return float(f1_score(labels, predictions, average="weighted", zero_division=0.0))
+            # the weights are shares of the images, and so move with them
+            f1 = _class_f1(labels, predictions, num_classes)
+            return f1_per_image(labels, predictions, shares) + f1[labels] - f1 @ shares
         case "macro_f1":
-            return float(f1_score(labels, predictions, average="macro", zero_division=0.0))
+            return f1_per_image(labels, predictions, np.full(num_classes, 1 / num_classes))
         case "roc_auc" | "pr_auc":
-            of_class = roc_auc_score if metric == "roc_auc" else average_precision_score
-            classes = range(probabilities.shape[1]) if positive is None else [positive]
-            return float(np.mean([of_class(labels == c, probabilities[:, c]) for c in classes]))
+            of_class = _roc_auc if metric == "roc_auc" else _average_precision
+            classes = range(num_classes) if positive is None else [positive]
+            return np.mean([of_class(labels == c, probabilities[:, c]) for c in classes], axis=0)
+
+
+def f1_per_image(labels: Labels, predictions: Labels, weights: Values) -> Values:
+    """Return `(N,)` values whose mean is a sum of the classes' F1 with fixed weights `(C,)`.
+
+    F1 = 2 h / (p + q), of the shares of the images: h hits, p of the class, q called so.
+    """
+    f1 = _class_f1(labels, predictions, len(weights))
+    p_plus_q = np.bincount(np.concatenate([labels, predictions]), minlength=len(weights))
+    each = weights * len(labels) / np.maximum(p_plus_q, 1)
+    hits = 2 * each[labels] * (predictions == labels)
+    return np.asarray(
+        f1 @ weights + hits - (each * f1)[labels] - (each * f1)[predictions], dtype=np.float64
+    )
+
+
+def _class_f1(labels: Labels, predictions: Labels, num_classes: int) -> Values:
+    hits = np.bincount(labels[predictions == labels], minlength=num_classes)
+    p_plus_q = np.bincount(np.concatenate([labels, predictions]), minlength=num_classes)
+    return 2 * hits / np.maximum(p_plus_q, 1)
+
+
+def _balanced_accuracy(labels: Labels, predictions: Labels, shares: Values) -> Values:
+    right = predictions == labels
+    recall = np.bincount(labels[right], minlength=len(shares)) / (shares * len(labels))
+    return np.asarray(recall.mean() + (right - recall[labels]) / (shares[labels] * len(shares)))
+
+
+def _roc_auc(is_positive: NDArray[np.bool_], scores: NDArray[np.floating]) -> Values:
+    place, positives, negatives = _thresholds(is_positive, scores)
+    num_positives, num_negatives = positives.sum(), negatives.sum()
+    # share of the other class on the wrong side of each threshold; of those on it, half
+    below = (negatives.cumsum() - negatives / 2) / num_negatives
+    above = 1 - (positives.cumsum() - positives / 2) / num_positives
+    placement = np.where(is_positive, below[place], above[place])
+    area = float(placement[is_positive].mean())
+    size = np.where(is_positive, num_positives, num_negatives)
+    return area + (placement - area) * len(scores) / size
+
+
+def _average_precision(is_positive: NDArray[np.bool_], scores: NDArray[np.floating]) -> Values:
+    place, positives, negatives = _thresholds(is_positive, scores)
+    called = (positives + negatives)[::-1].cumsum()[::-1]  # from each threshold up
+    precision = positives[::-1].cumsum()[::-1] / called
+    num_positives = positives.sum()
+    area = float(positives @ precision / num_positives)
+    # An image changes the precision at every threshold up to its own.
+    gain = (positives / called).cumsum()[place] * is_positive
+    loss = (positives / called * precision).cumsum()[place]
+    own = is_positive * (precision[place] - area)
+    return area + (own + gain - loss) * len(scores) / num_positives
+
+
+def _thresholds(
+    is_positive: NDArray[np.bool_], scores: NDArray[np.floating]
+) -> tuple[NDArray[np.intp], Values, Values]:
+    """Return each image's place among the K different scores, and the images of each `(K,)`."""
+    _, place = np.unique(scores, return_inverse=True)
+    counts = np.bincount(place)
+    positives = np.bincount(place, weights=is_positive)
+    return place, positives, counts - positives
