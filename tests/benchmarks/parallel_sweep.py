@@ -62,7 +62,11 @@ class Work:
         """Train one student as kdtool does."""
         model = self.model(seed)
         optimizer = schedule.make_optimizer(model, self.table)
-        step = training_step(model, optimizer, self.train, self.table, self.loss, self.precision)
+
+        def batch_loss(logits, batch):
+            return self.loss(logits, batch.targets, batch.index)
+
+        step = training_step(model, optimizer, self.train, self.table, batch_loss, self.precision)
         for number, index in enumerate(self.batches(seed)):
             step(number, index)
         return model

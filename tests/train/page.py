@@ -13,6 +13,7 @@ from kdtool.cli import app
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 RESULTS = ROOT / "recipes" / "RESULTS.md"
+MEASURED = ROOT / "docs" / "MEASURED.md"
 SHORT = ["seeds=[0]", "profile.seconds=0.1", "teacher.epochs=1", "student.epochs=1"]
 SHORT += ["teacher.min_steps=0", "student.min_steps=0", "data.root=DIR", "export.max_drop=0.5"]
 SHORT_SCRIPTS = {

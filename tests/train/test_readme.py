@@ -4,7 +4,7 @@ import re
 import tomllib
 
 import pytest
-from page import README, RESULTS, ROOT, commands, run_page
+from page import MEASURED, README, RESULTS, ROOT, commands, run_page
 
 from kdtool.recipe import DistillTable, SubclassTable
 from kdtool.recipe_file import make_recipe
@@ -25,12 +25,12 @@ def test_the_readme_has_the_two_commands_that_ci_runs():
 @pytest.mark.timeout(900)
 def test_every_command_runs(tmp_path, monkeypatch, write_idx_set):
     monkeypatch.chdir(tmp_path)
-    assert run_page(README, tmp_path, write_idx_set) >= 9
+    assert run_page(README, tmp_path, write_idx_set) >= 12
     assert (tmp_path / "runs" / "mnist" / "report.html").exists()
 
 
 def test_every_link_of_the_readme_leads_somewhere():
-    for page in (README, RESULTS):
+    for page in (README, RESULTS, MEASURED):
         text = page.read_text(encoding="utf-8")
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
             assert (page.parent / target).exists(), target
