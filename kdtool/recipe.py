@@ -1,6 +1,6 @@
 """The recipe as strict frozen models; every default lives here and in recipe_data and _train."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator
 
@@ -111,6 +111,17 @@ class Recipe(Table):
     export: ExportTable = ExportTable()
     profile: ProfileTable = ProfileTable()
     explain: ExplainTable = ExplainTable()
+
+    @property
+    def without_paths(self) -> Self:
+        """The same without the places of data and weights on this machine."""
+        return self.model_copy(
+            update={
+                "data": self.data.model_copy(update={"root": None}),
+                "teacher": self.teacher.without_paths,
+                "student": self.student.without_paths,
+            }
+        )
 
     @field_validator("seeds")
     @classmethod

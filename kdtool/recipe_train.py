@@ -1,5 +1,6 @@
 """The recipe's `[teacher]` and `[student]`: a model, and how it is trained."""
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -71,6 +72,13 @@ class TrainTable(Table):
     def is_trained(self) -> bool:
         """Whether the model comes trained, and stays as it is."""
         return self.is_onnx or (self.epochs == 0 and not self.phase)
+
+    @property
+    def without_paths(self) -> Self:
+        """The same with the names of its files alone: a file may move."""
+        model = Path(self.model).name if self.is_onnx else self.model
+        weights = None if self.weights is None else Path(self.weights).name
+        return self.model_copy(update={"model": model, "weights": weights})
 
     @field_validator("weights")
     @classmethod

@@ -69,8 +69,8 @@ class ClassSummary(Record):
 class EpochRecord(Record):
     """One pass over the training images."""
 
-    epoch: int  # from 1
-    train_loss: float  # mean over the epoch, of the loss that was trained
+    epoch: int  # from 1; 0: the model came trained
+    train_loss: float | None  # mean over the epoch, of the loss that was trained; None of epoch 0
     validation_loss: float  # cross-entropy with the labels, in nats
     validation_accuracy: float
     validation_score: float | None = None  # the study's metric; None: of an older kdtool, accuracy
@@ -95,7 +95,7 @@ class TrainingResult(Record):
 
     epochs: list[EpochRecord]
     best_epoch: int  # highest metric on validation; among equals the lowest validation loss
-    num_steps: int
+    num_steps: int  # 0: it came trained, and its only epoch is 0
     images_per_second: float  # training steps only
     device: str
     precision: Literal["fp32", "bf16"]  # of the training arithmetic; evaluation is always fp32
@@ -104,7 +104,7 @@ class TrainingResult(Record):
     @property
     def best(self) -> EpochRecord:
         """The epoch whose weights were kept."""
-        return self.epochs[self.best_epoch - 1]
+        return next(epoch for epoch in self.epochs if epoch.epoch == self.best_epoch)
 
 
 class SeedResult(TrainingResult):
@@ -181,8 +181,9 @@ class Cost(Record):
     num_params: int
     num_macs: int  # convolutions, linear layers and attention; bias, norm, activation not counted
     num_flops: int  # 2 x num_macs
-    thop_macs: int  # thop's own count, which also counts normalization and pooling
-    thop_params: int
+    # thop's own count, which also counts normalization and pooling; None of an ONNX file
+    thop_macs: int | None
+    thop_params: int | None
 
 
 class ModelResult(Cost):

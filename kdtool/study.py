@@ -223,11 +223,12 @@ def load_study(folder: Path) -> tuple[Study, Recipe, Results]:
 def _settings(recipe: Recipe) -> dict[str, object]:
     """Return the recipe as key -> value, without what may change within a study.
 
-    These are the place of the data, which have a fingerprint, and the tables of stages that are
-    cheap to run again.
+    These are the places of files, which are known by their content, and the tables of stages that
+    are cheap to run again.
     """
     settings: dict[str, object] = {}
-    for table, content in recipe.model_dump(mode="json", exclude=MAY_CHANGE).items():
+    content_of = recipe.without_paths.model_dump(mode="json", exclude=MAY_CHANGE)
+    for table, content in content_of.items():
         if isinstance(content, dict):
             settings |= {f"{table}.{key}": value for key, value in content.items()}
         else:

@@ -86,8 +86,8 @@ def role_to_ship(evaluated: dict[Role, list[Evaluated]]) -> Role | None:
 
 
 def portable(recipe: Recipe) -> dict[str, object]:
-    """Return the recipe without the place of the data on this machine; they have a fingerprint."""
-    return recipe.model_dump(mode="json", exclude_none=True, exclude={"data": {"root"}})
+    """Return the recipe without places on this machine: the data have a fingerprint."""
+    return recipe.without_paths.model_dump(mode="json", exclude_none=True)
 
 
 def write_results(run: Run, results: Results) -> Results:
@@ -117,7 +117,7 @@ def model_result(
     validation_labels = split_labels(run.splits.validation)
     return ModelResult(
         **cost_of(run, role).model_dump(),
-        model=run.table(role).model,
+        model=run.table(role).without_paths.model,
         seeds=[
             SeedResult(
                 **one.trained.result.model_dump(),
@@ -145,7 +145,8 @@ def cost_of(run: Run, role: Role) -> Cost:
     def make() -> tuple[Cost, list[Path]]:
         return count(model, run.image_shape), []
 
-    key = key_of("cost", describe_model(run.table(role).model, model), run.image_shape)
+    name = run.table(role).without_paths.model
+    key = key_of("cost", describe_model(name, model), run.image_shape)
     return run.study.stage(f"cost-{role}", key, Cost, make)
 
 
