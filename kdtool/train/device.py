@@ -1,9 +1,11 @@
 """The device that trains, and the arithmetic that is fast and safe on it."""
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from kdtool.errors import KdtoolError
 
@@ -66,3 +68,17 @@ def choose_precision(wanted: Literal["auto", "fp32", "bf16"], device: torch.devi
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
     """Run the block's matrix products in `precision`; weights stay float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def check_room(images: Iterable[Tensor], device: torch.device) -> None:
+    """Raise KdtoolError if the images, which all lie on the device, do not fit the GPU's memory."""
+    if device.type != "cuda":
+        return
+    needed = sum(tensor.nbytes for tensor in images)
+    free, total = torch.cuda.mem_get_info(device)
+    if needed > free:
+        raise KdtoolError(
+            f"the images take {needed / 2**30:.1f} GiB, and of the {total / 2**30:.1f} GiB of "
+            f"{device} {free / 2**30:.1f} GiB are free; make them smaller with data.size, end what "
+            "else runs there, or use --device cpu"
+        )

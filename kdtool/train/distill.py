@@ -88,15 +88,17 @@ def distill(
 
 def warn_of_weak_teachers(run: Run, models: dict[Role, list[Trained]]) -> None:
     """Say so where a teacher is no better on validation than what it is to help."""
-    control = fmean(one.result.best.validation_accuracy for one in models["control"])
+    control = fmean(one.result.best.score for one in models["control"])
+    trained = run.recipe.teacher.is_trained
+    remedy = "" if trained else "train it longer (teacher.epochs) or "
     for role in TEACHERS:
         for teacher in models.get(role, []):
-            accuracy = teacher.result.best.validation_accuracy
-            if accuracy <= control:
+            score = teacher.result.best.score
+            if score <= control:
                 run.terminal.warn(
-                    f"the {role} is no better than the control, {accuracy:.2%} against "
-                    f"{control:.2%} on validation: it has little to teach; train it longer "
-                    "(teacher.epochs) or take a larger one (teacher.model)"
+                    f"the {role} is no better than the control, {score:.2%} against "
+                    f"{control:.2%} of {run.recipe.metric.replace('_', ' ')} on validation: it has "
+                    f"little to teach; {remedy}take a larger one (teacher.model)"
                 )
 
 
@@ -128,6 +130,9 @@ def try_settings(run: Run, role: Role, settings: dict[str, Any], recipe: Recipe)
     run = replace(run, recipe=recipe)
     teacher = TEACHER_OF[role]
     students = train_role(run, role, {teacher: train_role(run, teacher, {})})
-    accuracy = fmean(student.result.best.validation_accuracy for student in students)
-    run.terminal.say(f"{title_of(settings)}: {accuracy:.2%} on validation, mean of the seeds")
+    score = fmean(student.result.best.score for student in students)
+    run.terminal.say(
+        f"{title_of(settings)}: {recipe.metric.replace('_', ' ')} {score:.2%} on validation, "
+        "mean of the seeds"
+    )
     return Candidate(role, settings, recipe, students)

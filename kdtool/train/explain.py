@@ -26,6 +26,8 @@ def explain(run: Run, models: dict[Role, Evaluated]) -> ExplainResult:
     """
     path = run.study.folder / "predictions" / "saliency.npz"
     test, classes = run.splits.test, run.splits.classes
+    # An ONNX file gives no gradients.
+    mapped: list[Role] = [role for role in models if not run.table(role).is_onnx]
     labels = split_labels(test)
 
     def make() -> tuple[ExplainResult, list[Path]]:
@@ -34,10 +36,18 @@ def explain(run: Run, models: dict[Role, Evaluated]) -> ExplainResult:
         wanted = torch.from_numpy(np.concatenate([chosen, compared])).to(run.device)
         images = test.batch(wanted)[0]
         heatmaps = {
-            role: gradient_saliency(load_model(run, model.trained), images, len(classes))
-            for role, model in models.items()
+            role: gradient_saliency(load_model(run, models[role].trained), images, len(classes))
+            for role in mapped
         }
-        agreements = {role: agreement(maps, heatmaps["teacher"]) for role, maps in heatmaps.items()}
+        agreements: dict[Role, NDArray[np.float64]] = {}
+        if "teacher" in heatmaps:
+            teacher = heatmaps["teacher"]
+            agreements = {role: agreement(maps, teacher) for role, maps in heatmaps.items()}
+        else:
+            run.terminal.say(
+                "saliency: the teacher is an ONNX file, which gives no gradients, so there are "
+                "maps of the others only, and no agreement with it"
+            )
         shown = images[: len(chosen)].permute(0, 2, 3, 1).cpu().numpy()
         with replaced(path) as unfinished, unfinished.open("wb") as file:
             maps = {role: maps[: len(chosen)] for role, maps in heatmaps.items()}

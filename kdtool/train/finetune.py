@@ -33,6 +33,8 @@ def beside_others(study: Study, results: Results) -> Results:
     same_data = old.data.fingerprint == results.data.fingerprint
     if not same_data or not same_but_for_files(old.recipe, results.recipe):
         return results
+    if any(files_changed(old, results, role) for role in results.models):
+        return results  # what else stands there was made with other files
     models = old.models | {
         role: model
         for role, model in results.models.items()
@@ -41,6 +43,17 @@ def beside_others(study: Study, results: Results) -> Results:
     }
     in_order = {role: models[role] for role in ROLES if role in models}
     return old.model_copy(update={"models": in_order})
+
+
+def files_changed(old: Results, results: Results, role: Role) -> bool:
+    """Say whether a model that starts from a file is another one than that which stood."""
+    starts = results.recipe["teacher" if role == "teacher" else "student"]
+    assert isinstance(starts, dict)
+    return (
+        role in old.models
+        and (starts.get("weights") is not None or str(starts["model"]).lower().endswith(".onnx"))
+        and without_files(old.models[role]) != without_files(results.models[role])
+    )
 
 
 def without_files(model: ModelResult) -> dict[str, object]:

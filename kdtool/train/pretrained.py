@@ -4,6 +4,7 @@ from torch import nn
 
 from kdtool.recipe_train import TrainTable
 from kdtool.train.models import ImageShape, build_model
+from kdtool.train.onnx_teacher import OnnxTeacher
 
 
 def make_model(table: TrainTable, image_shape: ImageShape, num_logits: int, seed: int) -> nn.Module:
@@ -18,4 +19,6 @@ def make_model(table: TrainTable, image_shape: ImageShape, num_logits: int, seed
     Raises:
         KdtoolError: There is no such network, or it does not take such images.
     """
+    if table.is_onnx:
+        return OnnxTeacher(table, image_shape)
     return build_model(table.model, image_shape, num_logits, seed)

@@ -8,20 +8,24 @@ import torch
 from torch import nn
 
 from kdtool.errors import StudyError
-from kdtool.files import write_atomic
+from kdtool.files import sha256_of
 from kdtool.recipe import Recipe
 from kdtool.recipe_train import TrainTable
 from kdtool.record import Role
 from kdtool.results import Results, TrainingResult
 from kdtool.study import Study, key_of
 from kdtool.terminal.progress import Terminal
+from kdtool.train.as_it_is import as_it_is, check_place, notes_of
 from kdtool.train.checkpoint import load_weights, save_weights
+from kdtool.train.class_order import in_order
 from kdtool.train.data.splits import Splits, load_splits, without_classes
-from kdtool.train.device import choose_device, choose_precision
+from kdtool.train.device import check_room, choose_device, choose_precision
 from kdtool.train.loop import BatchLoss, Training, fit
 from kdtool.train.models import ImageShape, check_model_name, describe_model
 from kdtool.train.pretrained import make_model
 from kdtool.train.schedule import epochs_to_train
+from kdtool.train.sibling import from_sibling
+from kdtool.train.teacher_check import chance_warning
 
 TEACHERS: tuple[Role, ...] = ("teacher", "subclass-teacher")
 SUBCLASSED: tuple[Role, ...] = ("subclass-teacher", "subclass-student")
@@ -65,8 +69,10 @@ class Run:
         return self.splits if role in TEACHERS else self.transfer
 
     def build(self, role: Role, seed: int) -> nn.Module:
-        """Return an untrained model of `role`, on the CPU."""
-        return make_model(self.table(role), self.image_shape, self.num_logits(role), seed)
+        """Return a model of `role` before this study trains it, on the CPU."""
+        table, num_logits = self.table(role), self.num_logits(role)
+        model = make_model(table, self.image_shape, len(table.classes or range(num_logits)), seed)
+        return in_order(model, table, self.splits.classes) if table.is_trained else model
 
 
 @dataclass(frozen=True)
@@ -106,9 +112,14 @@ def open_run(
     device = choose_device(device_name)
     tables: dict[Role, TrainTable] = {"teacher": recipe.teacher, "student": recipe.student}
     for table in tables.values():
-        check_model_name(table.model)
+        if table.is_onnx:
+            check_place(Path(table.model), study.folder)
+        else:
+            check_model_name(table.model)
         choose_precision(table.precision, device)
     splits = load_splits(recipe.data, terminal.warn)
+    check_room([splits.train.images, splits.validation.images, splits.test.images], device)
+    splits = splits.to(device)
     transfer = without_classes(splits, recipe.distill.exclude_classes)
     splits = replace(splits, result=transfer.result)
     result = splits.result
@@ -122,9 +133,13 @@ def open_run(
             f"students and controls learn from {len(transfer.train):,} of them, without "
             f"{', '.join(result.excluded)}"
         )
-    run = Run(study, recipe, splits.to(device), transfer.to(device), device, terminal, finished)
+    run = Run(study, recipe, splits, transfer, device, terminal, finished)
     for role, table in tables.items():
-        run.build(role, seed=0)
+        model = run.build(role, seed=0)
+        if table.is_trained:
+            for note in notes_of(model.to(device), splits.train):
+                terminal.say(f"{role}: {note}")
+            continue
         num_epochs = epochs_to_train(table, len(run.splits_of(role).train))
         if num_epochs > table.epochs and finished is None:
             terminal.say(
@@ -139,7 +154,10 @@ def arithmetic(run: Run, role: Role) -> tuple[str, str]:
     if run.finished is not None:
         seed = run.finished.models[role].seeds[0]
         return seed.device, seed.precision
-    return run.device.type, choose_precision(run.table(role).precision, run.device)
+    table = run.table(role)
+    return run.device.type, (
+        "fp32" if table.is_trained else choose_precision(table.precision, run.device)
+    )
 
 
 def chosen_by(run: Run) -> list[object]:
@@ -166,17 +184,32 @@ def train_model(
     """
     table, splits = run.table(role), run.splits_of(role)
     model = run.build(role, seed)
-    architecture = describe_model(table.model, model)
+    layers = describe_model(table.without_paths.model, model)
     # Without the arithmetic, a control of one machine could stand beside a student of another.
     excluded = [] if role in TEACHERS else run.splits.result.excluded
     data = [run.fingerprint, excluded, run.recipe.data.augment, *chosen_by(run)]
-    key = key_of(table, architecture, arithmetic(run, role), seed, data, depends_on)
+    table_key = [table.without_paths, weights_of(table)]
+    key = key_of(table_key, layers, arithmetic(run, role), seed, data, depends_on)
     checkpoint = run.study.checkpoint(role, seed, key)
     state_path = checkpoint.with_suffix(".state.pt")
     title = f"{role}, seed {seed}"
+    facts = {
+        "model": table.model,
+        "role": role,
+        "seed": seed,
+        "num_logits": run.num_logits(role),
+    }
 
     def make() -> tuple[TrainingResult, list[Path]]:
-        if known := from_sibling(run, title, checkpoint, key):
+        if table.is_trained:
+            run.terminal.say(f"{role}: {table.model} comes trained, and is tested on validation")
+            result = as_it_is(model.to(run.device), splits, run.recipe.metric)
+            if table.is_onnx:
+                return result, []
+            save_weights(checkpoint, model.state_dict(), facts)
+            return result, [checkpoint]
+        if known := from_sibling(run.study, checkpoint, key):
+            run.terminal.say(f"{title}: the same as in {known.taken_from}, taken over")
             return known, [checkpoint]
         if run.finished is not None or run.only_standing:
             raise NotTrainedError(checkpoint)
@@ -185,19 +218,16 @@ def train_model(
         with run.terminal.progress(title, total) as update:
             training = Training(table, seed, run.recipe.metric, run.recipe.data.augment)
             result, weights = fit(model, splits, training, make_loss(), state_path, update)
-        facts = {
-            "model": table.model,
-            "role": role,
-            "seed": seed,
-            "best_epoch": result.best_epoch,
-            "num_logits": run.num_logits(role),
-        }
-        save_weights(checkpoint, weights, facts)
+        save_weights(checkpoint, weights, facts | {"best_epoch": result.best_epoch})
         run.terminal.say(
             f"{title}: {result.best.validation_accuracy:.2%} on validation "
             f"(epoch {result.best_epoch} of {len(result.epochs)}), "
             f"{result.images_per_second:,.0f} images/s in {result.precision}"
         )
+        if role in TEACHERS:
+            model.load_state_dict(weights)
+            if warning := chance_warning(model, splits.validation, len(splits.classes)):
+                run.terminal.warn(f"the {role} {warning}")
         return result, [checkpoint]
 
     result = run.study.stage(checkpoint.stem, key, TrainingResult, make)
@@ -205,26 +235,16 @@ def train_model(
     return Trained(role, seed, key, checkpoint, result)
 
 
-def from_sibling(run: Run, title: str, checkpoint: Path, key: str) -> TrainingResult | None:
-    """Take a model over from a study beside this one; None if none has it.
-
-    The key covers the data, the recipe, the layers, the seed and kdtool's version. It knows nothing
-    of PyTorch's version and of the modules that a network of the user's imports.
-    """
-    ours = run.study.folder
-    for record in sorted(ours.parent.glob(f"*/stages/{checkpoint.stem}.json")):
-        sibling = Study(record.parent.parent)
-        result = sibling.done(checkpoint.stem, key, TrainingResult)
-        if result is not None and sibling.folder != ours:
-            there = sibling.folder / checkpoint.relative_to(ours)
-            write_atomic(checkpoint, there.read_bytes())
-            run.terminal.say(f"{title}: the same as in {sibling.folder}, taken over")
-            return result.model_copy(update={"taken_from": sibling.folder.name})
-    return None
+def weights_of(table: TrainTable) -> str | None:
+    """Return the SHA-256 of the file that a model starts from; None: of no file."""
+    if table.weights is None or table.weights == "imagenet":
+        return None
+    return sha256_of(Path(table.weights))
 
 
 def load_model(run: Run, trained: Trained) -> nn.Module:
     """Return a trained model on the run's device, in eval mode."""
     model = run.build(trained.role, trained.seed)
-    load_weights(trained.checkpoint, model)
+    if not run.table(trained.role).is_onnx:
+        load_weights(trained.checkpoint, model)
     return model.to(run.device).eval()

@@ -36,7 +36,9 @@ def ship(run: Run, chosen: dict[Role, Evaluated]) -> dict[Role, Shipment]:
     Raises:
         GateError: A file does not give what PyTorch gives.
     """
-    fp32 = {role: export(run, evaluated) for role, evaluated in chosen.items()}
+    # A teacher that is an ONNX file is the user's own.
+    written = {role: one for role, one in chosen.items() if not run.table(role).is_onnx}
+    fp32 = {role: export(run, evaluated) for role, evaluated in written.items()}
     smaller: dict[Role, dict[Precision, Smaller]] = {
         role: {
             precision: make_smaller(run, chosen[role], file, precision)
@@ -49,7 +51,7 @@ def ship(run: Run, chosen: dict[Role, Evaluated]) -> dict[Role, Shipment]:
         if role not in chosen or precision not in run.recipe.export.precisions:
             (run.study.folder / f"{role}.{precision}.onnx").unlink(missing_ok=True)
     for role in ROLES:
-        if role not in chosen:  # of a study that stood here before
+        if role not in written:  # of a study that stood here before
             (run.study.folder / f"{role}.onnx").unlink(missing_ok=True)
     kept = [one.file for made in smaller.values() for one in made.values() if one.file]
     pairs = {
@@ -59,7 +61,7 @@ def ship(run: Run, chosen: dict[Role, Evaluated]) -> dict[Role, Shipment]:
         if one.file
     }
     speed = time_files(run, [*fp32.values(), *kept], pairs)
-    return {role: shipment(run, fp32[role], smaller[role], speed) for role in chosen}
+    return {role: shipment(run, fp32[role], smaller[role], speed) for role in written}
 
 
 def time_files(run: Run, files: list[FileResult], pairs: dict[str, str]) -> SpeedResult:

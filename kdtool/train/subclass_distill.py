@@ -31,6 +31,12 @@ def check_subclasses(run: Run) -> None:
             has no head for them.
     """
     recipe = run.recipe
+    if recipe.teacher.is_trained:
+        raise RecipeError(
+            f"[teacher] {recipe.teacher.without_paths.model} comes trained and cannot teach "
+            "subclasses, for which a teacher is trained with a head of them; take one that is "
+            "trained here (teacher.epochs), or use `kdtool distill`"
+        )
     if recipe.teacher.batch_size == 1 and recipe.subclass.auxiliary_weight > 0:
         raise RecipeError(
             "got teacher.batch_size = 1, expected 2 or more: the auxiliary loss tells the images "

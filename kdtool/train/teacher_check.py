@@ -1,0 +1,169 @@
+"""Whether a teacher knows the classes at all, and has them in the order of the data's."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import confusion_matrix
+from torch import nn
+
+from kdtool.errors import KdtoolError
+from kdtool.stats import mcnemar_p, wilson_interval
+from kdtool.train.class_order import InOrder, classes_line
+from kdtool.train.data.splits import Split
+from kdtool.train.data.stratify import stratified_split
+from kdtool.train.losses import class_logits
+from kdtool.train.predict import predict
+
+MOST_IMAGES = 2000
+LEVEL = 0.001  # of the test that another order of the classes is better
+
+Labels = NDArray[np.int64]
+
+
+def check_trained(model: nn.Module, splits: Sequence[Split], classes: Sequence[str]) -> None:
+    """Check a teacher that comes trained, on images that it is to teach from.
+
+    Args:
+        model: Gives logits `(B, C)`, in eval mode, on the device of the images.
+        splits: Images that may be looked at: not those of test.
+        classes: The C of the data.
+
+    Raises:
+        KdtoolError: Its classes stand in another order, or it is not shown to be above chance.
+    """
+    sample = sampled(splits, len(classes))
+    labels, predictions = sample.labels.cpu().numpy(), predict(model, sample).argmax(dim=1)
+    called = predictions.cpu().numpy()
+    order = better_order(labels, called, len(classes))
+    if order is not None:
+        outputs = model.outputs if isinstance(model, InOrder) else list(classes)
+        raise KdtoolError(_reordered(labels, called, order, classes, outputs))
+    if fault := below_chance(labels, called, len(classes)):
+        raise KdtoolError(
+            f"the teacher {fault}: check that the file is the right one, how its images are scaled "
+            "(teacher.normalize), and the order of its classes (teacher.classes)"
+        )
+
+
+def chance_warning(model: nn.Module, validation: Split, num_classes: int) -> str | None:
+    """Say so if a teacher that was trained here is not shown to be above chance.
+
+    Args:
+        model: Gives logits `(B, C * S)`.
+        validation: Images that it did not learn from.
+        num_classes: C.
+    """
+    called = class_logits(predict(model, validation), num_classes).argmax(dim=1)
+    fault = below_chance(validation.labels.cpu().numpy(), called.cpu().numpy(), num_classes)
+    return fault and f"{fault}: it has nothing to teach; train it longer, or at another rate"
+
+
+def sampled(splits: Sequence[Split], num_classes: int) -> Split:
+    """Return at most about `MOST_IMAGES` of the splits' images, of each class its share."""
+    images, labels = (
+        torch.cat([getattr(split, name) for split in splits]) for name in ("images", "labels")
+    )
+    num_images = max(MOST_IMAGES, num_classes)
+    if len(labels) <= num_images + num_classes:
+        return Split(images, labels)
+    _, chosen = stratified_split(labels.cpu().numpy(), num_images)
+    index = torch.from_numpy(chosen).to(images.device)
+    return Split(images[index], labels[index])
+
+
+def below_chance(labels: Labels, predictions: Labels, num_classes: int) -> str | None:
+    """Say what a model recognizes, unless it is shown to do better than chance.
+
+    Whatever answers without looking at the image has a balanced accuracy of 1 / C on average.
+
+    Args:
+        labels: `(N,)` true classes.
+        predictions: `(N,)`.
+        num_classes: C.
+    """
+    balanced, lower = balanced_accuracy(labels, predictions)
+    if lower > 1 / num_classes:
+        return None
+    return (
+        f"recognizes {balanced:.1%} of {len(labels):,} images, mean over the classes, which is not "
+        f"shown to be above chance, {1 / num_classes:.1%}"
+    )
+
+
+def balanced_accuracy(labels: Labels, predictions: Labels) -> tuple[float, float]:
+    """Return the balanced accuracy, and the lower end of its 95 % interval.
+
+    Args:
+        labels: `(N,)` true classes.
+        predictions: `(N,)`.
+
+    Source: Zou and Donner 2008, Statistics in Medicine 27, 1693, from Wilson's intervals of the
+        classes.
+    """
+    counts = [
+        (int((predictions[labels == c] == c).sum()), int((labels == c).sum()))
+        for c in np.unique(labels)
+    ]
+    shares = np.array([right / total for right, total in counts])
+    lower = np.array([wilson_interval(right, total)[0] for right, total in counts])
+    balanced = float(shares.mean())
+    return balanced, balanced - float(np.sqrt(((shares - lower) ** 2).sum())) / len(counts)
+
+
+def better_order(labels: Labels, predictions: Labels, num_classes: int) -> list[int] | None:
+    """Return which output stands for each class, if that is clearly not the one at its place.
+
+    The order that fits best is found on one half of the images and tested on the other: of so many
+    orders one always fits better by chance.
+
+    Args:
+        labels: `(N,)` true classes.
+        predictions: `(N,)` outputs.
+        num_classes: C.
+
+    Returns:
+        `(C,)`: the output of each class; None: none is clearly better.
+    """
+    by_class = np.argsort(labels, kind="stable")
+    found, tested = by_class[0::2], by_class[1::2]
+    confusion = confusion_matrix(
+        labels[found], predictions[found], labels=range(num_classes), normalize="true"
+    )
+    order = linear_sum_assignment(confusion, maximize=True)[1]
+    labels, predictions = labels[tested], predictions[tested]
+    as_given, reordered = predictions == labels, predictions == order[labels]
+    places = np.argsort(order)  # of each output: the class that it stands for
+    if (
+        reordered.sum() > as_given.sum()
+        and mcnemar_p(reordered, as_given) < LEVEL
+        and below_chance(labels, places[predictions], num_classes) is None
+    ):
+        return [int(output) for output in order]
+    return None
+
+
+def _reordered(
+    labels: Labels,
+    predictions: Labels,
+    order: Sequence[int],
+    classes: Sequence[str],
+    outputs: list[str],
+) -> str:
+    """Say which order was found, and how to set it."""
+    named = list(outputs)
+    for name, output in zip(classes, order, strict=True):
+        named[outputs.index(classes[output])] = name
+    moved = [
+        f"{classes[c]} stands where {classes[output]} should"
+        for c, output in enumerate(order)
+        if c != output
+    ]
+    right = [float((predictions == at).mean()) for at in (labels, np.array(order)[labels])]
+    return (
+        f"the teacher's classes stand in another order than the data's: {', '.join(moved[:10])}. "
+        f"It recognizes {right[0]:.1%} of {len(labels):,} images as they are, and {right[1]:.1%} "
+        f"in the order found; set {classes_line(named)}"
+    )
