@@ -153,7 +153,7 @@ def _reordered(
     outputs: list[str],
 ) -> str:
     """Say which order was found, and how to set it."""
-    named = list(outputs)
+    num_classes, named = len(classes), list(outputs)
     for name, output in zip(classes, order, strict=True):
         named[outputs.index(classes[output])] = name
     moved = [
@@ -161,9 +161,16 @@ def _reordered(
         for c, output in enumerate(order)
         if c != output
     ]
-    right = [float((predictions == at).mean()) for at in (labels, np.array(order)[labels])]
-    return (
+    reordered = np.argsort(order)[predictions]
+    before, after = (balanced_accuracy(labels, called)[0] for called in (predictions, reordered))
+    text = (
         f"the teacher's classes stand in another order than the data's: {', '.join(moved[:10])}. "
-        f"It recognizes {right[0]:.1%} of {len(labels):,} images as they are, and {right[1]:.1%} "
-        f"in the order found; set {classes_line(named)}"
+        f"It recognizes {before:.1%} of {len(labels):,} images as they are, mean over the classes, "
+        f"and {after:.1%} in the order found; set {classes_line(named)}"
     )
+    if after < (1 + 1 / num_classes) / 2:  # half way from chance to all: an untrained net does so
+        text += (
+            ". That is little even so: is it trained, and are its images scaled as it was trained "
+            "(teacher.normalize)?"
+        )
+    return text
