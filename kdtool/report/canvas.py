@@ -13,9 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from kdtool.record import Metric
+from kdtool.report import metrics
+
 # One colour a role throughout: blue, grey and vermilion differ in lightness and hue also for the
-# colour-blind (after Okabe and Ito 2008); a model with subclasses has the hue of the one without,
-# but stands out more from the panel. Each must be unique: SVG colours are found by value.
+# colour-blind (after Okabe and Ito 2008); the models with subclasses are indigo and purple, as far
+# from the others as the colour-blind see. Each must be unique: SVG colours are found by value.
 LIGHT = {
     "page": "#f4f6f8",
     "panel": "#ffffff",
@@ -27,7 +30,7 @@ LIGHT = {
     "subclass-teacher": "#2b2c86",
     "control": "#6f7883",
     "student": "#c14e08",
-    "subclass-student": "#6e2a05",
+    "subclass-student": "#9b12e6",
     "better": "#0b7566",
     "worse": "#b02a21",
     "notice": "#7a5200",
@@ -44,7 +47,7 @@ DARK = {
     "subclass-teacher": "#d8d5ff",
     "control": "#a1abb8",
     "student": "#f68f4a",
-    "subclass-student": "#ffd7ad",
+    "subclass-student": "#bd59ff",
     "better": "#45c5b0",
     "worse": "#ff8f84",
     "notice": "#f0c563",
@@ -185,8 +188,10 @@ def label_ends(axes: Axes, ends: dict[str, float], colors: dict[str, str]) -> No
         label(axes, name, (right, y), (9, 0), colors[name])
 
 
-def percent_axis(axes: Axes) -> None:
-    """Label the y axis in percent, every label with as many digits as the range asks for."""
+def score_axis(axes: Axes, metric: Metric) -> None:
+    """Label the y axis in units of a metric, with as many digits as the range asks for."""
     low, high = axes.get_ylim()
-    digits = 0 if high - low > 40 else 1 if high - low > 1.5 else 2
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.{digits}f} %")
+    span = (high - low) * 100 / metrics.scale(metric)
+    digits = 0 if span > 40 else 1 if span > 1.5 else 2
+    digits, unit = (digits, " %") if metrics.in_percent(metric) else (digits + 2, "")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.{digits}f}{unit}")

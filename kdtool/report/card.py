@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from kdtool.record import TEACHER_OF
-from kdtool.report import bias_shift, costs, ship, verdicts, words
-from kdtool.report.quantities import percent, points, relative, rough_percent
+from kdtool.report import bias_shift, costs, gap, metrics, ship, verdicts, words
+from kdtool.report.quantities import relative, rough_percent
 from kdtool.results import Results
 
 
@@ -48,20 +48,21 @@ def tiles(results: Results) -> list[Tile]:
     if role is None or verdict is None:
         return []
     student, teacher = results.models[role], results.models.get(TEACHER_OF[role])
-    whose = words.spoken(TEACHER_OF[role])
+    whose, metric = words.spoken(TEACHER_OF[role]), results.metric
+    name = metrics.NAMES[metric]
     shown = [
         Tile(
-            value=percent(student.test["accuracy"].mean),
-            caption=f"accuracy of the {words.spoken(role)}"
+            value=verdicts.mean_score(results, role),
+            caption=f"{name} of the {words.spoken(role)}"
             + (", which is shipped" if len(results.verdicts) > 1 and results.shipped else ""),
         ),
         Tile(
-            value=points(verdict.difference),
-            caption="points against the control",
+            value=metrics.change(metric, verdict.difference),
+            caption=f"{'points' if metrics.in_percent(metric) else name} against the control",
             worse=verdict.verdict == "HURT",
         ),
     ]
-    share = verdicts.gap_share(results, role)
+    share = gap.gap_share(results, role)
     if verdict.verdict != "NO EVIDENCE" and share is not None and 0 <= share <= 1:
         shown.append(Tile(value=rough_percent(share), caption=f"of the gap to the {whose} closed"))
     if teacher is None:
@@ -84,7 +85,7 @@ def tiles(results: Results) -> list[Tile]:
 def explanations(results: Results) -> list[str]:
     """Return the sentences below the verdict."""
     sentences = [
-        verdicts.gap_sentence(results, verdict)
+        gap.gap_sentence(results, verdict)
         for verdict in verdicts.on_methods(results)
         if verdict.against == "control"
     ]

@@ -1,11 +1,25 @@
-"""Scores class by class, and which classes are taken for which; of the exported seeds."""
+"""Scores class by class, and which classes are taken for which."""
 
 from dataclasses import dataclass
 
-from kdtool.record import Role
+from kdtool.record import Role, Summary
+from kdtool.report.quantities import count
 from kdtool.report.verdicts import main_verdict
 from kdtool.report.words import plain, present
-from kdtool.results import ClassScores, ModelResult, Results, SeedResult, TestScores
+from kdtool.results import ClassScores, DataResult, ModelResult, Results, SeedResult, TestScores
+
+FEW_IMAGES = 20  # of a class in the test split; fewer, and one image is more than 5 points
+MOST_NAMES = 6  # of classes, in a sentence
+UNEVEN = 1.5  # training images of the largest class / of the smallest, from which on it is said
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OneClass:
+    """How one model fared on one class."""
+
+    accuracy: Summary  # over seeds; of the exported seed alone in results of an older kdtool
+    f1: Summary | None  # None: of an older kdtool
+    exported: ClassScores  # of the exported seed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -14,8 +28,8 @@ class ClassRow:
 
     name: str
     support: int  # test images of this class
-    scores: dict[Role, ClassScores]
-    delta: float | None  # recall of the main verdict's student minus control, in [-1, 1]
+    scores: dict[Role, OneClass]
+    delta: float | None  # accuracy of the main verdict's student minus control, in [-1, 1]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,26 +51,77 @@ def exported_scores(results: Results) -> dict[Role, TestScores]:
     return {role: exported(results.models[role]).test for role in present(results)}
 
 
+def class_scores(model: ModelResult) -> list[OneClass]:
+    """Return how a model fared on every class, in the order of the classes."""
+    alone = exported(model).test.per_class
+    if model.per_class:
+        return [
+            OneClass(accuracy=one.accuracy, f1=one.f1, exported=other)
+            for one, other in zip(model.per_class, alone, strict=True)
+        ]
+    return [
+        OneClass(
+            accuracy=Summary(mean=one.accuracy, std=None, ci95=one.accuracy_ci95),
+            f1=None,
+            exported=one,
+        )
+        for one in alone
+    ]
+
+
+def over_seeds(results: Results) -> bool:
+    """Return whether the scores by class are of all seeds, not of the exported ones alone."""
+    return all(model.per_class for model in results.models.values())
+
+
 def class_rows(results: Results) -> list[ClassRow]:
     """Return the scores of every class, in the order of the classes."""
-    scores = exported_scores(results)
+    scores = {role: class_scores(results.models[role]) for role in present(results)}
     verdict = main_verdict(results)
     rows = []
     for index, name in enumerate(results.data.classes):
-        per_role = {role: test.per_class[index] for role, test in scores.items()}
+        per_role = {role: found[index] for role, found in scores.items()}
         delta = None
         if verdict:
-            delta = per_role[verdict.of].accuracy - per_role[verdict.against].accuracy
-        support = max((score.support for score in per_role.values()), default=0)
+            ours, theirs = per_role[verdict.of], per_role[verdict.against]
+            delta = ours.accuracy.mean - theirs.accuracy.mean
+        support = max((score.exported.support for score in per_role.values()), default=0)
         rows.append(ClassRow(name=plain(name), support=support, scores=per_role, delta=delta))
     return rows
 
 
 def most_changed(rows: list[ClassRow], top: int = 10) -> list[ClassRow]:
-    """Return the classes whose recall changed most, gains first."""
+    """Return the classes whose accuracy changed most, gains first."""
     changed = [row for row in rows if row.delta]
     changed.sort(key=lambda row: -abs(row.delta or 0))
     return sorted(changed[:top], key=lambda row: -(row.delta or 0))
+
+
+def few_images(data: DataResult) -> str | None:
+    """Warn of classes with so few test images that their figures say little; None without."""
+    pairs = zip(data.classes, data.class_counts["test"], strict=True)
+    few = [(plain(name), number) for name, number in pairs if number < FEW_IMAGES]
+    if not few:
+        return None
+    (name, number), *others = few[:MOST_NAMES]
+    told = [f"those of {name} rest on {number} test images"]
+    told += [f"of {name} on {number}" for name, number in others]
+    if len(few) > MOST_NAMES:
+        told.append(f"of {count(len(few) - MOST_NAMES)} more on fewer than {FEW_IMAGES}")
+    return f"Figures of single classes may say little: {', '.join(told)}."
+
+
+def imbalance(data: DataResult) -> str | None:
+    """Say how uneven the classes are in the training images; None where they are even."""
+    numbers = data.class_counts["train"]
+    least, most = min(numbers), max(numbers)
+    names = [plain(data.classes[numbers.index(number)]) for number in (most, least)]
+    if not least or most < UNEVEN * least:
+        return None
+    return (
+        f"The classes are uneven: {names[0]} has {most / least:.1f} times the training images of "
+        f"{names[1]} ({count(most)} and {count(least)})."
+    )
 
 
 def mistakes(results: Results, top: int = 5) -> list[Mistake]:

@@ -4,15 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kdtool.profiles import Latency
+from kdtool.record import Metric
+from kdtool.report import metrics
 from kdtool.report.costs import file_of, peak_memory
 from kdtool.report.quantities import (
     Relative,
     count,
+    decimals,
     file_size,
     milliseconds,
-    percent,
-    percent_range,
-    points,
     relative,
     short_count,
     three_digits,
@@ -51,53 +51,55 @@ def comparison(results: Results) -> list[Row]:
     teacher = results.models.get("teacher")
     models = [results.models[role] for role in present(results)]
     pairs = [(model, None if model is teacher else teacher) for model in models]
-    rows = [*_score_rows(pairs), *_count_rows(pairs), *_file_rows(pairs)]
+    rows = [*_score_rows(results.metric, pairs), *_count_rows(pairs), *_file_rows(pairs)]
     return [row for row in rows if any(row.cells)]
 
 
-def _score_rows(pairs: list[Pair]) -> list[Row]:
-    return [
-        Row(
-            key="accuracy",
-            label="Accuracy",
-            note="share of the test images recognized; mean over seeds",
-            cells=[_accuracy(model, teacher) for model, teacher in pairs],
-        ),
-        Row(
-            key="std",
-            label="Spread over seeds",
-            note="standard deviation of the accuracy, in points",
-            cells=[_spread(model) for model, _ in pairs],
-        ),
-        Row(
-            key="weighted_f1",
-            label="Weighted F1",
-            note="balances misses and false alarms of every class",
-            cells=[_f1(model) for model, _ in pairs],
-        ),
-    ]
+def _score_rows(metric: Metric, pairs: list[Pair]) -> list[Row]:
+    """Return the study's metric, its spread, and the two that readers ask for beside it."""
+    beside: list[Metric] = ["accuracy", "weighted_f1"]
+    in_points = ", in points" if metrics.in_percent(metric) else ""
+    spread = Row(
+        key="std",
+        label="Spread over seeds",
+        note=f"standard deviation of the {metrics.NAMES[metric]}{in_points}",
+        cells=[_spread(metric, model) for model, _ in pairs],
+    )
+    rows = [_score_row(one, pairs) for one in beside if one != metric]
+    return [_score_row(metric, pairs, key="score"), spread, *rows]
 
 
-def _accuracy(model: ModelResult, teacher: ModelResult | None) -> Cell:
-    summary = model.test["accuracy"]
+def _score_row(metric: Metric, pairs: list[Pair], key: str = "") -> Row:
+    return Row(
+        key=key or metric,
+        label=metrics.title(metric),
+        note=metrics.NOTES[metric] + ("; mean over seeds" if key else ""),
+        cells=[_score(metric, model, teacher if key else None) for model, teacher in pairs],
+    )
+
+
+def _score(metric: Metric, model: ModelResult, teacher: ModelResult | None) -> Cell | None:
+    summary = model.test.get(metric)
+    if summary is None:
+        return None
     against = ""
     if teacher is not None:
-        against = f"{points(summary.mean - teacher.test['accuracy'].mean)} points"
-    return Cell(value=percent(summary.mean), interval=percent_range(summary.ci95), relative=against)
+        against = metrics.change(metric, summary.mean - teacher.test[metric].mean)
+        against += " points" if metrics.in_percent(metric) else ""
+    value = metrics.value(metric, summary.mean)
+    interval = metrics.interval(metric, summary.ci95)
+    return Cell(value=value, interval=interval, relative=against)
 
 
-def _spread(model: ModelResult) -> Cell | None:
-    std = model.test["accuracy"].std
-    return None if std is None else Cell(value=f"{100 * std:.2f}")
-
-
-def _f1(model: ModelResult) -> Cell:
-    summary = model.test["weighted_f1"]
-    return Cell(value=percent(summary.mean), interval=percent_range(summary.ci95))
+def _spread(metric: Metric, model: ModelResult) -> Cell | None:
+    std = model.test[metric].std
+    if std is None:
+        return None
+    return Cell(value=f"{100 * std:.2f}" if metrics.in_percent(metric) else decimals(std))
 
 
 def _count_rows(pairs: list[Pair]) -> list[Row]:
-    kinds: list[tuple[str, str, str, Callable[[ModelResult], int]]] = [
+    kinds: list[tuple[str, str, str, Callable[[ModelResult], int | None]]] = [
         ("num_params", "Parameters", "", lambda model: model.num_params),
         ("num_macs", "MACs", "multiply-adds for one image", lambda model: model.num_macs),
         ("num_flops", "FLOPs", "2 per MAC", lambda model: model.num_flops),
@@ -109,10 +111,11 @@ def _count_rows(pairs: list[Pair]) -> list[Row]:
     ]
 
 
-def _count(pair: Pair, number_of: Callable[[ModelResult], int]) -> Cell:
-    model, teacher = pair
-    number = number_of(model)
-    ratio = relative(number, number_of(teacher), "fewer", "more") if teacher else None
+def _count(pair: Pair, number_of: Callable[[ModelResult], int | None]) -> Cell | None:
+    number, reference = (number_of(model) if model else None for model in pair)
+    if number is None:
+        return None
+    ratio = relative(number, reference, "fewer", "more") if reference else None
     return _cell(count(number), ratio, short=short_count(number))
 
 

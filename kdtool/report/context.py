@@ -7,19 +7,26 @@ import tomli_w
 from kdtool.profiles import Environment
 from kdtool.report import (
     bias_shift,
+    by_class,
     calibration,
     card,
+    classes,
     costs,
     devices,
+    duplicates,
+    epochs,
+    metrics,
+    operating,
     ship,
     subclasses,
     uncertainty,
     verdicts,
     words,
 )
-from kdtool.report.classes import class_rows, mistakes, most_changed
 from kdtool.report.comparison import comparison
-from kdtool.report.quantities import count, duration, percent
+from kdtool.report.quantities import count
+from kdtool.report.ship_files import ship_rows
+from kdtool.report.training import training_rows
 from kdtool.results import DataResult, Results
 
 MOST_CLASSES_OPEN = 20  # more, and the tables over classes are folded
@@ -43,7 +50,6 @@ class Head:
 
 def report_context(results: Results) -> dict[str, object]:
     """Return the names that both templates use."""
-    rows = class_rows(results)
     verdict = verdicts.main_verdict(results)
     on_methods = verdicts.on_methods(results)
     return {
@@ -63,23 +69,47 @@ def report_context(results: Results) -> dict[str, object]:
         ],
         "cost_titles": COST_TITLES,
         "latency_sentence": costs.latency_sentence(results),
+        **_score_context(results),
         **_evidence_context(results),
         **_ship_context(results),
         **_device_context(results),
-        "class_rows": rows,
-        "changed_rows": most_changed(rows) if len(rows) > MOST_CLASSES_OPEN else [],
-        "largest_delta": max((abs(row.delta) for row in rows if row.delta), default=1.0),
-        "mistakes": mistakes(results),
         "training": training_rows(results),
         "recipe_toml": tomli_w.dumps(_without_none(results.recipe)),
         "command": _command(results),
         "made_with": _made_with(results.environment),
         "made_from": _made_from(results.data),
         "duplicates": words.duplicates_sentence(results.data),
+        "duplicate_names": duplicates.names(results.data),
         "mac_line": words.MAC_LINE,
         "control_line": verdicts.CONTROL_LINE,
         "holm_line": verdicts.HOLM_LINE if len(results.verdicts) > 1 else "",
         "interval_line": words.INTERVAL_LINE,
+    }
+
+
+def _score_context(results: Results) -> dict[str, object]:
+    metric, rows = results.metric, classes.class_rows(results)
+    return {
+        "metric_name": metrics.NAMES[metric],
+        "metric_title": metrics.title(metric),
+        "metric_in_percent": metrics.in_percent(metric),
+        "of_metric": "" if metric == "accuracy" else f", {metrics.NAMES[metric]}",
+        "phases": epochs.phase_starts(results),
+        "untrained": epochs.untrained_sentence(results),
+        "score_groups": by_class.groups(results),
+        "scores_of": by_class.scores_of(results),
+        "score_words": by_class.meaning(results),
+        "most_in_a_row": by_class.MOST_IN_A_ROW,
+        "few_images": classes.few_images(results.data),
+        "imbalance": classes.imbalance(results.data),
+        "class_rows": rows,
+        "changed_rows": classes.most_changed(rows) if len(rows) > MOST_CLASSES_OPEN else [],
+        "largest_delta": max((abs(row.delta) for row in rows if row.delta), default=1.0),
+        "mistakes": classes.mistakes(results),
+        "operating_sentence": operating.operating_sentence(results),
+        "rule_sentence": operating.rule_sentence(results),
+        "rates_rows": operating.rates_rows(results),
+        "rates_columns": operating.COLUMNS,
     }
 
 
@@ -119,7 +149,7 @@ def _ship_context(results: Results) -> dict[str, object]:
         "ship_sentence": ship.ship_sentence(results),
         "ship_choice": ship.choice_sentence(results),
         "ship_details": ship.ship_details(results),
-        "ship_rows": ship.ship_rows(results),
+        "ship_rows": ship_rows(results),
         "ship_heads": [
             Head(name=f"{precision}: ship this", note=file.path, style="chosen")
             if precision == model.recommended
@@ -176,27 +206,6 @@ def _left_out(data: DataResult) -> str:
         f"{words.listed(data.excluded)}: students and control learn from the other "
         f"{count(num_left)} training images"
     )
-
-
-def training_rows(results: Results) -> list[dict[str, object]]:
-    """Return one row a run of training."""
-    return [
-        {
-            "role": role,
-            "seed": run.seed,
-            "exported": run.seed == results.models[role].exported_seed,
-            "best_epoch": f"{run.best_epoch} of {len(run.epochs)}",
-            "validation": percent(run.best.validation_accuracy),
-            "test": percent(run.test.accuracy),
-            "steps": count(run.num_steps),
-            "time": duration(sum(epoch.seconds for epoch in run.epochs))
-            + (f", in {words.plain(run.taken_from)}" if run.taken_from else ""),
-            "speed": count(round(run.images_per_second)),
-            "device": f"{run.device}, {run.precision}",
-        }
-        for role in words.present(results)
-        for run in results.models[role].seeds
-    ]
 
 
 def _without_none(table: dict[str, object]) -> dict[str, object]:

@@ -1,61 +1,19 @@
-"""Figures of scores and costs: accuracy by epoch, the bars."""
+"""Figures of costs: the bars."""
 
-import math
 from dataclasses import dataclass
 from textwrap import shorten
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from kdtool.profiles import Latency
 from kdtool.record import Interval, Role
-from kdtool.report.canvas import LIGHT, label, label_ends, new_figure, percent_axis, quiet_axes
+from kdtool.report.canvas import LIGHT, label, new_figure, quiet_axes
 from kdtool.report.costs import latency_of
 from kdtool.report.devices import Measured
 from kdtool.report.quantities import milliseconds, short_count
 from kdtool.report.words import plain, present, spoken
 from kdtool.results import Results
-
-
-def accuracy_by_epoch(results: Results, width: int) -> Figure:
-    """Draw validation accuracy: one thin line a seed, the mean bold, a dot at the kept epoch."""
-    figure = new_figure(width, 340 if width > 500 else 280)
-    axes = figure.add_subplot()
-    quiet_axes(axes)
-    ends: dict[str, float] = {}
-    longest = 2
-    for role in present(results):
-        runs, color = results.models[role].seeds, LIGHT[role]
-        curves = [[100 * epoch.validation_accuracy for epoch in run.epochs] for run in runs]
-        for run, curve in zip(runs, curves, strict=True):
-            axes.plot(range(1, len(curve) + 1), curve, color=color, linewidth=1, alpha=0.45)
-            kept = curve[run.best_epoch - 1]
-            axes.plot(run.best_epoch, kept, "o", color=color, markersize=5, clip_on=False)
-        common = min(len(curve) for curve in curves)
-        mean = np.mean([curve[:common] for curve in curves], axis=0)
-        dashes = (0, (3, 1)) if role.startswith("subclass") else "-"
-        axes.plot(range(1, common + 1), mean, color=color, linewidth=2.5, linestyle=dashes)
-        longest = max(longest, *(len(curve) for curve in curves))
-        ends[spoken(role)] = float(mean[-1])
-    axes.set(xlim=(1, longest), ylim=_epoch_limits(results), xlabel="epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(12 if width > 500 else 6, integer=True))
-    percent_axis(axes)
-    label_ends(axes, ends, {spoken(role): LIGHT[role] for role in present(results)})
-    return figure
-
-
-def _epoch_limits(results: Results) -> tuple[float, float]:
-    """Return y limits, in percent, that show the end of training; its steep start may be cut."""
-    late: list[float] = []
-    for model in results.models.values():
-        for run in model.seeds:
-            values = [100 * epoch.validation_accuracy for epoch in run.epochs]
-            late += values[math.ceil(len(values) / 6) :] or values
-    low, high = min(late, default=0.0), max(late, default=100.0)
-    margin = 0.08 * (high - low) or 0.5
-    return low - margin, min(high + margin, 100 + margin / 4)
 
 
 def cost_bars(results: Results) -> dict[str, Figure]:

@@ -34,18 +34,40 @@ def percent_range(interval: Interval) -> str:
     return f"{100 * low:.2f} to {100 * high:.2f}"
 
 
+def decimals(score: float) -> str:
+    """Return a score in [0, 1] as such, for those that are not told in percent: "0.828"."""
+    return f"{score:.3f}"
+
+
+def decimals_range(interval: Interval) -> str:
+    """Return an interval of scores, such as "0.803 to 0.850"."""
+    low, high = interval
+    return f"{low:.3f} to {high:.3f}"
+
+
+def signed(difference: float, digits: int) -> str:
+    """Return a difference with its sign, such as "+0.012"; none where it rounds to zero."""
+    text = f"{difference:+.{digits}f}"
+    return text[1:] if not float(text) else text.replace("-", MINUS)
+
+
+def signed_range(interval: Interval, digits: int) -> str:
+    """Return an interval of differences; signed only where its ends differ in sign."""
+    low, high = interval
+    if low >= 0:
+        return f"{low:.{digits}f} to {high:.{digits}f}"
+    return f"{signed(low, digits)} to {signed(high, digits)}"
+
+
 def points(difference: float) -> str:
     """Return a difference of shares in signed percentage points, such as "+0.73"."""
-    text = f"{100 * difference:+.2f}"
-    return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", MINUS)
+    return signed(100 * difference, 2)
 
 
 def points_range(interval: Interval) -> str:
     """Return an interval of differences in points; signed only where its ends differ in sign."""
     low, high = interval
-    if low >= 0:
-        return f"{100 * low:.2f} to {100 * high:.2f}"
-    return f"{points(low)} to {points(high)}"
+    return signed_range((100 * low, 100 * high), 2)
 
 
 def count(number: int) -> str:

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -9,15 +10,27 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from kdtool.files import write_atomic
-from kdtool.report import bias_shift, canvas, flips, quantities, subclasses, words
+from kdtool.report import (
+    bias_shift,
+    canvas,
+    duplicates,
+    flips,
+    metrics,
+    quantities,
+    subclasses,
+    words,
+)
 from kdtool.report.calibration import reliability_figure
 from kdtool.report.classes import exported_scores
 from kdtool.report.confusion import confusion_figures
 from kdtool.report.context import report_context
 from kdtool.report.costs import parity_sentence
 from kdtool.report.devices import measured, side_by_side
-from kdtool.report.figures import accuracy_by_epoch, cost_bars, device_bars
+from kdtool.report.duplicates import load_duplicates
+from kdtool.report.epochs import score_by_epoch
+from kdtool.report.figures import cost_bars, device_bars
 from kdtool.report.gallery import load_gallery
+from kdtool.report.operating_figure import operating_figure
 from kdtool.report.saliency import Picture, Saliency, load_saliency, png_of, saliency_figure
 from kdtool.report.sweep import sweep_figure
 from kdtool.report.verdict_figure import differences
@@ -47,9 +60,10 @@ def write_report(results: Results, folder: Path) -> None:
     """
     saliency = load_saliency(results.explain, folder) if results.explain else None
     shown = load_gallery(results.gallery, folder) if results.gallery else {}
+    twins = load_duplicates(results.data, folder)
     with canvas.style():
         wide, narrow = _draw(results, WIDE), _draw(results, NARROW)
-        html = render_html(results, wide, narrow, saliency, shown)
+        html = render_html(results, wide, narrow, saliency, shown, twins)
         if results.explain and saliency:
             wide["saliency"] = saliency_figure(results.explain, saliency)
         for name, figure in wide.items():
@@ -61,7 +75,7 @@ def write_report(results: Results, folder: Path) -> None:
 def _draw(results: Results, width: int) -> dict[str, Figure]:
     if not results.models:
         return {}
-    figures = {"epochs": accuracy_by_epoch(results, width)}
+    figures = {"epochs": score_by_epoch(results, width)}
     verdicts = on_methods(results)
     if verdicts:
         figures["difference"] = differences(results, verdicts, min(width, 400))
@@ -71,6 +85,9 @@ def _draw(results: Results, width: int) -> dict[str, Figure]:
     sweep = sweep_figure(results, width)
     if sweep:
         figures["sweep"] = sweep
+    operating = operating_figure(results, min(width, 440))
+    if operating:
+        figures["operating"] = operating
     if results.devices:
         figures["devices"] = device_bars(side_by_side(measured(results)), min(width, 640))
     if width == NARROW:
@@ -87,6 +104,7 @@ def render_html(
     narrow: dict[str, Figure],
     saliency: Saliency | None,
     shown: dict[int, Picture],
+    twins: list[list[tuple[Picture, Picture]]],
 ) -> str:
     """Return the report as one HTML page that needs no other file.
 
@@ -96,6 +114,7 @@ def render_html(
         narrow: The same figures for narrow screens, of those that need a form of their own.
         saliency: Pictures of `results.explain`.
         shown: Pictures of `results.gallery`, by test image.
+        twins: Of `load_duplicates`.
     """
     environment = _environment(results, autoescape=True, finalize=None)
     return environment.get_template("report.html").render(
@@ -107,6 +126,7 @@ def render_html(
         shown=list(saliency.heatmaps) if saliency else [],
         pixelated=saliency is not None and saliency.images[0].shape[0] < PIXELATED_BELOW,
         thumbs=_thumbs(results, shown),
+        duplicate_pairs=_twins(results, twins),
         small_thumbs=results.data.image_shape[1] < PIXELATED_BELOW,
         light=canvas.LIGHT,
         dark=canvas.DARK,
@@ -138,6 +158,24 @@ def _thumbs(results: Results, shown: dict[int, Picture]) -> dict[int, dict[str, 
         }
         for record in records
     }
+
+
+def _twins(
+    results: Results, twins: list[list[tuple[Picture, Picture]]]
+) -> list[tuple[str, list[list[dict[str, str]]]]]:
+    """Return the pairs of images that stand in two splits: name and address of each."""
+    if not twins:
+        return []
+    return [
+        (
+            title,
+            [
+                [{"name": name, "url": _data_url(one)} for name, one in zip(*pair, strict=True)]
+                for pair in zip(names, pictures, strict=True)
+            ],
+        )
+        for (title, names), pictures in zip(duplicates.names(results.data), twins, strict=True)
+    ]
 
 
 def render_markdown(results: Results, figures: set[str]) -> str:
@@ -174,6 +212,10 @@ def _environment(
         "percent_range": quantities.percent_range,
         "rough_percent": quantities.rough_percent,
         "tenths": quantities.tenths,
+        "decimals": quantities.decimals,
+        "decimals_range": quantities.decimals_range,
+        "validation_of": metrics.validation_of,
+        "test_of": metrics.test_of,
         "points": quantities.points,
         "count": quantities.count,
         "verbatim": Verbatim,
@@ -183,6 +225,8 @@ def _environment(
         "shown_classes": subclasses.shown_classes,
         "fine_sentence": subclasses.fine_sentence,
     }
+    environment.filters["score"] = partial(metrics.value, results.metric)
+    environment.filters["score_range"] = partial(metrics.interval, results.metric)
     environment.filters["fine_rows"] = lambda use: subclasses.fine_rows(results, use.fine)
     environment.filters["shift_sentence"] = lambda one: bias_shift.shift_sentence(results, one)
     return environment

@@ -8,6 +8,7 @@ from matplotlib.transforms import Affine2D
 
 from kdtool.evidence import SweepPoint
 from kdtool.record import Summary
+from kdtool.report import metrics
 from kdtool.report.canvas import (
     FONT_SIZE,
     LIGHT,
@@ -16,9 +17,10 @@ from kdtool.report.canvas import (
     label,
     label_ends,
     new_figure,
-    percent_axis,
     quiet_axes,
+    score_axis,
 )
+from kdtool.report.quantities import decimals
 from kdtool.results import Results
 
 Value = float | int | str
@@ -32,7 +34,7 @@ def sweep_figure(results: Results, width: int) -> Figure | None:
     keys = list(results.sweep[0].settings) if results.sweep else []
     if len(keys) == 1:
         return _curve(results, keys[0], width)
-    return _heat_map(results.sweep, keys, width) if len(keys) == 2 else None
+    return _heat_map(results, keys, width) if len(keys) == 2 else None
 
 
 def _in_order(values: set[Value]) -> list[Value]:
@@ -56,21 +58,22 @@ def _curve(results: Results, key: str, width: int) -> Figure:
     axes = figure.add_subplot()
     quiet_axes(axes)
     axes.set_xscale("log" if is_log else "linear")
-    tests = [point.test_accuracy for point in ordered]
-    validations = [point.validation_accuracy for point in ordered]
+    tests = [metrics.test_of(point) for point in ordered]
+    validations = [metrics.validation_of(point) for point in ordered]
+    scale = metrics.scale(results.metric)
     colors = {
         "test": LIGHT[results.sweep[0].role],
         "validation": LIGHT["ink"],
         "control": LIGHT["control"],
     }
-    _line(axes, places, tests, colors["test"], -ASIDE)
-    _line(axes, places, validations, colors["validation"], ASIDE)
-    ends = {"test": 100 * tests[-1].mean, "validation": 100 * validations[-1].mean}
+    for name, scores, aside in (("test", tests, -ASIDE), ("validation", validations, ASIDE)):
+        _line(axes, places, [_scaled(score, scale) for score in scores], colors[name], aside)
+    ends = {"test": scale * tests[-1].mean, "validation": scale * validations[-1].mean}
     if "control" in results.models:
-        ends["control"] = 100 * results.models["control"].test["accuracy"].mean
+        ends["control"] = scale * results.models["control"].test[results.metric].mean
         axes.axhline(ends["control"], color=colors["control"], linewidth=1.5, linestyle=(0, (4, 3)))
     axes.margins(x=0.04, y=0.08)
-    percent_axis(axes)
+    score_axis(axes, results.metric)
     axes.set_xticks(places, [f"{value}" for value in values])
     axes.set_xticks([], minor=True)
     axes.set_xlabel(key)
@@ -82,11 +85,23 @@ def _curve(results: Results, key: str, width: int) -> Figure:
     return figure
 
 
-def _line(axes: Axes, places: list[float], scores: list[Summary], color: str, aside: int) -> None:
-    """Draw one curve with its intervals, a few pixels aside so that two curves' do not overlap."""
-    means = [100 * score.mean for score in scores]
-    low = [100 * score.ci95[0] for score in scores]
-    high = [100 * score.ci95[1] for score in scores]
+def _scaled(score: Summary, scale: int) -> tuple[float, float, float]:
+    low, high = score.ci95
+    return scale * score.mean, scale * low, scale * high
+
+
+def _line(
+    axes: Axes,
+    places: list[float],
+    scores: list[tuple[float, float, float]],
+    color: str,
+    aside: int,
+) -> None:
+    """Draw one curve with its intervals, a few pixels aside so that two curves' do not overlap.
+
+    `scores` are mean, lower and upper end of each place.
+    """
+    means, low, high = zip(*scores, strict=True)
     moved = axes.transData + Affine2D().translate(aside, 0)
     axes.update_datalim([*zip(places, low, strict=True), *zip(places, high, strict=True)])
     axes.vlines(places, low, high, color=color, linewidth=2, alpha=0.45, transform=moved)
@@ -95,20 +110,22 @@ def _line(axes: Axes, places: list[float], scores: list[Summary], color: str, as
     axes.autoscale_view()
 
 
-def _heat_map(points: list[SweepPoint], keys: list[str], width: int) -> Figure:
+def _heat_map(results: Results, keys: list[str], width: int) -> Figure:
+    points, metric = results.sweep, results.metric
     across, down = sorted(keys, key=lambda key: len({point.settings[key] for point in points}))
     if width > NARROW_BELOW:  # a phone gets the key with fewer values across, a desktop the other
         across, down = down, across
     columns = _in_order({point.settings[across] for point in points})
     rows = _in_order({point.settings[down] for point in points})
-    scores = [100 * point.validation_accuracy.mean for point in points]
+    scores = [metrics.validation_of(point).mean for point in points]
     lowest, span = min(scores), (max(scores) - min(scores)) or 1.0
     figure = new_figure(min(width, 120 + 84 * len(columns)), 70 + 36 * len(rows))
     axes = figure.add_subplot()
     quiet_axes(axes, grid="")
     for point, score in zip(points, scores, strict=True):
         x, y = columns.index(point.settings[across]), rows.index(point.settings[down])
-        _heat_cell(axes, (x, y), score, (score - lowest) / span, point)
+        text = f"{100 * score:.2f}" if metrics.in_percent(metric) else decimals(score)
+        _heat_cell(axes, (x, y), text, (score - lowest) / span, point)
     axes.set(xlim=(-0.52, len(columns) - 0.48), ylim=(len(rows) - 0.48, -0.52))
     axes.set_xticks(range(len(columns)), [f"{value}" for value in columns])
     axes.set_yticks(range(len(rows)), [f"{value}" for value in rows])
@@ -117,13 +134,11 @@ def _heat_map(points: list[SweepPoint], keys: list[str], width: int) -> Figure:
     return figure
 
 
-def _heat_cell(
-    axes: Axes, at: tuple[int, int], score: float, rank: float, point: SweepPoint
-) -> None:
+def _heat_cell(axes: Axes, at: tuple[int, int], text: str, rank: float, point: SweepPoint) -> None:
     (x, y), chosen = at, point.selected
     color = to_rgba(LIGHT[point.role], PALEST + (STRONGEST - PALEST) * rank)
     edge = LIGHT["ink"] if chosen else "none"
     corner = (x - 0.48, y - 0.46)
     axes.add_patch(Rectangle(corner, 0.96, 0.92, facecolor=color, edgecolor=edge, linewidth=2.5))
     weight = "bold" if chosen else "normal"
-    axes.text(x, y, f"{score:.2f}", ha="center", va="center", color=LIGHT["ink"], weight=weight)
+    axes.text(x, y, text, ha="center", va="center", color=LIGHT["ink"], weight=weight)

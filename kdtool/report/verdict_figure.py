@@ -5,8 +5,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from kdtool.evidence import Verdict
+from kdtool.report import metrics
 from kdtool.report.canvas import LIGHT, label, new_figure, quiet_axes
-from kdtool.report.quantities import points
 from kdtool.report.words import spoken
 from kdtool.results import Results
 
@@ -34,19 +34,26 @@ def differences(results: Results, verdicts: list[Verdict], width: int) -> Figure
             place = (low, 1.35 - ROW * row)
             behind = {"facecolor": LIGHT["panel"], "edgecolor": "none", "pad": 2}
             axes.annotate(pair, place, va="center", color=LIGHT["ink"], bbox=behind)
-    axes.set_xlabel("points of accuracy" if several else f"points of accuracy, {pairs[0]}")
+    metric = verdicts[0].metric
+    unit = "points of " if metrics.in_percent(metric) else "difference in "
+    what = unit + metrics.NAMES[metric]
+    axes.set_xlabel(what if several else f"{what}, {pairs[0]}")
     return figure
 
 
 def _draw(axes: Axes, results: Results, verdict: Verdict, y: float) -> list[float]:
-    """Draw one verdict at a height; return how far it reaches, in points."""
-    of, against = results.models[verdict.of], results.models[verdict.against]
-    scores = {run.seed: run.test.accuracy for run in against.seeds}
-    dots = [100 * (run.test.accuracy - scores[run.seed]) for run in of.seeds if run.seed in scores]
-    low, high = (100 * end for end in verdict.ci95)
-    mean, color = 100 * verdict.difference, LIGHT[verdict.of]
+    """Draw one verdict at a height; return how far it reaches, in units of the x axis."""
+    metric, scale = verdict.metric, metrics.scale(verdict.metric)
+    ours, theirs = (
+        {run.seed: metrics.score_of(run.test, metric) for run in results.models[role].seeds}
+        for role in (verdict.of, verdict.against)
+    )
+    pairs = [(mine, theirs.get(seed)) for seed, mine in ours.items()]
+    dots = [scale * (a - b) for a, b in pairs if a is not None and b is not None]
+    low, high = (scale * end for end in verdict.ci95)
+    mean, color = scale * verdict.difference, LIGHT[verdict.of]
     axes.plot([low, high], [y, y], color=color, linewidth=3, solid_capstyle="round")
     axes.plot(mean, y, "D", color=color, markersize=9, markeredgecolor=LIGHT["panel"])
     axes.plot(dots, [y - 0.6] * len(dots), "o", color=LIGHT["muted"], markersize=5)
-    label(axes, points(mean / 100), (mean, y), (0, 8), color)
+    label(axes, metrics.change(metric, verdict.difference), (mean, y), (0, 8), color)
     return [low, high, *dots]

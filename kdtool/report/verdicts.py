@@ -3,15 +3,9 @@
 from collections.abc import Sequence
 
 from kdtool.evidence import Verdict
-from kdtool.record import TEACHER_OF, Role
-from kdtool.report.quantities import (
-    NBSP,
-    p_value,
-    percent,
-    points,
-    points_range,
-    rough_percent,
-)
+from kdtool.record import Role
+from kdtool.report import metrics
+from kdtool.report.quantities import NBSP, p_value
 from kdtool.report.words import listed, present, seeds_word, spoken
 from kdtool.results import Results
 
@@ -69,28 +63,35 @@ def headline(results: Results) -> str:
         return verdict_sentence(main, len(results.verdicts))
     if not results.models:
         return "Nothing has been trained in this study yet."
-    means = {role: results.models[role].test["accuracy"].mean for role in present(results)}
-    text = listed([f"the {spoken(role)} reaches {percent(mean)}" for role, mean in means.items()])
+    means = {role: mean_score(results, role) for role in present(results)}
+    of = "" if results.metric == "accuracy" else f"{metrics.NAMES[results.metric]} "
+    text = listed([f"the {spoken(role)} reaches {of}{mean}" for role, mean in means.items()])
     return f"No verdict yet: {text} on the test images; a verdict needs a control and a student."
+
+
+def mean_score(results: Results, role: Role) -> str:
+    """Return the study's metric of a role, the mean over its seeds."""
+    return metrics.value(results.metric, results.models[role].test[results.metric].mean)
 
 
 def _agree(first: Verdict, second: Verdict) -> bool:
     return (first.verdict == "HELPED") == (second.verdict == "HELPED")
 
 
-def _method(verdict: Verdict, *, several: bool) -> str:
+def method(verdict: Verdict, *, several: bool) -> str:
+    """Name the method that a verdict is on; `several`: the study compares two."""
     plain = "plain distillation" if several else "distillation"
     return "subclass distillation" if verdict.of == "subclass-student" else plain
 
 
 def _finding(verdict: Verdict, *, several: bool) -> str:
     """Say in half a sentence what a verdict found; `several`: it is one of several."""
-    method = _method(verdict, several=several)
+    name = method(verdict, several=several)
     over = " over plain distillation" if verdict.against == "student" else ""
     if verdict.verdict == "NO EVIDENCE":
-        return f"No evidence that {method} helped{over}"
+        return f"No evidence that {name} helped{over}"
     word = "helped" if verdict.verdict == "HELPED" else "hurt"
-    return f"{method.capitalize()} {word}{over}"
+    return f"{name.capitalize()} {word}{over}"
 
 
 def difference_phrase(verdict: Verdict) -> str:
@@ -98,11 +99,15 @@ def difference_phrase(verdict: Verdict) -> str:
     other = "the same student trained without a teacher"
     if verdict.against == "student":
         other = "the student of plain distillation"
-    size = points(abs(verdict.difference)).lstrip("+")
-    if size == "0.00":
-        return f"is as accurate as {other}"
-    direction = "more" if verdict.difference > 0 else "less"
-    return f"is {size} points {direction} accurate than {other}"
+    metric, up = verdict.metric, verdict.difference > 0
+    size = metrics.size(metric, verdict.difference)
+    same = size == metrics.size(metric, 0.0)
+    if metric == "accuracy":
+        how = "as accurate" if same else f"{size} {'more' if up else 'less'} accurate"
+    else:
+        direction = "as high" if same else f"{size} {'higher' if up else 'lower'}"
+        how = f"{direction} in {metrics.NAMES[metric]}"
+    return f"is {how} {'as' if same else 'than'} {other}"
 
 
 def verdict_label(verdict: Verdict) -> str:
@@ -119,7 +124,8 @@ def verdict_sentence(verdict: Verdict, comparisons: int = 1) -> str:
     """
     low, high = verdict.ci95
     includes_zero = low <= 0 <= high
-    basis = f"95 % interval {points_range(verdict.ci95)}, {seeds_word(verdict.seeds)}"
+    ends = metrics.change_range(verdict.metric, verdict.ci95)
+    basis = f"95 % interval {ends}, {seeds_word(verdict.seeds)}"
     doubt = ", which cannot speak for others" if len(verdict.seeds) == 1 else ""
     if verdict.verdict == "NO EVIDENCE" and includes_zero:
         doubt += "; the interval includes zero"
@@ -153,9 +159,11 @@ def caveat(verdicts: Sequence[Verdict], num_images: int) -> str | None:
     basis = f"{seeds_word(seeds)} and {num_images:,} test images"
     if max(seen) == 1:
         return f"{basis} cannot tell even large differences from chance: more of both are needed."
+    metric = verdicts[0].metric
+    of = "" if metric == "accuracy" else f" in {metrics.NAMES[metric]}"
     return (
-        f"A study like this one, with {basis}, finds differences of about "
-        f"{points(max(seen)).lstrip('+')} points or more in 4 of 5 cases. More seeds or more test "
+        f"A study like this one, with {basis}, finds differences{of} of about "
+        f"{metrics.size(metric, max(seen))} or more in 4 of 5 cases. More seeds or more test "
         "images let it find smaller ones."
     )
 
@@ -171,48 +179,9 @@ def mcnemar_sentence(verdicts: Sequence[Verdict]) -> str:
     scope = ""
     if len(verdicts[0].seeds) > 1:
         scope = " Each p is of one seed, the interval of all, so that the two may disagree."
+    of = "" if verdicts[0].metric == "accuracy" else " of the accuracy, whatever the metric"
     return (
-        f"Exact McNemar test: {'; '.join(found)}. It looks only at test images that one model gets "
-        "right and the other wrong; p is how often pure chance would split them at least this "
-        f"unevenly.{scope}"
+        f"Exact McNemar test{of}: {'; '.join(found)}. It looks only at test images that one model "
+        "gets right and the other wrong; p is how often pure chance would split them at least "
+        f"this unevenly.{scope}"
     )
-
-
-def gap_share(results: Results, role: Role) -> float | None:
-    """Return how much of the way from the control to its teacher a student went.
-
-    Returns:
-        1 is all the way; None if a model is missing, or the teacher is no better than the control.
-    """
-    needed: tuple[Role, ...] = (TEACHER_OF[role], "control", role)
-    if not all(one in results.models for one in needed):
-        return None
-    teacher, control, student = (results.models[one].test["accuracy"].mean for one in needed)
-    return (student - control) / (teacher - control) if teacher > control else None
-
-
-def gap_sentence(results: Results, verdict: Verdict) -> str | None:
-    """Say how much of the gap to its teacher a student closed; None without that teacher.
-
-    Args:
-        results: Of the study.
-        verdict: A student against the control.
-    """
-    whose = TEACHER_OF[verdict.of]
-    if whose not in results.models:
-        return None
-    teacher = results.models[whose].test["accuracy"].mean
-    control = results.models["control"].test["accuracy"].mean
-    name = spoken(whose)
-    gap = f"the gap between control ({percent(control)}) and {name} ({percent(teacher)})"
-    share = gap_share(results, verdict.of)
-    if share is None:
-        return f"There was no gap to close: {name} {percent(teacher)}, control {percent(control)}."
-    if verdict.verdict == "NO EVIDENCE":
-        return f"For scale: {gap} is {points(teacher - control).lstrip('+')} points."
-    method = _method(verdict, several=len(results.verdicts) > 1).capitalize()
-    if share > 1:
-        return f"{method} closed {gap}, and the {spoken(verdict.of)} passed its teacher."
-    done = "closed" if share >= 0 else "widened"
-    by = f"{rough_percent(share)} of {gap}" if share >= 0 else f"{gap} by {rough_percent(-share)}"
-    return f"{method} {done} {by}."

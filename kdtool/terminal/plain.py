@@ -7,6 +7,14 @@ from rich.text import Text
 
 from kdtool.report.quantities import MINUS, NBSP, TIMES
 
+ROLE_STYLES = {
+    "teacher": "blue",
+    "subclass-teacher": "cyan",
+    "control": "bright_black",
+    "student": "dark_orange3",
+    "subclass-student": "magenta",
+}
+
 _SIGNS = str.maketrans({TIMES: "x", MINUS: "-", NBSP: " "})
 
 

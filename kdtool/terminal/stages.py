@@ -5,12 +5,13 @@ from pathlib import Path
 from rich.console import Console
 
 from kdtool.record import Role
-from kdtool.report import words
-from kdtool.report.quantities import file_size, percent, rough_percent
+from kdtool.report import metrics, words
+from kdtool.report.quantities import file_size, percent, percent_range, rough_percent
 from kdtool.report.ship import choice_sentence, ship_details, ship_sentence, shipped_role
+from kdtool.report.training import kept_epoch
 from kdtool.results import Results
-from kdtool.terminal.plain import new_table, plain_text
-from kdtool.terminal.study import ROLE_STYLES, show_failures, show_report_path, show_warnings
+from kdtool.terminal.plain import ROLE_STYLES, new_table, plain_text
+from kdtool.terminal.study import show_failures, show_report_path, show_warnings
 
 
 def show_trained(console: Console, results: Results, folder: Path, role: Role) -> None:
@@ -28,23 +29,31 @@ def show_trained(console: Console, results: Results, folder: Path, role: Role) -
         plain_text(console, f"{words.spoken(role)}: {words.plain(model.model)}", ROLE_STYLES[role])
     )
     table = new_table()
-    for head in ("seed", "kept epoch", "validation", "test", "95 % interval"):
-        table.add_column(head, justify="right", no_wrap=True)
+    metric = results.metric
+    name = metrics.NAMES[metric]
+    # The interval of one seed is known of its accuracy only.
+    scores, beside = ["validation", "test"], []
+    if metric != "accuracy":
+        scores, beside = [f"{split} {name}" for split in scores], ["test accuracy"]
+    for head in ("seed", "kept epoch", *scores, *beside, "95 % interval"):
+        table.add_column(head, justify="right")
     for run in model.seeds:
-        low, high = run.test.accuracy_ci95
+        score = metrics.score_of(run.test, metric)
         cells = [
             str(run.seed),
-            f"{run.best_epoch} of {len(run.epochs)}",
-            percent(run.best.validation_accuracy),
-            percent(run.test.accuracy),
-            f"{100 * low:.2f} to {100 * high:.2f}",
+            kept_epoch(run),
+            metrics.value(metric, run.best.score),
+            "-" if score is None else metrics.value(metric, score),
+            *([percent(run.test.accuracy)] if beside else []),
+            percent_range(run.test.accuracy_ci95),
         ]
         table.add_row(*(plain_text(console, cell) for cell in cells))
     console.print(table, "")
-    mean = model.test["accuracy"]
-    text = f"Accuracy on the test images: {percent(mean.mean)}"
+    mean = model.test[metric]
+    text = f"{metrics.title(metric)} on the test images: {metrics.value(metric, mean.mean)}"
     if mean.std is not None:
-        text += f", {100 * mean.std:.2f} points of spread over {len(model.seeds)} seeds"
+        spread = metrics.size(metric, mean.std)
+        text += f", {spread} of spread over {len(model.seeds)} seeds"
     console.print(plain_text(console, f"{text}. Epochs were chosen on validation."))
     show_report_path(console, folder)
 

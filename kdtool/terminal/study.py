@@ -6,32 +6,28 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kdtool.report import verdicts, words
+from kdtool.report import gap, metrics, verdicts, words
 from kdtool.report.bias_shift import shift_sentence
+from kdtool.report.classes import few_images
 from kdtool.report.comparison import Cell, comparison
 from kdtool.report.costs import parity_sentence
 from kdtool.report.devices import machine_labels
+from kdtool.report.operating import operating_sentence
 from kdtool.report.ship import choice_sentence, ship_sentence
 from kdtool.report.subclasses import alarm
 from kdtool.results import Results
-from kdtool.terminal.plain import new_table, plain_text
+from kdtool.terminal.by_class import class_table
+from kdtool.terminal.plain import ROLE_STYLES, new_table, plain_text
 
 # Of the rows of the comparison, those that fit beside each other in 80 columns.
 SHOWN = {
-    "accuracy": "Accuracy",
+    "score": "",  # the study's metric
     "num_params": "Parameters",
     "num_flops": "FLOPs",
     "size": "File size",
     "p50": "Latency p50",
 }
 MOST_COMPARED = 3  # models, beside whose figures those against the teacher fit
-ROLE_STYLES = {
-    "teacher": "blue",
-    "subclass-teacher": "medium_purple",
-    "control": "bright_black",
-    "student": "dark_orange3",
-    "subclass-student": "gold3",
-}
 VERDICT_STYLES = {"HELPED": "bold green", "NO EVIDENCE": "bold", "HURT": "bold red"}
 
 
@@ -44,8 +40,7 @@ def show_results(console: Console, results: Results, folder: Path) -> None:
         folder: Of the study, where the report lies.
     """
     show_warnings(console, results)
-    if results.models:
-        console.print(_table(console, results), "")
+    _show_scores(console, results)
     show_failures(console, results)
     for line in _verdicts(console, results):
         console.print(line)
@@ -53,13 +48,26 @@ def show_results(console: Console, results: Results, folder: Path) -> None:
     if collapsed:
         console.print(plain_text(console, f"ALARM: {collapsed}", "bold red"))
     shifts = [shift_sentence(results, shift) for shift in results.bias_shifts]
-    for sentence in (*shifts, choice_sentence(results), ship_sentence(results)):
+    called = operating_sentence(results)
+    for sentence in (*shifts, called, choice_sentence(results), ship_sentence(results)):
         if sentence:
             console.print(plain_text(console, words.plain(sentence)))
     if results.devices:
         names = words.listed(list(dict.fromkeys(machine_labels(results)[1:])))
         console.print(plain_text(console, words.plain(f"Measured on devices: {names}.")))
     show_report_path(console, folder)
+
+
+def _show_scores(console: Console, results: Results) -> None:
+    if not results.models:
+        return
+    console.print(_table(console, results), "")
+    by_class = class_table(console, results)
+    if by_class:
+        console.print(by_class, "")
+    few = few_images(results.data)
+    if few:
+        console.print(plain_text(console, few, "yellow"))
 
 
 def show_warnings(console: Console, results: Results) -> None:
@@ -91,7 +99,7 @@ def _verdicts(console: Console, results: Results) -> list[Text]:
     for verdict in found:
         sentences = [verdicts.verdict_sentence(verdict, len(results.verdicts))]
         if verdict.against == "control":
-            sentences.append(verdicts.gap_sentence(results, verdict) or "")
+            sentences.append(gap.gap_sentence(results, verdict) or "")
         label = Text(verdicts.verdict_label(verdict), style=VERDICT_STYLES[verdict.verdict])
         text = plain_text(console, " ".join(filter(None, sentences)))
         lines.append(Text.assemble(label, "  ", text))
@@ -112,9 +120,9 @@ def _table(console: Console, results: Results) -> Table:
         if role != "teacher" and with_ratios:
             table.add_column("vs teacher", header_style="dim", no_wrap=True)
     for row in comparison(results):
-        label = SHOWN.get(row.key)
-        if not label:
+        if row.key not in SHOWN:
             continue
+        label = SHOWN[row.key] or metrics.title(results.metric)
         entries: list[Text] = []
         for role, cell in zip(roles, row.cells, strict=True):
             entries.append(plain_text(console, cell.short or cell.value if cell else "-"))

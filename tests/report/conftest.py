@@ -9,6 +9,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 from sample_evidence import with_evidence, write_gallery
+from sample_scores import with_scores, write_duplicates
 
 from kdtool.evidence import SweepPoint, Uncertainty, Verdict
 from kdtool.profiles import Environment, Latency
@@ -411,12 +412,13 @@ def build_results(  # noqa: PLR0913
     int8=False,
     devices=(),
     evidence=None,
+    scores=None,
 ):
     """Results of a study; every list and score in it fits the others.
 
     `accuracy` is what the models are meant to reach; 10,000 random images come near it. `int8` is
     True or what the gate of that file holds; `devices` are arguments of `device`; `evidence` are
-    options of `with_evidence`.
+    options of `with_evidence`, `scores` those of `with_scores`.
     """
     classes, seeds = list(classes), list(seeds)
     models = {
@@ -446,6 +448,8 @@ def build_results(  # noqa: PLR0913
     )
     if evidence is not None:
         results = with_evidence(results, **evidence)
+    if scores is not None:
+        results = with_scores(results, **scores)
     if int8:
         results = with_int8(results, **({} if int8 is True else int8))
     measured = [device(results, *one) for one in devices]
@@ -490,6 +494,8 @@ def write_and_read(results: Results, folder: Path) -> tuple[str, str]:
         write_saliency(results, folder)
     if results.gallery:
         write_gallery(results, folder)
+    if results.data.duplicate_images:
+        write_duplicates(results, folder)
     write_report(results, folder)
     return (folder / "report.html").read_text(), (folder / "report.md").read_text()
 

@@ -15,8 +15,8 @@ def test_every_number_of_the_comparison_stands_in_the_results(build):
         latency = model.files["fp32"].latency
         cells = {row.key: row.cells[column] for row in comparison(results)}
         low, high = model.test["accuracy"].ci95
-        assert cells["accuracy"].value.split() == [f"{100 * model.test['accuracy'].mean:.2f}", "%"]
-        assert cells["accuracy"].interval == f"{100 * low:.2f} to {100 * high:.2f}"
+        assert cells["score"].value.split() == [f"{100 * model.test['accuracy'].mean:.2f}", "%"]
+        assert cells["score"].interval == f"{100 * low:.2f} to {100 * high:.2f}"
         assert cells["std"].value == f"{100 * model.test['accuracy'].std:.2f}"
         assert cells["num_params"].value == f"{model.num_params:,}"
         assert cells["num_macs"].value == f"{model.num_macs:,}"

@@ -9,7 +9,8 @@ from kdtool.report.canvas import LIGHT
 from kdtool.report.classes import exported_scores
 from kdtool.report.confusion import confusion_figures
 from kdtool.report.devices import measured, side_by_side
-from kdtool.report.figures import accuracy_by_epoch, cost_bars, device_bars
+from kdtool.report.epochs import score_by_epoch
+from kdtool.report.figures import cost_bars, device_bars
 from kdtool.report.saliency import BACKDROP, load_saliency
 from kdtool.report.sweep import sweep_figure
 from kdtool.report.verdict_figure import differences
@@ -53,7 +54,7 @@ def test_difference_shows_zero_the_interval_and_every_seed(build):
 
 def test_epochs_draw_every_seed_thin_and_their_mean_bold(build):
     results = build(roles=("student",))
-    axes = accuracy_by_epoch(results, 960).axes[0]
+    axes = score_by_epoch(results, 960).axes[0]
     curves = [line for line in axes.lines if len(line.get_xdata()) == 12]
     *seeds, mean = curves
     assert len(seeds) == 3

@@ -7,7 +7,7 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
 
 from kdtool.errors import StudyError
-from kdtool.report import calibration, ship, subclasses, verdicts
+from kdtool.report import calibration, gap, ship, subclasses, verdicts
 from kdtool.report.bias_shift import shift_sentence
 from kdtool.report.card import tiles
 from kdtool.report.flips import flip_rows, flip_sentence
@@ -110,11 +110,11 @@ def test_each_student_is_measured_by_its_own_teacher(build, typed):
     expected = (mean["subclass-student"] - mean["control"]) / (
         mean["subclass-teacher"] - mean["control"]
     )
-    assert verdicts.gap_share(results, "subclass-student") == pytest.approx(expected)
-    sentence = typed(verdicts.gap_sentence(results, subclass))
+    assert gap.gap_share(results, "subclass-student") == pytest.approx(expected)
+    sentence = typed(gap.gap_sentence(results, subclass))
     assert sentence.startswith(f"Subclass distillation closed {100 * expected:.0f} % of the gap")
     assert f"and subclass teacher ({100 * mean['subclass-teacher']:.2f} %)" in sentence
-    assert "Plain distillation closed" in verdicts.gap_sentence(results, plain)
+    assert "Plain distillation closed" in gap.gap_sentence(results, plain)
 
 
 @pytest.mark.parametrize("shipped", ["student", "subclass-student"])

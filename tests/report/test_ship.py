@@ -6,9 +6,9 @@ from kdtool.report.ship import (
     measure_on_device,
     quantization_phrase,
     ship_details,
-    ship_rows,
     ship_sentence,
 )
+from kdtool.report.ship_files import ship_rows
 from kdtool.results import Quantization
 
 SLOWER = {

@@ -1,6 +1,6 @@
 import pytest
 
-from kdtool.report import verdicts, words
+from kdtool.report import gap, verdicts, words
 from kdtool.report.costs import cost_sentence, latency_sentence, parity_sentence
 from kdtool.results import Parity
 
@@ -114,13 +114,13 @@ def test_gap_is_told_for_every_order_of_the_models(
     build, typed, teacher, control, student, expected
 ):
     results = mean_accuracies(build(), teacher=teacher, control=control, student=student)
-    sentence = verdicts.gap_sentence(results, results.verdicts[0])
+    sentence = gap.gap_sentence(results, results.verdicts[0])
     assert expected in typed(sentence)
 
 
 def test_gap_is_not_called_closed_without_evidence(build):
     results = with_verdict(build(), verdict="NO EVIDENCE", ci95=(-0.001, 0.01))
-    assert verdicts.gap_sentence(results, results.verdicts[0]).startswith("For scale: the gap")
+    assert gap.gap_sentence(results, results.verdicts[0]).startswith("For scale: the gap")
 
 
 def test_costs_tell_the_worse_beside_the_better(build, typed):
