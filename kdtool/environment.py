@@ -16,6 +16,9 @@ PACKAGES = (
 )  # fmt: skip
 
 NVIDIA_NAMES = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+# Of the container, where there is one (Linux, cgroup 2).
+CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
+MEMORY_MAX = Path("/sys/fs/cgroup/memory.max")
 FLAG_KEYS = {"flags", "Features"}
 CPU_FEATURES = (
     "avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8",  # x86
@@ -36,8 +39,8 @@ def collect_environment(gpu: str | None = None) -> Environment:
         os=platform.platform(),
         cpu=cpu_name(Path("/proc/cpuinfo")),
         cpu_features=cpu_features(Path("/proc/cpuinfo")),
-        num_cores=usable_cores(Path("/sys/fs/cgroup/cpu.max")),
-        memory_bytes=memory_bytes(Path("/sys/fs/cgroup/memory.max")),
+        num_cores=usable_cores(),
+        memory_bytes=memory_bytes(),
         gpu=gpu,
     )
 
@@ -88,7 +91,7 @@ def cpu_features(cpuinfo: Path) -> list[str]:
     return [feature for feature in CPU_FEATURES if feature in has]
 
 
-def memory_bytes(memory_max: Path) -> int | None:
+def memory_bytes(memory_max: Path = MEMORY_MAX) -> int | None:
     """Return the memory that this process may use; None where the system does not tell.
 
     Args:
@@ -102,7 +105,7 @@ def memory_bytes(memory_max: Path) -> int | None:
     return memory if share == "max" else min(memory, int(share))
 
 
-def usable_cores(cpu_max: Path) -> int:
+def usable_cores(cpu_max: Path = CPU_MAX) -> int:
     """Return how many cores this process may use, at least 1.
 
     Args:

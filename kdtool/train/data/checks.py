@@ -61,6 +61,10 @@ def check_classes(
             f"{description}: got the classes {', '.join(classes)}; expected at least "
             "two, no name twice"
         )
+    if bad := [name for name in classes if not name.isprintable() or not name.strip()]:
+        raise DataError(
+            f"{description}: the name of class {bad[0]!r} cannot be printed; give it another"
+        )
     for split, of_split in labels.items():
         if len(of_split) < num_classes:
             raise DataError(

@@ -18,11 +18,10 @@ from kdtool.train.data.labelled_files import (
     LabelledFiles,
     files_below,
     is_inside,
-    read_files,
     shown,
 )
 from kdtool.train.data.lists import first_of, problem_list
-from kdtool.train.data.source import SourceData, find_below
+from kdtool.train.data.source import find_below
 
 DELIMITERS = ",;\t"
 
@@ -35,11 +34,11 @@ class Row:
     path: Path
     label: str
     split: str | None  # None without the column
-    group: str
+    group: str | None  # None without `data.group_by`
 
 
-def load_csv(table: DataTable) -> SourceData:
-    """Return the set of source "csv".
+def list_table(table: DataTable) -> LabelledFiles:
+    """Return the pictures of source "csv", that the rows of a table name.
 
     Raises:
         DataError: The table or a picture is missing or cannot be used; all rows that are wrong
@@ -49,23 +48,8 @@ def load_csv(table: DataTable) -> SourceData:
     path = find_below(table, table.csv, "data.csv")
     folder = find_below(table, table.images, "data.images")
     root = find_below(table, Path(), "data.root")
-    return read_files(list_table(path, folder, root, table), table)
-
-
-def list_table(path: Path, folder: Path, root: Path, table: DataTable) -> LabelledFiles:
-    """Return the pictures that the rows of a table name.
-
-    Args:
-        path: The csv file.
-        folder: Of the pictures.
-        root: What they may not lead out of.
-        table: Names the columns, and perhaps the classes.
-
-    Raises:
-        DataError: As `load_csv`.
-    """
     rows = list(_read_rows(path, folder, table))
-    classes = table.classes or sorted({row.label for row in rows if row.label})
+    classes = table.classes or _in_order({row.label for row in rows if row.label})
     problems = [
         f"line {row.line}: {problem}" for row in rows for problem in _problems(row, root, classes)
     ]
@@ -77,7 +61,7 @@ def list_table(path: Path, folder: Path, root: Path, table: DataTable) -> Labell
         )
     if not rows:
         raise DataError(f"{path} has no row under its first; expected one for each picture")
-    groups = np.unique([row.group for row in rows], return_inverse=True)[1]
+    groups = np.unique([row.group or "" for row in rows], return_inverse=True)[1]
     splits = [SPLIT_NAMES[row.split] for row in rows if row.split is not None]
     warnings = [*_unlabelled_warning(rows, folder, root)]
     if splits and table.group_by:
@@ -112,7 +96,7 @@ def _read_rows(path: Path, folder: Path, table: DataTable) -> Iterator[Row]:
                     folder / row[columns.file].strip(),
                     row[columns.label].strip(),
                     row[columns.split].strip().lower() if columns.split else None,
-                    row[table.group_by].strip() if table.group_by else "",
+                    row[table.group_by].strip() if table.group_by else None,
                 )
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; check data.csv") from error
@@ -120,6 +104,13 @@ def _read_rows(path: Path, folder: Path, table: DataTable) -> Iterator[Row]:
         raise DataError(f"{path} is not text in UTF-8: {error}; save it as such") from error
     except csv.Error as error:
         raise DataError(f"{path} is no csv file: {error}; check data.csv") from error
+
+
+def _in_order(labels: set[str]) -> list[str]:
+    """Return labels in the order of the alphabet; whole numbers, 2 before 10, as numbers."""
+    if all(label.isdecimal() for label in labels):
+        return sorted(labels, key=lambda label: (int(label), label))
+    return sorted(labels)
 
 
 def _check_columns(path: Path, wanted: list[str], given: Sequence[str]) -> None:
@@ -140,7 +131,8 @@ def _problems(row: Row, root: Path, classes: list[str]) -> Iterator[str]:
         if not is_inside(row.path, root):
             yield f"{name} leads out of data.root"
         elif not row.path.is_file():
-            yield f"there is no file {name}"
+            hint = "; write / instead of \\" if "\\" in name else ""
+            yield f"there is no file {name}{hint}"
     except (OSError, ValueError) as error:  # too long for a name, or a zero byte in it
         yield f"no name of a file: {error}"
     if not row.label:
@@ -149,6 +141,8 @@ def _problems(row: Row, root: Path, classes: list[str]) -> Iterator[str]:
         yield f'label "{row.label}", expected one of {", ".join(classes)}'
     if row.split is not None and row.split not in SPLIT_NAMES:
         yield f'split "{row.split}", expected train, validation or test'
+    if row.group == "":
+        yield f"no value of data.group_by for {name}, which says what stays in one split with it"
 
 
 def _repeated(rows: list[Row], root: Path) -> Iterator[str]:

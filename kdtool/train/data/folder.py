@@ -11,47 +11,51 @@ from kdtool.train.data.labelled_files import (
     LabelledFiles,
     files_below,
     is_ignored,
-    read_files,
     shown,
 )
 from kdtool.train.data.lists import first_of
-from kdtool.train.data.source import SourceData, find_below
+from kdtool.train.data.source import find_below
 
+# Files that plainly are no pictures, but notes on them; any other file must be one, or is broken.
+NO_PICTURES = {
+    ".csv", ".doc", ".docx", ".html", ".ini", ".ipynb", ".json", ".jsonl", ".log", ".md", ".npy",
+    ".npz", ".pdf", ".py", ".sh", ".toml", ".tsv", ".txt", ".url", ".xls", ".xlsx", ".xml",
+    ".yaml", ".yml", ".zip",
+}  # fmt: skip
 LAYOUT = "expected train/CLASS/... and test/CLASS/..., or CLASS/... to be split"
 
 
-def load_folder(table: DataTable) -> SourceData:
-    """Return the set of source "folder".
+def list_folder(table: DataTable) -> LabelledFiles:
+    """Return the pictures of source "folder", their classes and splits.
 
     Its root holds a folder for train and test, and perhaps validation, each with a folder for each
-    class; or the folders of the classes, and then train and test are drawn.
+    class; or the folders of the classes, and then the splits are drawn. Folders in that of a class
+    hold pictures of that class too. Files that plainly are no pictures, such as .txt, are left out
+    and told.
 
     Raises:
-        DataError: The folders are not so, or a picture cannot be used.
+        DataError: The folders are not so.
     """
     root = find_below(table, Path(), "data.root")
     if not root.is_dir():
         raise DataError(f"data.root = {root} is a file; {LAYOUT}")
-    return read_files(list_folder(root), table)
-
-
-def list_folder(root: Path) -> LabelledFiles:
-    """Return the pictures under `root`, their classes and splits.
-
-    Raises:
-        DataError: The folders are not as `load_folder` says.
-    """
     top = _folders(root)
     splits = _split_folders(top)
     used = list(splits) if splits else top
     left_out = [path for path in top if path not in used]
     class_folders = [path for folder in used for path in _folders(folder)] if splits else top
     classes = sorted({path.name for path in class_folders})
-    if bad := [name for name in classes if not name.isprintable()]:
-        raise DataError(f"the name of the folder {bad[0]!r} cannot be printed; give it another")
+    if len(classes) == 1 and not splits and len(_folders(top[0])) > 1:
+        raise DataError(
+            f"{root} holds the pictures in one folder, {classes[0]}; {LAYOUT}: if the folders in "
+            f"{classes[0]} are the classes, say --set data.root={top[0]}"
+        )
     paths, labels, split_of = [], [], []
     for folder in class_folders:
         for path in files_below(folder, root):
+            if path.suffix.lower() in NO_PICTURES:
+                left_out.append(path)
+                continue
             paths.append(path)
             labels.append(classes.index(folder.name))
             if splits:
@@ -108,4 +112,4 @@ def _left_out_warning(paths: list[Path], root: Path) -> tuple[str, ...]:
     if not paths:
         return ()
     names = [shown(path, root) for path in sorted(paths)]
-    return (f"left out, as no folder of a class holds it: {first_of(names)}",)
+    return (f"left out, as no picture in the folder of a class: {first_of(names)}",)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from kdtool.errors import DataError
 from kdtool.recipe_data import DataTable, IdxFiles
+from kdtool.train.data.images import check_memory
 from kdtool.train.data.source import SourceData
 
 Kind = Literal["images", "labels"]
@@ -23,6 +24,7 @@ Kind = Literal["images", "labels"]
 MAGIC: dict[Kind, bytes] = {"images": b"\0\0\x08\x03", "labels": b"\0\0\x08\x01"}
 GZIP_MAGIC = b"\x1f\x8b"
 CHUNK_BYTES = 1 << 20
+MOST_UNPACKED = 1032  # times the size of a gzip file. Source: https://zlib.net/zlib_tech.html
 GET_AGAIN = "get the file again"
 
 
@@ -114,6 +116,8 @@ def read_idx(path: Path, kind: Kind) -> NDArray[np.uint8]:
         content = f"{shape[0]:,} {kind}" + (f" of {_size(shape)} pixels" if shape[1:] else "")
         if not math.prod(shape):
             raise DataError(f"{path} holds {content}, expected at least one; {GET_AGAIN}")
+        most = path.stat().st_size * (MOST_UNPACKED if path.suffix == ".gz" else 1)
+        check_memory(min(math.prod(shape), most), f"the {content} of {path}", "name fewer images")
         _fill(data, file, header_bytes + math.prod(shape), path)
         if _more_follows(file, path):
             raise DataError(

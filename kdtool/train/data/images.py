@@ -16,6 +16,7 @@ from kdtool.environment import memory_bytes, usable_cores
 from kdtool.errors import DataError
 from kdtool.recipe_data import DataTable
 from kdtool.train.data.lists import first_of, problem_list
+from kdtool.train.data.source import Progress
 
 GREY_MODES = {"1", "L", "LA", "La", "F"}  # and all that start with I
 SIDEWAYS = {5, 6, 7, 8}  # EXIF orientations that swap width and height
@@ -41,7 +42,9 @@ class Pictures:
     warnings: tuple[str, ...]
 
 
-def read_pictures(paths: Sequence[Path], names: Sequence[str], table: DataTable) -> Pictures:
+def read_pictures(
+    paths: Sequence[Path], names: Sequence[str], table: DataTable, progress: Progress
+) -> Pictures:
     """Read image files with all cores.
 
     A file holds anything that Pillow reads; of several pictures the first is taken. EXIF rotation
@@ -53,6 +56,7 @@ def read_pictures(paths: Sequence[Path], names: Sequence[str], table: DataTable)
         paths: At least one.
         names: Of the files, for messages.
         table: Size, channels, and whether broken files stop the run.
+        progress: Shows how far it is.
 
     Raises:
         DataError: A file is broken, the sizes differ and `data.size` does not say to which they
@@ -63,7 +67,7 @@ def read_pictures(paths: Sequence[Path], names: Sequence[str], table: DataTable)
     def look(index: int) -> None:
         found[index] = _header(paths[index])
 
-    reasons = _for_all(look, len(paths))
+    reasons = _for_all(look, len(paths), "looking at the files", progress)
     headers = dict(sorted(found.items()))
     if not headers:
         raise _broken(reasons, names)
@@ -74,7 +78,10 @@ def read_pictures(paths: Sequence[Path], names: Sequence[str], table: DataTable)
     channels = table.channels or (1 if all(each.is_grey for each in headers.values()) else 3)
     readable = list(headers)
     images, undecoded = _decode(
-        [paths[index] for index in readable], (channels, height, width), table.size is not None
+        [paths[index] for index in readable],
+        (channels, height, width),
+        table.size is not None,
+        progress,
     )
     reasons |= {readable[place]: reason for place, reason in undecoded.items()}
     if reasons and (not table.skip_broken or len(undecoded) == len(readable)):
@@ -91,7 +98,7 @@ def read_pictures(paths: Sequence[Path], names: Sequence[str], table: DataTable)
 
 
 def _decode(
-    paths: Sequence[Path], shape: tuple[int, int, int], resize: bool
+    paths: Sequence[Path], shape: tuple[int, int, int], resize: bool, progress: Progress
 ) -> tuple[NDArray[np.uint8], dict[int, str]]:
     """Return images `(N, C, H, W)`, and why some of them, which are left as noise, are broken."""
     channels, height, width = shape
@@ -111,7 +118,7 @@ def _decode(
         pixels = np.asarray(image).reshape(height, width, channels)
         images[place] = pixels.transpose(2, 0, 1)
 
-    return images, _for_all(decode, len(paths))
+    return images, _for_all(decode, len(paths), "reading the images", progress)
 
 
 def check_memory(num_bytes: int, what: str, advice: str) -> None:
@@ -120,7 +127,7 @@ def check_memory(num_bytes: int, what: str, advice: str) -> None:
     Raises:
         DataError: They do not, with both sizes.
     """
-    memory = memory_bytes(Path("/sys/fs/cgroup/memory.max"))
+    memory = memory_bytes()
     if memory is not None and num_bytes > MEMORY_SHARE * memory:
         raise DataError(
             f"{what} need {num_bytes / 1e9:,.1f} GB; this machine has {memory / 1e9:,.1f} GB of "
@@ -128,8 +135,11 @@ def check_memory(num_bytes: int, what: str, advice: str) -> None:
         )
 
 
-def _for_all(read: Callable[[int], None], count: int) -> dict[int, str]:
+def _for_all(
+    read: Callable[[int], None], count: int, title: str, progress: Progress
+) -> dict[int, str]:
     """Call `read` on all numbers below `count`, on all cores; return the reasons of failures."""
+    reasons = {}
 
     def attempt(index: int) -> str | None:
         try:
@@ -142,16 +152,19 @@ def _for_all(read: Callable[[int], None], count: int) -> dict[int, str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd metadata
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with ThreadPoolExecutor(usable_cores(Path("/sys/fs/cgroup/cpu.max"))) as pool:
-            reasons = list(pool.map(attempt, range(count)))
-    return {index: reason for index, reason in enumerate(reasons) if reason is not None}
+        with ThreadPoolExecutor(usable_cores()) as pool, progress(title, count) as update:
+            for index, reason in enumerate(pool.map(attempt, range(count))):
+                if reason is not None:
+                    reasons[index] = reason
+                update(index + 1, f"{index + 1:,} of {count:,}")
+    return reasons
 
 
 def _header(path: Path) -> Header:
     """Raise ValueError if the file is no image."""
-    if not path.is_file():  # a pipe would never end
-        raise ValueError("there is no such file")
     try:
+        if not path.is_file():  # a pipe would never end
+            raise ValueError("there is no such file")
         with Image.open(path) as file:
             width, height = file.size
             # Only where it is at hand: Pillow would decode a PNG to look for it.

@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,8 @@ from kdtool.recipe_data import DataTable
 from kdtool.train.data.checks import check_classes, classes_below, split_size
 from kdtool.train.data.images import read_pictures
 from kdtool.train.data.lists import problem_list
-from kdtool.train.data.source import SPLITS, SourceData
+from kdtool.train.data.reorder import reorder
+from kdtool.train.data.source import SPLITS, Progress, SourceData
 from kdtool.train.data.stratify import grouped_split, stratified_split
 
 # What file managers leave behind; hidden files, whose names start with a dot, are ignored too.
@@ -42,6 +44,16 @@ class LabelledFiles:
     splits: list[str] | None  # N: train, validation or test; None: to be drawn
     groups: NDArray[np.int64] | None = None  # (N,) from 0; what agrees stays in one split
     warnings: tuple[str, ...] = ()
+
+    def only(self, kept: NDArray[np.int64]) -> Self:
+        """Return the files of these numbers."""
+        return replace(
+            self,
+            paths=[self.paths[index] for index in kept],
+            labels=self.labels[kept],
+            splits=None if self.splits is None else [self.splits[index] for index in kept],
+            groups=None if self.groups is None else self.groups[kept],
+        )
 
 
 def is_ignored(name: str) -> bool:
@@ -91,32 +103,38 @@ def files_below(folder: Path, root: Path) -> Iterator[Path]:
         )
 
 
-def read_files(files: LabelledFiles, table: DataTable) -> SourceData:
+def read_files(files: LabelledFiles, table: DataTable, progress: Progress) -> SourceData:
     """Split and read image files; images of a split lie together, and in memory once.
 
     Raises:
         DataError: They cannot be split or read.
     """
+    _divide(files, table)  # what is wrong is told before all are read
+    names = [shown(path, files.root) for path in files.paths]
+    pictures = read_pictures(files.paths, names, table, progress)
+    if num_broken := len(files.paths) - len(pictures.kept):
+        # Split as if the broken ones had never been there: no class loses its only test image.
+        files = replace(
+            files.only(pictures.kept),
+            description=f"{files.description}, without {num_broken:,} broken",
+        )
+        names = [names[index] for index in pictures.kept]
     parts = _divide(files, table)
     order = np.concatenate(list(parts.values()))
-    names = [shown(files.paths[index], files.root) for index in order]
-    pictures = read_pictures([files.paths[index] for index in order], names, table)
-    labels = files.labels[order][pictures.kept]
-    ends = np.searchsorted(pictures.kept, np.cumsum([len(part) for part in parts.values()]))
-    starts = [0, *ends[:-1]]
-    at = {split: slice(*ends) for split, *ends in zip(parts, starts, ends, strict=True)}
+    reorder(pictures.images, order)
+    ends = np.cumsum([len(part) for part in parts.values()])
+    images = dict(zip(parts, np.split(pictures.images, ends[:-1]), strict=True))
+    labels = {split: files.labels[part] for split, part in parts.items()}
     return SourceData(
         description=files.description,
         classes=files.classes,
-        train_images=pictures.images[at["train"]],
-        train_labels=labels[at["train"]],
-        validation_images=pictures.images[at["validation"]],
-        validation_labels=labels[at["validation"]],
-        test_images=pictures.images[at["test"]],
-        test_labels=labels[at["test"]],
-        names={
-            split: [names[index] for index in pictures.kept[place]] for split, place in at.items()
-        },
+        train_images=images["train"],
+        train_labels=labels["train"],
+        validation_images=images["validation"],
+        validation_labels=labels["validation"],
+        test_images=images["test"],
+        test_labels=labels["test"],
+        names={split: [names[index] for index in part] for split, part in parts.items()},
         warnings=(*files.warnings, *pictures.warnings),
     )
 
@@ -128,10 +146,11 @@ def _divide(files: LabelledFiles, table: DataTable) -> dict[str, NDArray[np.int6
     parts: dict[str, NDArray[np.int64]] = {
         split: np.flatnonzero(split_of == split) for split in SPLITS
     }
-    required = ["train"] if files.splits is None else ["train", "test"]
-    check_classes(
-        files.description, files.classes, {split: files.labels[parts[split]] for split in required}
-    )
+    required = {"train"} if files.splits is None else {"train", "test"}
+    given = {
+        split: files.labels[part] for split, part in parts.items() if split in required or len(part)
+    }
+    check_classes(files.description, files.classes, given)
     if files.splits is None:
         parts["train"], parts["test"] = _draw(files, everything, "test", table.test, table.group_by)
     if not len(parts["validation"]):

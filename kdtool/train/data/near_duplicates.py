@@ -36,18 +36,20 @@ def find_near_duplicates(
     first, *_ = splits.values()
     if min(first.shape[2:]) < SMALLEST_SIDE:
         return []
+    places = [(split, index) for split, images in splits.items() for index in range(len(images))]
+    thumbnails = np.empty((len(places), THUMBNAIL_SIDE**2), dtype=np.float32)
     found = []
-    places: list[tuple[str, int]] = []
-    earlier = np.empty((0, THUMBNAIL_SIDE**2), dtype=np.float32)
-    for split, images in splits.items():
-        thumbnails = np.stack([_thumbnail(image) for image in images])
-        for start in range(0, len(images) if places else 0, ROWS_AT_ONCE):
-            likeness = thumbnails[start : start + ROWS_AT_ONCE] @ earlier.T
+    begin = 0
+    for images in splits.values():
+        end = begin + len(images)
+        for place, image in enumerate(images, start=begin):
+            thumbnails[place] = _thumbnail(image)
+        for start in range(begin, end if begin else 0, ROWS_AT_ONCE):
+            likeness = thumbnails[start : min(start + ROWS_AT_ONCE, end)] @ thumbnails[:begin].T
             for row in np.flatnonzero(likeness.max(axis=1) >= MIN_CORRELATION).tolist():
-                if (split, start + row) not in exact:
-                    found.append((split, start + row, *places[int(likeness[row].argmax())]))
-        places += [(split, index) for index in range(len(images))]
-        earlier = np.concatenate([earlier, thumbnails])
+                if places[start + row] not in exact:
+                    found.append((*places[start + row], *places[int(likeness[row].argmax())]))
+        begin = end
     return found
 
 

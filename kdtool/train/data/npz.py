@@ -14,12 +14,20 @@ from kdtool.train.data.images import check_memory
 from kdtool.train.data.source import SourceData, find_below
 
 SPLITS = {"train": "train", "val": "validation", "test": "test"}  # as MedMNIST says -> as we do
+ARRAYS = {f"{split}_{kind}" for split in SPLITS for kind in ("images", "labels")}
 LAYOUT = (
     "expected train_images, train_labels, test_images, test_labels, and perhaps val_images and "
     "val_labels"
 )
 # What a file that is none, or is damaged, can raise.
-READ_ERRORS = (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+READ_ERRORS = (
+    ValueError,
+    EOFError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,
+)
 
 
 def load_npz(table: DataTable) -> SourceData:
@@ -57,6 +65,11 @@ def load_npz(table: DataTable) -> SourceData:
                 "labels; expected one for each"
             )
     highest = max(int(each.max(initial=0)) for each in labels.values())
+    if highest >= len(labels["train"]):
+        raise DataError(
+            f"{path} holds the label {highest:,}, and {len(labels['train']):,} train images; "
+            "expected labels from 0, and images of each"
+        )
     classes = table.classes or [str(number) for number in range(highest + 1)]
     if highest >= len(classes):
         raise DataError(
@@ -76,14 +89,18 @@ def load_npz(table: DataTable) -> SourceData:
 
 
 def _read(path: Path) -> dict[str, NDArray[np.generic]]:
-    """Return all arrays of the file."""
+    """Return those arrays of the file that are of use."""
     try:
         with zipfile.ZipFile(path) as content:
-            num_bytes = sum(entry.file_size for entry in content.infolist())
+            num_bytes = sum(
+                entry.file_size
+                for entry in content.infolist()
+                if entry.filename.removesuffix(".npy") in ARRAYS
+            )
         check_memory(num_bytes, f"the arrays in {path}", "take a smaller edition of the set")
         with np.load(path, allow_pickle=False) as file:
             assert isinstance(file, NpzFile)
-            return {name: np.asarray(file[name]) for name in file.files}
+            return {name: np.asarray(file[name]) for name in ARRAYS & set(file.files)}
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     except READ_ERRORS as error:
@@ -105,13 +122,17 @@ def _images(array: NDArray[np.generic], what: str) -> NDArray[np.uint8]:
         )
     if not array.size:
         raise DataError(f"{what} holds no images")
-    pixels = array.reshape(*array.shape[:3], -1).transpose(0, 3, 1, 2)
-    return np.ascontiguousarray(pixels, dtype=np.uint8)
+    num_images, height, width = array.shape[:3]
+    pixels = np.ascontiguousarray(array, dtype=np.uint8).reshape(num_images, height, width, -1)
+    for image in pixels:  # in place, as a second array might not fit
+        channels_first = image.transpose(2, 0, 1).copy()
+        image.reshape(channels_first.shape)[:] = channels_first
+    return pixels.reshape(num_images, -1, height, width)
 
 
 def _labels(array: NDArray[np.generic], what: str) -> NDArray[np.int64]:
     """Return `(N,)` or `(N, 1)` as `(N,)`."""
-    if array.dtype.kind not in "iu" or array.ndim > 2 or array.shape[1:] not in ((), (1,)):
+    if array.dtype.kind not in "biu" or array.ndim > 2 or array.shape[1:] not in ((), (1,)):
         raise DataError(
             f"{what} holds {array.dtype} of shape {array.shape}, expected whole numbers (N, 1): "
             "one class for each image"

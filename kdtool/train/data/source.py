@@ -1,6 +1,7 @@
 """What every source of images hands over, before it is checked and split."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,8 +11,16 @@ from numpy.typing import NDArray
 
 from kdtool.errors import DataError
 from kdtool.recipe_data import DataTable
+from kdtool.terminal.progress import Update
 
+# Shows how far a long piece of work is, as `Terminal.progress` does: its title and units in all.
+Progress = Callable[[str, int], AbstractContextManager[Update]]
 SPLITS: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
+
+
+def no_progress(_title: str, _total: int) -> AbstractContextManager[Update]:
+    """Show nothing."""
+    return nullcontext(lambda _done, _text: None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,9 +59,13 @@ def find_below(table: DataTable, below: Path, what: str) -> Path:
         DataError: It is not there or leads out of the root; tells where to get the data.
     """
     assert table.root is not None, "the recipe sees to it"
-    root = table.root.resolve()
-    found = (root / below).resolve()
-    if not found.exists():
+    try:
+        root = table.root.resolve()
+        found = (root / below).resolve()
+        is_there = found.exists()
+    except (OSError, RuntimeError) as error:  # no right to look, a link that leads in a circle
+        raise DataError(f"cannot look for {table.root / below} ({what}): {error}") from error
+    if not is_there:
         page = f" the data are to be had at {table.home};" if table.home else ""
         raise DataError(
             f"there is no {found} ({what});{page} put them there, or name where they lie with "

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kdtool.errors import RecipeError
+from kdtool.errors import DataError, RecipeError
 from kdtool.recipe_data import DataTable
 from kdtool.results import DataResult
 from kdtool.train.data.checks import (
@@ -26,15 +26,17 @@ from kdtool.train.data.classes import (
     group_of_class,
     positive_class,
 )
-from kdtool.train.data.csv_table import load_csv
+from kdtool.train.data.csv_table import list_table
 from kdtool.train.data.digits import load_digits
 from kdtool.train.data.fingerprint import find_duplicates, fingerprint
-from kdtool.train.data.folder import load_folder
+from kdtool.train.data.folder import list_folder
 from kdtool.train.data.idx import load_idx
+from kdtool.train.data.labelled_files import LabelledFiles, read_files
 from kdtool.train.data.mnist import load_mnist
 from kdtool.train.data.near_duplicates import find_near_duplicates
 from kdtool.train.data.npz import load_npz
-from kdtool.train.data.source import SPLITS, SourceData
+from kdtool.train.data.reorder import reorder
+from kdtool.train.data.source import SPLITS, Progress, SourceData, no_progress
 from kdtool.train.data.stratify import stratified_split
 
 SOURCES: dict[str, Callable[[DataTable], SourceData]] = {
@@ -43,9 +45,11 @@ SOURCES: dict[str, Callable[[DataTable], SourceData]] = {
     "kmnist": load_mnist,
     "idx": load_idx,
     "digits": lambda _table: load_digits(),
-    "folder": load_folder,
-    "csv": load_csv,
     "npz": load_npz,
+}
+SOURCES_OF_FILES: dict[str, Callable[[DataTable], LabelledFiles]] = {
+    "folder": list_folder,
+    "csv": list_table,
 }
 NUM_LISTED = 20  # duplicates; results.json says "the first 20"
 
@@ -100,16 +104,31 @@ class Splits:
         return None if name is None else self.classes.index(name)
 
     def to(self, device: torch.device | str) -> Self:
-        """Return the splits on `device`."""
-        return replace(
-            self,
-            train=self.train.to(device),
-            validation=self.validation.to(device),
-            test=self.test.to(device),
-        )
+        """Return the splits on `device`.
+
+        Raises:
+            DataError: They do not fit into the memory of a GPU.
+        """
+        try:
+            return replace(
+                self,
+                train=self.train.to(device),
+                validation=self.validation.to(device),
+                test=self.test.to(device),
+            )
+        except torch.cuda.OutOfMemoryError as error:
+            free, total = torch.cuda.mem_get_info(device)
+            needed = sum(each.images.nbytes for each in (self.train, self.validation, self.test))
+            raise DataError(
+                f"the images need {needed / 1e9:,.1f} GB, and {device} has {free / 1e9:,.1f} of "
+                f"{total / 1e9:,.1f} GB free; name a smaller data.size or fewer images, or train "
+                "with --device cpu"
+            ) from error
 
 
-def load_splits(table: DataTable, warn: Callable[[str], None]) -> Splits:
+def load_splits(
+    table: DataTable, warn: Callable[[str], None], progress: Progress = no_progress
+) -> Splits:
     """Load, check and split the data of a recipe.
 
     Where the source has no validation split, it is drawn from the train images with a seed of its
@@ -118,11 +137,15 @@ def load_splits(table: DataTable, warn: Callable[[str], None]) -> Splits:
     Args:
         table: The recipe's `[data]`.
         warn: Called with each warning of the result, once.
+        progress: Shows how far reading is, as `Terminal.progress` does.
 
     Raises:
         DataError: The data are missing or damaged, or cannot be split as asked.
     """
-    data = SOURCES[table.source](table)
+    if table.source in SOURCES_OF_FILES:
+        data = read_files(SOURCES_OF_FILES[table.source](table), table, progress)
+    else:
+        data = SOURCES[table.source](table)
     check_classes(data.description, data.classes, data.labels)
     images, fine, drawn = _divide(data, table.validation)
     classes, labels, groups = data.classes, fine, _groups(table, data)
@@ -201,7 +224,10 @@ def without_classes(splits: Splits, excluded: Names) -> Splits:
 def _divide(
     data: SourceData, share: float
 ) -> tuple[dict[str, NDArray[np.uint8]], dict[str, NDArray[np.int64]], list[NDArray[np.int64]]]:
-    """Return images and labels by split, and the train images of each side if they were drawn."""
+    """Return images and labels by split, and the train images of each side if they were drawn.
+
+    Those of the source are brought into that order.
+    """
     images = {"train": data.train_images, "test": data.test_images}
     labels = {"train": data.train_labels, "test": data.test_labels}
     if data.validation_images is not None and data.validation_labels is not None:
@@ -210,7 +236,8 @@ def _divide(
     else:
         count = split_size("validation", share, data.train_labels, data.classes, data.description)
         drawn = list(stratified_split(data.train_labels, count))
-        images["train"], images["validation"] = (data.train_images[side] for side in drawn)
+        reorder(data.train_images, np.concatenate(drawn))
+        images["train"], images["validation"] = np.split(data.train_images, [len(drawn[0])])
         labels["train"], labels["validation"] = (data.train_labels[side] for side in drawn)
     return {name: images[name] for name in SPLITS}, {name: labels[name] for name in SPLITS}, drawn
 

@@ -17,9 +17,9 @@ MHIST = Path(__file__).parents[3] / "recipes" / "mhist.toml"
 HEAD = ["Image Name", "Majority Vote Label", "Number of Annotators who Selected SSA (Out of 7)"]
 
 
-def write(path, rows, delimiter=",", encoding="utf-8"):
+def write(path, rows, encoding="utf-8", **form):
     with path.open("w", newline="", encoding=encoding) as file:
-        csv.writer(file, delimiter=delimiter).writerows(rows)
+        csv.writer(file, **form).writerows(rows)  # lines end as on Windows
 
 
 @pytest.fixture
@@ -87,7 +87,16 @@ def patients(split):
 
 
 @pytest.mark.parametrize(
-    "written", [{}, {"delimiter": ";"}, {"delimiter": "\t"}, {"encoding": "utf-8-sig"}], ids=str
+    "written",
+    [
+        {},
+        {"lineterminator": "\n"},
+        {"quoting": csv.QUOTE_ALL},
+        {"delimiter": ";"},
+        {"delimiter": "\t"},
+        {"encoding": "utf-8-sig"},
+    ],
+    ids=str,
 )
 def test_splits_are_those_of_the_table_in_any_case(table, written):
     splits = table(written=written)
@@ -124,6 +133,27 @@ def test_classes_have_the_order_of_the_recipe(table):
     assert table(classes=["b", "a"]).test.labels[:4].tolist() == [1, 1, 1, 1]
 
 
+def test_classes_that_are_numbers_have_their_order(table):
+    def change(rows):
+        return [rows[0], *([a, f"{2 + 8 * (b == 'a')}", c, d] for a, b, c, d in rows[1:])]
+
+    assert table(change=change).classes == ("2", "10")
+
+
+def test_a_path_may_be_absolute_and_a_name_any_text(table, tmp_path):
+    Image.new("L", (4, 4), 77).save(tmp_path / "größe 1.png")
+
+    def change(rows):
+        return [
+            *put(2, 0, str(tmp_path / "00.png"))(rows),
+            ["größe 1.png", "a", "test", "p9"],
+        ]
+
+    splits = table(change=change)
+    assert splits.test.images[-1].flatten()[0] == 77
+    assert len(splits.train) == 8
+
+
 def test_pictures_without_a_label_are_told(table):
     warnings = []
     table(warn=warnings.append, change=lambda rows: rows[:-2])
@@ -149,6 +179,10 @@ def put(line, column, value):
 
 BAD_ROWS = {
     "no file": (put(5, 0, "gone.png"), "line 5: there is no file gone.png"),
+    "Windows path": (
+        put(5, 0, "a\\gone.png"),
+        "line 5: there is no file a\\gone.png; write / instead of \\",
+    ),
     "outside": (put(5, 0, "../x.png"), "line 5: ../x.png leads out of data.root"),
     "absolute": (put(5, 0, "/etc/hostname"), "line 5: /etc/hostname leads out of data.root"),
     "no name": (put(5, 0, ""), "line 5: there is no file ."),
@@ -189,6 +223,14 @@ BAD_TABLES = {
     "no group column": ({"group_by": "slide"}, "has no column slide"),
     "only a head": ({"change": lambda rows: rows[:1]}, "has no row under its first"),
     "empty": ({"change": lambda rows: []}, "has no column file, label, split; it has none"),
+    "no patient": (
+        {"group_by": "patient", "change": put(7, 3, " ")},
+        "line 7: no value of data.group_by for 05.png",
+    ),
+    "a name that cannot be printed": (
+        {"change": put(7, 1, "b\nc")},
+        r"the name of class 'b\nc' cannot be printed",
+    ),
     "no table": ({"images": Path("no")}, "no (data.images)"),
     "not UTF-8": (
         {"written": {"encoding": "utf-16"}},

@@ -1,6 +1,7 @@
 """Folders of classes: layouts, what is left out, and what stops the run."""
 
 import shutil
+from contextlib import contextmanager
 
 import pytest
 from pictures import save_classes
@@ -103,8 +104,55 @@ def test_what_no_class_holds_is_told(tree):
     warnings = []
     assert load(tree, warn=warnings.append, validation=0.3).classes == ("x", "y")
     assert warnings == [
-        "left out, as no folder of a class holds it: README.txt, a, b, train/list.csv, ö c"
+        "left out, as no picture in the folder of a class: README.txt, a, b, train/list.csv, ö c"
     ]
+
+
+def test_notes_beside_the_pictures_are_left_out_and_told(tree):
+    (tree / "a" / "README.txt").write_text("from the shed")
+    (tree / "b" / "deeper").mkdir()
+    (tree / "b" / "deeper" / "LIST.CSV").touch()
+    warnings = []
+    assert load(tree, warn=warnings.append).result.num_test == 8
+    assert warnings == [
+        "left out, as no picture in the folder of a class: a/README.txt, b/deeper/LIST.CSV"
+    ]
+
+
+def test_broken_files_are_left_out_as_if_they_had_been_deleted(tree):
+    broken = [tree / "a" / f"{index}.png" for index in (0, 4, 5)] + [tree / "b" / "12.png"]
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:60])
+    skipped = load(tree, warn=lambda _: None, skip_broken=True)
+    for path in broken:
+        path.unlink()
+    deleted = load(tree)
+    assert skipped.result.fingerprint == deleted.result.fingerprint
+    assert numbers(skipped.validation) == numbers(deleted.validation)
+    assert skipped.result.description == "pictures in set, without 4 broken"
+
+
+def test_a_class_of_broken_files_is_told_as_such(tree):
+    for index in range(9):
+        (tree / "a" / f"{index}.png").write_bytes(b"")
+    with pytest.raises(
+        DataError, match="pictures in set, without 9 broken: only one train image of class a"
+    ):
+        load(tree, skip_broken=True)
+
+
+def test_progress_goes_to_the_last_file(tree):
+    seen = {}
+
+    @contextmanager
+    def progress(title, total):
+        yield lambda done, text: seen.setdefault((title, total), []).append((done, text))
+
+    load_splits(DataTable(source="folder", root=tree, size=24), pytest.fail, progress)
+    assert list(seen) == [("looking at the files", 40), ("reading the images", 40)]
+    for calls in seen.values():
+        assert [done for done, _ in calls] == list(range(1, 41))
+        assert calls[-1][1] == "40 of 40"
 
 
 def test_broken_files_and_duplicates_are_told_by_name(tree):
@@ -123,6 +171,11 @@ def test_broken_files_and_duplicates_are_told_by_name(tree):
 def test_a_link_to_a_file_of_the_set_is_followed(tree):
     (tree / "a" / "10.png").symlink_to(tree / "a" / "9.png")
     assert load(tree, warn=lambda _: None).result.class_counts["train"][0] in (7, 8)
+
+
+def written(path):
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"no picture")
 
 
 def one_class(tree):
@@ -145,6 +198,17 @@ def new_class_in_test(tree):
     color(tree / "test" / "new", "3", 3)
 
 
+def validation_lacks(tree):
+    split_folders("train", "test", "validation")(tree)
+    shutil.rmtree(tree / "validation" / "b")
+
+
+def wrapped(tree):
+    (tree / "pictures").mkdir()
+    for name in ("a", "b", "ö c"):
+        (tree / name).rename(tree / "pictures" / name)
+
+
 def link(where, to):
     return lambda tree: (tree / where).symlink_to(to)
 
@@ -161,6 +225,16 @@ BAD = {
         "got the folders Training, test, train",
     ),
     "new class in test": (new_class_in_test, "no image of class new in the train split"),
+    "validation lacks": (
+        validation_lacks,
+        "got 1 validation images for 2 classes, expected at least one of each",
+    ),
+    "one folder around all": (
+        wrapped,
+        "the folders in pictures are the classes, say --set data.root=",
+    ),
+    "notes only": (lambda tree: written(tree / "d" / "notes.txt"), "no image of class d"),
+    "a film": (lambda tree: written(tree / "a" / "film.mp4"), "a/film.mp4: no image that Pillow"),
     "link outwards": (
         link("a/out.png", "/etc/hostname"),
         "to files below data.root = ",

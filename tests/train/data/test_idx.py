@@ -212,3 +212,13 @@ def test_a_label_without_a_class_name_is_seen(tmp_path, write_idx_set):
         DataError, match=f"{LABELS} holds the label 3, expected 0 to 2: there are 3"
     ):
         load_idx(idx_table(tmp_path, classes=["cat", "dog", "eel"]))
+
+
+def test_files_that_do_not_fit_into_memory_are_told_before_they_are_read(tmp_path):
+    with (tmp_path / "images").open("wb") as file:
+        file.write(bytes([0, 0, 8, 3]) + np.array([10**6, 1000, 1000], ">u4").tobytes())
+        file.truncate(10**12 + 16)  # no more than its first bytes lie on the disk
+    with pytest.raises(
+        DataError, match=r"the 1,000,000 images of 1000 x 1000 pixels of .* need 1,000\.0 GB; this"
+    ):
+        read_idx(tmp_path / "images", "images")

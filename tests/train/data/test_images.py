@@ -13,11 +13,12 @@ from kdtool.edge.kit.shipped.picture import fit
 from kdtool.errors import DataError
 from kdtool.recipe_data import DataTable
 from kdtool.train.data.images import read_pictures
+from kdtool.train.data.source import no_progress
 
 
 def read(paths, **settings):
     table = DataTable(source="folder", root=paths[0].parent, **settings)
-    return read_pictures(paths, [path.name for path in paths], table)
+    return read_pictures(paths, [path.name for path in paths], table, no_progress)
 
 
 @pytest.mark.parametrize("sort", range(len(SORTS)), ids=lambda sort: "".join(SORTS[sort]))
@@ -99,6 +100,16 @@ def test_photos_turned_by_their_metadata_have_one_size(tmp_path):
     images = read(sorted(tmp_path.iterdir()), channels=1).images
     assert images.shape == (5, 1, 30, 20)
     assert np.abs(images.astype(int) - images[-1]).max() <= 8  # upright.png, but for compression
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "tif", "png"])
+def test_of_a_film_the_first_picture_is_taken(tmp_path, suffix):
+    shades = [Image.new("L", (30, 20), shade) for shade in (40, 90, 200)]
+    path = tmp_path / f"film.{suffix}"
+    shades[0].save(path, save_all=True, append_images=shades[1:])
+    with Image.open(path) as file:
+        assert file.n_frames == 3
+    assert np.abs(read([path], channels=1).images.astype(int) - 40).max() <= 2
 
 
 def whole(folder, name="whole.png", size=(64, 64)):

@@ -1,5 +1,6 @@
 """NumPy files laid out as MedMNIST's are."""
 
+import io
 import zipfile
 from pathlib import Path
 
@@ -44,6 +45,15 @@ def test_each_split_is_that_of_the_file(load, channels):
         np.testing.assert_array_equal(split.labels.numpy(), arrays[f"{name}_labels"][:, 0])
     assert splits.classes == ("0", "1")
     assert splits.result.image_shape == (*(channels or (1,)), 7, 8)
+
+
+def test_labels_may_be_yes_or_no_and_other_arrays_are_not_read(load):
+    plain = load(content())
+    yes_or_no = {
+        name: array.astype(bool) if "labels" in name else array for name, array in content().items()
+    }
+    splits = load({**yes_or_no, "note": np.array([{}], dtype=object)})
+    assert splits.result == plain.result
 
 
 def test_validation_is_drawn_where_there_is_none(load):
@@ -104,7 +114,16 @@ BAD = {
         {},
         "got the classes 0; expected at least two",
     ),
-    "objects": (changed(note=np.array([{}], dtype=object)), {}, "Object arrays cannot be loaded"),
+    "objects": (
+        changed(test_labels=np.array([{}] * 10, dtype=object)),
+        {},
+        "Object arrays cannot be loaded",
+    ),
+    "a number for a label": (
+        changed(test_labels=np.full((10, 1), 10**12)),
+        {},
+        "holds the label 1,000,000,000,000, and 20 train images",
+    ),
 }
 
 
@@ -126,6 +145,15 @@ def no_array(path):
         file.writestr("val_labels.npy", b"no array")
 
 
+def bomb(path):
+    np.savez(path, **without("train_images"))
+    header = io.BytesIO()
+    shape = {"descr": "|u1", "fortran_order": False, "shape": (10**9, 1000, 1000)}
+    np.lib.format.write_array_header_1_0(header, shape)
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr("train_images.npy", header.getvalue() + bytes(100))
+
+
 def flip(path):
     np.savez_compressed(path, **content())
     data = bytearray(path.read_bytes())
@@ -136,6 +164,7 @@ def flip(path):
 NO_NPZ = {
     "cut": (cut, "is no whole .npz file"),
     "damaged": (flip, "is no whole .npz file"),
+    "a header that claims too much": (bomb, "is no whole .npz file"),
     "text": (lambda path: path.write_text("a,b"), "is no whole .npz file"),
     "one array": (lambda path: np.save(path.open("wb"), np.zeros(3)), "is no whole .npz file"),
     "no array": (no_array, "val_labels holds |S8 of shape ()"),

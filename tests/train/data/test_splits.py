@@ -1,6 +1,7 @@
 """From `[data]` to splits: checks, the validation split, fingerprint, duplicates, batches."""
 
 import gzip
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -163,6 +164,22 @@ def test_a_batch_is_made_where_the_split_lies(load):
     assert images.shape == (2, 1, 6, 6)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_images_that_do_not_fit_into_the_gpu_are_told_with_the_sizes(load):
+    splits = load()
+    images = torch.zeros(40, 3, 1000, 1000, dtype=torch.uint8)  # 0.12 GB
+    splits = replace(splits, train=replace(splits.train, images=images))
+    _, total = torch.cuda.mem_get_info()
+    torch.cuda.set_per_process_memory_fraction(50e6 / total)
+    try:
+        with pytest.raises(
+            DataError, match=r"the images need 0\.1 GB, and cuda has .* GB free; name"
+        ):
+            splits.to("cuda")
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
 TRAIN_LABELS = np.arange(40) % 4
 TEST_LABELS = np.arange(20) % 4
 BAD = {
@@ -200,6 +217,11 @@ BAD = {
     ),
     "validation is more than all": ({}, {"validation": 1e6}, "splits off 1,000,000 of the 40"),
     "share too large": ({}, {"validation": 0.95}, "= 0.95 splits off 38 of the 40"),
+    "a name that cannot be seen": (
+        {},
+        {"classes": ["a", "b", "c", "d\u200b"]},
+        "the name of class 'd\\u200b' cannot be printed",
+    ),
     "share too small": ({}, {"validation": 0.05}, "splits off 2 of the 40 train images, too few"),
 }
 
