@@ -17,8 +17,9 @@ from kdtool.train.device import autocast, choose_precision
 from kdtool.train.loop import Batch, BatchLoss
 from kdtool.train.losses import class_logits, distillation_loss
 from kdtool.train.predict import predict
-from kdtool.train.run import SUBCLASSED, Run, Trained, load_model, train_model
+from kdtool.train.run import SUBCLASSED, Run, Trained, load_model
 from kdtool.train.subclass_distill import train_subclass_teacher
+from kdtool.train.train_model import train_model
 
 
 def train_role(run: Run, role: Role, models: Mapping[Role, list[Trained]]) -> list[Trained]:

@@ -7,7 +7,8 @@ from kdtool.environment import collect_environment
 from kdtool.errors import KdtoolError, RecipeError
 from kdtool.train.loop import Batch
 from kdtool.train.losses import subclass_teacher_loss
-from kdtool.train.run import SUBCLASSED, Run, Trained, train_model
+from kdtool.train.run import SUBCLASSED, Run, Trained
+from kdtool.train.train_model import train_model
 
 
 def train_subclass_teacher(run: Run) -> Trained:

@@ -15,6 +15,7 @@ from kdtool.edge.metadata import read_metadata
 from kdtool.edge.session import open_session
 from kdtool.errors import KdtoolError
 from kdtool.recipe_data import DataTable
+from kdtool.recipe_file import load_recipe
 from kdtool.results import load_results
 from kdtool.terminal.progress import Terminal
 from kdtool.train.data.splits import load_splits
@@ -137,18 +138,21 @@ def test_a_sweep_trains_fresh_students_and_chooses_on_validation(study):
     assert len(again.explain.images) == 2
 
 
-def test_a_teacher_that_has_nothing_to_teach_is_told(finished, capsys):
+def test_a_teacher_that_has_nothing_to_teach_is_told(finished, recipe, capsys):
     models = load_results(finished / "results.json").models
     trained = {
         role: [Trained(role, seed.seed, "", finished, seed) for seed in models[role].seeds]
         for role in ("teacher", "control")
     }
-    run = SimpleNamespace(terminal=Terminal(quiet=True))
+    chosen = load_recipe(recipe, ["metric=macro_f1"])
+    run = SimpleNamespace(terminal=Terminal(quiet=True), recipe=chosen)
     weaker, better = sorted(trained, key=lambda role: models[role].seeds[0].best.worth)
     warn_of_weak_teachers(run, {"teacher": trained[better], "control": trained[weaker]})
     assert capsys.readouterr().err == ""
     warn_of_weak_teachers(run, {"teacher": trained[weaker], "control": trained[better]})
-    assert "the teacher is no better than the control" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "the teacher is no better than the control" in told
+    assert "of macro f1 on validation: it has little to teach; train it longer" in told
 
 
 def test_export_writes_the_same_bytes_again(study):

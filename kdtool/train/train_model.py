@@ -1,0 +1,114 @@
+"""The one way in which a model of a study is trained, or found if it stands."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from kdtool.files import sha256_of
+from kdtool.recipe_train import TrainTable
+from kdtool.record import Role
+from kdtool.results import TrainingResult
+from kdtool.study import key_of
+from kdtool.train.as_it_is import as_it_is
+from kdtool.train.checkpoint import save_weights
+from kdtool.train.device import choose_precision
+from kdtool.train.loop import BatchLoss, Training, fit
+from kdtool.train.models import describe_model
+from kdtool.train.run import TEACHERS, NotTrainedError, Run, Trained
+from kdtool.train.schedule import epochs_to_train
+from kdtool.train.sibling import from_sibling
+from kdtool.train.teacher_check import chance_warning
+
+
+def train_model(
+    run: Run, role: Role, seed: int, depends_on: object, make_loss: Callable[[], BatchLoss]
+) -> Trained:
+    """Train one model, or return it if it stands already.
+
+    Args:
+        run: The study.
+        role: What the model is for; control and student of one seed start from equal weights and
+            see equal batches.
+        seed: Of the initial weights and of the order of the images.
+        depends_on: What its loss depends on, beside data, table and seed.
+        make_loss: Makes the loss of a batch, when it is needed.
+
+    Raises:
+        NotTrainedError: The model has still to be trained, and may not be.
+    """
+    table, splits = run.table(role), run.splits_of(role)
+    model = run.build(role, seed)
+    layers = describe_model(table.without_paths.model, model)
+    # Without the arithmetic, a control of one machine could stand beside a student of another.
+    excluded = [] if role in TEACHERS else run.splits.result.excluded
+    data = [run.fingerprint, excluded, run.recipe.data.augment, *chosen_by(run)]
+    table_key = [table.without_paths, weights_of(table)]
+    key = key_of(table_key, layers, arithmetic(run, role), seed, data, depends_on)
+    checkpoint = run.study.checkpoint(role, seed, key)
+    state_path = checkpoint.with_suffix(".state.pt")
+    title = f"{role}, seed {seed}"
+    facts = {
+        "model": table.model,
+        "role": role,
+        "seed": seed,
+        "num_logits": run.num_logits(role),
+    }
+
+    def make() -> tuple[TrainingResult, list[Path]]:
+        if table.is_trained:
+            run.terminal.say(
+                f"{role}: {table.without_paths.model} comes trained, and is tested on validation"
+            )
+            result = as_it_is(model.to(run.device), splits, run.recipe.metric)
+            if table.is_onnx:
+                return result, []
+            save_weights(checkpoint, model.state_dict(), facts)
+            return result, [checkpoint]
+        if known := from_sibling(run.study, checkpoint, key):
+            run.terminal.say(f"{title}: the same as in {known.taken_from}, taken over")
+            return known, [checkpoint]
+        if run.finished is not None or run.only_standing:
+            raise NotTrainedError(checkpoint)
+        num_images = len(splits.train)
+        total = epochs_to_train(table, num_images) * num_images
+        with run.terminal.progress(title, total) as update:
+            training = Training(table, seed, run.recipe.metric, run.recipe.data.augment)
+            result, weights = fit(model, splits, training, make_loss(), state_path, update)
+        save_weights(checkpoint, weights, facts | {"best_epoch": result.best_epoch})
+        run.terminal.say(
+            f"{title}: {result.best.validation_accuracy:.2%} on validation "
+            f"(epoch {result.best_epoch} of {len(result.epochs)}), "
+            f"{result.images_per_second:,.0f} images/s in {result.precision}"
+        )
+        if role in TEACHERS:
+            model.load_state_dict(weights)
+            if warning := chance_warning(model, splits.validation, len(splits.classes)):
+                run.terminal.warn(f"the {role} {warning}")
+        return result, [checkpoint]
+
+    result = run.study.stage(checkpoint.stem, key, TrainingResult, make)
+    state_path.unlink(missing_ok=True)  # only now: the stage stands
+    return Trained(role, seed, key, checkpoint, result)
+
+
+def arithmetic(run: Run, role: Role) -> tuple[str, str]:
+    """Return the device and the precision that the models of `role` are, or were, trained in."""
+    if run.finished is not None:
+        seed = run.finished.models[role].seeds[0]
+        return seed.device, seed.precision
+    table = run.table(role)
+    return run.device.type, (
+        "fp32" if table.is_trained else choose_precision(table.precision, run.device)
+    )
+
+
+def chosen_by(run: Run) -> list[object]:
+    """Return what the choice of an epoch depends on: the metric, and the class that AUCs are of."""
+    metric = run.recipe.metric
+    return [metric, run.splits.positive if metric in {"roc_auc", "pr_auc"} else None]
+
+
+def weights_of(table: TrainTable) -> str | None:
+    """Return the SHA-256 of the file that a model starts from; None: of no file."""
+    if table.weights is None or table.weights == "imagenet":
+        return None
+    return sha256_of(Path(table.weights))
