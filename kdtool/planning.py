@@ -33,6 +33,7 @@ class Spread:
     seed: float  # of what a seed adds on all images
     image: float  # of what an image adds in all seeds
     rest: float  # of what is of this seed and this image alone
+    size: float = 1.0  # mean square of the values over their mean size; 1 of shares
 
 
 def spread_of(values: NDArray[np.floating]) -> Spread:
@@ -46,14 +47,16 @@ def spread_of(values: NDArray[np.floating]) -> Spread:
     """
     num_seeds, num_images = values.shape
     seed_means, image_means = values.mean(axis=1, keepdims=True), values.mean(axis=0)
+    size = float((values**2).sum() / np.abs(values).sum()) if values.any() else 1.0
     if num_seeds == 1:
-        return Spread(seed=0.0, image=float(image_means.var()), rest=0.0)
+        return Spread(seed=0.0, image=float(image_means.var()), rest=0.0, size=size)
     residuals = values - seed_means - image_means + values.mean()
     rest = float((residuals**2).sum()) / ((num_seeds - 1) * num_images)
     return Spread(
         seed=max(0.0, float(seed_means.var(ddof=1)) - rest / num_images),
         image=max(0.0, float(image_means.var()) - rest / num_seeds),
         rest=rest,
+        size=size,
     )
 
 
@@ -69,8 +72,9 @@ def power(
     are taken as normal; the exact test of a single seed finds a little less.
 
     Args:
-        difference: True difference of two shares, in (0, 1]. Models of two accuracies differ on
-            at least so many images, which bounds the spread from below.
+        difference: True difference of two scores, in (0, 1]. It is made of single images that
+            differ by `Spread.size`, which bounds the spread from below: models of two accuracies
+            differ on at least so many images.
         spread: Of the differences.
         num_seeds: S; for 1 the chance is that of this seed alone.
         num_images: N.
@@ -78,7 +82,7 @@ def power(
 
     Source: Fisher 1935, Annals of Eugenics 6, 391, for the sum of a normal and a t error.
     """
-    image = max(spread.image, difference - spread.rest)
+    image = max(spread.image, spread.size * difference - spread.rest)
     rest = spread.rest / (num_seeds * num_images)
     image_error = math.sqrt(image / num_images + rest)
     seed_error = math.sqrt(spread.seed / num_seeds + rest)
@@ -128,8 +132,8 @@ def uncertainty(values: NDArray[np.floating], level: float = LEVEL) -> Uncertain
     itself uncertain, often by a factor of two.
 
     Args:
-        values: `(S, N)`, right (1) or wrong (0) of one model minus that of another. For S = 1 all
-            is said of this seed alone, and nothing of seeds.
+        values: `(S, N)`, right (1) or wrong (0), or what `scores.per_image` gives, of one model
+            minus that of another. For S = 1 all is said of this seed alone, and nothing of seeds.
         level: Of the test; of one of several comparisons it is lower.
     """
     num_seeds, num_images = values.shape

@@ -5,16 +5,17 @@ plus how much it moves when this image weighs more (its influence, or infinitesi
 what serves the mean of right and wrong serves every metric: intervals over seeds and images,
 paired differences, and the plan of a study. Of the ROC AUC these are DeLong's placement values.
 
-How good that is, against the spread of the score over 20,000 samples of a model that finds 70 % of
-the positive images and calls 10 % of the others positive: EVIDENCE
+On small sets it is a little too small. A model that finds 70 % of the positive images, and calls
+10 % of the others positive, was tried on 4,000 sets of two classes, 20 % positive. Of 100 images
+the standard error is 0.96 (PR AUC) to 1.00 (weighted F1) of the true one, of 50 it is 0.93 to 0.98,
+from 300 on 0.98 to 1.01. Scores near 1 are skewed as well: of 100 images the plain 95 % interval
+holds the true score in 88 % (the AUCs) to 94 %, that of `evidence.summaries` in 93 to 95 %.
 
 Axes: N images, C classes.
 
 Source: Efron 1982, The Jackknife, the Bootstrap and Other Resampling Plans, chapter 6; DeLong,
 DeLong and Clarke-Pearson 1988, Biometrics 44, 837.
 """
-
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,22 +51,23 @@ def per_image(
     """
     num_classes = probabilities.shape[1]
     predictions = probabilities.argmax(axis=1)
-    shares = np.bincount(labels, minlength=num_classes) / len(labels)
+    shares = np.asarray(np.bincount(labels, minlength=num_classes) / len(labels))
     match metric:
         case "accuracy":
-            return (predictions == labels).astype(np.float64)
+            return np.asarray(predictions == labels, dtype=np.float64)
         case "balanced_accuracy":
             return _balanced_accuracy(labels, predictions, shares)
         case "weighted_f1":
             # the weights are shares of the images, and so move with them
             f1 = _class_f1(labels, predictions, num_classes)
-            return f1_per_image(labels, predictions, shares) + f1[labels] - f1 @ shares
+            return np.asarray(f1_per_image(labels, predictions, shares) + f1[labels] - f1 @ shares)
         case "macro_f1":
             return f1_per_image(labels, predictions, np.full(num_classes, 1 / num_classes))
         case "roc_auc" | "pr_auc":
             of_class = _roc_auc if metric == "roc_auc" else _average_precision
             classes = range(num_classes) if positive is None else [positive]
-            return np.mean([of_class(labels == c, probabilities[:, c]) for c in classes], axis=0)
+            values = [of_class(labels == c, probabilities[:, c]) for c in classes]
+            return np.asarray(np.mean(values, axis=0), dtype=np.float64)
 
 
 def f1_per_image(labels: Labels, predictions: Labels, weights: Values) -> Values:
@@ -85,7 +87,7 @@ def f1_per_image(labels: Labels, predictions: Labels, weights: Values) -> Values
 def _class_f1(labels: Labels, predictions: Labels, num_classes: int) -> Values:
     hits = np.bincount(labels[predictions == labels], minlength=num_classes)
     p_plus_q = np.bincount(np.concatenate([labels, predictions]), minlength=num_classes)
-    return 2 * hits / np.maximum(p_plus_q, 1)
+    return np.asarray(2 * hits / np.maximum(p_plus_q, 1), dtype=np.float64)
 
 
 def _balanced_accuracy(labels: Labels, predictions: Labels, shares: Values) -> Values:
@@ -103,7 +105,7 @@ def _roc_auc(is_positive: NDArray[np.bool_], scores: NDArray[np.floating]) -> Va
     placement = np.where(is_positive, below[place], above[place])
     area = float(placement[is_positive].mean())
     size = np.where(is_positive, num_positives, num_negatives)
-    return area + (placement - area) * len(scores) / size
+    return np.asarray(area + (placement - area) * len(scores) / size, dtype=np.float64)
 
 
 def _average_precision(is_positive: NDArray[np.bool_], scores: NDArray[np.floating]) -> Values:
@@ -116,7 +118,8 @@ def _average_precision(is_positive: NDArray[np.bool_], scores: NDArray[np.floati
     gain = (positives / called).cumsum()[place] * is_positive
     loss = (positives / called * precision).cumsum()[place]
     own = is_positive * (precision[place] - area)
-    return area + (own + gain - loss) * len(scores) / num_positives
+    moved = (own + gain - loss) * len(scores) / num_positives
+    return np.asarray(area + moved, dtype=np.float64)
 
 
 def _thresholds(
@@ -124,6 +127,5 @@ def _thresholds(
 ) -> tuple[NDArray[np.intp], Values, Values]:
     """Return each image's place among the K different scores, and the images of each `(K,)`."""
     _, place = np.unique(scores, return_inverse=True)
-    counts = np.bincount(place)
-    positives = np.bincount(place, weights=is_positive)
-    return place, positives, counts - positives
+    positives = np.bincount(place, weights=is_positive).astype(np.float64)
+    return place, positives, np.bincount(place) - positives

@@ -16,6 +16,7 @@ Word = Literal["HELPED", "NO EVIDENCE", "HURT"]
 
 NUM_DRAWS = 10_000  # of the images
 SEED_DRAWS = 20  # for each of these: Student's t has long tails, which few draws show badly
+MOST_KINDS = 100  # of values that are drawn one by one
 LEVEL = 0.05  # of every interval and verdict
 Z95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
 
@@ -65,7 +66,8 @@ def interval_and_p(
     distribution of the error of a mean of S normal values.
 
     Args:
-        values: `(S, N)`, one number a seed and image, such as right (1) or wrong (0).
+        values: `(S, N)`, one number a seed and image: right (1) or wrong (0), those of
+            `scores.per_image`, or a difference of two such.
         rng: Source of the draws.
 
     Returns:
@@ -79,10 +81,9 @@ def interval_and_p(
     """
     num_seeds, num_images = values.shape
     # Sums, and not means, of right and wrong are whole numbers: a draw of no difference is 0 then.
-    sums, counts = np.unique(values.sum(axis=0), return_counts=True)
-    drawn = rng.multinomial(num_images, counts / num_images, size=NUM_DRAWS)
+    drawn = _drawn_sums(values.sum(axis=0), rng)
     errors = _seed_error(values.sum(axis=1), NUM_DRAWS, rng)
-    draws = (drawn @ sums / num_seeds + errors).ravel() / num_images
+    draws = (drawn / num_seeds + errors).ravel() / num_images
     tail = 1 + min(np.count_nonzero(draws <= 0), np.count_nonzero(draws >= 0))
     return _interval(draws), min(1.0, 2 * tail / (draws.size + 1))
 
@@ -105,38 +106,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def weighted_f1_interval(
-    labels: NDArray[np.int64], predictions: NDArray[np.int64], rng: np.random.Generator
-) -> Interval:
-    """Return the 95 % interval of the mean weighted F1, over seeds and images.
-
-    Args:
-        labels: `(N,)` true classes.
-        predictions: `(S, N)` predicted classes.
-        rng: Source of the draws.
-
-    Source: as `mean_interval`; F1 as in scikit-learn, average="weighted".
-    """
-    num_classes = int(max(labels.max(), predictions.max())) + 1
-    kinds, counts = np.unique(np.vstack([labels, predictions]), axis=1, return_counts=True)
-    drawn = rng.multinomial(len(labels), counts / len(labels), size=NUM_DRAWS // 10)
-    one_hot = np.eye(num_classes)
-    is_label = one_hot[kinds[0]]  # (kinds, C)
-    support = drawn @ is_label  # (draws, C)
-    per_seed, at_sample = [], []
-    for predicted in kinds[1:]:
-        is_predicted = one_hot[predicted]
-        hits, chosen = drawn @ (is_label * is_predicted), drawn @ is_predicted
-        per_seed.append(_weighted_f1(hits, chosen, support))
-        at_sample.append(
-            _weighted_f1(
-                counts @ (is_label * is_predicted), counts @ is_predicted, counts @ is_label
-            )
-        )
-    draws = np.mean(per_seed, axis=0)
-    return _interval((draws + _seed_error(np.array(at_sample), len(draws), rng)).ravel())
-
-
 def verdict_of(difference: float, p_value: float) -> Word:
     """Return what a difference and its p value say: the gain is real, the loss is, or neither."""
     if p_value >= LEVEL:
@@ -144,12 +113,13 @@ def verdict_of(difference: float, p_value: float) -> Word:
     return "HELPED" if difference > 0 else "HURT"
 
 
-def _weighted_f1(
-    hits: NDArray[np.floating], chosen: NDArray[np.floating], support: NDArray[np.floating]
-) -> NDArray[np.floating]:
-    # F1 = 2 hits / (chosen + support), and 0 for a class that is neither present nor predicted
-    f1 = 2 * hits / np.maximum(chosen + support, 1)
-    return np.asarray((f1 * support).sum(axis=-1) / support.sum(axis=-1))
+def _drawn_sums(values: NDArray[np.floating], rng: np.random.Generator) -> NDArray[np.floating]:
+    """Return `(NUM_DRAWS,)` sums of N values that are drawn from the N `values`, with return."""
+    num_images = len(values)
+    kinds, counts = np.unique(values, return_counts=True)
+    if len(kinds) > MOST_KINDS:  # of so many images a sum is as good as normal
+        return rng.normal(values.sum(), values.std() * math.sqrt(num_images), NUM_DRAWS)
+    return np.asarray(rng.multinomial(num_images, counts / num_images, size=NUM_DRAWS) @ kinds)
 
 
 def _seed_error(

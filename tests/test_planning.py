@@ -113,3 +113,13 @@ def test_models_that_never_differ_could_still_differ_on_a_few_images(num_seeds):
     found = uncertainty(np.zeros((num_seeds, 1000)))
     assert found.image_error == 0.0
     assert found.visible == pytest.approx(2.8016**2 / 1000, rel=1e-3)  # about 8 images
+
+
+def test_a_score_of_small_values_is_planned_as_the_same_score_in_another_unit():
+    # what bounds the spread of right and wrong from below knows their size, which is 1
+    values = np.zeros((1, 1000))
+    values[0, :3], values[0, 3:6] = 1.0, -1.0
+    whole, small = uncertainty(values), uncertainty(0.01 * values)
+    assert spread_of(values).size == 1.0
+    assert small.visible == pytest.approx(0.01 * whole.visible, rel=1e-3)
+    assert small.images_needed < whole.images_needed / 50

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
 
 from kdtool.environment import collect_environment
 from kdtool.evidence import SweepPoint
@@ -18,16 +17,17 @@ from kdtool.train.device import gpu_name
 from kdtool.train.evaluate import Evaluated, evaluate, split_labels
 from kdtool.train.evidence.bias_shift import bias_shifts
 from kdtool.train.evidence.calibrate import calibration
+from kdtool.train.evidence.duplicates import with_duplicate_images
 from kdtool.train.evidence.flips import flips
 from kdtool.train.evidence.gallery import gallery, shown_images
 from kdtool.train.evidence.subclasses import subclass_use
-from kdtool.train.evidence.summaries import is_right, share_right, weighted_f1
+from kdtool.train.evidence.summaries import class_summaries, summaries, summary_of
 from kdtool.train.evidence.verdicts import verdicts
 from kdtool.train.explain import explain
 from kdtool.train.models import describe_model
 from kdtool.train.run import Run, Trained
 from kdtool.train.ship import SHIPPED, Shipment, ship
-from kdtool.train.sweep import Candidate
+from kdtool.train.sweep import Candidate, mean_worth
 
 
 def conclude(
@@ -56,11 +56,12 @@ def conclude(
         name=run.recipe.name,
         recipe=portable(run.recipe),
         environment=collect_environment(gpu_name(run.device)),
-        data=run.splits.result,
+        data=with_duplicate_images(run),
         models={
             role: model_result(run, seeds, chosen[role], shipments.get(role))
             for role, seeds in evaluated.items()
         },
+        metric=run.recipe.metric,
         verdicts=verdicts(run, evaluated),
         shipped=role_to_ship(evaluated) if with_files else None,
         sweep=sweep,
@@ -75,14 +76,11 @@ def conclude(
 
 def role_to_ship(evaluated: dict[Role, list[Evaluated]]) -> Role | None:
     """Return the students that are best on validation; among equals those without subclasses."""
-
-    def worth(role: Role) -> tuple[float, float]:
-        epochs = [one.trained.result.best for one in evaluated[role]]
-        return fmean(one.validation_accuracy for one in epochs), -fmean(
-            one.validation_loss for one in epochs
-        )
-
-    return max((role for role in SHIPPED if role in evaluated), key=worth, default=None)
+    return max(
+        (role for role in SHIPPED if role in evaluated),
+        key=lambda role: mean_worth([one.trained for one in evaluated[role]]),
+        default=None,
+    )
 
 
 def portable(recipe: Recipe) -> dict[str, object]:
@@ -104,7 +102,7 @@ def write_results(run: Run, results: Results) -> Results:
 
 
 def best_on_validation(seeds: list[Evaluated]) -> Evaluated:
-    """Highest validation accuracy; among equals the lowest validation loss, then the first."""
+    """Highest metric on validation; among equals the lowest validation loss, then the first."""
     return max(seeds, key=lambda one: one.trained.result.best.worth)
 
 
@@ -128,10 +126,8 @@ def model_result(
             for one in seeds
         ],
         exported_seed=chosen.trained.seed,
-        test={
-            "accuracy": share_right(is_right(logits, labels)),
-            "weighted_f1": weighted_f1(logits, labels, [one.test.weighted_f1 for one in seeds]),
-        },
+        test=summaries(logits, labels, run.splits.positive),
+        per_class=class_summaries(logits, labels, run.splits.classes),
         files=shipment.files if shipment else {},
         refused=shipment.refused if shipment else {},
         recommended=shipment.recommended if shipment else None,
@@ -152,20 +148,23 @@ def cost_of(run: Run, role: Role) -> Cost:
 
 def sweep_points(run: Run, candidates: list[Candidate], best: Candidate) -> list[SweepPoint]:
     """Report every setting of a sweep; the choice was made before test was opened."""
+    metric, positive = run.recipe.metric, run.splits.positive
     points = []
-    validation, test = split_labels(run.splits.validation), split_labels(run.splits.test)
     for candidate in candidates:
         tried = replace(run, recipe=candidate.recipe)
         seeds = [evaluate(tried, student) for student in candidate.students]
+        validation = [one.validation_logits for one in seeds], split_labels(run.splits.validation)
+        test = [one.test_logits for one in seeds], split_labels(run.splits.test)
+        scored = metric != "accuracy"
         points.append(
             SweepPoint(
                 role=candidate.role,
                 settings=candidate.settings,
                 seeds=run.recipe.seeds,
-                validation_accuracy=share_right(
-                    is_right([one.validation_logits for one in seeds], validation)
-                ),
-                test_accuracy=share_right(is_right([one.test_logits for one in seeds], test)),
+                validation_accuracy=summary_of("accuracy", *validation),
+                test_accuracy=summary_of("accuracy", *test),
+                validation_score=summary_of(metric, *validation, positive) if scored else None,
+                test_score=summary_of(metric, *test, positive) if scored else None,
                 selected=candidate is best,
             )
         )

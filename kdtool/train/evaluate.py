@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 
+from kdtool import scores
 from kdtool.files import replaced
+from kdtool.record import Metric
 from kdtool.results import ClassScores, TestScores
 from kdtool.stats import wilson_interval
 from kdtool.study import key_of
@@ -23,14 +26,24 @@ Probabilities = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 
-def score(labels: Labels, probabilities: Probabilities, classes: Sequence[str]) -> TestScores:
+def score(
+    labels: Labels,
+    probabilities: Probabilities,
+    classes: Sequence[str],
+    positive: int | None = None,
+) -> TestScores:
     """Score the probabilities of one model.
 
     Args:
         labels: `(N,)` true classes.
         probabilities: `(N, C)`, each row sums to 1.
         classes: Names of the C classes.
+        positive: Of two classes the one that the AUCs are of; None: the mean over the classes.
     """
+
+    def of(metric: Metric) -> float:
+        return scores.score(metric, labels, probabilities, positive)
+
     predictions = probabilities.argmax(axis=1)
     every_class = list(range(len(classes)))
     precision, recall, f1, support = precision_recall_fscore_support(
@@ -38,14 +51,16 @@ def score(labels: Labels, probabilities: Probabilities, classes: Sequence[str]) 
     )
     confusion = confusion_matrix(labels, predictions, labels=every_class)
     num_right = int((predictions == labels).sum())
-    # log_loss wants rows that sum to 1 in float64, and no zero
-    exact = np.clip(probabilities.astype(np.float64), 1e-12, None)
     return TestScores(
         num_images=len(labels),
         accuracy=num_right / len(labels),
         accuracy_ci95=wilson_interval(num_right, len(labels)),
-        weighted_f1=float(f1 @ support / len(labels)),
-        nll=float(log_loss(labels, exact / exact.sum(axis=1, keepdims=True), labels=every_class)),
+        balanced_accuracy=of("balanced_accuracy"),
+        weighted_f1=of("weighted_f1"),
+        macro_f1=of("macro_f1"),
+        roc_auc=of("roc_auc"),
+        pr_auc=of("pr_auc"),
+        nll=mean_nll(labels, probabilities),
         ece=calibration_error(labels, probabilities),
         per_class=[
             ClassScores(
@@ -61,6 +76,19 @@ def score(labels: Labels, probabilities: Probabilities, classes: Sequence[str]) 
         ],
         confusion=confusion.tolist(),
     )
+
+
+def mean_nll(labels: Labels, probabilities: Probabilities) -> float:
+    """Return the mean negative log-likelihood of the right class, in nats.
+
+    Args:
+        labels: `(N,)` true classes.
+        probabilities: `(N, C)`.
+    """
+    # log_loss wants rows that sum to 1 in float64, and no zero
+    exact = np.clip(probabilities.astype(np.float64), 1e-12, None)
+    every_class = list(range(probabilities.shape[1]))
+    return float(log_loss(labels, exact / exact.sum(axis=1, keepdims=True), labels=every_class))
 
 
 def calibration_error(labels: Labels, probabilities: Probabilities) -> float:
@@ -123,19 +151,20 @@ def evaluate(run: Run, trained: Trained) -> Evaluated:
             if raw is not logits:
                 answers[f"{name}_subclass_logits"] = raw.cpu().numpy()
             answers[f"{name}_logits"] = logits.cpu().numpy()
-            answers[f"{name}_probabilities"] = logits.softmax(dim=1).cpu().numpy()
+            answers[f"{name}_probabilities"] = softmax(answers[f"{name}_logits"], axis=1)
             answers[f"{name}_labels"] = split.labels.cpu().numpy()
         with replaced(path) as unfinished, unfinished.open("wb") as file:
             np.savez_compressed(file, **answers)  # type: ignore[arg-type]
         probabilities = np.asarray(answers["test_probabilities"], dtype=np.float32)
-        return score(split_labels(run.splits.test), probabilities, run.splits.classes), [path]
+        classes, positive = run.splits.classes, run.splits.positive
+        return score(split_labels(run.splits.test), probabilities, classes, positive), [path]
 
-    key = key_of("evaluate", trained.key)
-    scores = run.study.stage(f"evaluate-{trained.checkpoint.stem}", key, TestScores, make)
+    key = key_of("evaluate", trained.key, run.splits.positive)
+    test = run.study.stage(f"evaluate-{trained.checkpoint.stem}", key, TestScores, make)
     with np.load(path, allow_pickle=False) as answers:
         return Evaluated(
             trained,
-            scores,
+            test,
             answers["test_logits"],
             answers["validation_logits"],
             answers.get("test_subclass_logits"),

@@ -69,12 +69,11 @@ def grid(
 
 
 def best_candidate(candidates: list[Candidate]) -> Candidate:
-    """Highest mean validation accuracy; among equals the lowest mean validation loss."""
+    """Highest mean metric on validation; among equals the lowest mean validation loss."""
+    return max(candidates, key=lambda candidate: mean_worth(candidate.students))
 
-    def worth(candidate: Candidate) -> tuple[float, float]:
-        accuracies, minus_losses = zip(
-            *(one.result.best.worth for one in candidate.students), strict=True
-        )
-        return fmean(accuracies), fmean(minus_losses)
 
-    return max(candidates, key=worth)
+def mean_worth(seeds: list[Trained]) -> tuple[float, float]:
+    """Return the mean metric on validation, and the mean loss there, negative."""
+    scores, minus_losses = zip(*(one.result.best.worth for one in seeds), strict=True)
+    return fmean(scores), fmean(minus_losses)

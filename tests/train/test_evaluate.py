@@ -39,8 +39,26 @@ def test_scores_are_those_of_scikit_learn(seed):
     assert scores.weighted_f1 == pytest.approx(
         metrics.f1_score(labels, predictions, average="weighted")
     )
+    assert scores.balanced_accuracy == pytest.approx(
+        metrics.balanced_accuracy_score(labels, predictions)
+    )
+    assert scores.macro_f1 == pytest.approx(metrics.f1_score(labels, predictions, average="macro"))
+    assert scores.roc_auc == pytest.approx(
+        metrics.roc_auc_score(labels, probabilities, multi_class="ovr")
+    )
+    assert scores.pr_auc == pytest.approx(
+        metrics.average_precision_score(np.eye(3)[labels], probabilities)
+    )
     assert scores.accuracy_ci95[0] < scores.accuracy < scores.accuracy_ci95[1]
     assert sum(one.support for one in scores.per_class) == scores.num_images == 200
+
+
+def test_of_two_classes_the_average_precision_is_of_the_positive_one():
+    labels, probabilities = answers(num_classes=2)
+    for positive in (0, 1):
+        found = score(labels, probabilities, ("a", "b"), positive)
+        expected = metrics.average_precision_score(labels == positive, probabilities[:, positive])
+        assert found.pr_auc == pytest.approx(expected)
 
 
 def test_a_class_that_is_never_predicted_scores_zero():

@@ -6,7 +6,14 @@ from scipy.optimize import brentq
 from scipy.special import log_softmax, softmax
 
 from kdtool.evidence import Calibration, ReliabilityBin
-from kdtool.train.evaluate import Evaluated, Labels, Probabilities, in_bins, score
+from kdtool.train.evaluate import (
+    Evaluated,
+    Labels,
+    Probabilities,
+    calibration_error,
+    in_bins,
+    mean_nll,
+)
 
 LOWEST, HIGHEST = 0.1, 100.0  # of a temperature: those of trained models are about 0.5 to 5
 
@@ -23,11 +30,10 @@ def calibration(
     """
     temperature = fit_temperature(evaluated.validation_logits, validation_labels)
     after = softmax(evaluated.test_logits / np.float32(temperature), axis=1)
-    scores = score(test_labels, after, [one.name for one in evaluated.test.per_class])
     return Calibration(
         temperature=temperature,
-        nll=scores.nll,
-        ece=scores.ece,
+        nll=mean_nll(test_labels, after),
+        ece=calibration_error(test_labels, after),
         validation_nll_before=_loss(evaluated.validation_logits, validation_labels, 1.0),
         validation_nll_after=_loss(evaluated.validation_logits, validation_labels, temperature),
         before=reliability(test_labels, softmax(evaluated.test_logits, axis=1)),

@@ -3,9 +3,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from answers import evaluated, splits_of
+from scipy.stats import norm
 
-from kdtool.stats import holm, mcnemar_p
-from kdtool.train.evidence.verdicts import COMPARISONS, judge, verdicts
+from kdtool.stats import holm, interval_and_p, mcnemar_p
+from kdtool.train.evidence.summaries import values_of
+from kdtool.train.evidence.verdicts import COMPARISONS, judge, one_seed_interval_and_p, verdicts
 
 SEEDS = [0, 1, 7]
 
@@ -99,7 +101,8 @@ def test_a_study_without_a_control_has_no_verdict():
 
 def test_verdicts_are_of_the_answers_to_the_test_images():
     labels, classes = np.array([0, 1, 0, 1, 1]), ("a", "b")
-    run = SimpleNamespace(splits=splits_of(labels, classes), recipe=SimpleNamespace(seeds=[5]))
+    recipe = SimpleNamespace(seeds=[5], metric="accuracy")
+    run = SimpleNamespace(splits=splits_of(labels, classes), recipe=recipe)
 
     def model(role, called):
         logits = np.eye(2, dtype=np.float32)[called]
@@ -115,3 +118,81 @@ def test_verdicts_are_of_the_answers_to_the_test_images():
     assert one.difference == pytest.approx(1 / 5)
     assert one.mcnemar_p == [1.0]  # 2 gained, 1 lost
     assert one.uncertainty.seed_std is None
+
+
+def test_a_verdict_on_another_metric_is_of_that_metric():
+    # the student finds ten of the rare class more, and calls ten of the frequent one rare
+    labels, classes = np.repeat([0, 1], [900, 100]), ("often", "rare")
+    control, student = labels.copy(), labels.copy()
+    control[900:960], student[900:920], student[:40] = 0, 0, 1
+    recipe = SimpleNamespace(seeds=SEEDS, metric="balanced_accuracy")
+    run = SimpleNamespace(splits=splits_of(labels, classes), recipe=recipe)
+    models = {
+        role: [
+            evaluated(role, labels, classes, np.eye(2, dtype=np.float32)[called], seed=seed)
+            for seed in SEEDS
+        ]
+        for role, called in (("control", control), ("student", student))
+    }
+    (one,) = verdicts(run, models)
+    assert (one.metric, one.verdict) == ("balanced_accuracy", "HELPED")
+    assert one.difference == pytest.approx((860 / 900 + 0.8 - 1 - 0.4) / 2)
+    assert one.mcnemar_p == [1.0] * 3  # 40 gained, 40 lost
+    recipe.metric = "accuracy"
+    assert verdicts(run, models)[0].verdict == "NO EVIDENCE"
+
+
+def differences(rng, metric, num_seeds, shared):
+    """Two equal methods on 600 images, a fifth positive; `shared` says how alike models are."""
+    labels = (rng.random(600) < 0.2).astype(np.int64)
+    image = 1.8 * labels - 1.28 + shared * rng.normal(size=600)
+
+    def values():
+        own = rng.normal(size=(num_seeds, 600)) * np.sqrt(1 - shared**2)
+        bias = rng.normal(0, 0.05, (num_seeds, 1)) if num_seeds > 1 else 0.0
+        log_odds = image + own + bias
+        return values_of(metric, np.stack([0 * log_odds, log_odds], axis=2), labels, 1)
+
+    return values() - values()
+
+
+@pytest.mark.parametrize("metric", ["weighted_f1", "roc_auc"])
+@pytest.mark.parametrize("shared", [0.9, 0.995])
+def test_one_seed_of_an_imbalanced_set_is_called_different_in_at_most_five_of_a_hundred(
+    metric, shared
+):
+    rng = np.random.default_rng(0)
+    found = [
+        one_seed_interval_and_p(differences(rng, metric, 1, shared)[0])[1] < 0.05
+        for _ in range(400)
+    ]
+    assert np.mean(found) <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 400)
+
+
+@pytest.mark.parametrize("metric", ["weighted_f1", "roc_auc"])
+def test_equal_methods_on_an_imbalanced_set_are_called_different_in_at_most_five_of_a_hundred(
+    metric,
+):
+    rng = np.random.default_rng(0)
+    found = [interval_and_p(differences(rng, metric, 3, 0.995), rng)[1] < 0.05 for _ in range(60)]
+    assert np.mean(found) <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 60)
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(4, 0), (5, 0), (6, 0), (8, 0), (7, 1), (9, 1)])
+def test_a_few_images_of_one_seed_are_judged_nearly_as_by_the_exact_test(gained, lost):
+    gain = np.repeat([1.0, -1.0, 0.0], [gained, lost, 590])
+    (low, _high), p_value = one_seed_interval_and_p(gain)
+    exact = mcnemar_p(gain > 0, gain < 0)
+    assert (p_value < 0.05) == (low > 0) == (gained >= 8)
+    assert p_value >= 0.05 or exact < 0.05
+
+
+def test_many_images_of_one_seed_are_judged_by_the_normal():
+    gain = np.repeat([1.0, -1.0, 0.0], [240, 200, 9000])
+    expected = 2 * norm.sf(abs(gain.mean()) / (gain.std() / np.sqrt(len(gain))))
+    assert one_seed_interval_and_p(gain)[1] == pytest.approx(expected, rel=0.05)
+
+
+def test_one_seed_of_the_same_answers_shows_nothing():
+    assert one_seed_interval_and_p(np.zeros(9)) == ((0.0, 0.0), 1.0)
+    assert one_seed_interval_and_p(np.full(9, 0.5)) == ((0.5, 0.5), 2.0**-8)
