@@ -1,4 +1,6 @@
-"""Pictures as a stranger has them: two kinds of drawings in files of every sort."""
+"""Pictures as a stranger has them, or MHIST: drawings in files of every sort."""
+
+import csv
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -61,3 +63,27 @@ def save_classes(folder, num_images, *, first_seed=0):
         for kind in ("cross", "disc"):
             seed = first_seed + 2 * index + (kind == "disc")
             save(draw(kind, seed), folder / kind, f"{index:03}", index)
+
+
+MHIST_COLUMNS = (
+    "Image Name",
+    "Majority Vote Label",
+    "Number of Annotators who Selected SSA (Out of 7)",
+    "Partition",
+)
+
+
+def save_mhist(folder, num_train, num_test, size):
+    """Write a folder laid out as MHIST is; every third picture is SSA, a disc, the others HP."""
+    (folder / "images").mkdir(parents=True)
+    rows = []
+    for index in range(num_train + num_test):
+        is_ssa = index % 3 == 2
+        name = f"MHIST_{index:03}.png"
+        draw("disc" if is_ssa else "cross", index).resize((size, size)).save(
+            folder / "images" / name
+        )
+        votes, split = 5 if is_ssa else 1, "train" if index < num_train else "test"
+        rows.append((name, "SSA" if is_ssa else "HP", votes, split))
+    with (folder / "annotations.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([MHIST_COLUMNS, *rows])

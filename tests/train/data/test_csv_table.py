@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from pictures import draw
+from pictures import save_mhist
 from PIL import Image
 
 from kdtool.errors import DataError
@@ -14,7 +14,6 @@ from kdtool.recipe_file import load_recipe
 from kdtool.train.data.splits import load_splits
 
 MHIST = Path(__file__).parents[3] / "recipes" / "mhist.toml"
-HEAD = ["Image Name", "Majority Vote Label", "Number of Annotators who Selected SSA (Out of 7)"]
 
 
 def write(path, rows, encoding="utf-8", **form):
@@ -22,31 +21,16 @@ def write(path, rows, encoding="utf-8", **form):
         csv.writer(file, **form).writerows(rows)  # lines end as on Windows
 
 
-@pytest.fixture
-def mhist(tmp_path):
-    """A folder laid out as MHIST is, with 24 pictures to train on and 8 to test on."""
-    (tmp_path / "images").mkdir()
-    rows = [[*HEAD, "Partition"]]
-    for index in range(32):
-        label = ("HP", "SSA")[index % 2]
-        draw("disc" if label == "SSA" else "cross", index).resize((224, 224)).save(
-            tmp_path / "images" / f"MHIST_{index:03}.png"
-        )
-        row = [f"MHIST_{index:03}.png", label, str(6 * (index % 2))]
-        rows.append([*row, "test" if index >= 24 else "train"])
-    write(tmp_path / "annotations.csv", rows)
-    return tmp_path
-
-
-def test_the_recipe_reads_mhist_as_it_is(mhist):
-    recipe = load_recipe(MHIST, [f"data.root={mhist}"])
+def test_the_recipe_reads_mhist_as_it_is(tmp_path):
+    save_mhist(tmp_path, 24, 9, 224)
+    recipe = load_recipe(MHIST, [f"data.root={tmp_path}"])
     splits = load_splits(recipe.data, pytest.fail)
-    assert splits.classes == ("HP", "SSA")
-    assert splits.result.class_counts == {"train": [11, 11], "validation": [1, 1], "test": [4, 4]}
+    assert (splits.classes, splits.result.positive) == (("HP", "SSA"), "SSA")
+    assert splits.result.class_counts == {"train": [15, 7], "validation": [1, 1], "test": [6, 3]}
     assert splits.result.image_shape == (3, 224, 224)
-    assert splits.test.labels.tolist() == [0, 1] * 4
-    for image, index in zip(splits.test.images, range(24, 32), strict=True):
-        pixels = Image.open(mhist / "images" / f"MHIST_{index:03}.png")
+    assert splits.test.labels.tolist() == [0, 0, 1] * 3
+    for image, index in zip(splits.test.images, range(24, 33), strict=True):
+        pixels = Image.open(tmp_path / "images" / f"MHIST_{index:03}.png")
         assert tuple(image[:, 0, 0].tolist()) == pixels.getpixel((0, 0))
 
 
