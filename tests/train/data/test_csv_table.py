@@ -187,6 +187,13 @@ def test_rows_that_are_wrong_are_told_by_line(table, change, message):
     assert f"  {message}" in str(caught.value)
 
 
+def test_a_link_that_leads_out_of_the_root_is_told(table, tmp_path):
+    (tmp_path / "04.png").unlink()
+    (tmp_path / "04.png").symlink_to("/etc/hostname")
+    with pytest.raises(DataError, match=r"line 6: 04\.png leads out of data\.root"):
+        table()
+
+
 def test_all_wrong_rows_are_told_at_once(table):
     def change(rows):
         for name in ("no file", "no label", "unknown split"):
@@ -214,6 +221,14 @@ BAD_TABLES = {
     "a name that cannot be printed": (
         {"change": put(7, 1, "b\nc")},
         r"the name of class 'b\nc' cannot be printed",
+    ),
+    "one class": (
+        {"change": lambda rows: [rows[0], *([a, "b", c, d] for a, _, c, d in rows[1:])]},
+        "got the classes b; expected at least two",
+    ),
+    "a class in test that train lacks": (
+        {"change": lambda rows: put(41, 1, "new")(rows)},
+        "no image of class new in the train split",
     ),
     "no table": ({"images": Path("no")}, "no (data.images)"),
     "not UTF-8": (
