@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kdtool.errors import DataError, RecipeError
+from kdtool.errors import RecipeError
 from kdtool.recipe_data import DataTable
 from kdtool.results import DataResult
 from kdtool.train.data.checks import (
@@ -104,26 +104,13 @@ class Splits:
         return None if name is None else self.classes.index(name)
 
     def to(self, device: torch.device | str) -> Self:
-        """Return the splits on `device`.
-
-        Raises:
-            DataError: They do not fit into the memory of a GPU.
-        """
-        try:
-            return replace(
-                self,
-                train=self.train.to(device),
-                validation=self.validation.to(device),
-                test=self.test.to(device),
-            )
-        except torch.cuda.OutOfMemoryError as error:
-            free, total = torch.cuda.mem_get_info(device)
-            needed = sum(each.images.nbytes for each in (self.train, self.validation, self.test))
-            raise DataError(
-                f"the images need {needed / 1e9:,.1f} GB, and {device} has {free / 1e9:,.1f} of "
-                f"{total / 1e9:,.1f} GB free; name a smaller data.size or fewer images, or train "
-                "with --device cpu"
-            ) from error
+        """Return the splits on `device`."""
+        return replace(
+            self,
+            train=self.train.to(device),
+            validation=self.validation.to(device),
+            test=self.test.to(device),
+        )
 
 
 def load_splits(
