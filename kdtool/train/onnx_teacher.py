@@ -109,10 +109,12 @@ class OnnxTeacher(nn.Module):
             return self.session
         if self.gpu_session is None:
             try:
-                self.gpu_session = open_session(self.path, provider=device.type)
+                if device.type != "cuda":
+                    raise KdtoolError(f"ONNX Runtime and PyTorch do not share {device.type}")
+                self.gpu_session = open_session(self.path, provider="cuda")
             except KdtoolError as error:
                 self.gpu_session = self.session
-                self.notes.append(f"answers on the processor: {error}")
+                self.notes.append(f"it answers on the processor: {error}")
         return self.gpu_session
 
     def _batches(self, images: Tensor) -> list[NDArray[Any]]:

@@ -173,6 +173,15 @@ def test_grey_images_for_a_file_that_takes_colour_and_the_reverse(linear, images
     assert "turned into grey" in grey.notes[0]
 
 
+def test_without_a_runtime_for_the_gpu_it_answers_on_the_processor_and_says_so(linear):
+    teacher = teacher_of(linear(), normalize="none")
+    for _ in range(2):
+        assert teacher._session_on(torch.device("mps")) is teacher.session
+    assert teacher.notes == [
+        "it answers on the processor: ONNX Runtime and PyTorch do not share mps"
+    ]
+
+
 FLOAT = (TensorProto.FLOAT, ["N", 3, 2, 4])
 TWO_OUTPUTS = [
     helper.make_node("Flatten", ["image"], ["first"]),
