@@ -95,11 +95,11 @@ def meaning(results: Results) -> str:
     names = [plain(name) for name in results.data.classes if name != positive]
     told = (
         "Accuracy of a class: of its images, how many were recognized. F1: misses and false alarms "
-        "in one. Small numbers: 95 % interval; a difference well within it may be chance."
+        "in one. A difference well within the 95 % intervals may be chance."
     )
     if positive:
         told += (
-            f" {plain(positive)} is the positive class: its accuracy is the sensitivity, that of "
+            f" The positive class is {plain(positive)}: its accuracy is the sensitivity, that of "
             f"{names[0]} the specificity, and the AUCs are of its probability."
         )
     elif any(column.metric == "roc_auc" for column in columns(results)):

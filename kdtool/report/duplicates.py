@@ -7,20 +7,29 @@ import numpy as np
 
 from kdtool.errors import StudyError
 from kdtool.report.gallery import shrunk
+from kdtool.report.quantities import count
 from kdtool.report.saliency import Picture, rgb
 from kdtool.results import DataResult
 
-TITLES = {"exact": "The same, bit for bit", "near": "Nearly the same"}
+KINDS = ("exact", "near")  # arrays of the file
 Names = list[tuple[str, str]]  # of the images of each pair, such as ("train 12", "test 3")
 
 
 def names(data: DataResult) -> list[tuple[str, Names]]:
-    """Return the pairs of `TITLES` by the names of their images; only the first are recorded."""
-    lists = (data.duplicates, data.near_duplicates)
+    """Return exact and near duplicates: a title, and the names of the images of each pair."""
+    kinds = (
+        ("The same, bit for bit", data.num_duplicates, data.duplicates),
+        ("Nearly the same", data.num_near_duplicates, data.near_duplicates),
+    )
     return [
-        (title, [(f"{split} {index}", f"{other} {place}") for split, index, other, place in pairs])
-        for title, pairs in zip(TITLES.values(), lists, strict=True)
+        (_title(title, number, len(pairs)), [(f"{a} {i}", f"{b} {j}") for a, i, b, j in pairs])
+        for title, number, pairs in kinds
     ]
+
+
+def _title(title: str, number: int, shown: int) -> str:
+    images = "1 image" if number == 1 else f"{count(number)} images"
+    return f"{title}: {images}" + (f", of which the first {shown}" if shown < number else "")
 
 
 def load_duplicates(data: DataResult, folder: Path) -> list[list[tuple[Picture, Picture]]]:
@@ -37,7 +46,7 @@ def load_duplicates(data: DataResult, folder: Path) -> list[list[tuple[Picture, 
         with np.load(path) as arrays:
             found = [
                 [(shrunk(rgb(one)), shrunk(rgb(other))) for one, other in arrays[key]]
-                for key in TITLES
+                for key in KINDS
             ]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise StudyError(f"cannot read the duplicates in {path}: {error}; {mend}") from error

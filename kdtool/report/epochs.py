@@ -1,6 +1,7 @@
 """The study's metric on validation while training, epoch by epoch."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -49,19 +50,19 @@ def score_by_epoch(results: Results, width: int) -> Figure:
 
 def phase_starts(results: Results) -> dict[int, str]:
     """Return where later phases of training begin: first epoch -> what begins there."""
-    found: dict[int, dict[int, list[str]]] = {}
-    for role in present(results):
-        kind = "teacher" if role.endswith("teacher") else "students"
+    trained = [role for role in present(results) if not _came_trained(results.models[role])]
+    kinds = {role: "teacher" if role.endswith("teacher") else "students" for role in trained}
+    found: dict[int, dict[int, set[str]]] = {}
+    for role, kind in kinds.items():
         for run in results.models[role].seeds:
-            for before, after in zip(run.epochs, run.epochs[1:], strict=False):
+            for before, after in pairwise(run.epochs):
                 if before.phase != after.phase:
-                    kinds = found.setdefault(after.epoch, {}).setdefault(after.phase, [])
-                    kinds += [] if kind in kinds else [kind]
-    kinds_in_all = {kind for phases in found.values() for one in phases.values() for kind in one}
+                    found.setdefault(after.epoch, {}).setdefault(after.phase, set()).add(kind)
+    everybody = set(kinds.values())
     return {
         epoch: ", ".join(
-            f"phase {phase}" if set(kinds) == kinds_in_all else f"{kinds[0]}: phase {phase}"
-            for phase, kinds in sorted(phases.items())
+            f"phase {phase}" if whose == everybody else f"{min(whose)}: phase {phase}"
+            for phase, whose in sorted(phases.items())
         )
         for epoch, phases in sorted(found.items())
     }

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from kdtool.evidence import OperatingPoint, Rates
+from kdtool.recipe import parse_operating_point
 from kdtool.record import Interval, Role
 from kdtool.report.comparison import Cell
 from kdtool.report.quantities import decimals, percent, percent_range
@@ -67,22 +68,18 @@ def rule_sentence(results: Results) -> str | None:
     if not points:
         return None
     point = next(iter(points.values()))
-    rule, _, value = point.rule.partition(":")
-    positive = plain(point.positive)
+    rule, value = parse_operating_point(point.rule)
+    positive, goal = plain(point.positive), f"{100 * (value or 0):g} %"
     if rule == "argmax":
         return f"The more probable class is called: {positive} from a probability of 0.50 on."
     chosen = {
         "youden": "sensitivity plus specificity is largest (Youden's J)",
         "f1": f"the F1 of {positive} is largest",
-        "sensitivity": f"specificity is largest while sensitivity is at least {_goal(value)}",
-        "specificity": f"sensitivity is largest while specificity is at least {_goal(value)}",
-        "cost": f"mistakes cost least, a missed {positive} {value} times what a false alarm does",
+        "sensitivity": f"specificity is largest while sensitivity is at least {goal}",
+        "specificity": f"sensitivity is largest while specificity is at least {goal}",
+        "cost": f"mistakes cost least, a missed {positive} {value or 0:g} times a false alarm",
     }[rule]
     return f"Each threshold was chosen on the validation images, where {chosen} ({point.rule})."
-
-
-def _goal(share: str) -> str:
-    return f"{100 * float(share):g} %"
 
 
 def operating_sentence(results: Results) -> str | None:

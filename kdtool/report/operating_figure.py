@@ -4,7 +4,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kdtool.evidence import Rates
-from kdtool.report.canvas import LIGHT, label, new_figure, quiet_axes
+from kdtool.report.canvas import LIGHT, label_ends, new_figure, quiet_axes
 from kdtool.report.operating import operating_points
 from kdtool.report.words import plain, spoken
 from kdtool.results import Results
@@ -27,11 +27,14 @@ def operating_figure(results: Results, width: int) -> Figure | None:
         axes.plot(*zip(before, after, strict=True), color=LIGHT[role], linewidth=1, alpha=0.6)
         axes.plot(*before, "o", color=LIGHT[role], markerfacecolor=LIGHT["panel"], markersize=7)
         axes.plot(*after, "o", color=LIGHT[role], markersize=8)
-        label(axes, spoken(role), after, (8, 8), LIGHT[role])
-    positive = plain(next(iter(points.values())).positive)
-    axes.set_xlabel("false alarms, % of the other class")
+    positive = plain(results.data.positive or "")
+    (negative,) = (plain(name) for name in results.data.classes if name != results.data.positive)
+    axes.set_xlabel(f"{negative} called {positive} by mistake, %")
     axes.set_ylabel(f"{positive} found, %")
     axes.margins(0.08)
+    axes.autoscale_view()
+    ends = {spoken(role): 100 * point.test.sensitivity for role, point in points.items()}
+    label_ends(axes, ends, {spoken(role): LIGHT[role] for role in points})
     return figure
 
 

@@ -9,7 +9,7 @@ from kdtool.results import Results
 from kdtool.terminal.plain import ROLE_STYLES, new_table, plain_text
 
 BESIDE = ("weighted_f1", "roc_auc")  # of all classes; no more fits in 80 columns
-LONGEST_NAME = 9  # characters
+LONGEST_NAME = 8  # characters
 
 
 def class_table(console: Console, results: Results) -> Table | None:

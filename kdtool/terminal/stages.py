@@ -121,7 +121,8 @@ def show_explained(console: Console, results: Results, folder: Path) -> None:
     if explain is None:
         console.print("This study has no saliency maps.")
         return
-    roles = [role for role in words.present(results) if role in explain.mean_agreement]
+    named = {role for image in explain.images for role in image.predictions}
+    roles = [role for role in words.present(results) if role in named]
     table = new_table()
     table.add_column("image", justify="right", no_wrap=True)
     table.add_column("class", overflow="fold")
@@ -142,7 +143,7 @@ def show_explained(console: Console, results: Results, folder: Path) -> None:
             cells.append(plain_text(console, text, "red" if wrong else ""))
         table.add_row(str(image.index), *cells)
     console.print(table, "")
-    others = {role: explain.mean_agreement[role] for role in roles if role != "teacher"}
+    others = {role: one for role, one in explain.mean_agreement.items() if role != "teacher"}
     if others:
         means = words.listed(
             [f"{value:z.2f} for the {words.spoken(role)}" for role, value in others.items()]

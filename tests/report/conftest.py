@@ -467,7 +467,7 @@ def write_saliency(results: Results, folder: Path) -> None:
     images = np.stack([(255 * stroke).astype(np.uint8)[..., None] for stroke in strokes])
     heat = {
         role: np.stack([s * rng.random((28, 28)) for s in strokes]).astype(np.float32)
-        for role in results.explain.mean_agreement
+        for role in results.explain.mean_agreement or ("control", "student")
     }
     np.savez(folder / results.explain.path, images=images, **heat)
 
@@ -526,6 +526,22 @@ def full(tmp_path_factory) -> Written:
     """A study with all that a report can show."""
     folder = tmp_path_factory.mktemp("full")
     return written(folder, sweep_keys=1, explain=True, int8=True, devices=DEVICES)
+
+
+@pytest.fixture(scope="session")
+def mhist(tmp_path_factory) -> Written:
+    """A study of two classes that is judged by weighted F1, with all that sets it apart."""
+    folder = tmp_path_factory.mktemp("mhist")
+    accuracy = {"teacher": 0.828, "control": 0.736, "student": 0.781}
+    scores = {"metric": "weighted_f1"}
+    return written(
+        folder,
+        classes=("SSA", "HP"),
+        num_test=977,
+        accuracy=accuracy,
+        sweep_keys=1,
+        scores=scores,
+    )
 
 
 HOSTILE = (

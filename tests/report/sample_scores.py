@@ -31,7 +31,8 @@ def with_scores(results, metric, *, rule="sensitivity:0.9", duplicates=True):
         )
         for point in results.sweep
     ]
-    data = {"positive": results.data.classes[0]}
+    classes = results.data.classes
+    data = {"positive": classes[0] if len(classes) == 2 else None}
     if duplicates:
         data |= {
             "num_duplicates": 25,
@@ -175,23 +176,10 @@ def came_trained(results, role="teacher"):
     }
     explain = results.explain
     if explain:
-        images = [
-            image.model_copy(
-                update={
-                    "agreement": {},
-                    "probabilities": without(image.probabilities, role),
-                    "predictions": without(image.predictions, role),
-                }
-            )
-            for image in explain.images
-        ]
+        images = [image.model_copy(update={"agreement": {}}) for image in explain.images]
         explain = explain.model_copy(update={"images": images, "mean_agreement": {}})
     models = results.models | {role: model.model_copy(update=changes)}
     return results.model_copy(update={"models": models, "explain": explain})
-
-
-def without(table, key):
-    return {one: value for one, value in table.items() if one != key}
 
 
 def write_duplicates(results, folder):

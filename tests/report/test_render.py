@@ -188,17 +188,17 @@ def test_every_shape_of_study_renders(build, write, options):
 
 
 def test_a_model_without_mistakes_renders(build, write):
-    html, _ = write(build(accuracy={"teacher": 1.1, "control": 1.1, "student": 1.1}, num_test=300))
+    html, _ = write(build(roles=("student",), accuracy={"student": 1.1}, num_test=300))
     assert "The student made no mistake on the test images." in Page(html).words
 
 
 def test_a_single_seed_is_called_that(build, write):
-    for text in write(build(seeds=(3,))):
+    for text in write(build(roles=("control", "student"), latency=False, seeds=(3,))):
         assert "it knows nothing of other seeds" in text
 
 
 def test_warnings_stand_before_all_else(build, write):
-    results = build()
+    results = build(roles=())
     data = results.data.model_copy(update={"warnings": ["These are 5,000 digits <only>."]})
     html, markdown = write(results.model_copy(update={"data": data}))
     text = Page(html).words
@@ -210,8 +210,8 @@ def test_warnings_stand_before_all_else(build, write):
     ("student", "word"), [(0.9868, "HELPED"), (0.9803, "NO EVIDENCE"), (0.9700, "HURT")]
 )
 def test_badge_is_the_verdict(build, write, student, word):
-    accuracy = {"teacher": 0.993, "control": 0.9803, "student": student}
-    results = build(accuracy=accuracy)
+    accuracy = {"control": 0.9803, "student": student}
+    results = build(roles=("control", "student"), latency=False, accuracy=accuracy)
     assert results.verdicts[0].verdict == word
     html, markdown = write(results)
     assert re.search(r'class="badge \w+">([^<]+)<', html)[1] == word
@@ -231,9 +231,11 @@ def test_hostile_class_names_are_only_text(hostile):
     assert r"{{ 7 \* 7 }}" in hostile.markdown
 
 
-def test_rows_of_markdown_tables_have_as_many_cells_as_their_heads(hostile):
-    tables = re.findall(r"(?:^\|.*\n)+", hostile.markdown, flags=re.MULTILINE)
-    assert len(tables) == 17
+@pytest.mark.parametrize(("name", "number"), [("hostile", 17), ("mhist", 8)])
+def test_rows_of_markdown_tables_have_as_many_cells_as_their_heads(request, name, number):
+    markdown = request.getfixturevalue(name).markdown
+    tables = re.findall(r"(?:^\|.*\n)+", markdown, flags=re.MULTILINE)
+    assert len(tables) == number
     for table in tables:
         widths = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
         assert len(widths) == 1, table

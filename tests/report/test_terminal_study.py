@@ -1,4 +1,5 @@
 import io
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -104,3 +105,31 @@ def test_summary_needs_neither_jinja2_nor_matplotlib():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("classes", [("SSA", "HP"), ("sessile serrated adenoma", "hyper\x1bpolyp")])
+def test_two_classes_have_a_table_that_fits_80_columns(build, classes):
+    scores = {"metric": "weighted_f1"}
+    results = build(roles=ROLES, classes=classes, num_test=977, scores=scores)
+    text = shown(results)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "\x1b" not in text
+    test = results.models["subclass-student"].test
+    assert re.search(rf"^Weighted F1 .* {test['weighted_f1'].mean:.3f}$", text, re.MULTILINE)
+    table = text[text.index("ROC AUC") :]
+    (row,) = re.findall(r"^subclass student +(.*?) *$", table, re.MULTILINE)
+    model = results.models["subclass-student"]
+    first, second = model.per_class
+    shares = [f"{100 * one.accuracy.mean:.2f} %" for one in (first, second)]
+    decimals = [first.f1, second.f1, test["weighted_f1"], test["roc_auc"]]
+    assert re.split(r" {2,}", row) == [*shares, *(f"{one.mean:.3f}" for one in decimals)]
+
+
+def test_more_classes_have_no_such_table(build):
+    assert "ROC AUC" not in shown(build(scores={"metric": "accuracy", "duplicates": False}))
+
+
+def test_few_test_images_and_the_threshold_are_told(build):
+    text = flat(shown(build(classes=("SSA", "HP"), num_test=30, scores={"metric": "pr_auc"})))
+    assert "those of SSA rest on 15 test images, of HP on 15." in text
+    assert "At a probability of 0.37 and above the student calls an image SSA." in text

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+
+pytest.importorskip("matplotlib")
+
+from kdtool.report.operating import operating_sentence, rates_rows, rule_sentence, threshold
+from kdtool.report.operating_figure import operating_figure
+
+
+def study(build, rule="youden", **options):
+    scores = {"metric": "weighted_f1", "rule": rule}
+    return build(classes=("SSA", "HP"), num_test=977, scores=scores, **options)
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("argmax", "The more probable class is called: SSA from a probability of 0.50 on."),
+        ("youden", "sensitivity plus specificity is largest (Youden's J) (youden)."),
+        ("f1", "where the F1 of SSA is largest (f1)."),
+        ("sensitivity:0.95", "specificity is largest while sensitivity is at least 95 % (sens"),
+        ("specificity:0.995", "sensitivity is largest while specificity is at least 99.5 % (sp"),
+        ("cost:5", "mistakes cost least, a missed SSA 5 times a false alarm (cost:5)."),
+    ],
+)
+def test_every_rule_is_told_in_words(build, rule, expected):
+    assert expected in rule_sentence(study(build, rule))
+
+
+@pytest.mark.parametrize(
+    ("probability", "expected"),
+    [(0.5, "0.50"), (0.374, "0.37"), (0.0004, "0.0004"), (0.99997, "0.99997"), (1.0, "1.00")],
+)
+def test_a_threshold_is_never_rounded_to_certainty(probability, expected):
+    assert threshold(probability) == expected
+
+
+def with_test_rates(results, role, **changes):
+    model = results.models[role]
+    test = model.operating_point.test.model_copy(update=changes)
+    point = model.operating_point.model_copy(update={"test": test})
+    models = results.models | {role: model.model_copy(update={"operating_point": point})}
+    return results.model_copy(update={"models": models})
+
+
+def test_the_sentence_speaks_of_100_images(build):
+    rates = {"sensitivity": 0.854, "specificity": 0.997, "precision": 0.801}
+    results = with_test_rates(study(build), "student", **rates)
+    assert operating_sentence(results) == (
+        "At a probability of 0.37 and above the student calls an image SSA. Of 100 SSA among the "
+        "test images 85 are found and 15 missed; of 100 HP 0.3 are called SSA by mistake; of 100 "
+        "that are called SSA, 80 are."
+    )
+
+
+def test_without_an_operating_point_nothing_is_said(build):
+    results = build(classes=("a", "b"), num_test=90)
+    assert (operating_sentence(results), rule_sentence(results)) == (None, None)
+    assert operating_figure(results, 400) is None
+    assert rates_rows(results) == []
+
+
+def test_without_a_student_the_sentence_is_of_whom_there_is(build):
+    assert "the teacher calls an image SSA" in operating_sentence(study(build, roles=("teacher",)))
+
+
+def test_rows_hold_the_rates_of_both_splits(build, typed):
+    results = study(build)
+    rows = rates_rows(results)
+    assert [(row.role, row.split) for row in rows[:2]] == [
+        ("teacher", "validation"),
+        ("teacher", "test"),
+    ]
+    rates = results.models["control"].operating_point.test
+    sensitivity, _, _, accuracy, f1 = rows[3].cells
+    low, high = rates.sensitivity_ci95
+    assert typed(sensitivity.value) == f"{100 * rates.sensitivity:.2f} %"
+    assert sensitivity.interval == f"{100 * low:.2f} to {100 * high:.2f}"
+    assert (typed(accuracy.value), f1.value) == (f"{100 * rates.accuracy:.2f} %", f"{rates.f1:.3f}")
+
+
+def test_the_figure_has_a_dot_a_model_and_split_and_the_intervals_of_test(build):
+    results = study(build, roles=("student",))
+    point = results.models["student"].operating_point
+    axes = operating_figure(results, 400).axes[0]
+    across, up, _, validation, test = (line.get_xydata() for line in axes.lines)
+    for drawn, rates in ((validation, point.validation), (test, point.test)):
+        expected = [100 * (1 - rates.specificity), 100 * rates.sensitivity]
+        np.testing.assert_allclose(drawn, [expected])
+    np.testing.assert_allclose(up[:, 1], [100 * end for end in point.test.sensitivity_ci95])
+    low, high = point.test.specificity_ci95
+    np.testing.assert_allclose(across[:, 0], [100 * (1 - high), 100 * (1 - low)])
+    assert axes.get_xlabel() == "HP called SSA by mistake, %"
