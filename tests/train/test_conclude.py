@@ -1,9 +1,13 @@
 """What is chosen on validation: by the study's metric, and among equals by the loss."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from kdtool.results import EpochRecord, TrainingResult
+from kdtool.results import EpochRecord, TestScores, TrainingResult
+from kdtool.train.conclude import best_on_validation, role_to_ship
+from kdtool.train.evaluate import Evaluated
 from kdtool.train.run import Trained
+from kdtool.train.sweep import Candidate, best_candidate
 
 
 def model(role, accuracy, score=None, loss=1.0, seed=0):
