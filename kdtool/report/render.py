@@ -1,6 +1,5 @@
 """Writes report.html and report.md from the results of a study."""
 
-import base64
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,6 @@ from kdtool.files import write_atomic
 from kdtool.report import (
     bias_shift,
     canvas,
-    duplicates,
     flips,
     metrics,
     quantities,
@@ -31,7 +29,8 @@ from kdtool.report.epochs import score_by_epoch
 from kdtool.report.figures import cost_bars, device_bars
 from kdtool.report.gallery import load_gallery
 from kdtool.report.operating_figure import operating_figure
-from kdtool.report.saliency import Picture, Saliency, load_saliency, png_of, saliency_figure
+from kdtool.report.pictures import explained_pictures, thumbnails, twin_pictures
+from kdtool.report.saliency import Picture, Saliency, load_saliency, saliency_figure
 from kdtool.report.sweep import sweep_figure
 from kdtool.report.verdict_figure import differences
 from kdtool.report.verdicts import on_methods
@@ -122,60 +121,15 @@ def render_html(
         # SVG: text in it was escaped by matplotlib.
         wide={name: Markup(canvas.to_svg(fig, name)) for name, fig in wide.items()},
         narrow={name: Markup(canvas.to_svg(fig, f"{name}-narrow")) for name, fig in narrow.items()},
-        pictures=_pictures(results, saliency) if saliency else [],
+        pictures=explained_pictures(results, saliency) if saliency else [],
         shown=list(saliency.heatmaps) if saliency else [],
         pixelated=saliency is not None and saliency.images[0].shape[0] < PIXELATED_BELOW,
-        thumbs=_thumbs(results, shown),
-        duplicate_pairs=_twins(results, twins),
+        thumbs=thumbnails(results, shown),
+        duplicate_pairs=twin_pictures(results, twins),
         small_thumbs=results.data.image_shape[1] < PIXELATED_BELOW,
         light=canvas.LIGHT,
         dark=canvas.DARK,
     )
-
-
-def _pictures(results: Results, saliency: Saliency) -> list[dict[str, object]]:
-    """Return one row an explained image: its record, and the address of every picture."""
-    records = results.explain.images if results.explain else []
-    return [
-        {
-            "record": record,
-            "input": _data_url(saliency.images[row]),
-            "heatmaps": {role: _data_url(maps[row]) for role, maps in saliency.heatmaps.items()},
-        }
-        for row, record in enumerate(records)
-    ]
-
-
-def _thumbs(results: Results, shown: dict[int, Picture]) -> dict[int, dict[str, object]]:
-    """Return what is known of every image that is shown, each once on the page."""
-    records = results.gallery.images if results.gallery else []
-    return {
-        record.index: {
-            "record": record,
-            "url": _data_url(shown[record.index]),
-            "height": shown[record.index].shape[0],
-            "width": shown[record.index].shape[1],
-        }
-        for record in records
-    }
-
-
-def _twins(
-    results: Results, twins: list[list[tuple[Picture, Picture]]]
-) -> list[tuple[str, list[list[dict[str, str]]]]]:
-    """Return the pairs of images that stand in two splits: name and address of each."""
-    if not twins:
-        return []
-    return [
-        (
-            title,
-            [
-                [{"name": name, "url": _data_url(one)} for name, one in zip(*pair, strict=True)]
-                for pair in zip(names, pictures, strict=True)
-            ],
-        )
-        for (title, names), pictures in zip(duplicates.names(results.data), twins, strict=True)
-    ]
 
 
 def render_markdown(results: Results, figures: set[str]) -> str:
@@ -238,7 +192,3 @@ def _escape_markdown(value: object) -> object:
         return value
     text = words.plain(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return "".join(f"\\{c}" if c in "\\`*_[]|~$#" else c for c in text)
-
-
-def _data_url(picture: Picture) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png_of(picture)).decode()}"

@@ -188,3 +188,12 @@ def with_evidence(
             "gallery": gallery(roles, data.classes, list(fine_classes)),
         }
     )
+
+
+def judged(results, **words):
+    """`results` with the verdicts that `words` names by "of/against"; others stay."""
+    changed = [
+        verdict.model_copy(update=words.get(f"{verdict.of}/{verdict.against}", {}))
+        for verdict in results.verdicts
+    ]
+    return results.model_copy(update={"verdicts": changed})

@@ -1,32 +1,19 @@
 import re
 
-import numpy as np
 import pytest
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
 
-from kdtool.errors import StudyError
-from kdtool.report import calibration, gap, ship, subclasses, verdicts
-from kdtool.report.bias_shift import shift_sentence
+from sample_evidence import judged
+
+from kdtool.report import gap, ship, verdicts
 from kdtool.report.card import tiles
-from kdtool.report.flips import flip_rows, flip_sentence
-from kdtool.report.gallery import MOST_PIXELS, load_gallery, shrunk
-from kdtool.report.render import write_report
 from kdtool.report.uncertainty import meaning, uncertainty_rows
 from kdtool.report.verdict_figure import differences
 
 ROLES = ("teacher", "subclass-teacher", "control", "student", "subclass-student")
 PAIRS = [("subclass-student", "control"), ("subclass-student", "student"), ("student", "control")]
-
-
-def judged(results, **words):
-    """`results` with the verdicts that `words` names by "of/against"; others stay."""
-    changed = [
-        verdict.model_copy(update=words.get(f"{verdict.of}/{verdict.against}", {}))
-        for verdict in results.verdicts
-    ]
-    return results.model_copy(update={"verdicts": changed})
 
 
 @pytest.mark.parametrize(
@@ -184,152 +171,3 @@ def test_every_image_stands_once_on_the_page_and_only_those_that_exist(subclass)
 def test_a_tiny_page_has_none_of_the_new_sections(full):
     for name in ("subclasses", "flips", "calibration", "left-out"):
         assert f'id="{name}"' not in full.html
-
-
-def evidence(build, **options):
-    return build(roles=ROLES, evidence=options)
-
-
-def test_collapse_is_told_with_what_to_try(build):
-    found = subclasses.alarm(evidence(build, collapsed=True))
-    assert "the subclass teacher of seed 0 (1)" in found
-    assert "and 2 more" in found
-    assert "subclass.auxiliary_weight" in found
-    assert subclasses.alarm(evidence(build)) is None
-
-
-@pytest.mark.parametrize(
-    ("classes", "verdict", "expected"),
-    [
-        (2, "HELPED", ("holds 1 number", "as expected: keep")),
-        (2, "NO EVIDENCE", ("where they can help", "does not show that there is none")),
-        (2, "HURT", ("where they can help", "although the classes are few: use it, or")),
-        (10, "HELPED", ("holds 9 numbers", "although the classes are many")),
-        (10, "NO EVIDENCE", ("carries as much", "none was to be expected: take plain")),
-        (10, "HURT", ("carries as much", "plain distillation was better, and with so many")),
-    ],
-)
-def test_advice_fits_the_classes_and_the_verdict(build, classes, verdict, expected):
-    names = [str(i) for i in range(classes)]
-    changed = {"subclass-student/student": {"verdict": verdict}}
-    results = judged(build(roles=ROLES, classes=names), **changed)
-    text = " ".join(subclasses.advice(results))
-    for part in expected:
-        assert part in text
-
-
-def test_fine_rows_are_shares_of_the_fine_class(subclass):
-    use = subclasses.exported_uses(subclass.results)[0]
-    rows = subclasses.fine_rows(subclass.results, use.fine)
-    assert [row.name for row in rows] == list("0123456789")
-    for row, counts in zip(rows, use.fine.table, strict=True):
-        assert [cell[0] for cell in row.cells] == counts
-        assert sum(share for _, share, _ in row.cells) == pytest.approx(1)
-        assert [first for *_, first in row.cells] == [i % 5 == 0 for i in range(10)]
-
-
-def test_flips_are_told_as_a_table_and_a_balance(build):
-    one = evidence(build).flips[0]
-    ((_, (both, lost)), (_, (gained, neither))) = flip_rows(one)
-    assert (both[0], lost, gained) == (
-        one.both_right,
-        (one.lost, one.against),
-        (one.gained, one.of),
-    )
-    assert sum(number for _, cells in flip_rows(one) for number, _ in cells) == 10_000
-    assert neither[0] == one.both_wrong
-    assert flip_sentence(one).endswith(f"gets right: {one.lost - one.gained} fewer in all.")
-    even = one.model_copy(update={"gained": 5, "lost": 5})
-    assert flip_sentence(even).endswith("as many in all.")
-
-
-# 6,000 validation images: chance gives up to 1.92 / 6,000 = 0.00032 nats in 19 of 20 cases
-@pytest.mark.parametrize(
-    ("after", "expected"),
-    [
-        (0.043, "Set export.calibrate = true"),
-        (0.05166, "Set export.calibrate = true"),
-        (0.0517, "Leave export.calibrate = false"),
-        (0.052, "Leave export.calibrate = false"),
-    ],
-)
-def test_validation_decides_whether_to_scale_and_test_shows_what_it_does(build, after, expected):
-    advice = calibration.calibration_advice(evidence(build, validation_nll_after=after))
-    assert advice.startswith(expected)
-    assert f"from 0.0520 to {after:.4f}" in advice
-    assert "On the test images scaling takes the negative log-likelihood from 0.0500 to" in advice
-    assert "the calibration error from 1.00 to 0.40 points" in advice
-
-
-@pytest.mark.parametrize("temperature", [1.42, 1.0])
-def test_the_recipe_says_whether_the_temperature_is_folded_in(build, temperature):
-    results = evidence(build, temperature=temperature)
-    folded = results.model_copy(update={"recipe": {"export": {"calibrate": True}}})
-    expected = f"The temperature {temperature:.2f} is folded into the files of the subclass student"
-    assert calibration.calibration_advice(folded).startswith(expected)
-    assert calibration.calibration_advice(build()) is None
-
-
-def test_too_many_subclasses_for_a_table_are_left_to_the_results(build, write):
-    results = evidence(build)
-    use = results.subclasses[0]
-    many = [
-        one.model_copy(update={"shares": [1 / 61] * 61, "claimed": [[0]] * 61})
-        for one in use.per_class
-    ]
-    use = use.model_copy(update={"per_class": many})
-    html, markdown = write(results.model_copy(update={"subclasses": [use]}))
-    for text in (html, markdown):
-        assert "too many subclasses for a table, see results.json" in text
-    assert "| 1 | 2 |" not in markdown
-    assert "<th>61</th>" not in html
-
-
-def test_what_students_learn_from_is_told(subclass):
-    for text in (subclass.html, subclass.markdown):
-        assert "students and control learn from the other 27,000 training images" in text
-        assert "The validation images do hold these classes" in text
-
-
-def test_reliability_draws_every_bin_before_and_after(build):
-    results = evidence(build)
-    _, found = calibration.shown_calibration(results)
-    figure = calibration.reliability_figure(results, 400)
-    drawn = [np.asarray(points.get_offsets()) for points in figure.axes[0].collections]
-    for offsets, bins in zip(drawn, (found.before, found.after), strict=True):
-        expected = [[100 * one.confidence, 100 * one.accuracy] for one in bins]
-        np.testing.assert_allclose(offsets, expected)
-    assert calibration.reliability_figure(build(), 400) is None
-
-
-def test_bias_shift_is_one_sentence_a_model(build, typed):
-    results = evidence(build, excluded=("3",))
-    assert typed(shift_sentence(results, results.bias_shifts[1])) == (
-        "The student never trained on 3: raising the bias there, by 2.80 in the mean, takes its "
-        "accuracy on 3 from 88.30 % to 97.40 %, and on all classes from 97.10 % to 98.20 %. The "
-        "files are as trained, without it."
-    )
-
-
-@pytest.mark.parametrize("size", [(28, 28), (224, 200), (3, 500), (56, 57)])
-def test_thumbnails_are_small_means(size):
-    rng = np.random.default_rng(0)
-    picture = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
-    small = shrunk(picture)
-    assert max(small.shape) <= MOST_PIXELS
-    assert min(small.shape) >= 1
-    if max(size) <= MOST_PIXELS:
-        assert np.array_equal(small, picture)
-    assert np.array_equal(shrunk(np.full((224, 224, 3), 9, np.uint8)), np.full((56, 56, 3), 9))
-
-
-def test_a_missing_gallery_says_how_to_mend_it(build, tmp_path):
-    with pytest.raises(StudyError, match="the command that made the study, given again"):
-        write_report(evidence(build), tmp_path)
-    assert not (tmp_path / "report.html").exists()
-
-
-def test_a_gallery_of_another_study_is_an_error(build, tmp_path):
-    np.savez(tmp_path / "gallery.npz", images=np.zeros((3, 8, 8, 1), np.uint8))
-    with pytest.raises(StudyError, match="has 3 images, but results"):
-        load_gallery(evidence(build).gallery, tmp_path)
