@@ -1,7 +1,7 @@
-"""The device that trains, and the arithmetic that is fast and safe on it."""
+"""The device that trains, the arithmetic that is fast and safe on it, and what does not fit."""
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Literal
 
 import torch
@@ -82,3 +82,26 @@ def check_room(images: Iterable[Tensor], device: torch.device) -> None:
             f"{device} {free / 2**30:.1f} GiB are free; make them smaller with data.size, end what "
             "else runs there, or use --device cpu"
         )
+
+
+@contextmanager
+def told_if_too_large(batch_size: int, image_shape: tuple[int, int, int]) -> Iterator[None]:
+    """Turn running out of memory in a training step into one message.
+
+    Raises:
+        KdtoolError: A batch does not fit.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(
+            error
+        ):
+            raise
+        channels, height, width = image_shape
+        raise KdtoolError(
+            f"a batch of {batch_size:,} images of {width} x {height} pixels and {channels} "
+            f"channels does not fit into memory; halve it, --set student.batch_size="
+            f"{max(1, batch_size // 2)} or teacher.batch_size, or make the images smaller, "
+            "--set data.size"
+        ) from error

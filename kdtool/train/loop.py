@@ -2,56 +2,27 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from kdtool.errors import KdtoolError
-from kdtool.recipe_train import TrainTable
-from kdtool.record import Metric
 from kdtool.results import EpochRecord, TrainingResult
 from kdtool.terminal.progress import Update
-from kdtool.train.checkpoint import load_state, save_state
-from kdtool.train.data.splits import Split, Splits
-from kdtool.train.device import Precision, autocast, choose_precision
-from kdtool.train.predict import channels_last_input, validate
-from kdtool.train.schedule import (
-    batches,
-    epochs_to_train,
-    learning_rate,
-    make_optimizer,
-    steps_per_epoch,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What a model learns from in one step."""
-
-    images: Tensor  # (B, C, H, W) float32 in [0, 1], as the model sees them
-    targets: Tensor  # (B,) int64 classes, or (B, C) float32 probabilities that sum to 1
-    index: Tensor  # (B,) int64, of the images in the split
-
-
-@dataclass(frozen=True, slots=True)
-class Training:
-    """How a model is trained, whatever its loss."""
-
-    table: TrainTable  # epochs, batch size, optimizer
-    seed: int  # of the order of the images, their augmentation, and dropout
-    metric: Metric = "accuracy"  # what the epoch is chosen by
-    augment: Sequence[str] = ()  # `data.augment`
-
+from kdtool.train.batch import Batch, MakeBatch, Training, batch_maker, batches, steps_per_epoch
+from kdtool.train.data.splits import Splits
+from kdtool.train.device import Precision, autocast, choose_precision, told_if_too_large
+from kdtool.train.predict import validate
+from kdtool.train.schedule import phases_of, rates
+from kdtool.train.state import State, Weights, best_epoch, patience_of
+from kdtool.train.trainable import freeze, make_optimizer
 
 # Loss of a batch, a scalar; logits `(B, C * S)`.
 BatchLoss = Callable[[Tensor, Batch], Tensor]
 Step = Callable[[int, Tensor], Tensor]  # number of the step and the images' index -> loss
-Weights = dict[str, Tensor]
 
 REMEDY = 'lower learning_rate, or set precision = "fp32"'
 STEPS_BETWEEN_CHECKS = 10  # of the loss: each waits for the GPU
@@ -67,7 +38,7 @@ def fit(
 ) -> tuple[TrainingResult, Weights]:
     """Train `model` on the device where `splits` lies; choose the epoch on validation.
 
-    The order of the images and every other draw depend on `seed` and the epoch alone. So two runs
+    The order of the images and every other draw depend on the seed and the epoch alone. So two runs
     of one seed see the same batches, and a run that was cut off goes on from its last whole epoch
     to the same weights as one that was not.
 
@@ -83,69 +54,96 @@ def fit(
         What was measured, and the weights of the best epoch.
 
     Raises:
-        KdtoolError: The loss is not finite.
+        KdtoolError: The loss is not finite, or a batch does not fit into memory.
     """
-    table, seed = training.table, training.seed
-    train, device = splits.train, splits.train.images.device
+    table, num_images, device = training.table, len(splits.train), splits.train.images.device
+    num_logits = training.num_logits or len(splits.classes)
     precision = choose_precision(table.precision, device)
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = make_optimizer(model, table)
-    step = training_step(model, optimizer, train, table, batch_loss, precision)
-    epochs, best_weights, seconds = _resume(state_path, model, optimizer)
-    num_epochs = epochs_to_train(table, len(train))
-    for epoch in range(len(epochs) + 1, num_epochs + 1):
-        began = time.perf_counter()
-        show = _progress_of(update, epochs, num_epochs, len(train), table.batch_size)
-        with _reproducible(seed, epoch, device):
-            model.train()
-            train_loss = train_epoch(step, batches(train, table.batch_size), epoch, show)
-        seconds += time.perf_counter() - began
-        found = validate(
-            model, splits.validation, len(splits.classes), training.metric, splits.positive
-        )
-        if not math.isfinite(found.loss):
-            raise KdtoolError(f"the validation loss is {found.loss} after epoch {epoch}; {REMEDY}")
-        epochs.append(
-            EpochRecord(
-                epoch=epoch,
-                train_loss=train_loss,
-                validation_loss=found.loss,
-                validation_accuracy=found.accuracy,
-                validation_score=found.score,
-                seconds=time.perf_counter() - began,
+    state = State.load(state_path, model, table.ema)
+    make_batch = batch_maker(splits.train, training, len(splits.classes))
+    phases, begun = phases_of(table, num_images), 0
+    num_epochs = sum(phase.epochs for phase in phases)
+    num_per_epoch = steps_per_epoch(num_images, table.batch_size)
+    for number, phase in enumerate(phases, start=1):
+        patience = patience_of(table.early_stop, last_phase=number == len(phases))
+        frozen = freeze(model, phase.train, num_logits)
+        optimizer = make_optimizer(model, table, phase, num_logits)
+        state.attach(optimizer, number)
+        rate = rates(phase, begun * num_per_epoch, num_per_epoch)
+        step = training_step(model, optimizer, make_batch, batch_loss, rate, precision)
+        while len(state.epochs) < begun + phase.epochs and not state.is_stale(patience, begun):
+            epoch, began = len(state.epochs) + 1, time.perf_counter()
+            show = _progress_of(update, state.epochs, num_epochs, num_images, table.batch_size)
+            with (
+                _reproducible(training.seed, epoch, device),
+                told_if_too_large(table.batch_size, splits.result.image_shape),
+            ):
+                model.train()
+                for module in frozen:
+                    module.eval()
+                order = batches(splits.train, table.batch_size, table.sampling)
+                loss = train_epoch(step, order, epoch, show)
+            state.seconds += time.perf_counter() - began
+            found = validate(
+                state.learned,
+                splits.validation,
+                len(splits.classes),
+                training.metric,
+                splits.positive,
             )
-        )
-        if best_epoch(epochs) == epoch:
-            best_weights = {name: value.cpu().clone() for name, value in model.state_dict().items()}
-        save_state(state_path, _state(model, optimizer, epochs, best_weights, seconds))
+            if not math.isfinite(found.loss):
+                raise KdtoolError(
+                    f"the validation loss is {found.loss} after epoch {epoch}; {REMEDY}"
+                )
+            state.add(
+                EpochRecord(
+                    epoch=epoch,
+                    train_loss=loss,
+                    validation_loss=found.loss,
+                    validation_accuracy=found.accuracy,
+                    validation_score=found.score,
+                    phase=number,
+                    seconds=time.perf_counter() - began,
+                )
+            )
+            state.save(state_path, optimizer)
+        begun += phase.epochs
     result = TrainingResult(
-        epochs=epochs,
-        best_epoch=best_epoch(epochs),
-        num_steps=num_epochs * steps_per_epoch(len(train), table.batch_size),
-        images_per_second=num_epochs * len(train) / seconds,
+        epochs=state.epochs,
+        best_epoch=best_epoch(state.epochs),
+        num_steps=len(state.epochs) * num_per_epoch,
+        images_per_second=len(state.epochs) * num_images / state.seconds,
         device=device.type,
         precision=precision,
     )
-    return result, best_weights
+    return result, state.best_weights
 
 
 def training_step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    train: Split,
-    table: TrainTable,
+    make_batch: MakeBatch,
     batch_loss: BatchLoss,
+    rate: Callable[[int], float],
     precision: Precision,
 ) -> Step:
-    """Return the function that learns from one batch and returns its loss, a scalar."""
-    num_steps = epochs_to_train(table, len(train)) * steps_per_epoch(len(train), table.batch_size)
+    """Return the function that learns from one batch and returns its loss, a scalar.
+
+    Args:
+        model: In train mode, but for what is frozen.
+        optimizer: Of `make_optimizer`.
+        make_batch: Of `batch_maker`.
+        batch_loss: Loss of a batch.
+        rate: From the number of the step to the share of the full learning rate.
+        precision: Of the arithmetic.
+    """
 
     def step(number: int, index: Tensor) -> Tensor:
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(table, number / num_steps)
-        images, labels = train.batch(index)
-        batch = Batch(channels_last_input(images), labels, index)
-        with autocast(images.device, precision):
+            group["lr"] = group["full_lr"] * rate(number)
+        batch = make_batch(number, index)
+        with autocast(index.device, precision):
             logits = model(batch.images)
         loss = batch_loss(logits.float(), batch)
         optimizer.zero_grad()
@@ -180,11 +178,6 @@ def train_epoch(
     return torch.stack(losses).mean().item()
 
 
-def best_epoch(epochs: list[EpochRecord]) -> int:
-    """Highest metric on validation; among equals the lowest validation loss, then the first."""
-    return max(epochs, key=lambda epoch: epoch.worth).epoch
-
-
 @contextmanager
 def _reproducible(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
     """Make every draw of the block depend on seed and epoch alone, and cuDNN repeat itself."""
@@ -210,31 +203,3 @@ def _progress_of(
         update(done * num_images + images, text)
 
     return show
-
-
-def _state(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    epochs: list[EpochRecord],
-    best_weights: Weights,
-    seconds: float,
-) -> dict[str, Any]:
-    return {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "epochs": [epoch.model_dump() for epoch in epochs],
-        "best_weights": best_weights,
-        "seconds": seconds,
-    }
-
-
-def _resume(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[list[EpochRecord], Weights, float]:
-    state = load_state(path)
-    if state is None:
-        return [], {}, 0.0
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    epochs = [EpochRecord.model_validate(epoch) for epoch in state["epochs"]]
-    return epochs, state["best_weights"], state["seconds"]

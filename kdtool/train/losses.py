@@ -2,8 +2,41 @@
 
 import math
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+
+def label_loss(logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> Tensor:
+    """Cross-entropy with the labels.
+
+    Args:
+        logits: `(B, C)`.
+        targets: `(B,)` int64 in [0, C), or `(B, C)` probabilities that sum to 1.
+        class_weights: `(C,)`; the mean over the batch is then weighted by those of its targets, as
+            `torch.nn.functional.cross_entropy` does for classes. None weighs all alike.
+
+    Returns:
+        Scalar, in nats.
+    """
+    if class_weights is None or targets.ndim == 1:
+        return F.cross_entropy(logits, targets, class_weights)
+    weights = targets * class_weights
+    return -(weights * F.log_softmax(logits, dim=-1)).sum() / weights.sum()
+
+
+def balanced_weights(labels: Tensor, num_classes: int) -> Tensor:
+    """Return class weights `(C,)` with which all classes count alike; 0 for one without images.
+
+    Args:
+        labels: `(N,)` int64, in [0, C).
+        num_classes: C.
+
+    Source: N / (C * images of the class), scikit-learn's class_weight="balanced".
+    """
+    counts = torch.bincount(labels, minlength=num_classes)
+    weights = len(labels) / (num_classes * counts.clamp(min=1))
+    return torch.where(counts > 0, weights, 0.0)
 
 
 def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
@@ -31,10 +64,11 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) 
 def distillation_loss(
     student_logits: Tensor,
     teacher_logits: Tensor,
-    labels: Tensor,
+    targets: Tensor,
     num_classes: int,
     temperature: float,
     soft_weight: float,
+    class_weights: Tensor | None = None,
 ) -> Tensor:
     """Weigh the teacher's soft targets against the labels.
 
@@ -44,10 +78,11 @@ def distillation_loss(
     Args:
         student_logits: `(B, C * S)`.
         teacher_logits: `(B, C * S)`; receives no gradient.
-        labels: `(B,)` int64, in [0, C).
+        targets: As of `label_loss`.
         num_classes: C.
         temperature: Of `kd_loss`.
-        soft_weight: Weight of `kd_loss` in [0, 1]; the rest goes to the cross-entropy.
+        soft_weight: Weight of `kd_loss` in [0, 1]; the rest goes to `label_loss`.
+        class_weights: As of `label_loss`.
 
     Returns:
         Scalar, in nats, mean over the batch.
@@ -55,29 +90,35 @@ def distillation_loss(
     Source: Hinton et al. 2015, arXiv:1503.02531, section 2; with subclasses Müller et al. 2020,
     arXiv:2002.03936, in the form of google-research/subclass_distillation.
     """
-    hard = F.cross_entropy(class_logits(student_logits, num_classes), labels)
+    hard = label_loss(class_logits(student_logits, num_classes), targets, class_weights)
     soft = kd_loss(student_logits, teacher_logits, temperature)
     return soft_weight * soft + (1 - soft_weight) * hard
 
 
 def subclass_teacher_loss(
-    logits: Tensor, labels: Tensor, num_classes: int, weight: float, temperature: float
+    logits: Tensor,
+    targets: Tensor,
+    num_classes: int,
+    weight: float,
+    temperature: float,
+    class_weights: Tensor | None = None,
 ) -> Tensor:
     """Teach the classes, and by `auxiliary_loss` to tell the images of a class apart.
 
     Args:
         logits: `(B, C * S)`.
-        labels: `(B,)` int64, in [0, C).
+        targets: As of `label_loss`.
         num_classes: C.
         weight: Of the auxiliary loss.
         temperature: Of the auxiliary loss.
+        class_weights: As of `label_loss`.
 
     Returns:
         Scalar, in nats, mean over the batch.
 
     Source: as `auxiliary_loss`.
     """
-    hard = F.cross_entropy(class_logits(logits, num_classes), labels)
+    hard = label_loss(class_logits(logits, num_classes), targets, class_weights)
     return hard + weight * auxiliary_loss(logits, temperature)
 
 

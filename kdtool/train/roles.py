@@ -6,16 +6,21 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from kdtool.files import replaced
 from kdtool.recipe_train import TrainTable
 from kdtool.record import TEACHER_OF, Role
 from kdtool.results import TeacherTargets
 from kdtool.study import key_of
+from kdtool.train.batch import Batch
 from kdtool.train.device import autocast, choose_precision
-from kdtool.train.loop import Batch, BatchLoss
-from kdtool.train.losses import class_logits, distillation_loss
+from kdtool.train.loop import BatchLoss
+from kdtool.train.losses import (
+    balanced_weights,
+    class_logits,
+    distillation_loss,
+    label_loss,
+)
 from kdtool.train.predict import predict
 from kdtool.train.run import SUBCLASSED, Run, Trained, load_model
 from kdtool.train.subclass_distill import train_subclass_teacher
@@ -33,19 +38,26 @@ def train_role(run: Run, role: Role, models: Mapping[Role, list[Trained]]) -> li
     if role in TEACHER_OF:
         return train_students(run, role, models[TEACHER_OF[role]][0])
     if role == "subclass-teacher":
-        return [train_subclass_teacher(run)]
+        return [train_subclass_teacher(run, class_weights(run, role))]
     return train_by_labels(run, role)
 
 
 def train_by_labels(run: Run, role: Role) -> list[Trained]:
     """Train one teacher, of the first seed, or one control a seed."""
     seeds = run.recipe.seeds[:1] if role == "teacher" else run.recipe.seeds
-    return [train_model(run, role, seed, "cross-entropy", lambda: label_loss) for seed in seeds]
+    weights = class_weights(run, role)
+
+    def batch_loss(logits: Tensor, batch: Batch) -> Tensor:
+        return label_loss(logits, batch.targets, weights)
+
+    return [train_model(run, role, seed, "cross-entropy", lambda: batch_loss) for seed in seeds]
 
 
-def label_loss(logits: Tensor, batch: Batch) -> Tensor:
-    """Cross-entropy with the labels; scalar, in nats, mean over the batch."""
-    return F.cross_entropy(logits, batch.targets)
+def class_weights(run: Run, role: Role) -> Tensor | None:
+    """Return the weights `(C,)` of the classes in the loss of the labels; None: all alike."""
+    if run.table(role).class_weights == "none":
+        return None
+    return balanced_weights(run.splits_of(role).train.labels, len(run.splits.classes))
 
 
 def train_students(run: Run, role: Role, teacher: Trained) -> list[Trained]:
@@ -57,13 +69,15 @@ def train_students(run: Run, role: Role, teacher: Trained) -> list[Trained]:
         table.soft_weight,
     )
 
+    weights = class_weights(run, role)
+
     def make_loss() -> BatchLoss:
         answers = teacher_answers(run, teacher, run.table(role))
 
         def batch_loss(logits: Tensor, batch: Batch) -> Tensor:
             soft = answers(batch)
             return distillation_loss(
-                logits, soft, batch.targets, num_classes, temperature, soft_weight
+                logits, soft, batch.targets, num_classes, temperature, soft_weight, weights
             )
 
         return batch_loss

@@ -1,54 +1,77 @@
-"""How long, in which order, and by which optimizer a model is trained."""
+"""How long a model is trained, in which phases, and how fast it learns."""
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
-import torch
-from torch import Tensor, nn
-
-from kdtool.recipe_train import TrainTable
-from kdtool.train.data.splits import Split
-
-
-def batches(train: Split, batch_size: int) -> list[Tensor]:
-    """Return the indices of all images in random order, cut into batches."""
-    # Drawn on the CPU, so that the order is the same on every device.
-    order = torch.randperm(len(train)).to(train.images.device)
-    parts = torch.split(order, batch_size)
-    return list(parts[: steps_per_epoch(len(train), batch_size)])
+from kdtool.recipe_train import Schedule, TrainTable
+from kdtool.train.batch import steps_per_epoch
 
 
-def steps_per_epoch(num_images: int, batch_size: int) -> int:
-    """Return the number of batches; a last batch of one image is left out of its epoch."""
-    full, rest = divmod(num_images, batch_size)
-    return full + (rest > 1 or full == 0)  # BatchNorm has no variance over a single image
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One phase of training, with nothing left open."""
+
+    epochs: int
+    train: str
+    learning_rate: float
+    backbone_learning_rate: float | None
+    warmup: float  # epochs
+    schedule: Schedule
+
+
+def phases_of(table: TrainTable, num_images: int) -> list[Phase]:
+    """Return the phases of a table: its own, or one that is all of it.
+
+    Where they make fewer than `min_steps` steps, all are longer by the same factor: few images
+    need more epochs.
+    """
+    lengths = [phase.epochs for phase in table.phase] or [table.epochs]
+    needed = -(-table.min_steps // steps_per_epoch(num_images, table.batch_size))
+    total = sum(lengths)
+    if 0 < total < needed:
+        lengths = [-(-length * needed // total) for length in lengths]
+    given = [phase.model_dump(exclude_none=True) for phase in table.phase] or [{}]
+    default: dict[str, Any] = {
+        "train": table.train,
+        "learning_rate": table.learning_rate,
+        "backbone_learning_rate": table.backbone_learning_rate,
+        "warmup": table.warmup,
+        "schedule": table.schedule,
+    }
+    return [
+        Phase(**(default | phase | {"epochs": length}))
+        for phase, length in zip(given, lengths, strict=True)
+    ]
 
 
 def epochs_to_train(table: TrainTable, num_images: int) -> int:
-    """Return the recipe's epochs, or as many more as `min_steps` takes: few images need them."""
-    return max(table.epochs, -(-table.min_steps // steps_per_epoch(num_images, table.batch_size)))
+    """Return the epochs of all phases."""
+    return sum(phase.epochs for phase in phases_of(table, num_images))
 
 
-def make_optimizer(model: nn.Module, table: TrainTable) -> torch.optim.Optimizer:
-    """Return the optimizer of the recipe, in its fused form."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if table.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters,
-            table.learning_rate,
-            momentum=table.momentum,
-            weight_decay=table.weight_decay,
-            fused=True,
-        )
-    return torch.optim.Adam(
-        parameters, table.learning_rate, weight_decay=table.weight_decay, fused=True
-    )
+def rates(phase: Phase, begun: int, num_per_epoch: int) -> Callable[[int], float]:
+    """Return what gives the learning rate of a step as a share of the full one, above 0.
 
+    It rises in a line over the warm-up, and then stays, or falls as half a cosine.
 
-def learning_rate(table: TrainTable, progress: float) -> float:
-    """Return the learning rate at `progress` in [0, 1) of all steps.
+    Args:
+        phase: Its length, warm-up and schedule.
+        begun: Number of its first step.
+        num_per_epoch: Steps in an epoch.
 
-    Source: for "cosine", Loshchilov and Hutter 2017, arXiv:1608.03983, equation 5, no restarts.
+    Source: for "cosine", Loshchilov and Hutter 2017, arXiv:1608.03983, equation 5, no restarts;
+    for the warm-up, Goyal et al. 2017, arXiv:1706.02677, section 2.2.
     """
-    if table.schedule == "constant":
-        return table.learning_rate
-    return table.learning_rate * (1 + math.cos(math.pi * progress)) / 2
+    num_steps, num_warm = phase.epochs * num_per_epoch, round(phase.warmup * num_per_epoch)
+
+    def rate(number: int) -> float:
+        step = number - begun
+        if step < num_warm:
+            return (step + 1) / num_warm
+        if phase.schedule == "constant":
+            return 1.0
+        return (1 + math.cos(math.pi * (step - num_warm) / (num_steps - num_warm))) / 2
+
+    return rate

@@ -5,19 +5,26 @@ from torch import Tensor
 
 from kdtool.environment import collect_environment
 from kdtool.errors import KdtoolError, RecipeError
-from kdtool.train.loop import Batch
+from kdtool.train.batch import Batch
 from kdtool.train.losses import subclass_teacher_loss
 from kdtool.train.run import SUBCLASSED, Run, Trained
 from kdtool.train.train_model import train_model
 
 
-def train_subclass_teacher(run: Run) -> Trained:
-    """Train the teacher, of the first seed, on the labels and the auxiliary loss."""
+def train_subclass_teacher(run: Run, class_weights: Tensor | None) -> Trained:
+    """Train the teacher, of the first seed, on the labels and the auxiliary loss.
+
+    Args:
+        run: The study.
+        class_weights: As of `kdtool.train.losses.label_loss`.
+    """
     table, num_classes = run.recipe.subclass, len(run.splits.classes)
     weight, temperature = table.auxiliary_weight, table.auxiliary_temperature
 
     def batch_loss(logits: Tensor, batch: Batch) -> Tensor:
-        return subclass_teacher_loss(logits, batch.targets, num_classes, weight, temperature)
+        return subclass_teacher_loss(
+            logits, batch.targets, num_classes, weight, temperature, class_weights
+        )
 
     depends_on = ["subclasses", num_classes, weight, temperature]
     seed = run.recipe.seeds[0]

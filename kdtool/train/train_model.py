@@ -9,9 +9,10 @@ from kdtool.record import Role
 from kdtool.results import TrainingResult
 from kdtool.study import key_of
 from kdtool.train.as_it_is import as_it_is
+from kdtool.train.batch import Training
 from kdtool.train.checkpoint import save_weights
 from kdtool.train.device import choose_precision
-from kdtool.train.loop import BatchLoss, Training, fit
+from kdtool.train.loop import BatchLoss, fit
 from kdtool.train.models import describe_model
 from kdtool.train.run import TEACHERS, NotTrainedError, Run, Trained
 from kdtool.train.schedule import epochs_to_train
@@ -71,7 +72,9 @@ def train_model(
         num_images = len(splits.train)
         total = epochs_to_train(table, num_images) * num_images
         with run.terminal.progress(title, total) as update:
-            training = Training(table, seed, run.recipe.metric, run.recipe.data.augment)
+            training = Training(
+                table, seed, run.recipe.metric, run.recipe.data.augment, run.num_logits(role)
+            )
             result, weights = fit(model, splits, training, make_loss(), state_path, update)
         save_weights(checkpoint, weights, facts | {"best_epoch": result.best_epoch})
         run.terminal.say(

@@ -22,13 +22,15 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from kdtool.recipe_data import DataTable
 from kdtool.recipe_train import TrainTable
-from kdtool.train import schedule
+from kdtool.train.batch import Training, batch_maker, batches, steps_per_epoch
 from kdtool.train.data.splits import load_splits
 from kdtool.train.device import autocast, choose_precision
 from kdtool.train.loop import training_step
 from kdtool.train.losses import distillation_loss
 from kdtool.train.models import build_model
 from kdtool.train.predict import channels_last_input
+from kdtool.train.schedule import phases_of, rates
+from kdtool.train.trainable import make_optimizer
 
 CPU = torch.device("cpu")
 
@@ -56,17 +58,24 @@ class Work:
 
     def batches(self, seed):
         torch.manual_seed(seed)
-        return islice(cycle(schedule.batches(self.train, self.table.batch_size)), self.steps)
+        return islice(cycle(batches(self.train, self.table.batch_size)), self.steps)
 
     def one(self, seed):
         """Train one student as kdtool does."""
         model = self.model(seed)
-        optimizer = schedule.make_optimizer(model, self.table)
+        (phase,) = phases_of(self.table, len(self.train))
 
         def batch_loss(logits, batch):
             return self.loss(logits, batch.targets, batch.index)
 
-        step = training_step(model, optimizer, self.train, self.table, batch_loss, self.precision)
+        step = training_step(
+            model,
+            make_optimizer(model, self.table, phase, self.num_classes),
+            batch_maker(self.train, Training(self.table, seed), self.num_classes),
+            batch_loss,
+            rates(phase, 0, steps_per_epoch(len(self.train), self.table.batch_size)),
+            self.precision,
+        )
         for number, index in enumerate(self.batches(seed)):
             step(number, index)
         return model

@@ -22,12 +22,13 @@ from kdtool.recipe_data import DataTable
 from kdtool.recipe_train import TrainTable
 from kdtool.terminal.progress import Terminal
 from kdtool.train import loop, schedule
+from kdtool.train.batch import Training, batch_maker, batches, steps_per_epoch
 from kdtool.train.data.splits import load_splits
 from kdtool.train.device import choose_precision
-from kdtool.train.losses import distillation_loss, kd_loss
+from kdtool.train.losses import distillation_loss, kd_loss, label_loss
 from kdtool.train.models import build_model
 from kdtool.train.predict import predict, validate
-from kdtool.train.roles import label_loss
+from kdtool.train.trainable import make_optimizer
 
 BATCH_SIZE, TEMPERATURE, SOFT_WEIGHT = 256, 20.0, 0.9
 STUDY_EPOCHS = 3 * 12
@@ -76,7 +77,11 @@ def compare(title, splits, name, teacher, num_epochs):
     loader = DataLoader(PilImages(train), batch_size=BATCH_SIZE, shuffle=True)
 
     ours.to(memory_format=torch.channels_last)
-    pass_seconds, batch_loss = 0.0, label_loss
+    pass_seconds = 0.0
+
+    def batch_loss(logits, batch):
+        return label_loss(logits, batch.targets)
+
     if teacher is not None:
         targets = []
         pass_seconds = seconds(lambda: targets.append(predict(teacher, train)))
@@ -88,13 +93,19 @@ def compare(title, splits, name, teacher, num_epochs):
             )
 
     precision = choose_precision("auto", train.images.device)
+    (phase,) = schedule.phases_of(table, len(train))
     step = loop.training_step(
-        ours, schedule.make_optimizer(ours, table), train, table, batch_loss, precision
+        ours,
+        make_optimizer(ours, table, phase, num_classes),
+        batch_maker(train, Training(table, 0), num_classes),
+        batch_loss,
+        schedule.rates(phase, 0, steps_per_epoch(len(train), BATCH_SIZE)),
+        precision,
     )
 
     def our_epoch(epoch):
         ours.train()
-        loop.train_epoch(step, schedule.batches(train, BATCH_SIZE), epoch, lambda _n, _loss: None)
+        loop.train_epoch(step, batches(train, BATCH_SIZE), epoch, lambda _n, _loss: None)
 
     plain_seconds, our_seconds, ratios = 0.0, 0.0, []
     for epoch in range(1, num_epochs + 1):

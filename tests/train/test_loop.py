@@ -4,8 +4,9 @@ from torch.nn import functional as F
 
 from kdtool.errors import KdtoolError
 from kdtool.recipe_data import DataTable
-from kdtool.recipe_train import TrainTable
+from kdtool.recipe_train import PhaseTable, TrainTable
 from kdtool.train import loop
+from kdtool.train.batch import Training
 from kdtool.train.data.splits import load_splits
 from kdtool.train.device import choose_device, choose_precision
 from kdtool.train.losses import distillation_loss
@@ -32,7 +33,7 @@ def train(splits, tmp_path, *, seed=0, table=TABLE, batch_loss=label_loss, name=
     return loop.fit(
         model,
         splits,
-        loop.Training(table, seed),
+        Training(table, seed),
         batch_loss,
         tmp_path / name,
         lambda _done, _text: None,
@@ -157,3 +158,70 @@ def test_fp32_is_what_is_asked_for():
     assert choose_precision("fp32", torch.device("cpu")) == "fp32"
     with pytest.raises(KdtoolError, match="no bf16 instructions"):
         choose_precision("bf16", torch.device("mps"))
+
+
+PHASED = TABLE.model_copy(
+    update={
+        "phase": [
+            PhaseTable(epochs=2, train="head", learning_rate=1e-2),
+            PhaseTable(epochs=2, schedule="cosine", warmup=0.5, backbone_learning_rate=1e-3),
+        ],
+        "ema": 0.9,
+        "mixup": 0.2,
+        "label_smoothing": 0.1,
+        "sampling": "balanced",
+    }
+)
+
+
+def test_a_run_of_phases_that_was_cut_off_ends_in_the_same_bits(splits, tmp_path):
+    whole, expected = train(splits, tmp_path, table=PHASED)
+    assert [epoch.phase for epoch in whole.epochs] == [1, 1, 2, 2]
+    for stop in (1, 2, 3):  # within a phase, between two, and within the second
+        steps = 0
+
+        def cut_off(logits, batch, stop=stop):
+            nonlocal steps
+            steps += 1
+            if steps == 7 * stop + 1:
+                raise StoppedError
+            return label_loss(logits, batch)
+
+        name = f"{stop}.state.pt"
+        with pytest.raises(StoppedError):
+            train(splits, tmp_path, table=PHASED, batch_loss=cut_off, name=name)
+        _, weights = train(splits, tmp_path, table=PHASED, name=name)
+        assert same(weights, expected)
+
+
+def test_averaged_weights_are_tested_and_kept(splits, tmp_path):
+    """With a decay near 1 the average is still near the first step's weights."""
+    table = TABLE.model_copy(update={"ema": 0.999, "epochs": 1})
+    _, weights = train(splits, tmp_path, table=table)
+    _, plain = train(splits, tmp_path, table=table.model_copy(update={"ema": 0.0}), name="b.pt")
+    start = build_model("mnist-cnn", (1, 8, 8), 10, seed=0).state_dict()
+    name = "features.conv2.weight"
+    assert (weights[name] - start[name]).norm() < 0.3 * (plain[name] - start[name]).norm()
+
+
+def test_training_stops_early_when_nothing_gets_better(splits, tmp_path):
+    table = TABLE.model_copy(update={"early_stop": 2, "epochs": 20, "learning_rate": 1e-12})
+    result, _ = train(splits, tmp_path, table=table)
+    assert len(result.epochs) - result.best_epoch == 2
+    assert result.num_steps == 7 * len(result.epochs) < 7 * 20
+
+
+def test_early_phases_run_whole(splits, tmp_path):
+    phase = [PhaseTable(epochs=4, learning_rate=1e-12), PhaseTable(epochs=5, learning_rate=1e-12)]
+    table = TABLE.model_copy(update={"early_stop": 1, "phase": phase})
+    result, _ = train(splits, tmp_path, table=table)
+    assert len(result.epochs) == 5
+
+
+def test_what_does_not_fit_into_memory_is_told_with_sizes(splits, tmp_path):
+    def batch_loss(logits, batch):
+        torch.empty(2**60)
+        return label_loss(logits, batch)
+
+    with pytest.raises(KdtoolError, match=r"a batch of 200 images of 8 x 8 .* batch_size=100"):
+        train(splits, tmp_path, batch_loss=batch_loss)

@@ -1,14 +1,18 @@
 import math
 
+import numpy as np
 import pytest
 import torch
+from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
 
 from kdtool.train.losses import (
     auxiliary_loss,
+    balanced_weights,
     class_logits,
     distillation_loss,
     kd_loss,
+    label_loss,
     subclass_teacher_loss,
 )
 
@@ -168,3 +172,30 @@ def test_the_auxiliary_weight_counts_on_top_of_the_labels():
     for weight in (0.0, 0.1, 3.0):
         loss = subclass_teacher_loss(wide, labels, 2, weight, 1.0)
         torch.testing.assert_close(loss, hard + weight * auxiliary)
+
+
+def test_class_weights_are_those_of_pytorch_for_labels_and_for_their_one_hot():
+    logits, labels = torch.randn(40, 3), torch.randint(0, 3, (40,))
+    weights = balanced_weights(labels, 3)
+    expected = F.cross_entropy(logits, labels, weight=weights)
+    torch.testing.assert_close(label_loss(logits, labels, weights), expected)
+    one_hot = F.one_hot(labels, 3).float()
+    torch.testing.assert_close(label_loss(logits, one_hot, weights), expected)
+    torch.testing.assert_close(label_loss(logits, one_hot), F.cross_entropy(logits, labels))
+
+
+def test_balanced_weights_are_those_of_scikit_learn():
+    labels = torch.tensor([0] * 7 + [1] * 2 + [2] * 3)
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=labels.numpy())
+    assert balanced_weights(labels, 3).tolist() == pytest.approx(expected.tolist())
+    assert balanced_weights(torch.tensor([0, 0, 2]), 3).tolist() == [0.5, 0.0, 1.0]
+
+
+def test_class_weights_reach_the_labels_part_of_every_loss():
+    logits, teacher, labels = torch.randn(8, 6), torch.randn(8, 6), torch.tensor([0, 1] * 4)
+    weights = torch.tensor([1.0, 5.0])
+    weighted = label_loss(class_logits(logits, 2), labels, weights)
+    found = distillation_loss(logits, teacher, labels, 2, 3.0, 0.25, weights)
+    torch.testing.assert_close(found, 0.25 * kd_loss(logits, teacher, 3.0) + 0.75 * weighted)
+    found = subclass_teacher_loss(logits, labels, 2, 0.5, 1.0, weights)
+    torch.testing.assert_close(found, weighted + 0.5 * auxiliary_loss(logits, 1.0))

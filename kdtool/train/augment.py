@@ -1,0 +1,103 @@
+"""Images changed by chance, each in its own way, on the device where they lie."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from kdtool.recipe_data import parse_augmentation
+
+GEOMETRY = {"crop", "rotate", "shift"}
+LUMA = (0.2989, 0.587, 0.114)  # as torchvision's rgb_to_grayscale
+
+
+def augment(images: Tensor, wanted: Sequence[str], rng: np.random.Generator) -> Tensor:
+    """Change every image by chance.
+
+    Cropping, turning and shifting are one bilinear resampling. What then lies beyond the picture
+    is its mirror image: black corners would tell a network that it is being trained.
+
+    Args:
+        images: `(B, C, H, W)` in [0, 1].
+        wanted: `data.augment`.
+        rng: Draws on the CPU, so that every device changes an image in the same way.
+
+    Returns:
+        `(B, C, H, W)` in [0, 1].
+    """
+    given = dict(parse_augmentation(text) for text in wanted)
+    for name, dim in (("flip", 3), ("vflip", 2)):
+        if name in given:
+            mirrored = on_device(rng.random(len(images)) < given[name], images)
+            images = torch.where(mirrored, images.flip(dim), images)
+    if GEOMETRY & given.keys():
+        height, width = images.shape[2:]
+        to_source = draw_affine(given, len(images), width / height, rng)
+        theta = torch.from_numpy(to_source).to(images)
+        grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+        images = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    if "brightness" in given:
+        factor = on_device(draw(rng, 1, given["brightness"], len(images)), images)
+        images = (images * factor).clamp(0, 1)
+    if "contrast" in given:
+        factor = on_device(draw(rng, 1, given["contrast"], len(images)), images)
+        mean = grey(images).mean(dim=(1, 2, 3), keepdim=True)
+        images = (mean + (images - mean) * factor).clamp(0, 1)
+    return images
+
+
+def draw_affine(
+    given: dict[str, float], count: int, aspect: float, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Draw where each pixel of the changed images comes from.
+
+    Args:
+        given: Values of "crop", "rotate" and "shift"; what is not there is not done.
+        count: Number of images.
+        aspect: Width / height.
+        rng: Source of the draws.
+
+    Returns:
+        `(count, 2, 3)`, from places in the new image to places in the old one, both -1 to 1.
+
+    Source: crop as torchvision's RandomResizedCrop: uniform area, log-uniform ratio of 3/4 to 4/3.
+    A side that would be longer than the image's is the image's.
+    """
+    area = rng.uniform(given.get("crop", 1.0), 1.0, count)
+    ratio = math.log(4 / 3) if "crop" in given else 0.0
+    stretch = np.exp(draw(rng, 0, ratio, count))
+    wide, high = (np.minimum(1.0, np.sqrt(area * side)) for side in (stretch, 1 / stretch))
+    angle = np.radians(draw(rng, 0, given.get("rotate", 0.0), count))
+    shift = 2 * draw(rng, 0, given.get("shift", 0.0), (2, count))
+    left, top = (rng.uniform(-1, 1, count) * (1 - side) for side in (wide, high))
+    cos, sin = np.cos(angle), np.sin(angle)
+    rows = [
+        [wide * cos, -wide * sin / aspect, left - wide * shift[0]],
+        [high * sin * aspect, high * cos, top - high * shift[1]],
+    ]
+    return np.stack([np.stack(row, axis=-1) for row in rows], axis=1)
+
+
+def draw(
+    rng: np.random.Generator, middle: float, most: float, shape: int | tuple[int, ...]
+) -> NDArray[np.float64]:
+    """Draw evenly from `middle - most` to `middle + most`."""
+    return rng.uniform(middle - most, middle + most, shape)
+
+
+def on_device(values: NDArray[np.generic], images: Tensor) -> Tensor:
+    """Return one value an image as `(B, 1, 1, 1)`, where the images lie."""
+    found = torch.from_numpy(values).to(images.device).reshape(-1, 1, 1, 1)
+    return found if found.dtype == torch.bool else found.to(images.dtype)
+
+
+def grey(images: Tensor) -> Tensor:
+    """Return the brightness `(B, 1, H, W)` of images of 1 or 3 channels."""
+    if images.shape[1] != len(LUMA):
+        return images.mean(dim=1, keepdim=True)
+    weights = torch.tensor(LUMA, dtype=images.dtype, device=images.device).reshape(1, 3, 1, 1)
+    return (images * weights).sum(dim=1, keepdim=True)
