@@ -223,5 +223,5 @@ def test_what_does_not_fit_into_memory_is_told_with_sizes(splits, tmp_path):
         torch.empty(2**60)
         return label_loss(logits, batch)
 
-    with pytest.raises(KdtoolError, match=r"a batch of 200 images of 8 x 8 .* batch_size=100"):
+    with pytest.raises(KdtoolError, match=r"a batch of 200 images of 8 x 8 .*batch_size=100"):
         train(splits, tmp_path, batch_loss=batch_loss)
