@@ -33,7 +33,8 @@ def wilson_interval(num_right: int, num_images: int) -> Interval:
     half = (
         Z95 / (1 + shrink) * math.sqrt(share * (1 - share) / num_images + shrink / num_images / 4)
     )
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # by rounding the ends of 0 and of 1 can miss the share itself
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
 def mcnemar_p(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -> float:
