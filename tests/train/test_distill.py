@@ -193,7 +193,7 @@ import json, os, signal, sys
 from pathlib import Path
 import onnxscript, torch._dynamo
 from kdtool import cli, study
-from kdtool.train import distill, loop
+from kdtool.train import distill, state as kept
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -210,7 +210,7 @@ def in_stage(place):  # the work is done, and not yet on record
     study.Study.stage = stage
 
 def in_training(place):  # after the second epoch of this process
-    save_state, saved = loop.save_state, []
+    save_state, saved = kept.save_state, []
 
     def save(path, state):
         save_state(path, state)
@@ -218,7 +218,7 @@ def in_training(place):  # after the second epoch of this process
         if path.name.startswith(place) and saved.count(path.name) == 2:
             die()
 
-    loop.save_state = save
+    kept.save_state = save
 
 def in_writing(place):  # half of a file is on the disk
     replace = Path.replace
@@ -291,9 +291,9 @@ def test_a_run_killed_in_each_stage_ends_as_one_that_was_not(recipe, finished, t
 def test_ctrl_c_says_how_to_go_on(recipe, tmp_path):
     arguments = ["kdtool", "distill", str(recipe), "--out", str(tmp_path), "--quiet"]
     script = (
-        "import os, signal, sys; from kdtool import cli; from kdtool.train import loop\n"
+        "import os, signal, sys; from kdtool import cli; from kdtool.train import state\n"
         "def save(path, state): os.kill(os.getpid(), signal.SIGINT)\n"
-        f"loop.save_state = save; sys.argv = {arguments!r}; cli.main()"
+        f"state.save_state = save; sys.argv = {arguments!r}; cli.main()"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
