@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kdtool.edge.count.graph import GraphCost, count_graph
 from kdtool.results import Cost
-from kdtool.train.models import ImageShape
+from kdtool.train.networks import ImageShape
 from kdtool.train.onnx_teacher import OnnxTeacher
 
 with warnings.catch_warnings():

@@ -5,7 +5,6 @@ import difflib
 import hashlib
 import importlib
 import sys
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -14,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from kdtool.errors import KdtoolError
-
-ImageShape = tuple[int, int, int]  # C, H, W
+from kdtool.train.networks import ImageShape, mnist_cnn, mnist_cnn_small, mnist_mlp
 
 
 def as_input(images: Tensor) -> Tensor:
@@ -23,66 +21,10 @@ def as_input(images: Tensor) -> Tensor:
     return images.to(torch.float32) / 255
 
 
-def mnist_cnn(image_shape: ImageShape, num_classes: int) -> nn.Module:
-    """Return the teacher of the course report: 1,011,466 parameters for MNIST.
-
-    Source: github.com/sunhuanhuan920/ECE1512_2023F_ProjectRepo_Zhenhuan_Sun, Task_1.ipynb.
-    """
-    return _cnn(image_shape, num_classes, first_stride=1)
-
-
-def mnist_cnn_small(image_shape: ImageShape, num_classes: int) -> nn.Module:
-    """Return `mnist_cnn` with both pools of stride 2: 225,034 parameters for 10 logits.
-
-    Source: google-research/google-research, subclass_distillation/mnist_colab.ipynb.
-    """
-    return _cnn(image_shape, num_classes, first_stride=2)
-
-
-def _cnn(image_shape: ImageShape, num_classes: int, first_stride: int) -> nn.Module:
-    channels, *sides = image_shape
-    # A valid 3x3 convolution takes 2 pixels, and a 2x2 pool of stride 1 takes one.
-    height, width = (((side - 4) // first_stride + 1 - 2) // 2 for side in sides)
-    features = nn.Sequential(
-        OrderedDict(
-            conv1=nn.Conv2d(channels, 32, 3),
-            relu1=nn.ReLU(),
-            pool1=nn.MaxPool2d(2, stride=first_stride),
-            conv2=nn.Conv2d(32, 64, 3),
-            relu2=nn.ReLU(),
-            pool2=nn.MaxPool2d(2, stride=2),
-            flatten=nn.Flatten(),
-        )
-    )
-    head = OrderedDict(
-        dropout1=nn.Dropout(0.5),
-        hidden=nn.Linear(64 * height * width, 128),
-        relu3=nn.ReLU(),
-        dropout2=nn.Dropout(0.5),
-        classifier=nn.Linear(128, num_classes),
-    )
-    return nn.Sequential(OrderedDict(features=features, head=nn.Sequential(head)))
-
-
-def mnist_mlp(image_shape: ImageShape, num_classes: int) -> nn.Module:
-    """Return the student of the course report: 1,238,730 parameters for MNIST.
-
-    Source: as `mnist_cnn`.
-    """
-    channels, height, width = image_shape
-    return nn.Sequential(
-        OrderedDict(
-            flatten=nn.Flatten(),
-            hidden1=nn.Linear(channels * height * width, 784),
-            relu1=nn.ReLU(),
-            hidden2=nn.Linear(784, 784),
-            relu2=nn.ReLU(),
-            classifier=nn.Linear(784, num_classes),
-        )
-    )
-
-
 WEIGHTS_FILES = {".safetensors", ".onnx", ".pt", ".pth", ".ckpt"}
+
+USUAL_SIDE = 64  # pixels; many networks scale smaller images down to nothing
+ENLARGE = f"if they are too small for it, input_size = {USUAL_SIDE} has the model enlarge them"
 
 BUILT_IN: dict[str, Callable[[ImageShape, int], nn.Module]] = {
     "mnist-cnn": mnist_cnn,
@@ -112,7 +54,7 @@ def build_model(name: str, image_shape: ImageShape, num_classes: int, seed: int)
             if not colon:
                 model = BUILT_IN[name](image_shape, num_classes)
             elif kind == "torchvision":
-                model = _torchvision().get_model(rest, weights=None, num_classes=num_classes)
+                model = torchvision_models().get_model(rest, weights=None, num_classes=num_classes)
                 take_channels(model, image_shape[0])
             elif kind == "timm":
                 model = _timm_model(rest, image_shape, num_classes)
@@ -120,11 +62,12 @@ def build_model(name: str, image_shape: ImageShape, num_classes: int, seed: int)
                 model = _users_function(kind, rest)(image_shape, num_classes)
             _check_output(model, image_shape, num_classes)
         except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-            called = f"; it is called as {rest}({image_shape}, {num_classes})"
+            users = colon and kind not in {"torchvision", "timm"}
+            called = f"; it is called as {rest}({image_shape}, {num_classes})" if users else ""
+            hint = f"; {ENLARGE}" if min(image_shape[1:]) < USUAL_SIDE and colon else ""
             raise KdtoolError(
-                f"model {name} cannot be used for images of {_shown(image_shape)} "
-                f"and {num_classes} classes: {error}"
-                f"{called if colon and kind not in {'torchvision', 'timm'} else ''}"
+                f"model {name} cannot be used for images of {shown_shape(image_shape)} "
+                f"and {num_classes} classes: {error}{called}{hint}"
             ) from error
     return model
 
@@ -135,16 +78,15 @@ def check_model_name(name: str) -> None:
     if Path(name).suffix in WEIGHTS_FILES:
         raise KdtoolError(
             f"model {name} is a file of weights, expected a network: {', '.join(BUILT_IN)}, "
-            "torchvision:NAME, timm:NAME or package.module:function. Models of a study beside this "
-            "one are taken over by themselves, if they fit; the teacher of subclass-distill has a "
-            "head of subclasses, which no other teacher has"
+            "torchvision:NAME, timm:NAME or package.module:function; name the file as its weights: "
+            f'weights = "{name}"'
         )
     if not colon:
         known = list(BUILT_IN)
     elif kind == "torchvision":
-        known = _torchvision().list_models(module=_torchvision())
+        known = torchvision_models().list_models(module=torchvision_models())
     elif kind == "timm":
-        known = [rest] if _timm().is_model(rest) else _timm().list_models()
+        known = [rest] if timm().is_model(rest) else timm().list_models()
     else:
         _users_function(kind, rest)
         return
@@ -168,12 +110,18 @@ def describe_model(name: str, model: nn.Module) -> str:
     return hashlib.sha256(f"{model}{shapes}".encode() + source).hexdigest()
 
 
-def _torchvision() -> ModuleType:
+def torchvision_models() -> ModuleType:
+    """Return the module of its networks; they are imported when they are asked for."""
     # Imported where it is asked for: it takes as long as torch, and most recipes do without.
     return importlib.import_module("torchvision.models")
 
 
-def _timm() -> ModuleType:
+def timm() -> ModuleType:
+    """Return timm.
+
+    Raises:
+        KdtoolError: It is not installed.
+    """
     try:
         return importlib.import_module("timm")
     except ModuleNotFoundError as error:
@@ -181,7 +129,7 @@ def _timm() -> ModuleType:
 
 
 def _timm_model(name: str, image_shape: ImageShape, num_classes: int) -> nn.Module:
-    model = _timm().create_model(
+    model = timm().create_model(
         name, pretrained=False, num_classes=num_classes, in_chans=image_shape[0]
     )
     assert isinstance(model, nn.Module)
@@ -211,23 +159,31 @@ def _users_function(module: str, function: str) -> Callable[[ImageShape, int], n
     return made
 
 
-def take_channels(model: nn.Module, channels: int) -> None:
+def first_convolution(network: nn.Module) -> str | None:
+    """Return the name of the first convolution, in the order of the layers; None: there is none."""
+    names = (name for name, part in network.named_modules() if isinstance(part, nn.Conv2d))
+    return next(names, None)
+
+
+def take_channels(network: nn.Module, channels: int) -> None:
     """Give a network for RGB images a first convolution for `channels`, freshly drawn."""
-    for name, layer in model.named_modules():
-        if isinstance(layer, nn.Conv2d):
-            if layer.in_channels != channels:
-                parent = model.get_submodule(name.rpartition(".")[0])
-                first = nn.Conv2d(
-                    channels,
-                    layer.out_channels,
-                    layer.kernel_size,  # type: ignore[arg-type]
-                    layer.stride,  # type: ignore[arg-type]
-                    layer.padding,  # type: ignore[arg-type]
-                    layer.dilation,  # type: ignore[arg-type]
-                    bias=layer.bias is not None,
-                )
-                setattr(parent, name.rpartition(".")[2], first)
-            return
+    name = first_convolution(network)
+    if name is None:
+        return
+    layer = network.get_submodule(name)
+    assert isinstance(layer, nn.Conv2d)
+    if layer.in_channels == channels:
+        return
+    first = nn.Conv2d(
+        channels,
+        layer.out_channels,
+        layer.kernel_size,  # type: ignore[arg-type]
+        layer.stride,  # type: ignore[arg-type]
+        layer.padding,  # type: ignore[arg-type]
+        layer.dilation,  # type: ignore[arg-type]
+        bias=layer.bias is not None,
+    )
+    network.set_submodule(name, first)
 
 
 def _check_output(model: object, image_shape: ImageShape, num_classes: int) -> None:
@@ -247,6 +203,7 @@ def _check_logits(logits: object, num_classes: int) -> None:
         raise ValueError(f"got an output of {given} for 2 images, expected (2, {num_classes})")
 
 
-def _shown(image_shape: ImageShape) -> str:
+def shown_shape(image_shape: ImageShape) -> str:
+    """Return height, width and channels in words."""
     channels, height, width = image_shape
     return f"{height}x{width} with {channels} channel{'s' if channels > 1 else ''}"

@@ -20,7 +20,8 @@ from kdtool.errors import KdtoolError
 from kdtool.recipe import InputForm
 from kdtool.results import Parity
 from kdtool.train.losses import class_logits
-from kdtool.train.models import ImageShape, as_input
+from kdtool.train.models import as_input
+from kdtool.train.networks import ImageShape
 from kdtool.train.onnx_resize import add_resize
 
 PARITY_BATCH = 256

@@ -15,7 +15,7 @@ from kdtool.edge.session import RUNTIME_ERRORS, InferenceSession, open_session
 from kdtool.errors import KdtoolError, ModelFileError
 from kdtool.files import sha256_of
 from kdtool.recipe_train import TrainTable
-from kdtool.train.models import ImageShape
+from kdtool.train.networks import ImageShape
 from kdtool.train.onnx_input import image_input, normalization
 
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue; ITU-R BT.601

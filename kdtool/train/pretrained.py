@@ -1,24 +1,148 @@
 """From a table of the recipe to a model: the network, its weights and its preprocessing."""
 
+from dataclasses import dataclass
+from pathlib import Path
+
 from torch import nn
 
-from kdtool.recipe_train import TrainTable
-from kdtool.train.models import ImageShape, build_model
+from kdtool.errors import KdtoolError, RecipeError
+from kdtool.recipe_train import Normalization, TrainTable
+from kdtool.train.models import BUILT_IN, build_model, shown_shape
+from kdtool.train.networks import ImageShape
 from kdtool.train.onnx_teacher import OnnxTeacher
+from kdtool.train.preprocess import Enlarge, Normalize, Prepared, network_of
+from kdtool.train.published import IMAGENET_MEAN, IMAGENET_STD, Published, fetch, published
+from kdtool.train.weights_file import Weights, fit_weights, load_file_of_weights
+
+
+@dataclass(frozen=True)
+class Note:
+    """What the user should know of how a model begins."""
+
+    text: str
+    warn: bool = False
 
 
 def make_model(table: TrainTable, image_shape: ImageShape, num_logits: int, seed: int) -> nn.Module:
-    """Return the model of `[teacher]` or `[student]` on the CPU, before this study trains it.
+    """Return the model of `[teacher]` or `[student]` on the CPU, its weights freshly drawn.
 
     Args:
-        table: Names the network.
+        table: Names the network and its preprocessing.
         image_shape: C, H, W of the images.
         num_logits: Length of the logits.
-        seed: Of the weights that are drawn.
+        seed: Of the weights.
 
     Raises:
         KdtoolError: There is no such network, or it does not take such images.
     """
     if table.is_onnx:
         return OnnxTeacher(table, image_shape)
-    return build_model(table.model, image_shape, num_logits, seed)
+    channels, height, width = image_shape
+    side = table.input_size
+    if side is not None and side < min(height, width):
+        raise RecipeError(
+            f"got input_size = {side} for images of {shown_shape(image_shape)}; it enlarges small "
+            "images: set data.size to make large ones smaller"
+        )
+    seen: ImageShape = image_shape if side is None else (channels, side, side)
+    network = build_model(table.model, seen, num_logits, seed)
+    steps: list[nn.Module] = [] if side is None else [Enlarge(side)]
+    if normalization := _normalization(table, channels):
+        steps.append(Normalize(*normalization))
+    if not steps:
+        return network
+    prepare = steps[0] if len(steps) == 1 else nn.Sequential(*steps)
+    return Prepared(prepare, network)
+
+
+def load_pretrained(model: nn.Module, table: TrainTable, num_logits: int) -> list[str]:
+    """Give a model of `make_model` the weights that its table names, in place; none if it does not.
+
+    Returns:
+        What of them was not taken as it is, in words.
+
+    Raises:
+        KdtoolError: They cannot be had, or do not fit.
+    """
+    if table.is_onnx or table.weights is None:
+        return []
+    weights, source = _weights(table), _source(table)
+    return fit_weights(network_of(model), weights, num_logits, source, with_head=table.is_trained)
+
+
+def describe_weights(table: TrainTable, image_shape: ImageShape, num_logits: int) -> list[Note]:
+    """Return what to say of a model's weights before it is trained; nothing where it has none."""
+    if table.is_onnx or table.weights is None:
+        return []
+    source, known, side = _source(table), published(table.model), table.input_size
+    notes = [Note(f"starts from {source}")]
+    model = make_model(table, image_shape, num_logits, seed=0)
+    notes += [Note(text) for text in load_pretrained(model, table, num_logits)]
+    if table.normalize == "weights" and known is None:
+        notes.append(
+            Note(
+                f"nothing says how the images of {source} were normalized, so none is done; "
+                'normalize = "imagenet" takes the mean and deviation of ImageNet, "none" nothing',
+                warn=True,
+            )
+        )
+    if known and (side or min(image_shape[1:])) < known.side / 2:
+        notes.append(
+            Note(
+                f"images are {side or min(image_shape[1:])} pixels wide, its weights were trained "
+                f"on {known.side}: input_size = {known.side} has the model enlarge them, "
+                "which takes more time",
+                warn=True,
+            )
+        )
+    return notes
+
+
+def _source(table: TrainTable) -> str:
+    """Return the weights in words."""
+    assert table.weights is not None, "asked only where there are any"
+    if table.weights != "imagenet":
+        return Path(table.weights).name
+    known = published(table.model)
+    return f"the ImageNet weights {known.name}" if known else "ImageNet weights"
+
+
+def _weights(table: TrainTable) -> Weights:
+    assert table.weights is not None, "asked only where there are any"
+    if table.weights != "imagenet":
+        return load_file_of_weights(Path(table.weights))
+    return fetch(_published(table))
+
+
+def _published(table: TrainTable) -> Published:
+    known = published(table.model)
+    if known is None:
+        raise KdtoolError(
+            f"there are no ImageNet weights of {table.model}: torchvision:NAME and timm:NAME have "
+            f'some ({", ".join(BUILT_IN)} have none); weights = "FILE" names a file of yours'
+        )
+    return known
+
+
+def _normalization(
+    table: TrainTable, channels: int
+) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Return mean and deviation of the channels; None: nothing is done."""
+    wanted, known = table.normalize, None
+    if isinstance(wanted, Normalization):
+        mean, std = tuple(wanted.mean), tuple(wanted.std)
+        if not {len(mean), len(std)} <= {1, channels}:
+            raise RecipeError(
+                f"normalize has a mean of {len(mean)} and a deviation of {len(std)} values, "
+                f"expected {channels}, one a channel, or 1"
+            )
+        return mean, std
+    if wanted == "imagenet":
+        mean, std = IMAGENET_MEAN, IMAGENET_STD
+    elif wanted == "weights" and table.weights and (known := published(table.model)):
+        mean, std = known.mean, known.std
+    else:
+        return None
+    if channels == len(mean):
+        return mean, std
+    return (sum(mean) / len(mean),), (sum(std) / len(std),)

@@ -18,9 +18,11 @@ from kdtool.train.checkpoint import load_weights
 from kdtool.train.class_order import in_order
 from kdtool.train.data.splits import Splits, load_splits, without_classes
 from kdtool.train.device import check_room, choose_device, choose_precision
-from kdtool.train.models import ImageShape, check_model_name
-from kdtool.train.pretrained import make_model
+from kdtool.train.models import check_model_name
+from kdtool.train.networks import ImageShape
+from kdtool.train.pretrained import describe_weights, load_pretrained, make_model
 from kdtool.train.schedule import epochs_to_train
+from kdtool.train.trainable import check_trainable
 
 TEACHERS: tuple[Role, ...] = ("teacher", "subclass-teacher")
 SUBCLASSED: tuple[Role, ...] = ("subclass-teacher", "subclass-student")
@@ -63,10 +65,20 @@ class Run:
         """What the models of `role` learn from and are chosen on."""
         return self.splits if role in TEACHERS else self.transfer
 
-    def build(self, role: Role, seed: int) -> nn.Module:
-        """Return a model of `role` before this study trains it, on the CPU."""
-        table, num_logits = self.table(role), self.num_logits(role)
-        model = make_model(table, self.image_shape, len(table.classes or range(num_logits)), seed)
+    def build(self, role: Role, seed: int, *, pretrained: bool = False) -> nn.Module:
+        """Return a model of `role` before this study trains it, on the CPU.
+
+        Args:
+            role: Whose.
+            seed: Of the weights that are drawn.
+            pretrained: Whether to load the weights that it starts from, which is no need where
+                its layers are all that matters.
+        """
+        table = self.table(role)
+        num_logits = len(table.classes or range(self.num_logits(role)))
+        model = make_model(table, self.image_shape, num_logits, seed)
+        if pretrained:
+            load_pretrained(model, table, num_logits)
         return in_order(model, table, self.splits.classes) if table.is_trained else model
 
 
@@ -130,18 +142,33 @@ def open_run(
         )
     run = Run(study, recipe, splits, transfer, device, terminal, finished)
     for role, table in tables.items():
-        model = run.build(role, seed=0)
+        tell_of_weights(run, role)
+        model = run.build(role, seed=0, pretrained=table.is_trained)
         if table.is_trained:
             for note in notes_of(model.to(device), splits.train):
                 terminal.say(f"{role}: {note}")
             continue
+        check_trainable(model, table, run.num_logits(role))
         num_epochs = epochs_to_train(table, len(run.splits_of(role).train))
-        if num_epochs > table.epochs and finished is None:
+        asked = sum(phase.epochs for phase in table.phase) or table.epochs
+        if num_epochs > asked and finished is None:
             terminal.say(
-                f"{role}: {num_epochs} epochs instead of {table.epochs}, which are fewer than "
+                f"{role}: {num_epochs} epochs instead of {asked}, which are fewer than "
                 f"min_steps = {table.min_steps} steps; --set {role}.min_steps=0 turns this off"
             )
     return run
+
+
+def tell_of_weights(run: Run, role: Role) -> None:
+    """Say which weights the models of a role start from; a finished study has its own by now.
+
+    Raises:
+        KdtoolError: They cannot be had, or do not fit.
+    """
+    if run.finished is None:
+        for note in describe_weights(run.table(role), run.image_shape, run.num_logits(role)):
+            tell = run.terminal.warn if note.warn else run.terminal.say
+            tell(f"{role}: {note.text}")
 
 
 def load_model(run: Run, trained: Trained) -> nn.Module:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from kdtool.errors import KdtoolError
 from kdtool.files import sha256_of
 from kdtool.recipe_train import TrainTable
 from kdtool.record import Role
@@ -37,8 +38,7 @@ def train_model(
         NotTrainedError: The model has still to be trained, and may not be.
     """
     table, splits = run.table(role), run.splits_of(role)
-    model = run.build(role, seed)
-    layers = describe_model(table.without_paths.model, model)
+    layers = describe_model(table.without_paths.model, run.build(role, seed))
     # Without the arithmetic, a control of one machine could stand beside a student of another.
     excluded = [] if role in TEACHERS else run.splits.result.excluded
     data = [run.fingerprint, excluded, run.recipe.data.augment, *chosen_by(run)]
@@ -59,6 +59,7 @@ def train_model(
             run.terminal.say(
                 f"{role}: {table.without_paths.model} comes trained, and is tested on validation"
             )
+            model = run.build(role, seed, pretrained=True)
             result = as_it_is(model.to(run.device), splits, run.recipe.metric)
             if table.is_onnx:
                 return result, []
@@ -75,6 +76,7 @@ def train_model(
             training = Training(
                 table, seed, run.recipe.metric, run.recipe.data.augment, run.num_logits(role)
             )
+            model = run.build(role, seed, pretrained=True)
             result, weights = fit(model, splits, training, make_loss(), state_path, update)
         save_weights(checkpoint, weights, facts | {"best_epoch": result.best_epoch})
         run.terminal.say(
@@ -111,7 +113,14 @@ def chosen_by(run: Run) -> list[object]:
 
 
 def weights_of(table: TrainTable) -> str | None:
-    """Return the SHA-256 of the file that a model starts from; None: of no file."""
+    """Return the SHA-256 of the file that a model starts from; None: of no file.
+
+    Raises:
+        KdtoolError: It cannot be read.
+    """
     if table.weights is None or table.weights == "imagenet":
         return None
-    return sha256_of(Path(table.weights))
+    try:
+        return sha256_of(Path(table.weights))
+    except OSError as error:
+        raise KdtoolError(f"cannot read the weights {table.weights}: {error.strerror}") from error

@@ -1,0 +1,97 @@
+"""Weights that PyTorch and timm publish: where they are, and for which images they were trained."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kdtool.errors import KdtoolError
+from kdtool.train.models import timm, torchvision_models
+from kdtool.train.weights_file import Weights
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Published:
+    """The weights of one network."""
+
+    name: str  # of the file, or of the model at its hub
+    url: str
+    mean: tuple[float, ...]  # of the channels, for pixels in [0, 1]
+    std: tuple[float, ...]
+    side: int  # pixels, of the images that they were trained on
+    fetch: Callable[[], Weights]
+
+
+@lru_cache(maxsize=8)  # so that what was fetched is kept
+def published(model: str) -> Published | None:
+    """Return the ImageNet weights of a network; None: nobody publishes any."""
+    kind, _, name = model.partition(":")
+    if kind == "torchvision":
+        return _of_torchvision(name)
+    return _of_timm(name) if kind == "timm" else None
+
+
+def fetch(weights: Published) -> Weights:
+    """Return published weights, downloaded once and checked by their hash.
+
+    Raises:
+        KdtoolError: They cannot be had.
+    """
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    try:
+        return weights.fetch()
+    except Exception as error:  # hubs raise what they like: of the network, of hashes, of files
+        reason = getattr(error, "reason", None) or str(error).strip() or type(error).__name__
+        raise KdtoolError(
+            f"cannot get the ImageNet weights {weights.name} from {weights.url}: {reason}; give "
+            f"the command again where that can be reached, put the file into {folder}, or name "
+            'it: weights = "FILE"; weights = "none" trains from scratch'
+        ) from error
+
+
+def _of_torchvision(name: str) -> Published | None:
+    weights: Any = torchvision_models().get_model_weights(name)
+    if not len(weights):
+        return None
+    best = weights.DEFAULT
+    images = best.transforms()
+
+    @lru_cache(maxsize=1)
+    def download() -> Weights:
+        state: Weights = best.get_state_dict(progress=True, check_hash=True)
+        return state
+
+    return Published(
+        name=Path(best.url).name,
+        url=best.url,
+        mean=tuple(images.mean),
+        std=tuple(images.std),
+        side=images.crop_size[0],
+        fetch=download,
+    )
+
+
+def _of_timm(name: str) -> Published | None:
+    config = timm().get_pretrained_cfg(name)
+    if config is None or not config.has_weights:
+        return None
+    hub = config.hf_hub_id
+
+    @lru_cache(maxsize=1)
+    def download() -> Weights:
+        state: Weights = timm().create_model(name, pretrained=True).state_dict()
+        return state
+
+    return Published(
+        name=name,
+        url=f"huggingface.co/{hub}" if hub else config.url,
+        mean=tuple(config.mean),
+        std=tuple(config.std),
+        side=config.input_size[-1],
+        fetch=download,
+    )

@@ -1,0 +1,179 @@
+"""From a table to a model: weights, normalization, size; all of it inside the file that ships."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torchvision.models import ResNet18_Weights, shufflenet_v2_x0_5
+from torchvision.transforms.v2 import functional as reference
+
+from kdtool.errors import KdtoolError
+from kdtool.recipe_train import Normalization, TrainTable
+from kdtool.train.models import describe_model
+from kdtool.train.onnx_file import answers, as_given, compare, make_onnx
+from kdtool.train.preprocess import network_of
+from kdtool.train.pretrained import describe_weights, load_pretrained, make_model
+
+SHAPE = (3, 48, 48)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "shuffle.pth"
+    torch.save(shufflenet_v2_x0_5(num_classes=7).state_dict(), path)
+    return path
+
+
+def table(**keys):
+    return TrainTable(**({"model": "torchvision:shufflenet_v2_x0_5"} | keys))
+
+
+def test_a_table_without_any_of_it_is_the_bare_network():
+    model = make_model(table(), SHAPE, 2, seed=0)
+    assert network_of(model) is model
+    assert describe_weights(table(), SHAPE, 2) == []
+
+
+def test_weights_bring_their_normalization(weights):
+    model = make_model(table(weights=str(weights)), SHAPE, 2, seed=0)
+    images = torch.rand(2, *SHAPE)
+    preset = ResNet18_Weights.DEFAULT.transforms()
+    expected = reference.normalize(images, preset.mean, preset.std)
+    torch.testing.assert_close(model.prepare(images), expected)
+    model.eval()
+    torch.testing.assert_close(model(images), model.network(expected))
+
+
+@pytest.mark.parametrize(
+    ("normalize", "channels", "mean"),
+    [
+        ("imagenet", 3, [0.485, 0.456, 0.406]),
+        ("imagenet", 1, [0.449]),
+        (Normalization(mean=[0.5], std=[0.25]), 3, [0.5]),
+        (Normalization(mean=[0.1, 0.2, 0.3], std=[1.0]), 3, [0.1, 0.2, 0.3]),
+    ],
+)
+def test_normalization_can_be_given(normalize, channels, mean):
+    model = make_model(table(normalize=normalize), (channels, 48, 48), 2, seed=0)
+    assert model.prepare.mean.flatten().tolist() == pytest.approx(mean)
+
+
+def test_none_is_done_where_it_is_switched_off(weights):
+    plain = table(weights=str(weights), normalize="none")
+    assert network_of(model := make_model(plain, SHAPE, 2, seed=0)) is model
+
+
+def test_loading_takes_all_but_the_head_and_says_so(weights):
+    chosen = table(weights=str(weights))
+    notes = [note.text for note in describe_weights(chosen, (1, 224, 224), 2)]
+    assert notes == [
+        "starts from shuffle.pth",
+        "conv1.0 is for 3 channels there and 1 here, and was adapted",
+        "all but the head was taken (7 outputs there, 2 outputs here)",
+    ]
+    model = make_model(chosen, SHAPE, 2, seed=0)
+    assert len(load_pretrained(model, chosen, 2)) == 1
+    given = torch.load(weights, weights_only=True)
+    assert torch.equal(model.network.conv1[0].weight, given["conv1.0.weight"])
+
+
+def test_small_images_are_told_and_can_be_enlarged(weights):
+    notes = describe_weights(table(weights=str(weights)), (3, 32, 32), 2)
+    (warning,) = [note.text for note in notes if note.warn]
+    assert "images are 32 pixels wide, its weights were trained on 224: input_size = 224" in warning
+    larger = table(weights=str(weights), input_size=224)
+    assert not any(note.warn for note in describe_weights(larger, (3, 32, 32), 2))
+
+
+def test_a_network_of_the_users_says_nothing_of_normalization(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mynets.py").write_text(
+        "from torch import nn\n"
+        "def small(shape, classes):\n"
+        "    return nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, classes))\n"
+    )
+    small = table(model="mynets:small", weights=str(tmp_path / "w.pth"))
+    torch.save({"2.weight": torch.ones(2, 12), "2.bias": torch.ones(2)}, tmp_path / "w.pth")
+    (warning,) = [note.text for note in describe_weights(small, SHAPE, 2) if note.warn]
+    assert 'normalize = "imagenet" takes the mean and deviation of ImageNet' in warning
+    model = make_model(small, SHAPE, 2, seed=0)
+    load_pretrained(model, small, 2)
+    assert torch.equal(model[2].weight, torch.ones(2, 12))
+
+
+def test_models_of_another_preprocessing_are_told_apart(weights):
+    name, given = "torchvision:shufflenet_v2_x0_5", str(weights)
+    tables = [
+        table(),
+        table(weights=given),
+        table(weights=given, input_size=64),
+        table(normalize=Normalization(mean=[0.5], std=[0.25])),
+    ]
+    found = {describe_model(name, make_model(one, SHAPE, 2, seed=0)) for one in tables}
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_file_that_ships_normalizes_and_enlarges(tmp_path, weights, channels):
+    chosen = table(weights=str(weights), input_size=64)
+    shape = (channels, 24, 20)
+    model = make_model(chosen, shape, 2, seed=0)
+    load_pretrained(model, chosen, 2)
+    path = tmp_path / "model.onnx"
+    onnx.save(make_onnx(model.eval(), shape, 2, 18), path)
+    images = np.random.default_rng(0).integers(0, 256, (12, *shape), dtype=np.uint8)
+    logits, _ = answers(path, as_given(images, "pixels"))
+    with torch.no_grad():
+        expected = model(torch.from_numpy(images) / 255).numpy()
+    assert compare(logits, expected).passed
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"model": "mnist-cnn", "weights": "imagenet"}, "no ImageNet weights of mnist-cnn"),
+        (
+            {"input_size": 32},
+            "got input_size = 32 for images of 48x48 with 3 channels; it enlarges",
+        ),
+        (
+            {"normalize": Normalization(mean=[0.1, 0.2], std=[1.0])},
+            "normalize has a mean of 2 and a deviation of 1 values, expected 3",
+        ),
+        ({"weights": "/nowhere/w.pth"}, "cannot read the weights /nowhere/w.pth: No such file"),
+    ],
+)
+def test_what_cannot_be_made(keys, message):
+    with pytest.raises(KdtoolError) as caught:
+        load_pretrained(make_model(table(**keys), SHAPE, 2, seed=0), table(**keys), 2)
+    assert message in str(caught.value)
+
+
+def test_weights_that_cannot_be_downloaded_are_told_with_the_way_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    chosen = table(weights="imagenet")
+    with pytest.raises(KdtoolError) as caught:
+        load_pretrained(make_model(chosen, SHAPE, 2, seed=0), chosen, 2)
+    for part in (
+        "cannot get the ImageNet weights shufflenetv2_x0.5-f707e7126e.pth from https://",
+        f"put the file into {tmp_path}",
+        'weights = "FILE"; weights = "none" trains from scratch',
+    ):
+        assert part in str(caught.value)
+
+
+def test_weights_that_were_downloaded_before_are_taken(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    place = tmp_path / "hub" / "checkpoints" / "shufflenetv2_x0.5-f707e7126e.pth"
+    place.parent.mkdir(parents=True)
+    torch.save(shufflenet_v2_x0_5().state_dict(), place)
+    chosen = table(weights="imagenet")
+    model = make_model(chosen, SHAPE, 2, seed=0)
+    assert load_pretrained(model, chosen, 2) == [
+        "all but the head was taken (1000 outputs there, 2 outputs here)"
+    ]
