@@ -166,6 +166,8 @@ def _header(path: Path) -> Header:
         if not path.is_file():  # a pipe would never end
             raise ValueError("there is no such file")
         with Image.open(path) as file:
+            if file.format == "EPS":  # Pillow would have Ghostscript run it
+                raise ValueError("an EPS, which is a program; save it as PNG")
             width, height = file.size
             # Only where it is at hand: Pillow would decode a PNG to look for it.
             exif = file.getexif() if {"exif", "xmp"} & file.info.keys() else {}

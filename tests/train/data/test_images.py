@@ -151,6 +151,10 @@ BROKEN = {
         lambda path: Image.fromarray(np.full((9, 9), 1 << 20, np.int32)).save(path),
         "its pixels have 32 bits of unknown range",
     ),
+    "program.png": (
+        lambda path: Image.new("RGB", (9, 9)).save(path, "EPS"),
+        "an EPS, which is a program; save it as PNG",
+    ),
     "lost.png": (lambda path: path.symlink_to(path.parent / "nowhere.png"), "no such file"),
     "pipe.png": (os.mkfifo, "no such file"),
     "folder.png": (lambda path: path.mkdir(), "no such file"),
