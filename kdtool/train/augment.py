@@ -33,7 +33,7 @@ def augment(images: Tensor, wanted: Sequence[str], rng: np.random.Generator) -> 
     for name, dim in (("flip", 3), ("vflip", 2)):
         if name in given:
             mirrored = on_device(rng.random(len(images)) < given[name], images)
-            images = torch.where(mirrored, images.flip(dim), images)
+            images = torch.where(mirrored.bool(), images.flip(dim), images)
     if GEOMETRY & given.keys():
         height, width = images.shape[2:]
         to_source = draw_affine(given, len(images), width / height, rng)
@@ -64,13 +64,13 @@ def draw_affine(
     Returns:
         `(count, 2, 3)`, from places in the new image to places in the old one, both -1 to 1.
 
-    Source: crop as torchvision's RandomResizedCrop: uniform area, log-uniform ratio of 3/4 to 4/3.
-    A side that would be longer than the image's is the image's.
+    Source: crop as torchvision's RandomResizedCrop: uniform area, log-uniform ratio of 3/4 to 4/3,
+    here to the image's own ratio, and nearer to it where a side would be longer than the image's.
     """
     area = rng.uniform(given.get("crop", 1.0), 1.0, count)
-    ratio = math.log(4 / 3) if "crop" in given else 0.0
-    stretch = np.exp(draw(rng, 0, ratio, count))
-    wide, high = (np.minimum(1.0, np.sqrt(area * side)) for side in (stretch, 1 / stretch))
+    # Within these bounds no side is longer than the image's, and the area is what was drawn.
+    stretch = np.exp(draw(rng, 0, math.log(4 / 3), count)).clip(area, 1 / area)
+    wide, high = np.sqrt(area * stretch), np.sqrt(area / stretch)
     angle = np.radians(draw(rng, 0, given.get("rotate", 0.0), count))
     shift = 2 * draw(rng, 0, given.get("shift", 0.0), (2, count))
     left, top = (rng.uniform(-1, 1, count) * (1 - side) for side in (wide, high))
@@ -91,8 +91,7 @@ def draw(
 
 def on_device(values: NDArray[np.generic], images: Tensor) -> Tensor:
     """Return one value an image as `(B, 1, 1, 1)`, where the images lie."""
-    found = torch.from_numpy(values).to(images.device).reshape(-1, 1, 1, 1)
-    return found if found.dtype == torch.bool else found.to(images.dtype)
+    return torch.from_numpy(values).to(images).reshape(-1, 1, 1, 1)
 
 
 def grey(images: Tensor) -> Tensor:

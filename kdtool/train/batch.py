@@ -57,7 +57,8 @@ def batch_maker(train: Split, training: Training, num_classes: int) -> MakeBatch
     def make(number: int, index: Tensor) -> Batch:
         pixels, targets = train.batch(index)
         images = as_input(pixels)
-        rng = np.random.default_rng([training.seed, number])
+        if training.augment or table.mixup:
+            rng = np.random.default_rng([training.seed, number])
         if training.augment:
             images = augment(images, training.augment, rng)
         if table.label_smoothing or table.mixup:

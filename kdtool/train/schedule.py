@@ -72,6 +72,7 @@ def rates(phase: Phase, begun: int, num_per_epoch: int) -> Callable[[int], float
             return (step + 1) / num_warm
         if phase.schedule == "constant":
             return 1.0
-        return (1 + math.cos(math.pi * (step - num_warm) / (num_steps - num_warm))) / 2
+        progress = (step - num_warm) / (num_steps - num_warm)
+        return (1 + math.cos(math.pi * progress)) / 2
 
     return rate

@@ -49,6 +49,11 @@ def trained_parts(model: nn.Module, train: str, num_logits: int) -> list[nn.Modu
                 f"{top}, and what these consist of, by its name in full)"
             )
         found.append(parts[place])
+    if not any(True for part in found for _ in part.parameters()):
+        raise RecipeError(
+            f'got train = "{train}", but there are no weights in it that could learn; '
+            "expected all, head, or parts that have some"
+        )
     return found
 
 

@@ -63,11 +63,17 @@ def test_cropped_images_are_those_of_torchvision():
 def test_crops_have_the_areas_and_ratios_asked_for():
     boxes = draw_affine({"crop": 0.4}, 5000, 1.0, np.random.default_rng(0))
     area, ratio = boxes[:, 0, 0] * boxes[:, 1, 1], boxes[:, 0, 0] / boxes[:, 1, 1]
-    assert 0.4 * 0.95 < area.min() < 0.45
-    assert area.max() <= 1
+    assert 0.4 <= area.min() + 1e-9 < 0.41
+    assert 0.99 < area.max() <= 1 + 1e-9
+    assert boxes[:, [0, 1], [0, 1]].max() <= 1 + 1e-9  # no side is longer than the image's
     assert np.all(ratio < 4 / 3 + 1e-9)
     assert np.all(ratio > 3 / 4 - 1e-9)
     assert np.median(ratio) == pytest.approx(1, abs=0.03)
+
+
+def test_a_crop_that_keeps_all_is_the_image():
+    images = torch.rand(20, 3, 9, 12)
+    torch.testing.assert_close(augment(images, ["crop:1"], np.random.default_rng(0)), images)
 
 
 def test_shifted_images_move_by_the_share_of_a_side():

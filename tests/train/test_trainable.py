@@ -25,7 +25,7 @@ def resnet():
         ("torchvision:resnet18", "fc"),
         ("torchvision:mobilenet_v2", "classifier.1"),
         ("torchvision:squeezenet1_1", "classifier.1"),
-        ("torchvision:vgg11", "classifier.6"),
+        ("torchvision:mobilenet_v3_small", "classifier.3"),
         ("mnist-cnn", "head.classifier"),
     ],
 )
@@ -132,6 +132,7 @@ def test_the_fused_optimizers_are_those_of_pytorch(name, plain, extra):
         ({"train": "layer5"}, 'has no part "layer5"; did you mean "layer'),
         ({"train": "layer4+hed"}, 'has no part "hed"; did you mean "head"?'),
         ({"train": ""}, 'has no part ""'),
+        ({"train": "relu+avgpool"}, "there are no weights in it that could learn"),
         (
             {"phase": [PhaseTable(epochs=1), PhaseTable(epochs=1, train="features")]},
             "its parts are conv1, bn1, relu, maxpool, layer1",
