@@ -61,6 +61,10 @@ class Run:
         per_class = self.recipe.subclass.per_class if role in SUBCLASSED else 1
         return per_class * len(self.splits.classes)
 
+    def num_outputs(self, role: Role) -> int:
+        """Length of the logits of the network: one that comes trained may know more classes."""
+        return len(self.table(role).classes or range(self.num_logits(role)))
+
     def splits_of(self, role: Role) -> Splits:
         """What the models of `role` learn from and are chosen on."""
         return self.splits if role in TEACHERS else self.transfer
@@ -74,11 +78,10 @@ class Run:
             pretrained: Whether to load the weights that it starts from, which is no need where
                 its layers are all that matters.
         """
-        table = self.table(role)
-        num_logits = len(table.classes or range(self.num_logits(role)))
-        model = make_model(table, self.image_shape, num_logits, seed)
+        table, num_outputs = self.table(role), self.num_outputs(role)
+        model = make_model(table, self.image_shape, num_outputs, seed)
         if pretrained:
-            load_pretrained(model, table, num_logits)
+            load_pretrained(model, table, num_outputs)
         return in_order(model, table, self.splits.classes) if table.is_trained else model
 
 
@@ -143,10 +146,8 @@ def open_run(
     run = Run(study, recipe, splits, transfer, device, terminal, finished)
     for role, table in tables.items():
         tell_of_weights(run, role)
-        model = run.build(role, seed=0, pretrained=table.is_trained)
+        model = run.build(role, seed=0)
         if table.is_trained:
-            for note in notes_of(model.to(device), splits.train):
-                terminal.say(f"{role}: {note}")
             continue
         check_trainable(model, table, run.num_logits(role))
         num_epochs = epochs_to_train(table, len(run.splits_of(role).train))
@@ -166,9 +167,12 @@ def tell_of_weights(run: Run, role: Role) -> None:
         KdtoolError: They cannot be had, or do not fit.
     """
     if run.finished is None:
-        for note in describe_weights(run.table(role), run.image_shape, run.num_logits(role)):
+        for note in describe_weights(run.table(role), run.image_shape, run.num_outputs(role)):
             tell = run.terminal.warn if note.warn else run.terminal.say
             tell(f"{role}: {note.text}")
+        if run.table(role).is_onnx:
+            for text in notes_of(run.build(role, seed=0), run.splits.train):
+                run.terminal.say(f"{role}: {text}")
 
 
 def load_model(run: Run, trained: Trained) -> nn.Module:

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from shell import RECIPE, kdtool
 from torch import nn
 
@@ -122,6 +123,28 @@ def test_what_cannot_teach_is_told_before_anything_is_trained(
     with pytest.raises(KdtoolError, match=message):
         kdtool(command, recipe, "--out", tmp_path / "runs")
     assert not list((tmp_path / "runs").rglob("*.safetensors"))
+
+
+def test_a_network_with_weights_of_more_classes_teaches_those_of_the_data(finished, tmp_path):
+    (checkpoint,) = (finished / "checkpoints").glob("teacher-*.safetensors")
+    weights = load_file(checkpoint)
+    for name, more in (("weight", torch.randn(2, 128)), ("bias", torch.full((2,), -50.0))):
+        weights[f"head.classifier.{name}"] = torch.cat([more, weights[f"head.classifier.{name}"]])
+    save_file(weights, tmp_path / "twelve.safetensors")
+    teacher = 'model = "mnist-cnn"\nepochs = 0\nweights = "twelve.safetensors"'
+    arguments = ["--out", tmp_path / "runs"]
+    names = json.dumps(["cat", "dog", *"0123456789"])
+    recipe = write_recipe(tmp_path, "more", f"{teacher}\nclasses = {names}")
+    kdtool("finetune", recipe, *arguments)
+    results, before = (
+        load_results(each / "results.json") for each in (tmp_path / "runs" / "more", finished)
+    )
+    (there,), (here,) = (each.models["teacher"].seeds for each in (before, results))
+    assert here.test.confusion == there.test.confusion
+    assert here.num_steps == 0
+    assert str(tmp_path) not in (tmp_path / "runs" / "more" / "results.json").read_text()
+    with pytest.raises(KdtoolError, match=r"12 outputs, expected 10"):
+        kdtool("finetune", write_recipe(tmp_path, "fewer", teacher), *arguments)
 
 
 MEAN, STD = 0.3, 0.4
