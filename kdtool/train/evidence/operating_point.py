@@ -1,125 +1,151 @@
-"""From which probability on a model of two classes calls the positive one, chosen on validation."""
+"""Of two classes, from which probability on the positive one is called; chosen on validation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from kdtool.errors import RecipeError
 from kdtool.evidence import OperatingPoint, Rates
 from kdtool.recipe import parse_operating_point
 from kdtool.stats import wilson_interval
-from kdtool.train.data.splits import Splits
-from kdtool.train.evaluate import Evaluated, split_labels
+from kdtool.train.data.splits import Split, Splits
 
-# Two correct runtimes give probabilities that differ by about 1e-6 of themselves: no threshold lies
-# between two that are closer.
+if TYPE_CHECKING:  # which imports `run`, where `check_operating_point` is called
+    from kdtool.train.evaluate import Evaluated
+
+# No threshold between probabilities that are closer: float32 ends at 6e-8, and runtimes round.
 LEAST_GAP = 1e-6
 
-Values = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+Flags = NDArray[np.bool_]
+
+
+def check_operating_point(rule: str, classes: Sequence[str]) -> None:
+    """Check that a rule fits the data.
+
+    Raises:
+        RecipeError: It chooses a threshold, but there are more than two classes.
+    """
+    if rule != "argmax" and len(classes) != 2:
+        raise RecipeError(
+            f'export.operating_point = "{rule}" is for two classes, and the data have '
+            f'{len(classes)}; leave it out, or say "argmax": the most probable class is called'
+        )
 
 
 def operating_point(
     evaluated: Evaluated, splits: Splits, rule: str, temperature: float
 ) -> OperatingPoint | None:
-    """Choose a model's threshold on validation, and say how it fares there and on test.
+    """Choose from which probability on a model calls the positive class, and say how it fares.
 
     Args:
         evaluated: The model's answers.
-        splits: Their data.
-        rule: Of `export.operating_point`.
-        temperature: Divides the logits in the exported file, before they become probabilities.
+        splits: What it was validated and tested on.
+        rule: `export.operating_point`.
+        temperature: Divides the logits, as it does in the file that the threshold is for.
 
     Returns:
-        None if there are not two classes.
+        None if there are more than two classes.
     """
     positive = splits.positive
     if positive is None:
         return None
-    is_positive = split_labels(splits.validation) == positive
-    given = _probabilities(evaluated.validation_logits, positive, temperature)
-    threshold = choose_threshold(is_positive, given, rule)
-    test_given = _probabilities(evaluated.test_logits, positive, temperature)
+
+    def answers(logits: NDArray[np.float32], split: Split) -> tuple[NDArray[np.float32], Flags]:
+        # in float32, as the file computes them
+        probabilities = softmax(logits / np.float32(temperature), axis=1)[:, positive]
+        return probabilities, split.labels.cpu().numpy() == positive
+
+    validation = answers(evaluated.validation_logits, splits.validation)
+    test = answers(evaluated.test_logits, splits.test)
+    threshold = choose_threshold(*validation, rule)
     return OperatingPoint(
         rule=rule,
         positive=splits.classes[positive],
         threshold=threshold,
-        validation=rates(is_positive, given >= threshold),
-        test=rates(split_labels(splits.test) == positive, test_given >= threshold),
+        validation=rates(validation[0] >= threshold, validation[1]),
+        test=rates(test[0] >= threshold, test[1]),
     )
 
 
-def choose_threshold(is_positive: Mask, probabilities: Values, rule: str) -> float:
-    """Return from which probability on the positive class is called, by a rule.
+def choose_threshold(probabilities: NDArray[np.floating], is_positive: Flags, rule: str) -> float:
+    """Return the threshold that is best by a rule; among equals the one nearest to 0.5.
 
-    It lies midway between the probabilities of two images, below all or above all of them. Of
-    those that are equally good it is the one nearest to 0.5.
+    It lies midway between two neighbouring probabilities, so that rounding in another runtime does
+    not move images across it. Above 1, nothing is called positive.
 
     Args:
-        is_positive: `(N,)`, whether an image is of the positive class; some are, some are not.
-        probabilities: `(N,)`, of the positive class, in [0, 1].
-        rule: Of `export.operating_point`.
+        probabilities: `(V,)` of the positive class.
+        is_positive: `(V,)`; some are, some are not.
+        rule: `export.operating_point`.
 
-    Source: Youden 1950, Cancer 3, 32 (the rule youden, most sensitivity + specificity).
+    Source: Youden 1950, Cancer 3, 32, for sensitivity + specificity - 1.
     """
-    kind, value = parse_operating_point(rule)
-    if kind == "argmax":
+    name, value = parse_operating_point(rule)
+    if name == "argmax":
         return 0.5
-    thresholds = _candidates(probabilities)
-    num_positive, num_negative = int(is_positive.sum()), int((~is_positive).sum())
-    misses = np.searchsorted(np.sort(probabilities[is_positive]), thresholds)
-    refused = np.searchsorted(np.sort(probabilities[~is_positive]), thresholds)
-    hits, alarms = num_positive - misses, num_negative - refused
-    match kind:
-        case "sensitivity":
-            return float(thresholds[hits / num_positive >= (value or 0)].max())
-        case "specificity":
-            return float(thresholds[refused / num_negative >= (value or 0)].min())
-        case "youden":  # times the images of both classes, in whole numbers: equals are equal
-            worth = np.asarray(hits * num_negative + refused * num_positive, dtype=np.float64)
+    thresholds = between(probabilities)  # (T,)
+    positives, negatives = np.sort(probabilities[is_positive]), np.sort(probabilities[~is_positive])
+    missed = np.searchsorted(positives, thresholds)  # (T,) images below
+    passed = np.searchsorted(negatives, thresholds)
+    found, alarms = len(positives) - missed, len(negatives) - passed
+    goal = value or 0.0
+    match name:
+        case "youden":
+            worth = found * len(negatives) + passed * len(positives)
         case "f1":
-            worth = 2 * hits / np.maximum(2 * hits + misses + alarms, 1)
-        case _:
-            worth = -np.round(alarms + (value or 0) * misses, 9)
-    best = thresholds[worth == worth.max()]
+            worth = 2 * found / (2 * found + alarms + missed)
+        case "sensitivity":  # most specific of those that reach it, then most sensitive
+            worth = passed * (len(positives) + 1) + found
+            worth = np.where(found / len(positives) >= goal, worth, -1)
+        case "specificity":
+            worth = found * (len(negatives) + 1) + passed
+            worth = np.where(passed / len(negatives) >= goal, worth, -1)
+        case _:  # cost
+            worth = -(alarms + goal * missed)
+    best = thresholds[np.isclose(worth, worth.max(), rtol=1e-12, atol=0)]
     return float(best[np.abs(best - 0.5).argmin()])
 
 
-def rates(is_positive: Mask, called: Mask) -> Rates:
-    """Return how often a model is right where it calls some images positive.
+def between(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the `(T,)` points midway between neighbours, and one below and above them all.
 
     Args:
-        is_positive: `(N,)`, whether an image is of the positive class.
-        called: `(N,)`, whether it is called so.
+        probabilities: `(V,)`, in any order.
     """
-    hits = int((is_positive & called).sum())
-    refused = int((~is_positive & ~called).sum())
+    values = np.unique(probabilities.astype(np.float64))
+    ends = min(0.0, values[0] - 2 * LEAST_GAP), max(1.0, values[-1] + 2 * LEAST_GAP)
+    values = np.concatenate([ends[:1], values, ends[1:]])
+    middles = (values[:-1] + values[1:]) / 2
+    return middles[np.diff(values) > LEAST_GAP].clip(min=0.0)
+
+
+def rates(called: Flags, is_positive: Flags) -> Rates:
+    """Say how well images are called positive.
+
+    Args:
+        called: `(N,)`, whether each image is called positive.
+        is_positive: `(N,)`, whether it is.
+    """
+    found, right = int((called & is_positive).sum()), int((called == is_positive).sum())
     num_positive, num_called = int(is_positive.sum()), int(called.sum())
     num_negative = len(called) - num_positive
+    passed = right - found
+
+    def share(count: int, of: int) -> float:
+        return count / of if of else 0.0
+
     return Rates(
-        sensitivity=_share(hits, num_positive),
-        sensitivity_ci95=wilson_interval(hits, num_positive),
-        specificity=_share(refused, num_negative),
-        specificity_ci95=wilson_interval(refused, num_negative),
-        precision=_share(hits, num_called),
-        precision_ci95=wilson_interval(hits, num_called),
-        accuracy=_share(hits + refused, len(called)),
-        f1=_share(2 * hits, num_positive + num_called),
+        sensitivity=share(found, num_positive),
+        sensitivity_ci95=wilson_interval(found, num_positive),
+        specificity=share(passed, num_negative),
+        specificity_ci95=wilson_interval(passed, num_negative),
+        precision=share(found, num_called),
+        precision_ci95=wilson_interval(found, num_called),
+        accuracy=share(right, len(called)),
+        f1=share(2 * found, num_positive + num_called),
     )
-
-
-def _share(part: int, whole: int) -> float:
-    return part / whole if whole else 0.0
-
-
-def _probabilities(logits: NDArray[np.float32], positive: int, temperature: float) -> Values:
-    return np.asarray(softmax(logits.astype(np.float64) / temperature, axis=1)[:, positive])
-
-
-def _candidates(probabilities: Values) -> Values:
-    """Return one threshold for each way to part the images, lowest first."""
-    # as the file gives them: what float32 cannot tell apart, no threshold can
-    given = np.unique(probabilities.astype(np.float32)).astype(np.float64)
-    lower, upper = given[:-1], given[1:]
-    between = ((lower + upper) / 2)[upper - lower > LEAST_GAP * upper]
-    above_all = max((given[-1] + 1) / 2, given[-1] + LEAST_GAP)
-    return np.array([given[0] / 2, *between, above_all])

@@ -5,173 +5,168 @@ import pytest
 from answers import evaluated, splits_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import f1_score
+from scipy.special import expit, logit
+from sklearn.metrics import f1_score, precision_score, recall_score
 
+from kdtool.errors import RecipeError
 from kdtool.stats import wilson_interval
-from kdtool.train.data.splits import Split
-from kdtool.train.evidence.operating_point import choose_threshold, operating_point, rates
+from kdtool.train.evidence.operating_point import (
+    LEAST_GAP,
+    check_operating_point,
+    choose_threshold,
+    operating_point,
+    rates,
+)
 
-CLASSES = ("HP", "SSA")
-
-
-def logits_of(probabilities, *, positive=1):
-    """Float32 logits of which the softmax gives these probabilities of the positive class."""
-    p = np.asarray(probabilities, np.float64)
-    odds = np.log(p / (1 - p))
-    zero = np.zeros_like(odds)
-    columns = [zero, odds] if positive else [odds, zero]
-    return np.stack(columns, axis=1).astype(np.float32)
-
-
-# a validation split: probability of SSA, and whether it is
-GIVEN = np.array([0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9])
-IS_SSA = np.array([0, 0, 1, 0, 0, 1, 1, 1], bool)
+#           negative: 0.1  0.2  0.6       0.3  0.8  0.9 : positive
+BY_HAND = np.array([0.1, 0.2, 0.6, 0.3, 0.8, 0.9], np.float32)
+IS_POSITIVE = np.array([0, 0, 0, 1, 1, 1], bool)
 
 
 @pytest.mark.parametrize(
     ("rule", "threshold"),
     [
         ("argmax", 0.5),
-        ("youden", 0.65),  # 3 of 4 and 4 of 4
-        ("f1", 0.65),  # 6 / 7; at 0.25 it is 8 / 10
-        ("sensitivity:0.75", 0.65),
-        ("sensitivity:0.76", 0.25),  # needs all four
-        ("sensitivity:1", 0.25),
-        ("specificity:0.75", 0.5),
-        ("specificity:0.5", 0.25),
-        ("specificity:1", 0.65),
-        ("cost:1", 0.65),  # one miss against two false alarms
-        ("cost:3", 0.25),
-        ("cost:2", 0.65),  # as good as 0.25, which is farther from 0.5
-        ("cost:0.01", 0.65),
+        ("youden", 0.7),  # 2/3 + 1; as good as 0.25 with 1 + 2/3, and nearer to 0.5
+        ("f1", 0.25),  # 6/7, and 4/5 at 0.7
+        ("sensitivity:0.67", 0.25),
+        ("sensitivity:0.66", 0.7),
+        ("sensitivity:0.1", 0.7),  # at 0.85 it would find fewer, and be no more specific
+        ("specificity:0.66", 0.25),
+        ("specificity:0.67", 0.7),
+        ("specificity:0.1", 0.25),
+        ("cost:1", 0.7),  # one mistake; at 0.25 too
+        ("cost:5", 0.25),
+        ("cost:0.1", 0.7),
     ],
 )
-def test_thresholds_by_hand(rule, threshold):
-    assert choose_threshold(IS_SSA, GIVEN, rule) == pytest.approx(threshold, abs=1e-7)
+def test_each_rule_by_hand(rule, threshold):
+    assert choose_threshold(BY_HAND, IS_POSITIVE, rule) == pytest.approx(threshold)
 
 
-def test_a_model_that_is_wrong_about_all_calls_all_or_none():
-    wrong = np.array([0.8, 0.9, 0.1, 0.2]), np.array([0, 0, 1, 1], bool)
-    for rule, threshold in [("sensitivity:1", 0.05), ("specificity:1", 0.95), ("cost:10", 0.05)]:
-        assert choose_threshold(wrong[1], wrong[0], rule) == pytest.approx(threshold, abs=1e-7)
-    # a certain mistake is above every threshold up to 1
-    assert choose_threshold(np.array([True, False]), np.array([0.5, 1.0]), "specificity:1") > 1
-    assert choose_threshold(np.array([True, False]), np.array([0.0, 0.5]), "sensitivity:1") == 0
-
-
-def brute_force(is_positive, probabilities, rule, value):
-    """The best worth that any threshold reaches, over all that part the images differently."""
-    return max(
-        worth(is_positive, probabilities >= threshold, rule, value)
-        for threshold in [*probabilities, 2.0]
-    )
-
-
-def worth(is_positive, called, rule, value):
-    """What a rule wants most, written from its definition."""
-    sensitivity, specificity = called[is_positive].mean(), (~called)[~is_positive].mean()
-    match rule:
-        case "youden":
-            return sensitivity + specificity
-        case "f1":
-            return f1_score(is_positive, called, zero_division=0.0)
-        case "sensitivity":
-            return (sensitivity >= value, specificity, -sensitivity)
-        case "specificity":
-            return (specificity >= value, sensitivity, -specificity)
-        case "cost":
-            return -(called & ~is_positive).sum() - value * (~called & is_positive).sum()
-
-
-@settings(deadline=None, max_examples=150)
-@given(
-    images=st.lists(st.tuples(st.integers(0, 20), st.booleans()), min_size=2, max_size=30).filter(
-        lambda images: len({label for _, label in images}) == 2
-    ),
-    rule=st.sampled_from(["youden", "f1", "sensitivity", "specificity", "cost"]),
-    value=st.sampled_from([0.05, 0.3, 0.5, 0.95, 1.0]),
+@pytest.mark.parametrize(
+    ("probabilities", "rule", "threshold"),
+    [
+        ([0.8, 0.4], "youden", 0.2),  # upside down: all are called, or none (0.9)
+        ([0.8, 0.4], "specificity:1", 0.9),
+        ([0.0, 1.0], "youden", 0.5),
+        ([1.0, 1.0], "sensitivity:1", 0.5),
+        ([0.0, 0.0], "sensitivity:1", 0.0),
+        ([1.0, 0.5], "specificity:1", 1 + LEAST_GAP),  # nothing is called
+        # so close that another runtime may swap them: no threshold parts them
+        ([0.8, 0.8 + LEAST_GAP / 2], "specificity:1", 0.9),
+    ],
 )
-def test_no_other_threshold_is_better(images, rule, value):
-    probabilities = np.array([place for place, _ in images]) / 20
-    is_positive = np.array([label for _, label in images])
-    text = rule if rule in ("youden", "f1") else f"{rule}:{value}"
-    threshold = choose_threshold(is_positive, probabilities, text)
-    best = brute_force(is_positive, probabilities, rule, value)
-    # the same rates; of a goal that must be reached, not one more of the other mistake than needed
-    reached = worth(is_positive, probabilities >= threshold, rule, value)
-    if rule in ("sensitivity", "specificity"):
-        assert reached[:2] == best[:2]
-    else:
-        assert reached == pytest.approx(best)
-    assert np.abs(probabilities - threshold).min() >= (0 if threshold == 0 else 5e-7)
+def test_thresholds_beside_all_images(probabilities, rule, threshold):
+    is_positive = np.array([False, True])
+    assert choose_threshold(np.array(probabilities), is_positive, rule) == pytest.approx(threshold)
 
 
-def test_no_threshold_lies_between_what_another_runtime_may_swap():
-    close = np.array([0.3, 0.7, 0.7 + 5e-7, 0.9])
-    is_positive = np.array([0, 0, 1, 1], bool)
-    threshold = choose_threshold(is_positive, close, "youden")
-    assert min(abs(close - threshold)) > 0.05
-    # near 0, where float32 is finer, 1e-8 and 3e-8 are far apart
-    assert choose_threshold(
-        np.array([0, 1, 1], bool), np.array([1e-8, 3e-8, 0.9]), "youden"
-    ) == pytest.approx(2e-8, rel=1e-6)
+RULES = [
+    "youden",
+    "f1",
+    "sensitivity:0.9",
+    "sensitivity:1",
+    "specificity:0.55",
+    "cost:5",
+    "cost:0.3",
+]
 
 
-def two_splits(positive):
-    """Validation as above, and test images that are all of SSA but the first two."""
-    splits = splits_of(IS_SSA.astype(np.int64), CLASSES)
-    labels = (np.arange(8) > 1).astype(np.int64)
-    test = Split(splits.test.images, splits.test.labels.new_tensor(labels))
-    result = splits.result.model_copy(update={"positive": positive})
-    return replace(splits, test=test, result=result)
+def worth(called, is_positive, rule):
+    """How good it is to call these images, by the definition of each rule."""
+    found, alarms = (called & is_positive).sum(), (called & ~is_positive).sum()
+    missed, passed = (~called & is_positive).sum(), (~called & ~is_positive).sum()
+    sensitivity, specificity = found / (found + missed), passed / (passed + alarms)
+    name, _, value = rule.partition(":")
+    return {
+        "youden": lambda: round(sensitivity + specificity, 9),
+        "f1": lambda: round(2 * found / (2 * found + alarms + missed), 9),
+        "sensitivity": lambda: (sensitivity >= float(value), specificity, sensitivity),
+        "specificity": lambda: (specificity >= float(value), sensitivity, specificity),
+        "cost": lambda: round(-alarms - float(value) * missed, 9),
+    }[name]()
 
 
-def test_it_is_chosen_on_validation_and_scored_on_both_splits():
-    splits = two_splits("SSA")
-    one = evaluated("student", IS_SSA.astype(np.int64), CLASSES, logits_of(GIVEN))
-    one = replace(one, test_logits=logits_of([0.1, 0.9, 0.9, 0.9, 0.9, 0.1, 0.1, 0.1]))
-    point = operating_point(one, splits, "youden", 1.0)
-    assert (point.rule, point.positive) == ("youden", "SSA")
-    assert point.threshold == pytest.approx(0.65, abs=1e-6)
-    assert (point.validation.sensitivity, point.validation.specificity) == (0.75, 1.0)
-    assert point.validation.precision == 1.0
-    assert point.validation.f1 == pytest.approx(6 / 7)
-    assert point.validation.accuracy == 7 / 8
-    assert (point.test.sensitivity, point.test.specificity, point.test.precision) == (
-        0.5,
-        0.5,
-        0.75,
-    )
-    assert point.test.sensitivity_ci95 == wilson_interval(3, 6)
-    assert point.test.specificity_ci95 == wilson_interval(1, 2)
-    assert point.test.precision_ci95 == wilson_interval(3, 4)
+@settings(deadline=None, max_examples=100)
+@given(
+    images=st.lists(st.tuples(st.integers(0, 16), st.booleans()), max_size=12),
+    ends=st.tuples(st.integers(0, 16), st.integers(0, 16)),
+    rule=st.sampled_from(RULES),
+)
+def test_no_other_threshold_is_better(images, ends, rule):
+    images = [(ends[0], False), (ends[1], True), *images]
+    sixteenths, is_positive = (np.array(each) for each in zip(*images, strict=True))
+    threshold = choose_threshold(sixteenths.astype(np.float32) / 16, is_positive, rule)
+    assert threshold == 0 or np.abs(sixteenths / 16 - threshold).min() >= LEAST_GAP / 2
+    best = worth(sixteenths / 16 >= threshold, is_positive, rule)
+    others = [worth(sixteenths > k - 0.5, is_positive, rule) for k in range(18)]
+    assert best == max(others)
 
 
-def test_the_other_class_can_be_the_positive_one():
-    one = evaluated("student", IS_SSA.astype(np.int64), CLASSES, logits_of(GIVEN))
-    point = operating_point(one, two_splits("HP"), "youden", 1.0)
-    assert point.positive == "HP"
-    assert point.threshold == pytest.approx(0.35, abs=1e-6)
-    assert (point.validation.sensitivity, point.validation.specificity) == (1.0, 0.75)
+def test_rates_are_those_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    called, is_positive = rng.random((2, 50)) < 0.4
+    found = rates(called, is_positive)
+    assert found.sensitivity == recall_score(is_positive, called)
+    assert found.specificity == recall_score(~is_positive, ~called)
+    assert found.precision == precision_score(is_positive, called)
+    assert found.f1 == pytest.approx(f1_score(is_positive, called))
+    assert found.accuracy == (called == is_positive).mean()
+    both = int((called & is_positive).sum())
+    assert found.sensitivity_ci95 == wilson_interval(both, int(is_positive.sum()))
+    assert found.precision_ci95 == wilson_interval(both, int(called.sum()))
+    neither = int((~called & ~is_positive).sum())
+    assert found.specificity_ci95 == wilson_interval(neither, int((~is_positive).sum()))
 
 
-def test_the_threshold_is_of_the_probability_after_the_temperature():
-    one = evaluated("student", IS_SSA.astype(np.int64), CLASSES, logits_of(GIVEN))
-    point = operating_point(one, two_splits("SSA"), "youden", 2.0)
-    soft = [1 / (1 + ((1 - p) / p) ** 0.5) for p in (0.6, 0.7)]
-    assert point.threshold == pytest.approx(np.mean(soft), abs=1e-6)
-    assert point.validation == operating_point(one, two_splits("SSA"), "youden", 1.0).validation
-
-
-def test_more_than_two_classes_have_none():
-    labels = np.array([0, 1, 2])
-    logits = np.eye(3, dtype=np.float32)
-    one = evaluated("student", labels, ("a", "b", "c"), logits)
-    assert operating_point(one, splits_of(labels, ("a", "b", "c")), "argmax", 1.0) is None
-
-
-def test_rates_where_nothing_is_called():
-    none = rates(np.array([True, False, False]), np.zeros(3, bool))
+def test_a_model_that_calls_nothing_positive_has_no_precision():
+    none = rates(np.zeros(4, bool), np.array([True, False, True, False]))
     assert (none.sensitivity, none.specificity, none.precision, none.f1) == (0, 1, 0, 0)
-    assert none.precision_ci95 == (0.0, 1.0)
-    assert none.accuracy == pytest.approx(2 / 3)
+    assert none.precision_ci95 == (0, 1)
+
+
+def two_classes(positive):
+    labels = 1 - IS_POSITIVE.astype(int) if positive == "a" else IS_POSITIVE.astype(int)
+    splits = splits_of(labels, ["a", "b"])
+    splits = replace(splits, result=splits.result.model_copy(update={"positive": positive}))
+    ahead = logit(BY_HAND)[:, None].astype(np.float32)
+    other = np.zeros_like(ahead)
+    logits = np.hstack([ahead, other] if positive == "a" else [other, ahead])
+    return evaluated("student", labels, ["a", "b"], logits), splits
+
+
+@pytest.mark.parametrize("positive", ["a", "b"])
+def test_the_threshold_is_for_probabilities_at_the_temperature_of_the_file(positive):
+    model, splits = two_classes(positive)
+    point = operating_point(model, splits, "cost:5", 1.0)
+    assert (point.rule, point.positive) == ("cost:5", positive)
+    assert point.threshold == pytest.approx(0.25)
+    warm = operating_point(model, splits, "cost:5", 3.0)
+    low, high = expit(logit([0.2, 0.3]) / 3)
+    assert warm.threshold == pytest.approx((low + high) / 2)
+    assert point.test == warm.test == point.validation
+    assert (point.test.sensitivity, point.test.specificity) == (1, pytest.approx(2 / 3))
+
+
+def test_it_is_chosen_on_validation_and_tested_on_test():
+    model, splits = two_classes("b")
+    model = replace(model, test_logits=model.validation_logits[:, ::-1])
+    point = operating_point(model, splits, "cost:5", 1.0)
+    assert point.threshold == pytest.approx(0.25)
+    # upside down: the positives have 0.7, 0.2 and 0.1, the others 0.9, 0.8 and 0.4
+    assert (point.test.sensitivity, point.test.specificity) == (pytest.approx(1 / 3), 0)
+    assert (point.test.precision, point.test.accuracy) == (0.25, pytest.approx(1 / 6))
+
+
+def test_three_classes_have_no_operating_point_and_no_rule_for_one():
+    labels = np.arange(6) % 3
+    model = evaluated("student", labels, "abc", np.eye(3, dtype=np.float32)[labels])
+    assert operating_point(model, splits_of(labels, "abc"), "argmax", 1.0) is None
+    check_operating_point("argmax", "abc")
+    check_operating_point("youden", "ab")
+    with pytest.raises(
+        RecipeError,
+        match=r'export.operating_point = "youden" is for two classes, and the data have 3; leave',
+    ):
+        check_operating_point("youden", "abc")
