@@ -99,8 +99,8 @@ class OnnxTeacher(nn.Module):
         if self.input.channels > images.shape[1]:
             images = images.expand(-1, 3, -1, -1)
         elif self.input.channels < images.shape[1]:
-            luma = torch.tensor(LUMA, device=images.device)
-            images = torch.einsum("bchw,c->bhw", images, luma).unsqueeze(1)
+            luma = torch.tensor(LUMA, device=images.device).reshape(1, -1, 1, 1)
+            images = (images * luma).sum(dim=1, keepdim=True)
         if self.input.size not in (None, tuple(images.shape[2:])):
             images = F.interpolate(images, self.input.size, mode="bilinear", antialias=True)
         mean, std = (

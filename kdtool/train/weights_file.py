@@ -114,7 +114,8 @@ def fit_weights(
         if with_head:
             raise KdtoolError(
                 f"{source}: its head has {outputs}, expected {num_logits}, as a trained "
-                "teacher needs; give it epochs to train a new head"
+                "teacher needs; name in teacher.classes what they stand for, or give it epochs to "
+                "train a new head"
             )
         given |= {name: own[name] for name in head}
         notes.append(f"all but the head was taken ({outputs} there, {num_logits} outputs here)")
