@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from kdtool.errors import KdtoolError
@@ -194,14 +195,60 @@ def test_a_run_of_phases_that_was_cut_off_ends_in_the_same_bits(splits, tmp_path
         assert same(weights, expected)
 
 
+def fit(model, splits, tmp_path, batch_loss=label_loss, augment=(), **changes):
+    training = Training(TABLE.model_copy(update=changes), seed=0, augment=augment)
+    return loop.fit(model, splits, training, batch_loss, tmp_path / "b.pt", lambda *_: None)
+
+
+def small_network():
+    torch.manual_seed(0)
+    body = [nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(2)]
+    return nn.Sequential(nn.Sequential(*body), nn.Flatten(), nn.Linear(32, 10))
+
+
 def test_averaged_weights_are_tested_and_kept(splits, tmp_path):
-    """With a decay near 1 the average is still near the first step's weights."""
-    table = TABLE.model_copy(update={"ema": 0.999, "epochs": 1})
-    _, weights = train(splits, tmp_path, table=table)
-    _, plain = train(splits, tmp_path, table=table.model_copy(update={"ema": 0.0}), name="b.pt")
-    start = build_model("mnist-cnn", (1, 8, 8), 10, seed=0).state_dict()
-    name = "features.conv2.weight"
-    assert (weights[name] - start[name]).norm() < 0.3 * (plain[name] - start[name]).norm()
+    model, learned, statistics = small_network(), [], []
+
+    def batch_loss(logits, batch):  # sees the weights before its step, the statistics of its step
+        learned.append({name: value.detach().clone() for name, value in model.named_parameters()})
+        statistics.append({name: value.clone() for name, value in model.named_buffers()})
+        return label_loss(logits, batch)
+
+    result, found = fit(model, splits, tmp_path, batch_loss, epochs=1, ema=0.7)
+    learned = [*learned[1:], dict(model.named_parameters())]
+    for values in (learned, statistics):
+        for name in values[0].keys() - {"0.1.num_batches_tracked"}:
+            average = values[0][name]
+            for value in values[1:]:
+                average = 0.7 * average + 0.3 * value[name]
+            torch.testing.assert_close(found[name], average)
+    averaged = small_network()
+    averaged.load_state_dict(found)
+    assert validate(averaged, splits.validation, 10).loss == result.best.validation_loss
+    assert validate(model, splits.validation, 10).loss != result.best.validation_loss
+
+
+def test_what_is_frozen_ends_in_the_bits_it_began_with(splits, tmp_path):
+    start = small_network().state_dict()
+    _, found = fit(small_network(), splits, tmp_path, epochs=2, train="head")
+    changed = {name for name, value in start.items() if not torch.equal(value, found[name])}
+    assert changed == {"2.weight", "2.bias"}
+
+
+def test_images_to_learn_from_are_augmented_and_others_never(splits, tmp_path):
+    model, seen = small_network(), []
+
+    def batch_loss(logits, batch):
+        seen.append((batch.images, splits.train.images[batch.index] / 255))
+        return label_loss(logits, batch)
+
+    augment = ["rotate:180", "brightness:0.9"]
+    result, _ = fit(model, splits, tmp_path, batch_loss, augment, epochs=1)
+    assert not any(torch.equal(images, plain) for images, plain in seen)
+    with torch.no_grad():
+        logits = model.eval()(splits.validation.images / 255)
+    loss = F.cross_entropy(logits, splits.validation.labels).item()
+    assert loss == pytest.approx(result.best.validation_loss, rel=1e-5)
 
 
 def test_training_stops_early_when_nothing_gets_better(splits, tmp_path):
