@@ -1,5 +1,6 @@
 """What an image classifier says of image files, by the very lines that its kit runs on a device."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -12,7 +13,7 @@ from kdtool.errors import KdtoolError, ModelFileError
 from kdtool.record import SCHEMA, Record
 
 try:
-    from kdtool.edge.kit.shipped.classifier import image_shape, predict
+    from kdtool.edge.kit.shipped.classifier import decide, decision, image_shape, predict
     from kdtool.edge.kit.shipped.picture import read_image
 except ModuleNotFoundError as error:
     if error.name != "PIL":
@@ -33,6 +34,7 @@ class Prediction(Record):
     """What a model says of one image."""
 
     path: str
+    decided: str | None = None  # the class that it is called; None if the image could not be read
     classes: list[ClassProbability]  # most probable first; empty if the image could not be read
     resized_from: tuple[int, int] | None  # width and height, where they are not the model's
     error: str | None  # why the image could not be read
@@ -43,6 +45,9 @@ class PredictionReport(Record):
 
     schema_version: Literal[1] = Field(default=SCHEMA, alias="schema")
     model: str
+    # Of two classes: `positive` is called from this probability on. None: the most probable class
+    positive: str | None = None
+    threshold: float | None = None
     predictions: list[Prediction]  # in the order given
 
 
@@ -66,8 +71,14 @@ def predict_files(
     session = open_session(model, threads)
     check_classifier(session, model)
     classes = class_names(session, model)
+    chosen = check_decision(session, model, classes)
     predictions = [_predict_file(session, path, classes, top) for path in images]
-    return PredictionReport(model=str(model), predictions=predictions)
+    return PredictionReport(
+        model=str(model),
+        positive=classes[chosen[0]] if chosen else None,
+        threshold=chosen[1] if chosen else None,
+        predictions=predictions,
+    )
 
 
 def check_classifier(session: InferenceSession, path: Path) -> None:
@@ -130,6 +141,27 @@ def class_names(session: InferenceSession, path: Path) -> list[str]:
     return [str(name) for name in names]
 
 
+def check_decision(
+    session: InferenceSession, path: Path, classes: list[str]
+) -> tuple[int, float] | None:
+    """Return which class is called from what probability on; None: the most probable is called.
+
+    Raises:
+        ModelFileError: The file's metadata do not say so.
+    """
+    try:
+        chosen = decision(session)
+        if chosen is None or (len(classes) == 2 and math.isfinite(chosen[1])):
+            return chosen
+    except (KeyError, TypeError, ValueError):
+        pass
+    given = str(read_metadata(session).get("decision"))
+    raise ModelFileError(
+        f"{path} should name a rule, which of its two classes is positive, and a threshold in its "
+        f"metadata 'kdtool.decision', but has {given[:80]}; export it again"
+    )
+
+
 def _read_lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8").splitlines()
@@ -145,12 +177,14 @@ def _predict_file(
     except ValueError as error:
         return Prediction(path=str(path), classes=[], resized_from=None, error=str(error))
     try:
-        probabilities = predict(session, pixels[None])[0]
+        rows = predict(session, pixels[None])
     except RUNTIME_ERRORS as error:
         raise ModelFileError(f"the model cannot run on {path}: {error}") from error
-    best = probabilities.argsort()[::-1][:top]
+    probabilities = rows[0]
+    best = (-probabilities).argsort(kind="stable")[:top]
     return Prediction(
         path=str(path),
+        decided=classes[decide(session, rows)[0]],
         classes=[
             ClassProbability(name=classes[k], probability=float(probabilities[k])) for k in best
         ],

@@ -9,15 +9,17 @@ from kdtool import __version__
 from kdtool.edge.count.graph import count_model
 from kdtool.edge.metadata import image_properties, write_metadata
 from kdtool.errors import GateError
+from kdtool.evidence import OperatingPoint
 from kdtool.files import replaced, sha256_of
 from kdtool.record import Role
 from kdtool.results import Exportable, FileResult
 from kdtool.study import key_of
 from kdtool.train.evaluate import Evaluated, split_labels
 from kdtool.train.evidence.calibrate import fit_temperature
+from kdtool.train.evidence.operating_point import check_operating_point, operating_point
 from kdtool.train.models import describe_model
 from kdtool.train.onnx_file import answers, as_given, compare, given_shape, make_onnx
-from kdtool.train.run import Run, load_model
+from kdtool.train.run import Run, Trained, load_model
 
 
 def export(run: Run, evaluated: Evaluated) -> FileResult:
@@ -25,9 +27,11 @@ def export(run: Run, evaluated: Evaluated) -> FileResult:
 
     Raises:
         GateError: It gave another class on some; a file of that name from before stays as it was.
+        RecipeError: `export.operating_point` is for two classes, and there are more.
     """
     trained, table = evaluated.trained, run.recipe.export
-    temperature = fitted_temperature(run, evaluated) if table.calibrate else 1.0
+    temperature = file_temperature(run, evaluated)
+    point = operating_point(evaluated, run.splits, table.operating_point, temperature)
     path = run.study.folder / f"{trained.role}.onnx"
 
     def make() -> tuple[FileResult, list[Path]]:
@@ -39,7 +43,7 @@ def export(run: Run, evaluated: Evaluated) -> FileResult:
             table.input,
             temperature,
         )
-        describe(model, run, evaluated, temperature)
+        describe(model, run, trained, temperature, point)
         images, labels = run.splits.test.images.cpu().numpy(), split_labels(run.splits.test)
         with replaced(path) as unfinished:
             onnx.save(model, unfinished)
@@ -68,12 +72,15 @@ def export(run: Run, evaluated: Evaluated) -> FileResult:
         )
         return result, [path]
 
-    key = key_of("export", trained.key, table.opset, table.input, temperature, run.splits.classes)
+    made_from = [trained.key, table.opset, table.input, temperature, run.splits.classes]
+    key = key_of("export", *made_from, decision_of(point))
     return run.study.stage(f"export-{trained.role}", key, FileResult, make)
 
 
-def fitted_temperature(run: Run, evaluated: Evaluated) -> float:
-    """Return what the logits must be divided by for probabilities that hold on validation."""
+def file_temperature(run: Run, evaluated: Evaluated) -> float:
+    """Return what the logits are divided by in the file: 1, or by `export.calibrate` as fitted."""
+    if not run.recipe.export.calibrate:
+        return 1.0
     return fit_temperature(evaluated.validation_logits, split_labels(run.splits.validation))
 
 
@@ -81,8 +88,10 @@ def check_exportable(run: Run, role: Role) -> None:
     """Write the untrained model of a role as ONNX: what fails then would fail after training.
 
     Raises:
-        KdtoolError: It cannot be written, or not in the recipe's opset.
+        KdtoolError: It cannot be written, or not in the recipe's opset, or the recipe chooses a
+            threshold for more than two classes.
     """
+    check_operating_point(run.recipe.export.operating_point, run.splits.classes)
     if run.table(role).is_onnx:
         return
     name, table = run.table(role).model, run.recipe.export
@@ -100,9 +109,20 @@ def check_exportable(run: Run, role: Role) -> None:
     run.study.stage(f"exportable-{role}", key, Exportable, make)
 
 
-def describe(model: onnx.ModelProto, run: Run, evaluated: Evaluated, temperature: float) -> None:
+def decision_of(point: OperatingPoint | None) -> dict[str, object]:
+    """Return what a file says of how its class is decided; nothing: the most probable is called."""
+    return point.model_dump(include={"rule", "positive", "threshold"}) if point else {}
+
+
+def describe(
+    model: onnx.ModelProto,
+    run: Run,
+    trained: Trained,
+    temperature: float,
+    point: OperatingPoint | None,
+) -> None:
     """Write into the file what it is, under `kdtool.` keys and ONNX's own for images."""
-    trained, form = evaluated.trained, run.recipe.export.input
+    form = run.recipe.export.input
     channels, height, width = run.image_shape
     cost = count_model(model, shapes={"image": given_shape(run.image_shape, form)})
     values: dict[str, object] = {
@@ -122,6 +142,7 @@ def describe(model: onnx.ModelProto, run: Run, evaluated: Evaluated, temperature
             "partial": cost.partial,
         },
         "calibration": {"temperature": temperature},  # 1: not calibrated
+        **({"decision": decision_of(point)} if point else {}),
         "provenance": {
             "kdtool": __version__,
             "model": run.table(trained.role).model,

@@ -3,11 +3,14 @@
 import numpy as np
 
 from kdtool.edge.kit.build import MODEL, KitFacts, build_kit
+from kdtool.edge.kit.shipped.classifier import decide
+from kdtool.edge.session import open_session
 from kdtool.errors import StudyError
 from kdtool.files import sha256_of
 from kdtool.report.ship import ship_sentence
 from kdtool.results import Results
 from kdtool.train.evaluate import split_labels
+from kdtool.train.evidence.operating_point import rates
 from kdtool.train.onnx_file import answers, as_given
 from kdtool.train.run import Run
 
@@ -39,7 +42,13 @@ def write_kit(run: Run, results: Results) -> None:
     file = results.models[role].files[precision]
     model, folder = run.study.folder / file.path, run.study.folder / "kit"
     images = run.splits.test.images.cpu().numpy()
+    labels = split_labels(run.splits.test)
     _, probabilities = answers(model, as_given(images, run.recipe.export.input))
+    point = results.models[role].operating_point
+    if point:
+        positive = run.splits.classes.index(point.positive)
+        called = decide(open_session(model), probabilities)
+        point = point.model_copy(update={"test": rates(called == positive, labels == positive)})
     said = build_kit(
         folder,
         model,
@@ -50,10 +59,11 @@ def write_kit(run: Run, results: Results) -> None:
             file=file,
             reason=ship_sentence(results) or "",
             data=f"{results.data.num_test:,} test images of {results.data.description}",
+            operating_point=point,
             environment=results.environment,
         ),
         images=np.ascontiguousarray(images.transpose(0, 2, 3, 1)),
-        labels=split_labels(run.splits.test),
+        labels=labels,
         probabilities=probabilities,
     )
     run.terminal.say(f"{folder}: {said}")

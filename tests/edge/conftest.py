@@ -25,7 +25,7 @@ def make_classifier(make_onnx):
     column; of the mean pixel of each channel for the form `resize`.
     """
 
-    def make(form="pixels", channels=1, classes=("a", "b", "c"), name="model.onnx"):
+    def make(form="pixels", channels=1, classes=("a", "b", "c"), name="model.onnx", decision=None):
         """Returns the path, and `answer`: uint8 `(N, H, W, C)` -> probabilities `(N, K)`."""
         num_features = channels * (1 if form == "resize" else HEIGHT * WIDTH)
         generator = np.random.default_rng(0)
@@ -54,7 +54,8 @@ def make_classifier(make_onnx):
         path = make_onnx(nodes, inputs, stored, outputs=["logits", "probabilities"], name=name)
         model = onnx.load(path)
         provenance = {"model": "linear", "seed": 0}
-        write_metadata(model, {"classes": list(classes), "provenance": provenance})
+        values = {"classes": list(classes), "provenance": provenance}
+        write_metadata(model, values | ({"decision": decision} if decision else {}))
         onnx.save(model, path)
 
         def answer(images):

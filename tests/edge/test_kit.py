@@ -16,9 +16,12 @@ from kdtool.edge.kit.build import build_kit
 from kdtool.edge.kit.check import changed_files, check_kit, importable
 from kdtool.edge.kit.golden import NUM_GOLDEN, pick_golden
 from kdtool.edge.kit.readme import KitFacts
+from kdtool.edge.predict import predict_files
 from kdtool.environment import collect_environment
 from kdtool.errors import GateError, ModelFileError, StudyError
+from kdtool.evidence import OperatingPoint, Rates
 from kdtool.files import sha256_of
+from kdtool.record import to_json
 from kdtool.results import FileResult, Parity
 
 NUM_IMAGES = 40
@@ -42,7 +45,7 @@ def make_kit(tmp_path, make_classifier):
     """A function that builds a kit, and returns its folder and what the check said."""
 
     def make(folder="kit", form="pixels", channels=1, classes=("a", "b", "c"), **changes):
-        model = make_classifier(form, channels, classes)
+        model = make_classifier(form, channels, classes, decision=changes.pop("decision", None))
         path = model.path
         shape = (NUM_IMAGES, 4, 6, channels)
         images = np.random.default_rng(2).integers(0, 256, shape, dtype=np.uint8)
@@ -65,6 +68,7 @@ def make_kit(tmp_path, make_classifier):
             file=file,
             reason="The int8 file is not faster here.",
             data="40 test images of noise",
+            operating_point=None,
             environment=collect_environment(),
         )
         said = build_kit(
@@ -126,6 +130,101 @@ def test_predict_names_the_classes_and_goes_on_after_a_bad_image(tmp_path, make_
     assert done.returncode == 1
     assert list((tmp_path / "home").rglob("*")) == []
     assert run(folder / "predict.py", images[0]).returncode == 0
+
+
+def rates(sensitivity, specificity):
+    return Rates(
+        sensitivity=sensitivity,
+        sensitivity_ci95=(0.5, 0.95),
+        specificity=specificity,
+        specificity_ci95=(0.6, 0.9),
+        precision=0.5,
+        precision_ci95=(0.1, 0.9),
+        accuracy=0.775,
+        f1=0.5,
+    )
+
+
+def test_a_kit_calls_the_positive_class_from_the_threshold_on(make_kit):
+    threshold = 0.9
+    point = OperatingPoint(
+        rule="cost:5",
+        positive="a|`b`, c",
+        threshold=threshold,
+        validation=rates(1, 1),
+        test=rates(0.875, 0.75),
+    )
+    chosen = point.model_dump(include={"rule", "positive", "threshold"})
+    folder, said = make_kit(
+        classes=["HP", "a|`b`, c"], decision=chosen, facts={"operating_point": point}
+    )
+    assert said.startswith("ok: ")
+    entries = json.loads((folder / "golden/expected.json").read_text(encoding="utf-8"))["images"]
+    done = run(folder / "predict.py", *(folder / "golden" / entry["file"] for entry in entries))
+    expected = []
+    for entry in entries:
+        hp, positive = (100 * probability for probability in entry["probabilities"])
+        texts = [
+            f"HP {hp:.1f} %",
+            f"a|`b`, c {positive:.1f} % (called from {100 * threshold:g} % on)",
+        ]
+        called = positive >= 100 * threshold
+        line = ", ".join(reversed(texts) if called else texts)
+        expected.append((called, f"{folder / 'golden' / entry['file']}: {line}"))
+    assert done.stdout.splitlines() == [line for _, line in expected]
+    assert len({called for called, _ in expected}) == 2
+
+    text = " ".join((folder / "README.md").read_text(encoding="utf-8").split())
+    assert (
+        f"An image is called `` a|`b`, c `` where that has a probability of at least {threshold}, "
+        "else `HP`; `decide` gives the place of the class. That threshold was chosen on validation "
+        "images, by the rule `cost:5`."
+    ) in text
+    assert (
+        f"Both are of the more probable class. Called from {threshold} on, it recognized 77.50 % "
+        "of them. - Of those that are `` a|`b`, c `` it called 87.50 % so (sensitivity, 95 % "
+        "interval 50.00 % to 95.00 %), and of the others 25.00 % (specificity 75.00 %, 95 % interval "
+        "60.00 % to 90.00 %)."
+    ) in text
+
+
+def test_the_readme_of_argmax_tells_sensitivity_too(make_kit):
+    point = OperatingPoint(
+        rule="argmax", positive="b", threshold=0.5, validation=rates(1, 1), test=rates(0.875, 0.75)
+    )
+    folder, _ = make_kit(classes=["a", "b"], facts={"operating_point": point})
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert "is called by its most probable class; `decide`" in text
+    assert "Of those that are `b` it called 87.50 % so" in text
+    assert "more probable class" not in text
+
+
+NAMES = [
+    " with space ",
+    "a, b",
+    "a|b",
+    "犬 и ё",
+    "*_[x](y)_*",
+    "<b>",
+    "n" * 250,
+    "#",
+    '"quoted"\\n',
+]
+
+
+def test_names_of_classes_are_the_same_everywhere(make_kit):
+    folder, _ = make_kit(classes=NAMES)
+    assert (folder / "labels.txt").read_text(encoding="utf-8").splitlines() == NAMES
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert "\n".join(f"    {name}" for name in NAMES) in text
+    golden = folder / "golden"
+    done = run(folder / "predict.py", *sorted(golden.glob("*.png")))
+    report = predict_files(folder / "model.onnx", sorted(golden.glob("*.png")))
+    for line, prediction in zip(done.stdout.splitlines(), report.predictions, strict=True):
+        assert prediction.decided == prediction.classes[0].name
+        assert line.startswith(f"{prediction.path}: {prediction.decided} ")
+    back = type(report).model_validate_json(to_json(report))
+    assert {entry.name for one in back.predictions for entry in one.classes} <= set(NAMES)
 
 
 def test_a_terminal_without_the_letter_gets_its_number(make_kit):
@@ -376,4 +475,4 @@ def test_few_images_and_a_model_without_a_clue_give_golden_images_as_well():
 def test_scripts_are_short_and_know_nothing_of_kdtool(script):
     text = files("kdtool.edge.kit.shipped").joinpath(script).read_text(encoding="utf-8")
     assert len(text.splitlines()) < 60
-    assert "kdtool" not in text
+    assert "kdtool" not in text.replace('"kdtool.', "")  # the names of metadata in the file

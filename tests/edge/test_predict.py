@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from kdtool.edge.kit.shipped.classifier import image_shape, load, predict
+from kdtool.edge.kit.shipped.classifier import decide, decision, image_shape, load, predict
 from kdtool.edge.kit.shipped.picture import read_image
 from kdtool.edge.predict import predict_files
 from kdtool.errors import KdtoolError, ModelFileError
@@ -53,6 +53,65 @@ def test_files_are_predicted_with_their_classes_most_probable_first(
     assert [entry.name for entry in prediction.classes] == [classes[k] for k in best]
     given = [entry.probability for entry in prediction.classes]
     np.testing.assert_allclose(given, expected[best], atol=1e-6)
+
+
+POSITIVES = [("a", 0), ("b", 1)]
+
+
+@pytest.mark.parametrize(("positive", "place"), POSITIVES)
+def test_the_class_is_decided_by_the_threshold_in_the_file(
+    tmp_path, make_classifier, positive, place
+):
+    images = random_images(30, 1)
+    probabilities = make_classifier(classes="ab").answer(images)[:, place]
+    low, high = np.sort(probabilities)[[19, 20]]  # not in the middle, where argmax decides
+    chosen = {"rule": "youden", "positive": positive, "threshold": (low + high) / 2}
+    model = make_classifier(classes="ab", decision=chosen)
+    session = load(model.path)
+    assert decision(session) == (place, chosen["threshold"])
+    called = decide(session, predict(session, images))
+    np.testing.assert_array_equal(called == place, probabilities >= high)
+
+    paths = [save(image, tmp_path / f"{k}.png") for k, image in enumerate(images)]
+    report = predict_files(model.path, paths)
+    assert (report.positive, report.threshold) == (positive, chosen["threshold"])
+    assert [each.decided for each in report.predictions] == ["ab"[k] for k in called]
+    for each, probability in zip(report.predictions, probabilities, strict=True):
+        assert each.classes[0].probability == pytest.approx(max(probability, 1 - probability))
+
+
+@pytest.mark.parametrize("chosen", [None, {"rule": "argmax", "positive": "b", "threshold": 0.5}])
+def test_without_a_threshold_the_most_probable_class_is_called(tmp_path, make_classifier, chosen):
+    model = make_classifier(classes="ab", decision=chosen)
+    dark_to_bright = np.linspace(0, 255, 8, dtype=np.uint8)[:, None, None, None]
+    images = np.broadcast_to(dark_to_bright, (8, 4, 6, 1))
+    assert decision(load(model.path)) is None
+    paths = [save(image, tmp_path / f"{k}.png") for k, image in enumerate(images)]
+    report = predict_files(model.path, paths)
+    assert (report.positive, report.threshold) == (None, None)
+    best = model.answer(images).argmax(axis=1)
+    assert [each.decided for each in report.predictions] == ["ab"[k] for k in best]
+    assert len(set(best)) == 2
+
+
+@pytest.mark.parametrize(
+    ("classes", "chosen"),
+    [
+        ("ab", ["youden"]),
+        ("ab", {"positive": "b", "threshold": 0.5}),
+        ("ab", {"rule": "youden", "threshold": 0.5}),
+        ("ab", {"rule": "youden", "positive": "b"}),
+        ("ab", {"rule": "youden", "positive": "c", "threshold": 0.5}),
+        ("ab", {"rule": "youden", "positive": "b", "threshold": "half"}),
+        ("ab", {"rule": "youden", "positive": "b", "threshold": "nan"}),
+        ("abc", {"rule": "youden", "positive": "b", "threshold": 0.5}),
+    ],
+)
+def test_a_threshold_that_cannot_be_used_is_told(make_classifier, classes, chosen):
+    model = make_classifier(classes=classes, decision=chosen)
+    message = r"model\.onnx should name a rule, .* 'kdtool\.decision', but has .*; export it again"
+    with pytest.raises(ModelFileError, match=message):
+        predict_files(model.path, [])
 
 
 def test_an_image_of_another_size_is_resized_and_that_is_told(tmp_path, make_classifier):

@@ -18,10 +18,10 @@ RESIZED = GOOD.model_copy(update={"path": "b.png", "resized_from": (640, 480)})
 BAD = Prediction(path="c.png", classes=[], resized_from=None, error="cannot read c.png: no [file]")
 
 
-def shown(*predictions, encoding="utf-8"):
+def shown(*predictions, encoding="utf-8", **changes):
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding=encoding)
-    report = PredictionReport(model="student.onnx", predictions=list(predictions))
+    report = PredictionReport(model="student.onnx", predictions=list(predictions), **changes)
     show_predictions(Console(file=file, width=40, color_system=None), report)
     file.flush()
     return raw.getvalue().decode(encoding)
@@ -32,6 +32,16 @@ def test_each_image_has_a_line_with_its_classes():
         "photos/[1].png: 犬 98.7 %, [b]cat[/b] 1.3 %",
         "b.png: 犬 98.7 %, [b]cat[/b] 1.3 % (resized from 640 x 480)",
         "error: cannot read c.png: no [file]",
+    ]
+
+
+def test_the_class_that_is_called_comes_first_and_the_threshold_is_told():
+    cat = GOOD.model_copy(update={"decided": "[b]cat[/b]"})
+    dog = GOOD.model_copy(update={"decided": "犬"})
+    lines = shown(cat, dog, positive="[b]cat[/b]", threshold=0.0123456).splitlines()
+    assert lines == [
+        "photos/[1].png: [b]cat[/b] 1.3 % (called from 1.235 % on), 犬 98.7 %",
+        "photos/[1].png: 犬 98.7 %, [b]cat[/b] 1.3 % (called from 1.235 % on)",
     ]
 
 

@@ -1,5 +1,6 @@
 """The README of a kit: what a person on the device has to know."""
 
+import re
 from dataclasses import dataclass
 from importlib.resources import files
 from string import Template
@@ -8,8 +9,9 @@ from kdtool import __version__
 from kdtool.edge.kit.shipped.classifier import image_shape
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.session import InferenceSession
+from kdtool.evidence import OperatingPoint
 from kdtool.profiles import Environment
-from kdtool.record import Role
+from kdtool.record import Interval, Role
 from kdtool.results import FP16_USE, FileResult, Precision
 from kdtool.stats import wilson_interval
 
@@ -47,6 +49,7 @@ class KitFacts:
     file: FileResult
     reason: str  # why this file ships and not one of another precision, in words; may be empty
     data: str  # how many images of what it was tested on, in words
+    operating_point: OperatingPoint | None  # of two classes; its `test` is of this very file
     environment: Environment  # of the machine where it was made
 
 
@@ -75,6 +78,7 @@ def readme(facts: KitFacts, session: InferenceSession, classes: list[str], num_g
             height=height, width=width, channels=channels
         ),
         classes=_class_list(classes),
+        decided=_decided(facts.operating_point, classes),
         colour="gray" if channels == 1 else "RGB",
         tested=_tested(facts),
         size=f"{file.size_bytes:,} bytes",
@@ -87,17 +91,52 @@ def readme(facts: KitFacts, session: InferenceSession, classes: list[str], num_g
     )
 
 
+def _decided(point: OperatingPoint | None, classes: list[str]) -> str:
+    if point is None or point.rule == "argmax":
+        return "An image is called by its most probable class; `decide` gives the place of that."
+    (negative,) = (name for name in classes if name != point.positive)
+    return (
+        f"An image is called {_code(point.positive)} where that has a probability of at least "
+        f"{point.threshold:.4g},\nelse {_code(negative)}; `decide` gives the place of the class. "
+        f"That threshold was chosen on validation images, by the rule\n`{point.rule}`."
+    )
+
+
 def _tested(facts: KitFacts) -> str:
     accuracy, parity = facts.file.accuracy, facts.file.parity
-    lower, upper = wilson_interval(round(accuracy * parity.num_images), parity.num_images)
+    interval = wilson_interval(round(accuracy * parity.num_images), parity.num_images)
     points = [
-        f"It recognized {_percent(accuracy)} of {facts.data} "
-        f"(95 % interval {_percent(lower)} to {_percent(upper)}).",
+        f"It recognized {_percent(accuracy)} of {facts.data} ({_between(interval)}).",
         f"It gave the class that PyTorch gave on {_percent(parity.agreement)} of them.",
+        *(_rates(facts.operating_point) if facts.operating_point else []),
         facts.reason,
         f"{FP16_USE}." if facts.precision == "fp16" else "",
     ]
     return "\n".join(f"- {point}" for point in points if point)
+
+
+def _rates(point: OperatingPoint) -> list[str]:
+    test, positive = point.test, _code(point.positive)
+    by_threshold = (
+        f"Both are of the more probable class. Called from {point.threshold:.4g} on, it recognized "
+        f"{_percent(test.accuracy)} of them."
+    )
+    return [
+        *([] if point.rule == "argmax" else [by_threshold]),
+        f"Of those that are {positive} it called {_percent(test.sensitivity)} so (sensitivity, "
+        f"{_between(test.sensitivity_ci95)}), and of the others {_percent(1 - test.specificity)} "
+        f"(specificity {_percent(test.specificity)}, {_between(test.specificity_ci95)}).",
+    ]
+
+
+def _code(name: str) -> str:
+    """Return a name as it is, whatever Markdown makes of its letters elsewhere."""
+    fence = "`" * (max(map(len, re.findall("`+", name)), default=0) + 1)
+    return f"{fence} {name} {fence}" if len(fence) > 1 else f"`{name}`"
+
+
+def _between(ends: Interval) -> str:
+    return f"95 % interval {_percent(ends[0])} to {_percent(ends[1])}"
 
 
 def _percent(share: float) -> str:

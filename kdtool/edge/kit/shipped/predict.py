@@ -5,21 +5,27 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from classifier import image_shape, load, predict
+import numpy as np
+from classifier import decide, decision, image_shape, load, predict
 from picture import read_image
 
 HERE = Path(__file__).parent
 
 
 def describe(path: str, session: Any, labels: list[str]) -> str:
-    """Return the three most probable classes of an image file, as text."""
+    """Return the class that an image file is called, and the most probable others, as text."""
     pixels, (width, height) = read_image(path, image_shape(session))
     if pixels.shape[:2] != (height, width):
         size = f"{pixels.shape[1]} x {pixels.shape[0]}"
         print(f"{path}: resized from {width} x {height} to {size}", file=sys.stderr)
-    probabilities = predict(session, pixels[None])[0]
-    best = probabilities.argsort()[::-1][:3]
-    return ", ".join(f"{labels[k]} {100 * probabilities[k]:.1f} %" for k in best)
+    probabilities = predict(session, pixels[None])
+    (called,) = decide(session, probabilities)
+    best = [called, *(k for k in np.argsort(-probabilities[0], kind="stable") if k != called)]
+    texts = {k: f"{labels[k]} {100 * probabilities[0, k]:.1f} %" for k in best[:3]}
+    if chosen := decision(session):
+        positive, threshold = chosen
+        texts[positive] += f" (called from {100 * threshold:.4g} % on)"
+    return ", ".join(texts.values())
 
 
 def main() -> int:
