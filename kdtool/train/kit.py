@@ -44,11 +44,7 @@ def write_kit(run: Run, results: Results) -> None:
     images = run.splits.test.images.cpu().numpy()
     labels = split_labels(run.splits.test)
     _, probabilities = answers(model, as_given(images, run.recipe.export.input))
-    point = results.models[role].operating_point
-    if point:
-        positive = run.splits.classes.index(point.positive)
-        called = decide(open_session(model), probabilities)
-        point = point.model_copy(update={"test": rates(called == positive, labels == positive)})
+    called, positive = decide(open_session(model), probabilities), run.splits.positive
     said = build_kit(
         folder,
         model,
@@ -59,7 +55,7 @@ def write_kit(run: Run, results: Results) -> None:
             file=file,
             reason=ship_sentence(results) or "",
             data=f"{results.data.num_test:,} test images of {results.data.description}",
-            operating_point=point,
+            rates=None if positive is None else rates(called == positive, labels == positive),
             environment=results.environment,
         ),
         images=np.ascontiguousarray(images.transpose(0, 2, 3, 1)),

@@ -179,7 +179,7 @@ def test_a_file_changed_after_its_check_does_not_ship(study):
     onnx.save(model, path)
     facts = KitFacts(
         study="tiny", role="student", precision="fp32", file=file, reason="", data="",
-        operating_point=None, environment=results.environment,
+        rates=None, environment=results.environment,
     )  # fmt: skip
     images = np.zeros((20, 8, 8, 1), np.uint8)
     with pytest.raises(ModelFileError, match="was changed since it was checked"):

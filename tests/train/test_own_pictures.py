@@ -5,12 +5,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 from pictures import draw, save, save_classes
 from shell import kdtool
 
+from kdtool.edge.metadata import read_metadata
+from kdtool.edge.predict import predict_files
 from kdtool.errors import DataError
 from kdtool.results import load_results
+from kdtool.study import load_study
+from kdtool.train.data.folder import list_folder
+from kdtool.train.data.labelled_files import read_files
+from kdtool.train.data.source import no_progress
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "folder.toml"
 # What makes it small: networks that learn from so few pictures in seconds, without weights.
@@ -50,7 +58,8 @@ def study(stranger):
     """The folder of the finished study."""
     given = [text for key, value in SMALL.items() for text in ("--set", f"{key}={value}")]
     kdtool("distill", stranger / "folder.toml", *given, "--out", stranger / "runs")
-    kdtool("export", stranger / "runs" / "folder", "--kit", "--precisions", "fp32")
+    options = ["--kit", "--precisions", "fp32", "--operating-point", "cost:20"]
+    kdtool("export", stranger / "runs" / "folder", *options)
     return stranger / "runs" / "folder"
 
 
@@ -82,6 +91,31 @@ def test_the_kit_answers_for_new_pictures_of_every_sort(study, tmp_path):
     answers = [line.partition(": ")[2] for line in lines]
     right = [one.startswith(path.name[:4]) for one, path in zip(answers, paths, strict=True)]
     assert sum(right) >= 0.8 * len(paths)
+
+
+def test_the_kit_gives_each_test_file_the_class_that_the_study_gave_it(study):
+    _, recipe, _ = load_study(study)
+    names = read_files(list_folder(recipe.data), recipe.data, no_progress).names["test"]
+    (answers,) = (study / "predictions").glob("student-seed0-*.npz")
+    with np.load(answers) as arrays:
+        probabilities = arrays["test_probabilities"][:, 1]
+    metadata = read_metadata(onnx.load(study / "kit" / "model.onnx"))
+    threshold = metadata["decision"]["threshold"]
+    assert metadata["decision"] == {"rule": "cost:20", "positive": "disc", "threshold": threshold}
+    pictures = [recipe.data.root / name for name in names]
+    report = predict_files(study / "kit" / "model.onnx", pictures)
+    expected = ["disc" if each >= threshold else "cross" for each in probabilities]
+    assert [each.decided for each in report.predictions] == expected
+    done = subprocess.run(
+        [sys.executable, study / "kit" / "predict.py", *pictures],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said = [line.partition(": ")[2].split()[0] for line in done.stdout.splitlines()]
+    assert said == expected
+    sizes = {each.resized_from for each in report.predictions}
+    assert len(sizes) > 10
 
 
 def test_a_broken_picture_stops_the_run_before_training(stranger, tmp_path):

@@ -6,10 +6,10 @@ from importlib.resources import files
 from string import Template
 
 from kdtool import __version__
-from kdtool.edge.kit.shipped.classifier import image_shape
+from kdtool.edge.kit.shipped.classifier import decision, image_shape
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.session import InferenceSession
-from kdtool.evidence import OperatingPoint
+from kdtool.evidence import Rates
 from kdtool.profiles import Environment
 from kdtool.record import Interval, Role
 from kdtool.results import FP16_USE, FileResult, Precision
@@ -49,7 +49,7 @@ class KitFacts:
     file: FileResult
     reason: str  # why this file ships and not one of another precision, in words; may be empty
     data: str  # how many images of what it was tested on, in words
-    operating_point: OperatingPoint | None  # of two classes; its `test` is of this very file
+    rates: Rates | None  # of two classes: of this file on the test images, decided as it says
     environment: Environment  # of the machine where it was made
 
 
@@ -78,9 +78,9 @@ def readme(facts: KitFacts, session: InferenceSession, classes: list[str], num_g
             height=height, width=width, channels=channels
         ),
         classes=_class_list(classes),
-        decided=_decided(facts.operating_point, classes),
+        decided=_decided(session, classes),
         colour="gray" if channels == 1 else "RGB",
-        tested=_tested(facts),
+        tested=_tested(facts, session),
         size=f"{file.size_bytes:,} bytes",
         opset=file.opset,
         sha256=file.sha256,
@@ -91,42 +91,51 @@ def readme(facts: KitFacts, session: InferenceSession, classes: list[str], num_g
     )
 
 
-def _decided(point: OperatingPoint | None, classes: list[str]) -> str:
-    if point is None or point.rule == "argmax":
+def _decided(session: InferenceSession, classes: list[str]) -> str:
+    chosen = decision(session)
+    if chosen is None:
         return "An image is called by its most probable class; `decide` gives the place of that."
-    (negative,) = (name for name in classes if name != point.positive)
+    positive, threshold = chosen
     return (
-        f"An image is called {_code(point.positive)} where that has a probability of at least "
-        f"{point.threshold:.4g},\nelse {_code(negative)}; `decide` gives the place of the class. "
-        f"That threshold was chosen on validation images, by the rule\n`{point.rule}`."
+        f"An image is called {_code(classes[positive])} where that has a probability of at least "
+        f"{threshold:.4g},\nelse {_code(classes[1 - positive])}; `decide` gives the place of the "
+        "class. That threshold was chosen on validation images\n"
+        f"by the rule `{_said(session)['rule']}`."
     )
 
 
-def _tested(facts: KitFacts) -> str:
+def _tested(facts: KitFacts, session: InferenceSession) -> str:
     accuracy, parity = facts.file.accuracy, facts.file.parity
     interval = wilson_interval(round(accuracy * parity.num_images), parity.num_images)
     points = [
         f"It recognized {_percent(accuracy)} of {facts.data} ({_between(interval)}).",
         f"It gave the class that PyTorch gave on {_percent(parity.agreement)} of them.",
-        *(_rates(facts.operating_point) if facts.operating_point else []),
+        *(_rates(facts.rates, session) if facts.rates else []),
         facts.reason,
         f"{FP16_USE}." if facts.precision == "fp16" else "",
     ]
     return "\n".join(f"- {point}" for point in points if point)
 
 
-def _rates(point: OperatingPoint) -> list[str]:
-    test, positive = point.test, _code(point.positive)
-    by_threshold = (
-        f"Both are of the more probable class. Called from {point.threshold:.4g} on, it recognized "
-        f"{_percent(test.accuracy)} of them."
+def _rates(rates: Rates, session: InferenceSession) -> list[str]:
+    chosen = decision(session)
+    by_threshold = chosen and (
+        f"Both are of the more probable class. Called from {chosen[1]:.4g} on, it recognized "
+        f"{_percent(rates.accuracy)} of them."
     )
     return [
-        *([] if point.rule == "argmax" else [by_threshold]),
-        f"Of those that are {positive} it called {_percent(test.sensitivity)} so (sensitivity, "
-        f"{_between(test.sensitivity_ci95)}), and of the others {_percent(1 - test.specificity)} "
-        f"(specificity {_percent(test.specificity)}, {_between(test.specificity_ci95)}).",
+        by_threshold or "",
+        f"Of those that are {_code(_said(session)['positive'])} it called "
+        f"{_percent(rates.sensitivity)} so (sensitivity, {_between(rates.sensitivity_ci95)}), and "
+        f"of the others {_percent(1 - rates.specificity)} (specificity "
+        f"{_percent(rates.specificity)}, {_between(rates.specificity_ci95)}).",
     ]
+
+
+def _said(session: InferenceSession) -> dict[str, str]:
+    """Return how the class is decided, as the file says it."""
+    said = read_metadata(session)["decision"]
+    return {key: str(value) for key, value in said.items()} if isinstance(said, dict) else {}
 
 
 def _code(name: str) -> str:
