@@ -75,7 +75,7 @@ def build_model(name: str, image_shape: ImageShape, num_classes: int, seed: int)
 def check_model_name(name: str) -> None:
     """Raise KdtoolError if there is no network `name`; builds nothing."""
     kind, colon, rest = name.partition(":")
-    if Path(name).suffix in WEIGHTS_FILES:
+    if Path(name).suffix.lower() in WEIGHTS_FILES:
         raise KdtoolError(
             f"model {name} is a file of weights, expected a network: {', '.join(BUILT_IN)}, "
             "torchvision:NAME, timm:NAME or package.module:function; name the file as its weights: "

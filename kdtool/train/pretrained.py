@@ -5,14 +5,17 @@ from pathlib import Path
 
 from torch import nn
 
-from kdtool.errors import KdtoolError, RecipeError
+from kdtool.errors import KdtoolError, RecipeError, StudyError
 from kdtool.recipe_train import Normalization, TrainTable
+from kdtool.train.checkpoint import load_facts
 from kdtool.train.models import BUILT_IN, build_model, shown_shape
 from kdtool.train.networks import ImageShape
 from kdtool.train.onnx_teacher import OnnxTeacher
 from kdtool.train.preprocess import Enlarge, Normalize, Prepared, network_of
 from kdtool.train.published import IMAGENET_MEAN, IMAGENET_STD, Published, fetch, published
 from kdtool.train.weights_file import Weights, fit_weights, load_file_of_weights
+
+Values = tuple[tuple[float, ...], tuple[float, ...]]  # mean and deviation of the channels
 
 
 @dataclass(frozen=True)
@@ -78,14 +81,9 @@ def describe_weights(table: TrainTable, image_shape: ImageShape, num_logits: int
     notes = [Note(f"starts from {source}")]
     model = make_model(table, image_shape, num_logits, seed=0)
     notes += [Note(text) for text in load_pretrained(model, table, num_logits)]
-    if table.normalize == "weights" and known is None:
-        notes.append(
-            Note(
-                f"nothing says how the images of {source} were normalized, so none is done; "
-                'normalize = "imagenet" takes the mean and deviation of ImageNet, "none" nothing',
-                warn=True,
-            )
-        )
+    says_how = table.weights == "imagenet" or _is_checkpoint(table.weights)
+    if table.normalize == "weights" and not says_how:
+        notes.append(_guessed(source, known))
     if known and (side or min(image_shape[1:])) < known.side / 2:
         notes.append(
             Note(
@@ -96,6 +94,20 @@ def describe_weights(table: TrainTable, image_shape: ImageShape, num_logits: int
             )
         )
     return notes
+
+
+def _guessed(source: str, known: Published | None) -> Note:
+    """Say which normalization was taken for a file that does not say its own."""
+    if known:
+        return Note(
+            f"images are normalized as for the ImageNet weights {known.name}, as {source} does not "
+            'say how; if its were not, say normalize = "none"'
+        )
+    return Note(
+        f"nothing says how the images of {source} were normalized, so none is done; "
+        'normalize = "imagenet" takes the mean and deviation of ImageNet, "none" nothing',
+        warn=True,
+    )
 
 
 def _source(table: TrainTable) -> str:
@@ -124,11 +136,31 @@ def _published(table: TrainTable) -> Published:
     return known
 
 
-def _normalization(
-    table: TrainTable, channels: int
-) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+def _is_checkpoint(weights: str) -> bool:
+    """Whether a file of weights is of a study, whose checkpoints hold their preprocessing."""
+    try:
+        load_facts(Path(weights))
+    except StudyError:
+        return False
+    return True
+
+
+def _of_weights(table: TrainTable, weights: str) -> Values | None:
+    """Return what weights were trained with or, where the file does not say, what is usual."""
+    if _is_checkpoint(weights):
+        found = {
+            name.rpartition(".")[2]: tuple(value.flatten().tolist())
+            for name, value in load_file_of_weights(Path(weights)).items()
+            if name.startswith("prepare.")
+        }
+        return (found["mean"], found["std"]) if found else None
+    known = published(table.model)
+    return (known.mean, known.std) if known else None
+
+
+def _normalization(table: TrainTable, channels: int) -> Values | None:
     """Return mean and deviation of the channels; None: nothing is done."""
-    wanted, known = table.normalize, None
+    wanted = table.normalize
     if isinstance(wanted, Normalization):
         mean, std = tuple(wanted.mean), tuple(wanted.std)
         if not {len(mean), len(std)} <= {1, channels}:
@@ -137,12 +169,12 @@ def _normalization(
                 f"expected {channels}, one a channel, or 1"
             )
         return mean, std
+    values: Values | None = None
     if wanted == "imagenet":
-        mean, std = IMAGENET_MEAN, IMAGENET_STD
-    elif wanted == "weights" and table.weights and (known := published(table.model)):
-        mean, std = known.mean, known.std
-    else:
-        return None
-    if channels == len(mean):
-        return mean, std
+        values = IMAGENET_MEAN, IMAGENET_STD
+    elif wanted == "weights" and table.weights:
+        values = _of_weights(table, table.weights)
+    if values is None or len(values[0]) in {1, channels}:
+        return values
+    mean, std = values
     return (sum(mean) / len(mean),), (sum(std) / len(std),)

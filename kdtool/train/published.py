@@ -1,6 +1,9 @@
 """Weights that PyTorch and timm publish: where they are, and for which images they were trained."""
 
-from collections.abc import Callable
+import contextlib
+import socket
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,24 +13,25 @@ import torch
 
 from kdtool.errors import KdtoolError
 from kdtool.train.models import timm, torchvision_models
-from kdtool.train.weights_file import Weights
+from kdtool.train.weights_file import Weights, load_file_of_weights
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+TIMEOUT_SECONDS = 10.0  # of one connection or read; a server that says nothing keeps none waiting
 
 
 @dataclass(frozen=True)
 class Published:
     """The weights of one network."""
 
-    name: str  # of the file, or of the model at its hub
+    name: str  # of the file, or of the network at its hub
     url: str
     mean: tuple[float, ...]  # of the channels, for pixels in [0, 1]
     std: tuple[float, ...]
     side: int  # pixels, of the images that they were trained on
-    fetch: Callable[[], Weights]
+    place: Path | None  # of the file, once it is downloaded; None: its hub knows
+    download: Callable[[], Weights]
 
 
-@lru_cache(maxsize=8)  # so that what was fetched is kept
 def published(model: str) -> Published | None:
     """Return the ImageNet weights of a network; None: nobody publishes any."""
     kind, _, name = model.partition(":")
@@ -37,20 +41,26 @@ def published(model: str) -> Published | None:
 
 
 def fetch(weights: Published) -> Weights:
-    """Return published weights, downloaded once and checked by their hash.
+    """Return published weights, downloaded once, and checked by their hash then.
 
     Raises:
         KdtoolError: They cannot be had.
     """
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    if weights.place and weights.place.exists():
+        try:
+            return load_file_of_weights(weights.place)
+        except KdtoolError as error:
+            raise KdtoolError(f"{error}; remove it to have it downloaded again") from error
     try:
-        return weights.fetch()
+        with _socket_timeout(TIMEOUT_SECONDS):
+            return weights.download()
     except Exception as error:  # hubs raise what they like: of the network, of hashes, of files
         reason = getattr(error, "reason", None) or str(error).strip() or type(error).__name__
+        put = f"put the file at {weights.place}, or name it" if weights.place else "name their file"
         raise KdtoolError(
             f"cannot get the ImageNet weights {weights.name} from {weights.url}: {reason}; give "
-            f"the command again where that can be reached, put the file into {folder}, or name "
-            'it: weights = "FILE"; weights = "none" trains from scratch'
+            f'the command again where that can be reached, {put}: weights = "FILE"; '
+            'weights = "none" trains from scratch'
         ) from error
 
 
@@ -60,22 +70,26 @@ def _of_torchvision(name: str) -> Published | None:
         return None
     best = weights.DEFAULT
     images = best.transforms()
+    place = Path(torch.hub.get_dir()) / "checkpoints" / Path(best.url).name
 
-    @lru_cache(maxsize=1)
     def download() -> Weights:
-        state: Weights = best.get_state_dict(progress=True, check_hash=True)
-        return state
+        # It says on stdout what it does, and would run code from a file that lies there already.
+        with contextlib.redirect_stdout(sys.stderr):
+            best.get_state_dict(progress=True, check_hash=True, weights_only=True)
+        return load_file_of_weights(place)
 
     return Published(
-        name=Path(best.url).name,
+        name=place.name,
         url=best.url,
         mean=tuple(images.mean),
         std=tuple(images.std),
         side=images.crop_size[0],
-        fetch=download,
+        place=place,
+        download=download,
     )
 
 
+@lru_cache(maxsize=8)  # so that what was fetched is kept
 def _of_timm(name: str) -> Published | None:
     config = timm().get_pretrained_cfg(name)
     if config is None or not config.has_weights:
@@ -93,5 +107,17 @@ def _of_timm(name: str) -> Published | None:
         mean=tuple(config.mean),
         std=tuple(config.std),
         side=config.input_size[-1],
-        fetch=download,
+        place=None,
+        download=download,
     )
+
+
+@contextlib.contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    """Let no socket wait longer; neither library has an argument for it."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

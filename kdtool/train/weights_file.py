@@ -1,14 +1,12 @@
 """Files of weights: read without running code from them, and fitted to a network."""
 
-import pickle
-import zipfile
+import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -19,7 +17,17 @@ from kdtool.train.models import first_convolution
 Weights = Mapping[str, Tensor]
 
 # Where checkpoints of training programs keep the weights, the averaged ones last.
-PLACES = ("state_dict", "model_state_dict", "model", "module", "net", "weights", "state_dict_ema")
+PLACES = [
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "module",
+    "net",
+    "weights",
+    "state_dict_ema",
+    "model_ema",
+    "ema",
+]
 # What wrappers put before the names: DataParallel, torch.compile, Lightning, our preprocessing.
 PREFIXES = ("module.", "_orig_mod.", "model.", "network.")
 NUM_TOLD = 3  # names of tensors, in a message
@@ -46,16 +54,25 @@ def _read(path: Path, _changed: int, _size: int) -> Weights:
         if path.suffix.lower() == ".safetensors":
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise KdtoolError(f"cannot read the weights {path}: {error}; is it damaged?") from error
-    except (pickle.UnpicklingError, RuntimeError, AttributeError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise KdtoolError(
-            f"{path} is no file of weights alone, and what else it holds could run code: {first}; "
-            "expected a state dict: in the program that made it, "
-            "torch.save(model.state_dict(), FILE)"
-        ) from error
+    except OSError as error:
+        raise KdtoolError(f"cannot read the weights {path}: {error.strerror or error}") from error
+    except Exception as error:  # of a damaged file torch raises what its parser stumbles over
+        raise KdtoolError(_unreadable(path, str(error))) from error
     return weights_in(content, path)
+
+
+def _unreadable(path: Path, said: str) -> str:
+    """Return why a file cannot be read, from what torch said of it."""
+    code = re.search(r"TorchScript|(?<=GLOBAL )[\w.]+", said)
+    if code:
+        return (
+            f"{path} holds more than weights ({code[0]}), which would run code when it is read; in "
+            "the program that made it, write them alone: torch.save(model.state_dict(), FILE)"
+        )
+    return (
+        f"cannot read the weights {path}: it is damaged, or neither written by torch.save nor "
+        "a .safetensors file"
+    )
 
 
 def weights_in(content: Any, path: Path) -> Weights:
@@ -65,12 +82,13 @@ def weights_in(content: Any, path: Path) -> Weights:
         KdtoolError: There is none.
     """
     if isinstance(content, Mapping):
-        tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
-        if tensors:
-            return tensors
+        # First, as a program may keep a tensor of its own beside them, such as the epoch.
         for place in PLACES:
             if isinstance(content.get(place), Mapping):
                 return weights_in(content[place], path)
+        tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+        if tensors:
+            return tensors
     given = list(content) if isinstance(content, Mapping) else type(content).__name__
     raise KdtoolError(
         f"{path} holds no weights but {str(given)[:80]}; expected a state dict, or one under "
@@ -107,24 +125,26 @@ def fit_weights(
     if first and _only_channels_differ(given.get(f"{first}.weight"), own[f"{first}.weight"]):
         there, here = given[f"{first}.weight"].shape[1], own[f"{first}.weight"].shape[1]
         given[f"{first}.weight"] = adapt_channels(given[f"{first}.weight"], here)
-        notes.append(f"{first} is for {there} channels there and {here} here, and was adapted")
-    head = [name for name in own if name.startswith(f"{head_name(network, num_logits)}.")]
-    if not all(_fits(given.get(name), own[name]) for name in head):
-        outputs = f"{given[head[0]].shape[0]} outputs" if head[0] in given else "none"
-        if with_head:
-            raise KdtoolError(
-                f"{source}: its head has {outputs}, expected {num_logits}, as a trained "
-                "teacher needs; name in teacher.classes what they stand for, or give it epochs to "
-                "train a new head"
-            )
-        given |= {name: own[name] for name in head}
-        notes.append(f"all but the head was taken ({outputs} there, {num_logits} outputs here)")
+        how = "were added up" if here == 1 else "serve each of them"
+        notes.append(f"{first} is for {there} channels there and {here} here: its filters {how}")
     given |= {
         name: value
         for name, value in own.items()
         if name.endswith("num_batches_tracked") and name not in given
     }
+    outputs = ""
+    if not all(_fits(given.get(name), own[name]) for name in own):
+        head = [name for name in own if name.startswith(f"{head_name(network, num_logits)}.")]
+        if not all(_fits(given.get(name), own[name]) for name in head):
+            outputs = f"{given[head[0]].shape[0]} outputs" if head[0] in given else "none"
+            notes.append(f"all but the head was taken ({outputs} there, {num_logits} outputs here)")
+            given |= {name: own[name] for name in head}
     _check_names(network, own, given, source)
+    if outputs and with_head:
+        raise KdtoolError(
+            f"{source}: its head has {outputs}, expected {num_logits}, as a trained teacher needs; "
+            "name in teacher.classes what they stand for, or give it epochs to train a new head"
+        )
     network.load_state_dict(given)
     return notes
 

@@ -1,14 +1,26 @@
 """From a table to a model: weights, normalization, size; all of it inside the file that ships."""
 
+import hashlib
+import threading
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
 import numpy as np
 import onnx
 import pytest
 import torch
-from torchvision.models import ResNet18_Weights, shufflenet_v2_x0_5
+from torchvision.models import (
+    ResNet18_Weights,
+    ShuffleNet_V2_X0_5_Weights,
+    shufflenet_v2_x0_5,
+)
 from torchvision.transforms.v2 import functional as reference
 
+from kdtool.edge.quantize import to_int8
 from kdtool.errors import KdtoolError
 from kdtool.recipe_train import Normalization, TrainTable
+from kdtool.train.checkpoint import save_weights
 from kdtool.train.models import describe_model
 from kdtool.train.onnx_file import answers, as_given, compare, make_onnx
 from kdtool.train.preprocess import network_of
@@ -69,8 +81,10 @@ def test_loading_takes_all_but_the_head_and_says_so(weights):
     notes = [note.text for note in describe_weights(chosen, (1, 224, 224), 2)]
     assert notes == [
         "starts from shuffle.pth",
-        "conv1.0 is for 3 channels there and 1 here, and was adapted",
+        "conv1.0 is for 3 channels there and 1 here: its filters were added up",
         "all but the head was taken (7 outputs there, 2 outputs here)",
+        "images are normalized as for the ImageNet weights shufflenetv2_x0.5-f707e7126e.pth, as "
+        'shuffle.pth does not say how; if its were not, say normalize = "none"',
     ]
     model = make_model(chosen, SHAPE, 2, seed=0)
     assert len(load_pretrained(model, chosen, 2)) == 1
@@ -115,18 +129,34 @@ def test_models_of_another_preprocessing_are_told_apart(weights):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_file_that_ships_normalizes_and_enlarges(tmp_path, weights, channels):
-    chosen = table(weights=str(weights), input_size=64)
-    shape = (channels, 24, 20)
-    model = make_model(chosen, shape, 2, seed=0)
-    load_pretrained(model, chosen, 2)
-    path = tmp_path / "model.onnx"
-    onnx.save(make_onnx(model.eval(), shape, 2, 18), path)
-    images = np.random.default_rng(0).integers(0, 256, (12, *shape), dtype=np.uint8)
-    logits, _ = answers(path, as_given(images, "pixels"))
+def test_the_file_that_ships_normalizes_and_enlarges_and_so_does_its_int8(tmp_path, channels):
+    shape = (channels, 12, 10)
+    chosen = table(model="mnist-cnn-small", normalize="imagenet", input_size=20)
+    model = make_model(chosen, shape, 5, seed=0).eval()
+    file = make_onnx(model, shape, 5, 18)
+    images = np.random.default_rng(0).integers(0, 256, (40, *shape), dtype=np.uint8)
+    pixels = as_given(images, "pixels")
+    onnx.save(file, tmp_path / "model.onnx")
+    onnx.save(to_int8(file, pixels, "portable", []), tmp_path / "int8.onnx")
     with torch.no_grad():
         expected = model(torch.from_numpy(images) / 255).numpy()
-    assert compare(logits, expected).passed
+    assert compare(answers(tmp_path / "model.onnx", pixels)[0], expected).passed
+    int8 = answers(tmp_path / "int8.onnx", pixels)[0]
+    assert np.corrcoef(int8.ravel(), expected.ravel())[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("normalize", ["none", Normalization(mean=[0.1], std=[0.3])])
+def test_a_checkpoint_of_a_study_brings_its_own_normalization(tmp_path, normalize):
+    trained = make_model(table(normalize=normalize, input_size=64), SHAPE, 2, seed=1)
+    save_weights(tmp_path / "teacher.safetensors", trained.state_dict(), {"role": "teacher"})
+    chosen = table(weights=str(tmp_path / "teacher.safetensors"), input_size=64)
+    model = make_model(chosen, SHAPE, 2, seed=2)
+    assert load_pretrained(model, chosen, 2) == []
+    images = torch.rand(2, *SHAPE)
+    assert torch.equal(model.eval()(images), trained.eval()(images))
+    notes = [note.text for note in describe_weights(chosen, SHAPE, 2)]
+    assert notes[0] == "starts from teacher.safetensors"
+    assert not any("normalized" in note for note in notes)
 
 
 @pytest.mark.parametrize(
@@ -161,15 +191,20 @@ def test_weights_that_cannot_be_downloaded_are_told_with_the_way_out(tmp_path, m
         load_pretrained(make_model(chosen, SHAPE, 2, seed=0), chosen, 2)
     for part in (
         "cannot get the ImageNet weights shufflenetv2_x0.5-f707e7126e.pth from https://",
-        f"put the file into {tmp_path}",
+        f"put the file at {tmp_path}",
         'weights = "FILE"; weights = "none" trains from scratch',
     ):
         assert part in str(caught.value)
 
 
-def test_weights_that_were_downloaded_before_are_taken(tmp_path, monkeypatch):
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """Where torch keeps the weights of the network of `table`."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    place = tmp_path / "hub" / "checkpoints" / "shufflenetv2_x0.5-f707e7126e.pth"
+    return tmp_path / "hub" / "checkpoints" / "shufflenetv2_x0.5-f707e7126e.pth"
+
+
+def test_weights_that_were_downloaded_before_are_taken(place):
     place.parent.mkdir(parents=True)
     torch.save(shufflenet_v2_x0_5().state_dict(), place)
     chosen = table(weights="imagenet")
@@ -177,3 +212,66 @@ def test_weights_that_were_downloaded_before_are_taken(tmp_path, monkeypatch):
     assert load_pretrained(model, chosen, 2) == [
         "all but the head was taken (1000 outputs there, 2 outputs here)"
     ]
+
+
+class Evil:
+    def __reduce__(self):
+        return print, ("this code must not run",)
+
+
+def test_a_file_that_would_run_code_is_not_run_where_torch_keeps_its_weights(place, capsys):
+    place.parent.mkdir(parents=True)
+    torch.save({"conv1.0.weight": Evil()}, place)
+    chosen = table(weights="imagenet")
+    with pytest.raises(KdtoolError, match=r"run code.*; remove it to have it downloaded again"):
+        load_pretrained(make_model(chosen, SHAPE, 2, seed=0), chosen, 2)
+    assert "must not run" not in capsys.readouterr().out
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    """A folder on a web server that torchvision's weights of ResNet18 are said to lie on."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder)) as http:
+        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+
+        def serve(name):
+            best = replace(
+                ShuffleNet_V2_X0_5_Weights.DEFAULT.value,
+                url=f"http://127.0.0.1:{http.server_address[1]}/{name}",
+            )
+            monkeypatch.setattr(ShuffleNet_V2_X0_5_Weights.DEFAULT, "_value_", best)
+            return folder / name
+
+        yield serve
+        http.shutdown()
+        thread.join()
+
+
+def test_a_download_is_kept_if_its_checksum_is_right(served, tmp_path, capsys):
+    torch.save(shufflenet_v2_x0_5(num_classes=2).state_dict(), tmp_path / "w.pth")
+    content = (tmp_path / "w.pth").read_bytes()
+    chosen = table(weights="imagenet")
+
+    def load():
+        return load_pretrained(make_model(chosen, SHAPE, 2, seed=0), chosen, 2)
+
+    served("shuffle-00000000.pth").write_bytes(content)
+    with pytest.raises(KdtoolError, match=r"shuffle-00000000\.pth from http://127.*invalid hash"):
+        load()
+    assert not list((tmp_path / "home").rglob("*.*th"))
+    name = f"shuffle-{hashlib.sha256(content).hexdigest()[:8]}.pth"
+    served(name).write_bytes(content)
+    assert load() == []
+    (tmp_path / "served" / name).unlink()
+    assert load() == []
+    assert capsys.readouterr().out == ""

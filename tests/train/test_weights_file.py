@@ -40,6 +40,7 @@ def equal(model, weights, but=()):
     [
         lambda weights: weights,
         lambda weights: {"state_dict": weights, "epoch": 3, "optimizer": {"lr": 0.1}},
+        lambda weights: {"epoch": torch.tensor(3), "ema": weights},
         lambda weights: {"model": {f"module.{name}": w for name, w in weights.items()}},
         lambda weights: {"state_dict": {f"model._orig_mod.{n}": w for n, w in weights.items()}},
         lambda weights: (
@@ -94,7 +95,7 @@ def test_grey_images_get_the_answer_of_colour_images_of_equal_channels(channels)
 
 def test_the_first_convolution_is_adapted_to_grey_images(weights):
     model, notes = fit(weights, 7, channels=1)
-    assert notes == ["conv1.0 is for 3 channels there and 1 here, and was adapted"]
+    assert notes == ["conv1.0 is for 3 channels there and 1 here: its filters were added up"]
     torch.testing.assert_close(model.conv1[0].weight, weights["conv1.0.weight"].sum(1, True))
 
 
@@ -146,19 +147,20 @@ def write_half(path):
     [
         ("w.pth", lambda path: None, "cannot read the weights .*No such file"),
         ("w.pth", lambda path: path.mkdir(), "cannot read the weights .*directory"),
-        ("w.pth", lambda path: path.touch(), "w.pth"),
-        ("w.pth", write_pickle, "could run code"),
-        ("w.pth", write_evil, r"could run code.*torch\.save\(model\.state_dict\(\), FILE\)"),
-        ("w.pth", write_whole_model, "could run code"),
-        ("w.pth", write_script, "could run code"),
-        ("w.pth", write_half, "w.pth"),
+        ("w.pth", lambda path: path.touch(), "it is damaged, or neither"),
+        ("w.pth", lambda path: path.write_text("hello world"), "it is damaged, or neither"),
+        ("w.pth", write_half, "it is damaged, or neither"),
+        ("w.pth", write_pickle, "neither written by torch.save nor a .safetensors file"),
+        ("w.pth", write_evil, r"more than weights \(print\), which would run code"),
+        ("w.pth", write_whole_model, r"Linear\), .*: torch\.save\(model\.state_dict\(\), FILE\)"),
+        ("w.pth", write_script, r"more than weights \(TorchScript\)"),
         (
             "w.ckpt",
             lambda path: torch.save({"epoch": 3}, path),
             r"holds no weights but \['epoch'\]",
         ),
         ("w.pt", lambda path: torch.save([1, 2], path), "holds no weights but list"),
-        ("w.safetensors", lambda path: path.write_bytes(b"x" * 99), "is it damaged"),
+        ("w.safetensors", lambda path: path.write_bytes(b"x" * 99), "it is damaged"),
         ("w.onnx", lambda path: path.touch(), 'is an ONNX file.*model = "w.onnx"'),
     ],
 )
