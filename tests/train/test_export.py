@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from kdtool.cli import app
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.session import open_session
-from kdtool.errors import GateError, KdtoolError, ModelFileError
+from kdtool.errors import GateError, KdtoolError, ModelFileError, RecipeError
 from kdtool.recipe_data import DataTable
 from kdtool.results import load_results
 from kdtool.train.data.splits import load_splits
@@ -222,6 +222,8 @@ def test_figures_of_a_device_join_the_study_and_outlive_the_next_export(study):
         (["--target", "mips"], "export.target"),
         (["--input", "jpeg"], "export.input"),
         (["--opset", "17"], "export.opset"),
+        (["--operating-point", "sens"], "export.operating_point"),
+        (["--operating-point", "youden"], 'point = "youden" is for two classes, and .* have 10'),
     ],
 )
 def test_a_wrong_option_of_export_is_one_message(study, arguments, message):
@@ -229,6 +231,13 @@ def test_a_wrong_option_of_export_is_one_message(study, arguments, message):
     with pytest.raises(KdtoolError, match=message):
         kdtool("export", study, *arguments)
     assert (study / "results.json").read_bytes() == before
+
+
+def test_a_threshold_for_ten_classes_is_told_before_training(recipe, tmp_path):
+    given = ("--set", "export.operating_point=f1", "--out", tmp_path)
+    with pytest.raises(RecipeError, match='point = "f1" is for two classes, and the data have 10'):
+        kdtool("distill", recipe, *given)
+    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_a_checkpoint_outside_its_study_is_one_message(finished, tmp_path):

@@ -50,7 +50,11 @@ def operating_point(
 
     Returns:
         None if there are more than two classes.
+
+    Raises:
+        RecipeError: The rule is for two classes, and there are more.
     """
+    check_operating_point(rule, splits.classes)
     positive = splits.positive
     if positive is None:
         return None

@@ -169,4 +169,4 @@ def test_three_classes_have_no_operating_point_and_no_rule_for_one():
         RecipeError,
         match=r'export.operating_point = "youden" is for two classes, and the data have 3; leave',
     ):
-        check_operating_point("youden", "abc")
+        operating_point(model, splits_of(labels, "abc"), "youden", 1.0)
