@@ -30,7 +30,7 @@ def export(run: Run, evaluated: Evaluated) -> FileResult:
         RecipeError: `export.operating_point` is for two classes, and there are more.
     """
     trained, table = evaluated.trained, run.recipe.export
-    temperature = fitted_temperature(run, evaluated) if table.calibrate else 1.0
+    temperature = file_temperature(run, evaluated)
     point = operating_point(evaluated, run.splits, table.operating_point, temperature)
     path = run.study.folder / f"{trained.role}.onnx"
 
@@ -77,8 +77,10 @@ def export(run: Run, evaluated: Evaluated) -> FileResult:
     return run.study.stage(f"export-{trained.role}", key, FileResult, make)
 
 
-def fitted_temperature(run: Run, evaluated: Evaluated) -> float:
-    """Return what the logits must be divided by for probabilities that hold on validation."""
+def file_temperature(run: Run, evaluated: Evaluated) -> float:
+    """Return what the logits are divided by in the file: 1, or by `export.calibrate` as fitted."""
+    if not run.recipe.export.calibrate:
+        return 1.0
     return fit_temperature(evaluated.validation_logits, split_labels(run.splits.validation))
 
 
