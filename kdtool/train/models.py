@@ -23,8 +23,11 @@ def as_input(images: Tensor) -> Tensor:
 
 WEIGHTS_FILES = {".safetensors", ".onnx", ".pt", ".pth", ".ckpt"}
 
-USUAL_SIDE = 64  # pixels; many networks scale smaller images down to nothing
-ENLARGE = f"if they are too small for it, input_size = {USUAL_SIDE} has the model enlarge them"
+USUAL_SIDE = 224  # pixels, of ImageNet; some networks scale smaller images down to nothing
+ENLARGE = (
+    f"if they are too small for it, input_size = {USUAL_SIDE}, or fewer if it takes fewer, has the "
+    "model enlarge them"
+)
 
 BUILT_IN: dict[str, Callable[[ImageShape, int], nn.Module]] = {
     "mnist-cnn": mnist_cnn,

@@ -101,7 +101,7 @@ def _guessed(source: str, known: Published | None) -> Note:
     if known:
         return Note(
             f"images are normalized as for the ImageNet weights {known.name}, as {source} does not "
-            'say how; if its were not, say normalize = "none"'
+            'say how; if its own were not, say normalize = "none"'
         )
     return Note(
         f"nothing says how the images of {source} were normalized, so none is done; "

@@ -16,18 +16,9 @@ from kdtool.train.models import first_convolution
 
 Weights = Mapping[str, Tensor]
 
-# Where checkpoints of training programs keep the weights, the averaged ones last.
-PLACES = [
-    "state_dict",
-    "model_state_dict",
-    "model",
-    "module",
-    "net",
-    "weights",
-    "state_dict_ema",
-    "model_ema",
-    "ema",
-]
+# Where checkpoints of training programs keep the weights, the latest before the averaged.
+PLACES = ("state_dict", "model_state_dict", "model", "module", "net", "weights")
+AVERAGED = ("state_dict_ema", "model_ema", "ema")
 # What wrappers put before the names: DataParallel, torch.compile, Lightning, our preprocessing.
 PREFIXES = ("module.", "_orig_mod.", "model.", "network.")
 NUM_TOLD = 3  # names of tensors, in a message
@@ -83,7 +74,7 @@ def weights_in(content: Any, path: Path) -> Weights:
     """
     if isinstance(content, Mapping):
         # First, as a program may keep a tensor of its own beside them, such as the epoch.
-        for place in PLACES:
+        for place in PLACES + AVERAGED:
             if isinstance(content.get(place), Mapping):
                 return weights_in(content[place], path)
         tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
@@ -92,7 +83,7 @@ def weights_in(content: Any, path: Path) -> Weights:
     given = list(content) if isinstance(content, Mapping) else type(content).__name__
     raise KdtoolError(
         f"{path} holds no weights but {str(given)[:80]}; expected a state dict, or one under "
-        f"{', '.join(PLACES)}"
+        f"{', '.join(PLACES + AVERAGED)}"
     )
 
 
@@ -145,7 +136,8 @@ def fit_weights(
             f"{source}: its head has {outputs}, expected {num_logits}, as a trained teacher needs; "
             "name in teacher.classes what they stand for, or give it epochs to train a new head"
         )
-    network.load_state_dict(given)
+    own.update(given)  # not the other way round: some networks look for the version in `own`
+    network.load_state_dict(own)
     return notes
 
 

@@ -111,6 +111,12 @@ def test_the_layers_are_part_of_what_the_weights_depend_on():
         ("mnist-cn", MNIST, "unknown model mnist-cn; did you mean mnist-cnn?"),
         ("torchvision:resnet8", MNIST, "did you mean torchvision:resnet18?"),
         ("torchvision:alexnet", MNIST, "cannot be used for images of 28x28 with 1 channel"),
+        (
+            "torchvision:alexnet",
+            MNIST,
+            "input_size = 224, or fewer if it takes fewer, has",
+        ),
+        ("nets/w.PTH", MNIST, 'name the file as its weights: weights = "nets/w.PTH"'),
         ("mnist-cnn", (1, 5, 5), "mnist-cnn cannot be used for images of 5x5"),
         ("no_such_module:small", MNIST, "cannot import no_such_module"),
         ("users_models:large", MNIST, "users_models has no large"),

@@ -84,7 +84,7 @@ def test_loading_takes_all_but_the_head_and_says_so(weights):
         "conv1.0 is for 3 channels there and 1 here: its filters were added up",
         "all but the head was taken (7 outputs there, 2 outputs here)",
         "images are normalized as for the ImageNet weights shufflenetv2_x0.5-f707e7126e.pth, as "
-        'shuffle.pth does not say how; if its were not, say normalize = "none"',
+        'shuffle.pth does not say how; if its own were not, say normalize = "none"',
     ]
     model = make_model(chosen, SHAPE, 2, seed=0)
     assert len(load_pretrained(model, chosen, 2)) == 1

@@ -4,9 +4,9 @@ import pickle
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
-from torchvision.models import resnet18, shufflenet_v2_x0_5
+from torchvision.models import mnasnet0_5, resnet18, shufflenet_v2_x0_5
 
 from kdtool.errors import KdtoolError
 from kdtool.train.models import build_model
@@ -109,6 +109,26 @@ def test_weights_of_another_architecture_are_told_with_names():
         "name the network that they were trained in as `model`",
     ):
         assert part in str(caught.value)
+
+
+def test_another_architecture_is_told_before_another_head():
+    with pytest.raises(KdtoolError, match="another architecture than ShuffleNetV2"):
+        fit(resnet18(num_classes=7).state_dict(), with_head=True)
+
+
+def test_a_network_that_keeps_the_version_of_its_weights_takes_them(tmp_path):
+    given = mnasnet0_5(num_classes=2).state_dict()
+    save_file(given, tmp_path / "w.safetensors")
+    model = build_model("torchvision:mnasnet0_5", (3, 64, 64), 2, seed=1)
+    assert fit_weights(model, load_file(tmp_path / "w.safetensors"), 2, "w", with_head=True) == []
+    assert equal(model, given)
+
+
+def test_a_network_whose_head_is_no_layer_of_torch_takes_weights_that_fit():
+    network = nn.Sequential(nn.Conv1d(1, 2, 3))
+    drawn = {name: torch.full_like(w, 0.5) for name, w in network.state_dict().items()}
+    assert fit_weights(network, drawn, 2, "w.pth", with_head=True) == []
+    assert torch.equal(network[0].weight, drawn["0.weight"])
 
 
 def test_a_trained_teacher_needs_its_head(weights):
