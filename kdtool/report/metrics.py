@@ -54,6 +54,13 @@ def value(metric: Metric, score: float) -> str:
     return percent(score) if in_percent(metric) else decimals(score)
 
 
+def told(metric: Metric, score: float) -> str:
+    """Return a score with its name, which accuracy does without: "0.828 weighted F1"."""
+    return (
+        value(metric, score) if metric == "accuracy" else f"{value(metric, score)} {NAMES[metric]}"
+    )
+
+
 def interval(metric: Metric, ends: Interval) -> str:
     """Return an interval of scores, such as "98.52 to 98.83" or "0.803 to 0.850"."""
     return percent_range(ends) if in_percent(metric) else decimals_range(ends)

@@ -8,6 +8,7 @@ from kdtool.evidence import SweepPoint
 from kdtool.recipe import Recipe
 from kdtool.recipe_file import with_settings
 from kdtool.record import ROLES, TEACHER_OF, Role
+from kdtool.report.metrics import told, value
 from kdtool.results import Results, load_results
 from kdtool.study import Study, swept_role
 from kdtool.terminal.progress import Terminal
@@ -95,10 +96,11 @@ def warn_of_weak_teachers(run: Run, models: dict[Role, list[Trained]]) -> None:
         for teacher in models.get(role, []):
             score = teacher.result.best.score
             if score <= control:
+                metric = run.recipe.metric
                 run.terminal.warn(
-                    f"the {role} is no better than the control, {score:.2%} against "
-                    f"{control:.2%} of {run.recipe.metric.replace('_', ' ')} on validation: it has "
-                    f"little to teach; {remedy}take a larger one (teacher.model)"
+                    f"the {role} is no better than the control, {told(metric, score)} against "
+                    f"{value(metric, control)} on validation: it has little to teach; "
+                    f"{remedy}take a larger one (teacher.model)"
                 )
 
 
@@ -132,7 +134,6 @@ def try_settings(run: Run, role: Role, settings: dict[str, Any], recipe: Recipe)
     students = train_role(run, role, {teacher: train_role(run, teacher, {})})
     score = fmean(student.result.best.score for student in students)
     run.terminal.say(
-        f"{title_of(settings)}: {recipe.metric.replace('_', ' ')} {score:.2%} on validation, "
-        "mean of the seeds"
+        f"{title_of(settings)}: {told(recipe.metric, score)} on validation, mean of the seeds"
     )
     return Candidate(role, settings, recipe, students)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kdtool.errors import KdtoolError
+from kdtool.report.metrics import value
 from kdtool.results import EpochRecord, TrainingResult
 from kdtool.terminal.progress import Update
 from kdtool.train.batch import Batch, MakeBatch, Training, batch_maker, batches, steps_per_epoch
@@ -74,7 +75,7 @@ def fit(
         step = training_step(model, optimizer, make_batch, batch_loss, rate, precision)
         while len(state.epochs) < begun + phase.epochs and not state.is_stale(patience, begun):
             epoch, began = len(state.epochs) + 1, time.perf_counter()
-            show = _progress_of(update, state.epochs, num_epochs, num_images, table.batch_size)
+            show = _progress_of(update, state.epochs, training, num_epochs, num_images)
             with (
                 _reproducible(training.seed, epoch, device),
                 told_if_too_large(table.batch_size, splits.result.image_shape),
@@ -191,15 +192,15 @@ def _reproducible(seed: int, epoch: int, device: torch.device) -> Iterator[None]
 
 
 def _progress_of(
-    update: Update, epochs: list[EpochRecord], num_epochs: int, num_images: int, batch_size: int
+    update: Update, epochs: list[EpochRecord], training: Training, num_epochs: int, num_images: int
 ) -> Callable[[int, float], None]:
     began, done = time.perf_counter(), len(epochs)
-    accuracy = f", validation {epochs[-1].validation_accuracy:.1%}" if epochs else ""
+    score = f", validation {value(training.metric, epochs[-1].score)}" if epochs else ""
 
     def show(num_steps: int, loss: float) -> None:
-        images = min(num_steps * batch_size, num_images)
+        images = min(num_steps * training.table.batch_size, num_images)
         rate = images / (time.perf_counter() - began)
-        text = f"epoch {done + 1}/{num_epochs}, loss {loss:.3f}{accuracy}, {rate:,.0f} images/s"
+        text = f"epoch {done + 1}/{num_epochs}, loss {loss:.3f}{score}, {rate:,.0f} images/s"
         update(done * num_images + images, text)
 
     return show

@@ -18,6 +18,7 @@ from kdtool.train.checkpoint import load_weights
 from kdtool.train.class_order import in_order
 from kdtool.train.data.splits import Splits, load_splits, without_classes
 from kdtool.train.device import check_room, choose_device, choose_precision
+from kdtool.train.evidence.operating_point import check_operating_point
 from kdtool.train.models import check_model_name
 from kdtool.train.networks import ImageShape
 from kdtool.train.pretrained import describe_weights, load_pretrained, make_model
@@ -127,7 +128,8 @@ def open_run(
         else:
             check_model_name(table.model)
         choose_precision(table.precision, device)
-    splits = load_splits(recipe.data, terminal.warn)
+    splits = load_splits(recipe.data, terminal.warn, terminal.progress)
+    check_operating_point(recipe.export.operating_point, splits.classes)
     check_room([splits.train.images, splits.validation.images, splits.test.images], device)
     splits = splits.to(device)
     transfer = without_classes(splits, recipe.distill.exclude_classes)

@@ -7,6 +7,7 @@ from kdtool.errors import KdtoolError
 from kdtool.files import sha256_of
 from kdtool.recipe_train import TrainTable
 from kdtool.record import Role
+from kdtool.report.metrics import told
 from kdtool.results import TrainingResult
 from kdtool.study import key_of
 from kdtool.train.as_it_is import as_it_is
@@ -80,7 +81,7 @@ def train_model(
             result, weights = fit(model, splits, training, make_loss(), state_path, update)
         save_weights(checkpoint, weights, facts | {"best_epoch": result.best_epoch})
         run.terminal.say(
-            f"{title}: {result.best.validation_accuracy:.2%} on validation "
+            f"{title}: {told(run.recipe.metric, result.best.score)} on validation "
             f"(epoch {result.best_epoch} of {len(result.epochs)}), "
             f"{result.images_per_second:,.0f} images/s in {result.precision}"
         )
