@@ -81,8 +81,9 @@ def describe_weights(table: TrainTable, image_shape: ImageShape, num_logits: int
     notes = [Note(f"starts from {source}")]
     model = make_model(table, image_shape, num_logits, seed=0)
     notes += [Note(text) for text in load_pretrained(model, table, num_logits)]
-    says_how = table.weights == "imagenet" or _is_checkpoint(table.weights)
-    if table.normalize == "weights" and not says_how:
+    if _is_checkpoint(table.weights):
+        return notes
+    if table.normalize == "weights" and table.weights != "imagenet":
         notes.append(_guessed(source, known))
     if known and (side or min(image_shape[1:])) < known.side / 2:
         notes.append(
