@@ -16,7 +16,7 @@ from kdtool.results import Exportable, FileResult
 from kdtool.study import key_of
 from kdtool.train.evaluate import Evaluated, split_labels
 from kdtool.train.evidence.calibrate import fit_temperature
-from kdtool.train.evidence.operating_point import check_operating_point, operating_point
+from kdtool.train.evidence.operating_point import operating_point
 from kdtool.train.models import describe_model
 from kdtool.train.onnx_file import answers, as_given, compare, given_shape, make_onnx
 from kdtool.train.run import Run, Trained, load_model
@@ -88,10 +88,8 @@ def check_exportable(run: Run, role: Role) -> None:
     """Write the untrained model of a role as ONNX: what fails then would fail after training.
 
     Raises:
-        KdtoolError: It cannot be written, or not in the recipe's opset, or the recipe chooses a
-            threshold for more than two classes.
+        KdtoolError: It cannot be written, or not in the recipe's opset.
     """
-    check_operating_point(run.recipe.export.operating_point, run.splits.classes)
     if run.table(role).is_onnx:
         return
     name, table = run.table(role).model, run.recipe.export

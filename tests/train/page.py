@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pictures import save_classes
 from typer.testing import CliRunner
 
 from kdtool.cli import app
@@ -16,6 +17,13 @@ RESULTS = ROOT / "recipes" / "RESULTS.md"
 MEASURED = ROOT / "docs" / "MEASURED.md"
 SHORT = ["seeds=[0]", "profile.seconds=0.1", "teacher.epochs=1", "student.epochs=1"]
 SHORT += ["teacher.min_steps=0", "student.min_steps=0", "data.root=DIR", "export.max_drop=0.5"]
+# recipes/folder.toml on drawn pictures, without the weights that it downloads
+SHORT_FOLDER = ["data.size=28", "teacher.model=mnist-cnn", "student.model=mnist-mlp"]
+SHORT_FOLDER += [
+    f"{role}.{key}"
+    for role in ("teacher", "student")
+    for key in ("weights=none", "phase=[{epochs=4}]")
+]
 SHORT_SCRIPTS = {
     "training_loop.py": ["--epochs", "1"],
     "int8_speed.py": ["--seconds", "0.1", "--model", "mnist-cnn", "--size", "28"],
@@ -35,6 +43,7 @@ def run_page(page, folder, write_idx_set):
     """Run every command of `page` in `folder`, the working folder; return how many ran."""
     (folder / "recipes").symlink_to(ROOT / "recipes")
     write_idx_set(folder / "DIR", num_train=300, num_test=60, num_classes=10, size=28)
+    save_classes(folder / "my-pictures", 40)
     return sum(run_command(command) for command in commands(page))
 
 
@@ -60,7 +69,8 @@ def run_kdtool(command):
     at = command.index(">") if ">" in command else len(command)
     arguments, output = command[:at], command[at + 1 :]
     if arguments[0] in {"distill", "subclass-distill", "finetune"}:
-        settings = [part for setting in SHORT for part in ("--set", setting)]
+        short = SHORT + (SHORT_FOLDER if "recipes/folder.toml" in arguments else [])
+        settings = [part for setting in short for part in ("--set", setting)]
         arguments = [arguments[0], *settings, *arguments[1:]]
     elif arguments[0] == "profile" and "--merge" not in arguments:
         arguments += ["--seconds", "0.1"]

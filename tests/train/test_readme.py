@@ -25,7 +25,7 @@ def test_the_readme_has_the_two_commands_that_ci_runs():
 @pytest.mark.timeout(900)
 def test_every_command_runs(tmp_path, monkeypatch, write_idx_set):
     monkeypatch.chdir(tmp_path)
-    assert run_page(README, tmp_path, write_idx_set) >= 12
+    assert run_page(README, tmp_path, write_idx_set) >= 14
     assert (tmp_path / "runs" / "mnist" / "report.html").exists()
 
 
@@ -37,10 +37,14 @@ def test_every_link_of_the_readme_leads_somewhere():
 
 
 def test_the_recipe_of_the_readme_is_one():
-    parts = re.findall(r"```toml\n(.*?)```", TEXT, flags=re.DOTALL)
-    recipe = make_recipe(tomllib.loads("\n".join(parts)), "README")
+    recipe_of_mnist, options, subclass = re.findall(r"```toml\n(.*?)```", TEXT, flags=re.DOTALL)
+    content = tomllib.loads(recipe_of_mnist + subclass)
+    recipe = make_recipe(content, "README")
     assert recipe.distill == DistillTable(temperature=20, soft_weight=0.9)
     assert recipe.subclass == SubclassTable()
+    content["student"] |= tomllib.loads(options)["student"]
+    student = make_recipe(content, "README").student
+    assert [(phase.epochs, phase.train) for phase in student.phase] == [(10, "head"), (25, "all")]
 
 
 def test_the_tree_of_the_readme_names_every_module():
