@@ -59,7 +59,7 @@ def fit(
     """
     table, num_images, device = training.table, len(splits.train), splits.train.images.device
     num_logits = training.num_logits or len(splits.classes)
-    precision = choose_precision(table.precision, device)
+    precision = choose_precision(table.precision, device, model)
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = State.load(state_path, model, table.ema)
     make_batch = batch_maker(splits.train, training, len(splits.classes))

@@ -100,7 +100,8 @@ def teacher_answers(run: Run, teacher: Trained, table: TrainTable) -> Callable[[
     if not run.recipe.data.augment and not table.mixup:
         targets = teacher_logits(run, teacher)
         return lambda batch: targets[batch.index]
-    model, precision = load_model(run, teacher), choose_precision(table.precision, run.device)
+    model = load_model(run, teacher)
+    precision = choose_precision(table.precision, run.device, model)
 
     def answer(batch: Batch) -> Tensor:
         with torch.no_grad(), autocast(run.device, precision):

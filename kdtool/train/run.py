@@ -17,7 +17,7 @@ from kdtool.train.as_it_is import check_place, notes_of
 from kdtool.train.checkpoint import load_weights
 from kdtool.train.class_order import in_order
 from kdtool.train.data.splits import Splits, load_splits, without_classes
-from kdtool.train.device import check_room, choose_device, choose_precision
+from kdtool.train.device import check_room, choose_device, check_precision
 from kdtool.train.evidence.operating_point import check_operating_point
 from kdtool.train.models import check_model_name
 from kdtool.train.networks import ImageShape
@@ -127,7 +127,7 @@ def open_run(
             check_place(Path(table.model), study.folder)
         else:
             check_model_name(table.model)
-        choose_precision(table.precision, device)
+        check_precision(table.precision, device)
     splits = load_splits(recipe.data, terminal.warn, terminal.progress)
     check_operating_point(recipe.export.operating_point, splits.classes)
     check_room([splits.train.images, splits.validation.images, splits.test.images], device)

@@ -102,9 +102,9 @@ def arithmetic(run: Run, role: Role) -> tuple[str, str]:
         seed = run.finished.models[role].seeds[0]
         return seed.device, seed.precision
     table = run.table(role)
-    return run.device.type, (
-        "fp32" if table.is_trained else choose_precision(table.precision, run.device)
-    )
+    if table.is_trained:
+        return run.device.type, "fp32"
+    return run.device.type, choose_precision(table.precision, run.device, run.build(role, seed=0))
 
 
 def chosen_by(run: Run) -> list[object]:

@@ -45,7 +45,7 @@ class Work:
         self.train, self.shape = splits.train, splits.result.image_shape
         self.num_classes, self.steps = len(splits.classes), arguments.steps
         self.table = TrainTable(model=arguments.model)
-        self.precision = choose_precision("auto", CPU)
+        self.precision = choose_precision("auto", CPU, self.model(0))
         torch.manual_seed(0)
         self.targets = 5 * torch.randn(len(self.train), self.num_classes)
 

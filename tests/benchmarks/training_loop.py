@@ -92,7 +92,7 @@ def compare(title, splits, name, teacher, num_epochs):
                 logits, soft, batch.targets, num_classes, TEMPERATURE, SOFT_WEIGHT
             )
 
-    precision = choose_precision("auto", train.images.device)
+    precision = choose_precision("auto", train.images.device, ours)
     (phase,) = schedule.phases_of(table, len(train))
     step = loop.training_step(
         ours,

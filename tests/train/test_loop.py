@@ -9,7 +9,7 @@ from kdtool.recipe_train import PhaseTable, TrainTable
 from kdtool.train import loop
 from kdtool.train.batch import Training
 from kdtool.train.data.splits import load_splits
-from kdtool.train.device import choose_device, choose_precision
+from kdtool.train.device import choose_device, choose_precision, has_bf16
 from kdtool.train.losses import distillation_loss
 from kdtool.train.models import build_model
 from kdtool.train.predict import validate
@@ -156,9 +156,16 @@ def test_a_device_that_is_absent():
 
 
 def test_fp32_is_what_is_asked_for():
-    assert choose_precision("fp32", torch.device("cpu")) == "fp32"
+    assert choose_precision("fp32", torch.device("cpu"), nn.Linear(1, 1)) == "fp32"
     with pytest.raises(KdtoolError, match="no bf16 instructions"):
-        choose_precision("bf16", torch.device("mps"))
+        choose_precision("bf16", torch.device("mps"), nn.Linear(1, 1))
+
+
+def test_bf16_is_for_networks_that_it_makes_faster():
+    cpu = torch.device("cpu")
+    plain, depthwise = nn.Conv2d(8, 8, 3), nn.Sequential(nn.Conv2d(8, 8, 3, groups=8))
+    assert choose_precision("auto", cpu, plain) == ("bf16" if has_bf16(cpu) else "fp32")
+    assert choose_precision("auto", cpu, depthwise) == "fp32"
 
 
 PHASED = TABLE.model_copy(
