@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kdtool.errors import KdtoolError
 

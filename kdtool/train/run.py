@@ -17,7 +17,7 @@ from kdtool.train.as_it_is import check_place, notes_of
 from kdtool.train.checkpoint import load_weights
 from kdtool.train.class_order import in_order
 from kdtool.train.data.splits import Splits, load_splits, without_classes
-from kdtool.train.device import check_room, choose_device, check_precision
+from kdtool.train.device import check_precision, check_room, choose_device
 from kdtool.train.evidence.operating_point import check_operating_point
 from kdtool.train.models import check_model_name
 from kdtool.train.networks import ImageShape
