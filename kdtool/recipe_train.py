@@ -97,6 +97,11 @@ class TrainTable(Table):
             )
         if self.is_onnx and self.weights:
             raise ValueError(f"`weights` is not for {self.model}: an ONNX file has its own")
+        if self.phase and self.epochs != fields["epochs"].get_default():
+            raise ValueError(
+                f"got `epochs` = {self.epochs} and phases, which have epochs of their own: change "
+                "those, or leave out [[phase]]"
+            )
         if self.epochs == 0 and not self.is_onnx and not self.phase and not self.weights:
             raise ValueError(
                 "`epochs` = 0 is for a model that is trained already: name its `weights`"

@@ -120,6 +120,10 @@ def write(tmp_path):
             ["student.phase.0.epochs: is missing", "unknown key; did you mean `student.phase.epo"],
         ),
         (
+            ('"mnist-mlp"', '"m"\nepochs = 3\n[[student.phase]]\nepochs = 1'),
+            ["got `epochs` = 3 and phases, which have epochs of their own"],
+        ),
+        (
             ('model = "mnist-cnn"', 'model = "t.onnx"\nepochs = 3'),
             ["`epochs` is not for", "learns nothing"],
         ),

@@ -71,5 +71,6 @@ def check_same(old: Results, run: Run) -> None:
     if old.data.fingerprint != run.fingerprint:
         raise StudyError(
             f"{run.study.folder} was made from {old.data.description}, and what the recipe names "
-            f"now is {run.splits.result.description}; name the old data with --set data.root=DIR"
+            f"now is {run.splits.result.description}; write the place of the old data "
+            f"into {run.study.recipe_path} as data.root"
         )

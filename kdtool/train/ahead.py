@@ -7,7 +7,7 @@ from kdtool.recipe import Recipe
 from kdtool.record import TEACHER_OF, Role
 from kdtool.study import swept_role
 from kdtool.train.parallel import jobs_of, train_in_processes
-from kdtool.train.roles import teacher_logits, train_role
+from kdtool.train.roles import sees_fixed_images, teacher_logits, train_role
 from kdtool.train.run import TEACHERS, NotTrainedError, Run, Trained
 from kdtool.train.sweep import Settings, title_of
 
@@ -87,6 +87,7 @@ def hand_out(run: Run, pieces: list[Piece], jobs: int | None) -> None:
     jobs = jobs_of(run, jobs, [piece.role for piece in models.values()])
     if jobs > 1:
         for piece in missing.values():
-            if piece.teacher is not None:  # asked here, once, and not by every process
-                teacher_logits(replace(run, recipe=piece.recipe), piece.teacher)
+            asked = replace(run, recipe=piece.recipe)
+            if piece.teacher is not None and sees_fixed_images(asked, piece.role):
+                teacher_logits(asked, piece.teacher)  # here, once, and not by every process
         train_in_processes(run, [(one.title, one.train) for one in missing.values()], jobs)

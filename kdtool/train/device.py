@@ -53,9 +53,9 @@ def check_precision(wanted: Literal["auto", "fp32", "bf16"], device: torch.devic
 def has_bf16(device: torch.device) -> bool:
     """Say whether a device has instructions for bf16; without, it is emulated, and slow."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
-        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return False  # MPS: not measured
 
 

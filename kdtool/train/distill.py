@@ -90,8 +90,9 @@ def distill(
 def warn_of_weak_teachers(run: Run, models: dict[Role, list[Trained]]) -> None:
     """Say so where a teacher is no better on validation than what it is to help."""
     control = fmean(one.result.best.score for one in models["control"])
-    trained = run.recipe.teacher.is_trained
-    remedy = "" if trained else "train it longer (teacher.epochs) or "
+    table = run.recipe.teacher
+    key = "teacher.phase" if table.phase else "teacher.epochs"
+    remedy = "" if table.is_trained else f"train it longer ({key}) or "
     for role in TEACHERS:
         for teacher in models.get(role, []):
             score = teacher.result.best.score

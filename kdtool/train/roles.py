@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from kdtool.files import replaced
-from kdtool.recipe_train import TrainTable
 from kdtool.record import TEACHER_OF, Role
 from kdtool.results import TeacherTargets
 from kdtool.study import key_of
@@ -72,7 +71,7 @@ def train_students(run: Run, role: Role, teacher: Trained) -> list[Trained]:
     weights = class_weights(run, role)
 
     def make_loss() -> BatchLoss:
-        answers = teacher_answers(run, teacher, run.table(role))
+        answers = teacher_answers(run, teacher, role)
 
         def batch_loss(logits: Tensor, batch: Batch) -> Tensor:
             soft = answers(batch)
@@ -86,7 +85,12 @@ def train_students(run: Run, role: Role, teacher: Trained) -> list[Trained]:
     return [train_model(run, role, seed, depends_on, make_loss) for seed in run.recipe.seeds]
 
 
-def teacher_answers(run: Run, teacher: Trained, table: TrainTable) -> Callable[[Batch], Tensor]:
+def sees_fixed_images(run: Run, role: Role) -> bool:
+    """Say whether the models of a role see the same images in every epoch, as they are."""
+    return not run.recipe.data.augment and not run.table(role).mixup
+
+
+def teacher_answers(run: Run, teacher: Trained, role: Role) -> Callable[[Batch], Tensor]:
     """Return what gives the teacher's logits `(B, C * S)` of a batch.
 
     Images that are the same in every epoch are answered once, before; those that are augmented or
@@ -95,13 +99,13 @@ def teacher_answers(run: Run, teacher: Trained, table: TrainTable) -> Callable[[
     Args:
         run: The study.
         teacher: Whom the student learns from.
-        table: How the student is trained.
+        role: Of the student.
     """
-    if not run.recipe.data.augment and not table.mixup:
+    if sees_fixed_images(run, role):
         targets = teacher_logits(run, teacher)
         return lambda batch: targets[batch.index]
     model = load_model(run, teacher)
-    precision = choose_precision(table.precision, run.device, model)
+    precision = choose_precision(run.table(role).precision, run.device, model)
 
     def answer(batch: Batch) -> Tensor:
         with torch.no_grad(), autocast(run.device, precision):

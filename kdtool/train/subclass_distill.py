@@ -9,6 +9,7 @@ from kdtool.train.batch import Batch
 from kdtool.train.losses import subclass_teacher_loss
 from kdtool.train.run import SUBCLASSED, Run, Trained
 from kdtool.train.train_model import train_model
+from kdtool.train.trainable import check_trainable
 
 
 def train_subclass_teacher(run: Run, class_weights: Tensor | None) -> Trained:
@@ -43,7 +44,7 @@ def check_subclasses(run: Run) -> None:
         raise RecipeError(
             f"[teacher] {recipe.teacher.without_paths.model} comes trained and cannot teach "
             "subclasses, for which a teacher is trained with a head of them; take one that is "
-            "trained here (teacher.epochs), or use `kdtool distill`"
+            "trained here, with `epochs` or phases, or use `kdtool distill`"
         )
     if recipe.teacher.batch_size == 1 and recipe.subclass.auxiliary_weight > 0:
         raise RecipeError(
@@ -57,7 +58,7 @@ def check_subclasses(run: Run) -> None:
     )
     for role in SUBCLASSED:
         try:
-            run.build(role, seed=0)
+            check_trainable(run.build(role, seed=0), run.table(role), run.num_logits(role))
         except KdtoolError as error:
             num_classes, per_class = len(run.splits.classes), recipe.subclass.per_class
             raise RecipeError(

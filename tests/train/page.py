@@ -16,14 +16,17 @@ README = ROOT / "README.md"
 RESULTS = ROOT / "recipes" / "RESULTS.md"
 MEASURED = ROOT / "docs" / "MEASURED.md"
 SHORT = ["seeds=[0]", "profile.seconds=0.1", "teacher.epochs=1", "student.epochs=1"]
-SHORT += ["teacher.min_steps=0", "student.min_steps=0", "data.root=DIR", "export.max_drop=0.5"]
+SHORT += [
+    "teacher.phase=[]",
+    "student.phase=[]",
+    "teacher.min_steps=0",
+    "student.min_steps=0",
+    "data.root=DIR",
+    "export.max_drop=0.5",
+]
 # recipes/folder.toml on drawn pictures, without the weights that it downloads
 SHORT_FOLDER = ["data.size=28", "teacher.model=mnist-cnn", "student.model=mnist-mlp"]
-SHORT_FOLDER += [
-    f"{role}.{key}"
-    for role in ("teacher", "student")
-    for key in ("weights=none", "phase=[{epochs=4}]")
-]
+SHORT_FOLDER += ["teacher.weights=none", "student.weights=none"]
 SHORT_SCRIPTS = {
     "training_loop.py": ["--epochs", "1"],
     "int8_speed.py": ["--seconds", "0.1", "--model", "mnist-cnn", "--size", "28"],

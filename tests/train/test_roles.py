@@ -25,7 +25,7 @@ def test_the_teacher_answers_to_the_very_images_that_the_student_sees(tmp_path, 
     table, train = run.recipe.student, run.transfer.train
     training = Training(table, seed=3, augment=run.recipe.data.augment)
     batch = batch_maker(train, training, len(run.splits.classes))(5, torch.arange(40))
-    found = teacher_answers(run, teacher, table)(batch)
+    found = teacher_answers(run, teacher, "student")(batch)
     with torch.no_grad():
         expected = load_model(run, teacher)(batch.images)
     torch.testing.assert_close(found, expected)
