@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 from pictures import save_classes
 from typer.testing import CliRunner
 
@@ -24,14 +25,20 @@ SHORT += [
     "data.root=DIR",
     "export.max_drop=0.5",
 ]
-# recipes/folder.toml on drawn pictures, without the weights that it downloads
-SHORT_FOLDER = ["data.size=28", "teacher.model=mnist-cnn", "student.model=mnist-mlp"]
-SHORT_FOLDER += ["teacher.weights=none", "student.weights=none"]
+# What recipes of large networks get in their place, and without the weights that are downloaded.
+SMALL = ["teacher.model=mnist-cnn", "student.model=mnist-mlp"]
+SMALL += ["teacher.weights=none", "student.weights=none"]
+SHORT_RECIPES = {
+    "recipes/folder.toml": [*SMALL, "data.size=28"],
+    "recipes/pneumoniamnist.toml": SMALL,
+    "recipes/efficientnet-lite.toml": [*SMALL, "teacher.input_size=32", "student.input_size=32"],
+}
 SHORT_SCRIPTS = {
     "training_loop.py": ["--epochs", "1"],
     "int8_speed.py": ["--seconds", "0.1", "--model", "mnist-cnn", "--size", "28"],
     "same_file.py": ["--times", "1", "--seconds", "0.1"],
     "profile_overhead.py": ["--times", "1"],
+    "finetuning.py": ["--images", "4", "--batch", "2", "--times", "1"],
     "parallel_sweep.py": ["--steps", "2", "--times", "1", "--students", "2"],
 }
 
@@ -46,8 +53,19 @@ def run_page(page, folder, write_idx_set):
     """Run every command of `page` in `folder`, the working folder; return how many ran."""
     (folder / "recipes").symlink_to(ROOT / "recipes")
     write_idx_set(folder / "DIR", num_train=300, num_test=60, num_classes=10, size=28)
+    write_npz(folder / "DIR" / "pneumoniamnist.npz", (28, 28), num_classes=2)
+    write_npz(folder / "DIR" / "cifar10-500.npz", (32, 32, 3), num_classes=10)
     save_classes(folder / "my-pictures", 40)
     return sum(run_command(command) for command in commands(page))
+
+
+def write_npz(path, shape, num_classes):
+    """Write a set of MedMNIST's form, of noise."""
+    rng, content = np.random.default_rng(0), {}
+    for split in ("train", "val", "test"):
+        content[f"{split}_images"] = rng.integers(0, 256, (40, *shape), dtype=np.uint8)
+        content[f"{split}_labels"] = np.arange(40)[:, None] % num_classes
+    np.savez(path, **content)
 
 
 def run_command(command):
@@ -72,9 +90,13 @@ def run_kdtool(command):
     at = command.index(">") if ">" in command else len(command)
     arguments, output = command[:at], command[at + 1 :]
     if arguments[0] in {"distill", "subclass-distill", "finetune"}:
-        short = SHORT + (SHORT_FOLDER if "recipes/folder.toml" in arguments else [])
-        settings = [part for setting in short for part in ("--set", setting)]
-        arguments = [arguments[0], *settings, *arguments[1:]]
+        small = [
+            part for name, short in SHORT_RECIPES.items() if name in arguments for part in short
+        ]
+        before, after = (
+            [part for one in short for part in ("--set", one)] for short in (SHORT, small)
+        )
+        arguments = [arguments[0], *before, *arguments[1:], *after]
     elif arguments[0] == "profile" and "--merge" not in arguments:
         arguments += ["--seconds", "0.1"]
     done = CliRunner().invoke(app, arguments, catch_exceptions=False)

@@ -8,4 +8,4 @@ from page import MEASURED, run_page
 @pytest.mark.timeout(900)
 def test_every_command_of_what_was_measured_runs(tmp_path, monkeypatch, write_idx_set):
     monkeypatch.chdir(tmp_path)
-    assert run_page(MEASURED, tmp_path, write_idx_set) == 4
+    assert run_page(MEASURED, tmp_path, write_idx_set) == 5
