@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel
@@ -19,6 +19,7 @@ from kdtool.record import Record, Role, to_json
 from kdtool.results import DataResult, Results, load_results
 
 R = TypeVar("R", bound=Record)
+StartTable = Literal["teacher", "student"]
 
 MAY_CHANGE: dict[str, Any] = {
     "data": {"root"},
@@ -26,7 +27,6 @@ MAY_CHANGE: dict[str, Any] = {
     "profile": True,
     "explain": True,
 }
-
 
 # Whose learning the keys of a table say; these can be swept.
 SWEPT: dict[str, Role] = {"distill": "student", "subclass": "subclass-student"}
@@ -47,6 +47,15 @@ def key_of(*parts: object) -> str:
     """Return a hash of all that a stage depends on, and of kdtool's version."""
     text = json.dumps([__version__, *parts], sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Origin(Record):
+    """What the models of a table start from; with it a study can do without the file."""
+
+    name: str  # of the file
+    identity: str  # SHA-256 of the file, or name and address of what is published
+    # Mean and deviation of the channels of the images that the weights were trained on, if known
+    normalization: tuple[tuple[float, ...], tuple[float, ...]] | None
 
 
 class Study:
@@ -92,13 +101,16 @@ class Study:
         if done is not None:
             return done
         result, files = make()
+        self._write(name, key, result, files)
+        return result
+
+    def _write(self, name: str, key: str, result: Record, files: list[Path]) -> None:
         record = {
             "key": key,
             "files": {path.relative_to(self.folder).as_posix(): sha256_of(path) for path in files},
             "result": json.loads(to_json(result)),
         }
         write_atomic(self._record(name), json.dumps(record, indent=1))
-        return result
 
     def done(self, name: str, key: str, kind: type[R]) -> R | None:
         """Return the result of a stage that stands, or None if it has to be run."""
@@ -112,6 +124,15 @@ class Study:
             return kind.model_validate(record["result"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None  # absent, cut off or of an older kdtool: the stage is run again
+
+    def origin(self, table: StartTable) -> Origin | None:
+        """Return what the models of a table were last seen to start from, if it was recorded."""
+        return self.done(f"weights-{table}", key_of("weights"), Origin)
+
+    def record_origin(self, table: StartTable, origin: Origin | None) -> None:
+        """Record what the models of a table start from, if from any weights."""
+        if origin and origin != self.origin(table):
+            self._write(f"weights-{table}", key_of("weights"), origin, [])
 
     def forget(self, name: str) -> None:
         """Have a stage run again: the one of that name, or one for each role."""
@@ -178,6 +199,7 @@ class Study:
         )
         if self.recipe_path.exists() and any(self.folder.glob("checkpoints/*")):
             old, new = _settings(load_recipe(self.recipe_path)), _settings(recipe)
+            self._compare_weights(recipe, old, new)
             untouched = () if any(self.folder.glob("checkpoints/subclass-*")) else ("subclass.",)
             differences += [
                 f"  {key}: there {old.get(key)}, here {new.get(key)}"
@@ -197,6 +219,23 @@ class Study:
                     f"here {data.description}, {data.num_train:,} to train on"
                 )
         return differences
+
+    def _compare_weights(
+        self, recipe: Recipe, old: dict[str, object], new: dict[str, object]
+    ) -> None:
+        """Have files of weights compared by their content, where that is known, and not by name."""
+        tables: tuple[tuple[StartTable, str | None], ...] = (
+            ("teacher", recipe.teacher.weights),
+            ("student", recipe.student.weights),
+        )
+        for table, weights in tables:
+            known, key = self.origin(table), f"{table}.weights"
+            if known is None or weights is None or not Path(weights).is_file():
+                continue
+            if sha256_of(Path(weights)) == known.identity:
+                old[key] = new[key]
+            elif old[key] == new[key]:
+                new[key] = f"another file of the name {new[key]}"
 
     def record_recipe(self, recipe: Recipe) -> None:
         """Write the recipe as it is run."""

@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,20 @@ def load_weights(path: Path, model: nn.Module) -> None:
         StudyError: The file is missing, damaged, or of another architecture.
     """
     try:
-        model.load_state_dict(load_file(path))
+        set_weights(model, load_file(path))
     except FileNotFoundError as error:
         raise StudyError(f"there is no checkpoint {path}") from error
     except (SafetensorError, RuntimeError) as error:
         raise StudyError(f"cannot use the checkpoint {path}: {error}") from error
+
+
+def set_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Give a model all its weights; RuntimeError if they are not of it."""
+    own = model.state_dict()  # some networks, such as MNASNet, look for their version in it
+    for name in own.keys() - weights.keys():
+        del own[name]
+    own.update(weights)
+    model.load_state_dict(own)
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:

@@ -2,18 +2,21 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from torch import nn
 
 from kdtool.errors import KdtoolError, RecipeError, StudyError
+from kdtool.files import sha256_of
 from kdtool.recipe_train import Normalization, TrainTable
+from kdtool.study import Origin
 from kdtool.train.checkpoint import load_facts
 from kdtool.train.models import BUILT_IN, build_model, shown_shape
 from kdtool.train.networks import ImageShape
 from kdtool.train.onnx_teacher import OnnxTeacher
 from kdtool.train.preprocess import Enlarge, Normalize, Prepared, network_of
 from kdtool.train.published import IMAGENET_MEAN, IMAGENET_STD, Published, fetch, published
-from kdtool.train.weights_file import Weights, fit_weights, load_file_of_weights
+from kdtool.train.weights_file import Weights, fit_weights, load_file_of_weights, without_prefixes
 
 Values = tuple[tuple[float, ...], tuple[float, ...]]  # mean and deviation of the channels
 
@@ -26,7 +29,13 @@ class Note:
     warn: bool = False
 
 
-def make_model(table: TrainTable, image_shape: ImageShape, num_logits: int, seed: int) -> nn.Module:
+def make_model(
+    table: TrainTable,
+    image_shape: ImageShape,
+    num_logits: int,
+    seed: int,
+    recorded: Origin | None = None,
+) -> nn.Module:
     """Return the model of `[teacher]` or `[student]` on the CPU, its weights freshly drawn.
 
     Args:
@@ -34,9 +43,11 @@ def make_model(table: TrainTable, image_shape: ImageShape, num_logits: int, seed
         image_shape: C, H, W of the images.
         num_logits: Length of the logits.
         seed: Of the weights.
+        recorded: What its study knows of the weights that the table names, in case they are gone.
 
     Raises:
-        KdtoolError: There is no such network, or it does not take such images.
+        KdtoolError: There is no such network, it does not take such images, or its weights are
+            missing.
     """
     if table.is_onnx:
         return OnnxTeacher(table, image_shape)
@@ -50,7 +61,7 @@ def make_model(table: TrainTable, image_shape: ImageShape, num_logits: int, seed
     seen: ImageShape = image_shape if side is None else (channels, side, side)
     network = build_model(table.model, seen, num_logits, seed)
     steps: list[nn.Module] = [] if side is None else [Enlarge(side)]
-    if normalization := _normalization(table, channels):
+    if normalization := _normalization(table, channels, recorded):
         steps.append(Normalize(*normalization))
     if not steps:
         return network
@@ -58,8 +69,16 @@ def make_model(table: TrainTable, image_shape: ImageShape, num_logits: int, seed
     return Prepared(prepare, network)
 
 
-def load_pretrained(model: nn.Module, table: TrainTable, num_logits: int) -> list[str]:
+def load_pretrained(
+    model: nn.Module, table: TrainTable, num_logits: int, *, new_head: bool = False
+) -> list[str]:
     """Give a model of `make_model` the weights that its table names, in place; none if it does not.
+
+    Args:
+        model: The model.
+        table: Its table.
+        num_logits: Length of its logits.
+        new_head: Whether its logits are not those of classes, so that no head of a file is for it.
 
     Returns:
         What of them was not taken as it is, in words.
@@ -70,7 +89,36 @@ def load_pretrained(model: nn.Module, table: TrainTable, num_logits: int) -> lis
     if table.is_onnx or table.weights is None:
         return []
     weights, source = _weights(table), _source(table)
-    return fit_weights(network_of(model), weights, num_logits, source, with_head=table.is_trained)
+    head: Literal["fits", "may fit", "drawn"] = "fits" if table.is_trained else "may fit"
+    return fit_weights(
+        network_of(model), weights, num_logits, source, head="drawn" if new_head else head
+    )
+
+
+def origin_of(table: TrainTable, recorded: Origin | None) -> Origin | None:
+    """Return what tells the weights of a table from others; None: it names none.
+
+    Args:
+        table: The table.
+        recorded: What its study knows of them, which stands in for a file that is gone.
+
+    Raises:
+        KdtoolError: There are no such weights.
+    """
+    if table.is_onnx or table.weights is None:
+        return None
+    if table.weights == "imagenet":
+        known = _published(table)
+        identity = f"{known.name} {known.url}"
+        return Origin(name=known.name, identity=identity, normalization=(known.mean, known.std))
+    path = Path(table.weights)
+    if recorded and recorded.name == path.name and not path.exists():
+        return recorded
+    try:
+        identity = sha256_of(path)
+    except OSError as error:
+        raise KdtoolError(f"cannot read the weights {path}: {error.strerror}") from error
+    return Origin(name=path.name, identity=identity, normalization=_of_file(table, path))
 
 
 def describe_weights(table: TrainTable, image_shape: ImageShape, num_logits: int) -> list[Note]:
@@ -81,7 +129,7 @@ def describe_weights(table: TrainTable, image_shape: ImageShape, num_logits: int
     notes = [Note(f"starts from {source}")]
     model = make_model(table, image_shape, num_logits, seed=0)
     notes += [Note(text) for text in load_pretrained(model, table, num_logits)]
-    if _is_checkpoint(table.weights):
+    if _is_checkpoint(Path(table.weights)):
         return notes
     if table.normalize == "weights" and table.weights != "imagenet":
         notes.append(_guessed(source, known))
@@ -137,29 +185,32 @@ def _published(table: TrainTable) -> Published:
     return known
 
 
-def _is_checkpoint(weights: str) -> bool:
+def _is_checkpoint(path: Path) -> bool:
     """Whether a file of weights is of a study, whose checkpoints hold their preprocessing."""
     try:
-        load_facts(Path(weights))
+        load_facts(path)
     except StudyError:
         return False
     return True
 
 
-def _of_weights(table: TrainTable, weights: str) -> Values | None:
+def _of_file(table: TrainTable, path: Path) -> Values | None:
     """Return what weights were trained with or, where the file does not say, what is usual."""
-    if _is_checkpoint(weights):
-        found = {
-            name.rpartition(".")[2]: tuple(value.flatten().tolist())
-            for name, value in load_file_of_weights(Path(weights)).items()
-            if name.startswith("prepare.")
-        }
-        return (found["mean"], found["std"]) if found else None
+    if _is_checkpoint(path):
+        for weights in without_prefixes(load_file_of_weights(path)):
+            found = {
+                name.rpartition(".")[2]: tuple(value.flatten().tolist())
+                for name, value in weights.items()
+                if name.startswith("prepare.")
+            }
+            if found.keys() >= {"mean", "std"}:
+                return found["mean"], found["std"]
+        return None
     known = published(table.model)
     return (known.mean, known.std) if known else None
 
 
-def _normalization(table: TrainTable, channels: int) -> Values | None:
+def _normalization(table: TrainTable, channels: int, recorded: Origin | None) -> Values | None:
     """Return mean and deviation of the channels; None: nothing is done."""
     wanted = table.normalize
     if isinstance(wanted, Normalization):
@@ -173,8 +224,8 @@ def _normalization(table: TrainTable, channels: int) -> Values | None:
     values: Values | None = None
     if wanted == "imagenet":
         values = IMAGENET_MEAN, IMAGENET_STD
-    elif wanted == "weights" and table.weights:
-        values = _of_weights(table, table.weights)
+    elif wanted == "weights" and (origin := origin_of(table, recorded)):
+        values = origin.normalization
     if values is None or len(values[0]) in {1, channels}:
         return values
     mean, std = values

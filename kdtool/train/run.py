@@ -11,7 +11,7 @@ from kdtool.recipe import Recipe
 from kdtool.recipe_train import TrainTable
 from kdtool.record import Role
 from kdtool.results import Results, TrainingResult
-from kdtool.study import Study
+from kdtool.study import StartTable, Study
 from kdtool.terminal.progress import Terminal
 from kdtool.train.as_it_is import check_place, notes_of
 from kdtool.train.checkpoint import load_weights
@@ -21,12 +21,17 @@ from kdtool.train.device import check_precision, check_room, choose_device
 from kdtool.train.evidence.operating_point import check_operating_point
 from kdtool.train.models import check_model_name
 from kdtool.train.networks import ImageShape
-from kdtool.train.pretrained import describe_weights, load_pretrained, make_model
+from kdtool.train.pretrained import describe_weights, load_pretrained, make_model, origin_of
 from kdtool.train.schedule import epochs_to_train
 from kdtool.train.trainable import check_trainable
 
 TEACHERS: tuple[Role, ...] = ("teacher", "subclass-teacher")
 SUBCLASSED: tuple[Role, ...] = ("subclass-teacher", "subclass-student")
+
+
+def table_of(role: Role) -> StartTable:
+    """Return the table of the recipe that says how the models of `role` are trained."""
+    return "teacher" if role in TEACHERS else "student"
 
 
 @dataclass(frozen=True)
@@ -80,9 +85,10 @@ class Run:
                 its layers are all that matters.
         """
         table, num_outputs = self.table(role), self.num_outputs(role)
-        model = make_model(table, self.image_shape, num_outputs, seed)
+        recorded = self.study.origin(table_of(role))
+        model = make_model(table, self.image_shape, num_outputs, seed, recorded)
         if pretrained:
-            load_pretrained(model, table, num_outputs)
+            load_pretrained(model, table, num_outputs, new_head=role in SUBCLASSED)
         return in_order(model, table, self.splits.classes) if table.is_trained else model
 
 
@@ -163,12 +169,18 @@ def open_run(
 
 
 def tell_of_weights(run: Run, role: Role) -> None:
-    """Say which weights the models of a role start from; a finished study has its own by now.
+    """Say which weights the models of a role start from, before any model is trained.
+
+    Where some were trained from them before, nothing is said, and nothing downloaded: they may all
+    stand by now.
 
     Raises:
         KdtoolError: They cannot be had, or do not fit.
     """
     if run.finished is None:
+        recorded = run.study.origin(table_of(role))
+        if recorded and recorded == origin_of(run.table(role), recorded):
+            return
         for note in describe_weights(run.table(role), run.image_shape, run.num_outputs(role)):
             tell = run.terminal.warn if note.warn else run.terminal.say
             tell(f"{role}: {note.text}")

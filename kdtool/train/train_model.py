@@ -3,20 +3,19 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from kdtool.errors import KdtoolError
-from kdtool.files import sha256_of
 from kdtool.recipe_train import TrainTable
 from kdtool.record import Role
 from kdtool.report.metrics import told
 from kdtool.results import TrainingResult
-from kdtool.study import key_of
+from kdtool.study import Origin, key_of
 from kdtool.train.as_it_is import as_it_is
 from kdtool.train.batch import Training
-from kdtool.train.checkpoint import save_weights
+from kdtool.train.checkpoint import save_weights, set_weights
 from kdtool.train.device import choose_precision
 from kdtool.train.loop import BatchLoss, fit
 from kdtool.train.models import describe_model
-from kdtool.train.run import TEACHERS, NotTrainedError, Run, Trained
+from kdtool.train.pretrained import origin_of
+from kdtool.train.run import TEACHERS, NotTrainedError, Run, Trained, table_of
 from kdtool.train.schedule import epochs_to_train
 from kdtool.train.sibling import from_sibling
 from kdtool.train.teacher_check import chance_warning
@@ -43,8 +42,8 @@ def train_model(
     # Without the arithmetic, a control of one machine could stand beside a student of another.
     excluded = [] if role in TEACHERS else run.splits.result.excluded
     data = [run.fingerprint, excluded, run.recipe.data.augment, *chosen_by(run)]
-    table_key = [table.without_paths, weights_of(table)]
-    key = key_of(table_key, layers, arithmetic(run, role), seed, data, depends_on)
+    origin = origin_of(table, run.study.origin(table_of(role)))
+    key = key_of(content_of(table, origin), layers, arithmetic(run, role), seed, data, depends_on)
     checkpoint = run.study.checkpoint(role, seed, key)
     state_path = checkpoint.with_suffix(".state.pt")
     title = f"{role}, seed {seed}"
@@ -86,13 +85,14 @@ def train_model(
             f"{result.images_per_second:,.0f} images/s in {result.precision}"
         )
         if role in TEACHERS:
-            model.load_state_dict(weights)
+            set_weights(model, weights)
             if warning := chance_warning(model, splits.validation, len(splits.classes)):
                 run.terminal.warn(f"the {role} {warning}")
         return result, [checkpoint]
 
     result = run.study.stage(checkpoint.stem, key, TrainingResult, make)
     state_path.unlink(missing_ok=True)  # only now: the stage stands
+    run.study.record_origin(table_of(role), origin)
     return Trained(role, seed, key, checkpoint, result)
 
 
@@ -113,15 +113,12 @@ def chosen_by(run: Run) -> list[object]:
     return [metric, run.splits.positive if metric in {"roc_auc", "pr_auc"} else None]
 
 
-def weights_of(table: TrainTable) -> str | None:
-    """Return the SHA-256 of the file that a model starts from; None: of no file.
+def content_of(table: TrainTable, origin: Origin | None) -> list[object]:
+    """Return a table and what its weights are, without the names of files.
 
-    Raises:
-        KdtoolError: It cannot be read.
+    An ONNX file is known by what its model tells of itself.
     """
-    if table.weights is None or table.weights == "imagenet":
-        return None
-    try:
-        return sha256_of(Path(table.weights))
-    except OSError as error:
-        raise KdtoolError(f"cannot read the weights {table.weights}: {error.strerror}") from error
+    nameless: dict[str, object] = {"weights": None}
+    if table.is_onnx:
+        nameless["model"] = "onnx"
+    return [table.model_copy(update=nameless), origin.identity if origin else None]

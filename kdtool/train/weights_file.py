@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import load_file
@@ -88,20 +88,25 @@ def weights_in(content: Any, path: Path) -> Weights:
 
 
 def fit_weights(
-    network: nn.Module, weights: Weights, num_logits: int, source: str, *, with_head: bool
+    network: nn.Module,
+    weights: Weights,
+    num_logits: int,
+    source: str,
+    *,
+    head: Literal["fits", "may fit", "drawn"],
 ) -> list[str]:
     """Load weights into a network, in place.
 
-    All must fit by name and shape, but for the head, which stays as it was drawn where it has
-    another number of outputs, and the first convolution: from colour to grey its filters are added
-    up, from grey to colour each channel has a third.
+    All must fit by name and shape, but for the head and the first convolution: from colour to grey
+    its filters are added up, from grey to colour each channel has a third.
 
     Args:
         network: Of freshly drawn weights.
         weights: By name; what wrappers put before the names is cut off.
         num_logits: Outputs of the network.
         source: Of the weights, for messages.
-        with_head: Whether the head must fit as well.
+        head: Whether it must fit as well, or stays as it was drawn where it does not, or always,
+            as its outputs stand for something else.
 
     Returns:
         What was not taken as it is, in words.
@@ -110,7 +115,7 @@ def fit_weights(
         KdtoolError: They are of another architecture.
     """
     own = network.state_dict()
-    given = dict(max(_without_prefixes(weights), key=lambda named: len(named.keys() & own.keys())))
+    given = dict(max(without_prefixes(weights), key=lambda named: len(named.keys() & own.keys())))
     notes = []
     first = first_convolution(network)
     if first and _only_channels_differ(given.get(f"{first}.weight"), own[f"{first}.weight"]):
@@ -124,14 +129,14 @@ def fit_weights(
         if name.endswith("num_batches_tracked") and name not in given
     }
     outputs = ""
-    if not all(_fits(given.get(name), own[name]) for name in own):
-        head = [name for name in own if name.startswith(f"{head_name(network, num_logits)}.")]
-        if not all(_fits(given.get(name), own[name]) for name in head):
-            outputs = f"{given[head[0]].shape[0]} outputs" if head[0] in given else "none"
+    if head == "drawn" or not all(_fits(given.get(name), own[name]) for name in own):
+        last = [name for name in own if name.startswith(f"{head_name(network, num_logits)}.")]
+        if head == "drawn" or not all(_fits(given.get(name), own[name]) for name in last):
+            outputs = f"{given[last[0]].shape[0]} outputs" if last[0] in given else "none"
             notes.append(f"all but the head was taken ({outputs} there, {num_logits} outputs here)")
-            given |= {name: own[name] for name in head}
+            given |= {name: own[name] for name in last}
     _check_names(network, own, given, source)
-    if outputs and with_head:
+    if outputs and head == "fits":
         raise KdtoolError(
             f"{source}: its head has {outputs}, expected {num_logits}, as a trained teacher needs; "
             "name in teacher.classes what they stand for, or give it epochs to train a new head"
@@ -151,7 +156,7 @@ def adapt_channels(filters: Tensor, channels: int) -> Tensor:
     return filters.mean(dim=1, keepdim=True).repeat(1, channels, 1, 1) / channels
 
 
-def _without_prefixes(weights: Weights) -> Iterator[Weights]:
+def without_prefixes(weights: Weights) -> Iterator[Weights]:
     """Yield the weights under the names that they have, and under shorter ones."""
     yield weights
     for prefix in PREFIXES:
@@ -160,7 +165,7 @@ def _without_prefixes(weights: Weights) -> Iterator[Weights]:
             for name, value in weights.items()
             if name.startswith(prefix)
         }:
-            yield from _without_prefixes(inside)
+            yield from without_prefixes(inside)
 
 
 def _fits(given: Tensor | None, own: Tensor) -> bool:

@@ -33,3 +33,11 @@ def test_a_checkpoint_of_another_architecture(tmp_path):
     save_weights(path, build_model("mnist-mlp", (1, 8, 8), 10, seed=0).state_dict(), {})
     with pytest.raises(KdtoolError, match="cannot use the checkpoint"):
         load_weights(path, build_model("mnist-cnn", (1, 8, 8), 10, seed=0))
+
+
+def test_a_network_that_looks_for_its_version_is_loaded(tmp_path):
+    model = build_model("torchvision:mnasnet0_5", (3, 32, 32), 4, seed=0)
+    save_weights(tmp_path / "model.safetensors", model.state_dict(), {})
+    other = build_model("torchvision:mnasnet0_5", (3, 32, 32), 4, seed=1)
+    load_weights(tmp_path / "model.safetensors", other)
+    assert torch.equal(other.classifier[1].weight, model.classifier[1].weight)

@@ -1,10 +1,12 @@
 """From a table to a model: weights, normalization, size; all of it inside the file that ships."""
 
 import hashlib
+import shutil
 import threading
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -21,10 +23,11 @@ from kdtool.edge.quantize import to_int8
 from kdtool.errors import KdtoolError
 from kdtool.recipe_train import Normalization, TrainTable
 from kdtool.train.checkpoint import save_weights
+from kdtool.train.class_order import InOrder
 from kdtool.train.models import describe_model
 from kdtool.train.onnx_file import answers, as_given, compare, make_onnx
 from kdtool.train.preprocess import network_of
-from kdtool.train.pretrained import describe_weights, load_pretrained, make_model
+from kdtool.train.pretrained import describe_weights, load_pretrained, make_model, origin_of
 
 SHAPE = (3, 48, 48)
 
@@ -156,6 +159,42 @@ def test_a_checkpoint_of_a_study_brings_its_own_normalization(tmp_path, normaliz
     assert torch.equal(model.eval()(images), trained.eval()(images))
     notes = [note.text for note in describe_weights(chosen, SHAPE, 2)]
     assert notes == ["starts from teacher.safetensors"]
+
+
+def test_the_normalization_of_a_reordered_teacher_is_found(tmp_path):
+    given = table(normalize=Normalization(mean=[0.1], std=[0.3]))
+    trained = InOrder(make_model(given, SHAPE, 2, seed=1), ["b", "a"], ["a", "b"])
+    save_weights(tmp_path / "teacher.safetensors", trained.state_dict(), {"role": "teacher"})
+    chosen = table(weights=str(tmp_path / "teacher.safetensors"))
+    model = make_model(chosen, SHAPE, 2, seed=2)
+    assert load_pretrained(model, chosen, 2) == []
+    images = torch.rand(2, *SHAPE)
+    assert torch.equal(model.eval()(images), trained.model.eval()(images))
+
+
+def test_what_a_study_recorded_stands_in_for_a_file_that_is_gone(weights, tmp_path):
+    path = Path(shutil.copy(weights, tmp_path))
+    chosen, name = table(weights=str(path)), "torchvision:shufflenet_v2_x0_5"
+    recorded = origin_of(chosen, None)
+    before = describe_model(name, make_model(chosen, SHAPE, 2, seed=0))
+    path.unlink()
+    assert origin_of(chosen, recorded) == recorded
+    after = make_model(chosen, SHAPE, 2, seed=0, recorded=recorded)
+    assert describe_model(name, after) == before
+    for given in (None, recorded.model_copy(update={"name": "other.pth"})):
+        with pytest.raises(KdtoolError, match=r"cannot read the weights .*shuffle\.pth"):
+            origin_of(chosen, given)
+    path.write_bytes(b"other content of that name")
+    assert origin_of(chosen, recorded) != recorded
+
+
+def test_published_weights_are_known_by_their_address(monkeypatch):
+    before = origin_of(table(weights="imagenet"), None)
+    best = ShuffleNet_V2_X0_5_Weights.DEFAULT
+    assert best.url in before.identity
+    moved = replace(best.value, url="https://example.org/newer.pth")
+    monkeypatch.setattr(best, "_value_", moved)
+    assert origin_of(table(weights="imagenet"), None).identity != before.identity
 
 
 @pytest.mark.parametrize(

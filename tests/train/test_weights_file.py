@@ -25,9 +25,9 @@ def weights():
     return shufflenet_v2_x0_5(num_classes=7).state_dict()
 
 
-def fit(weights, num_logits=2, channels=3, *, with_head=False):
+def fit(weights, num_logits=2, channels=3, *, head="may fit"):
     model = network(num_logits, channels)
-    return model, fit_weights(model, weights, num_logits, "w.pth", with_head=with_head)
+    return model, fit_weights(model, weights, num_logits, "w.pth", head=head)
 
 
 def equal(model, weights, but=()):
@@ -113,27 +113,27 @@ def test_weights_of_another_architecture_are_told_with_names():
 
 def test_another_architecture_is_told_before_another_head():
     with pytest.raises(KdtoolError, match="another architecture than ShuffleNetV2"):
-        fit(resnet18(num_classes=7).state_dict(), with_head=True)
+        fit(resnet18(num_classes=7).state_dict(), head="fits")
 
 
 def test_a_network_that_keeps_the_version_of_its_weights_takes_them(tmp_path):
     given = mnasnet0_5(num_classes=2).state_dict()
     save_file(given, tmp_path / "w.safetensors")
     model = build_model("torchvision:mnasnet0_5", (3, 64, 64), 2, seed=1)
-    assert fit_weights(model, load_file(tmp_path / "w.safetensors"), 2, "w", with_head=True) == []
+    assert fit_weights(model, load_file(tmp_path / "w.safetensors"), 2, "w", head="fits") == []
     assert equal(model, given)
 
 
 def test_a_network_whose_head_is_no_layer_of_torch_takes_weights_that_fit():
     network = nn.Sequential(nn.Conv1d(1, 2, 3))
     drawn = {name: torch.full_like(w, 0.5) for name, w in network.state_dict().items()}
-    assert fit_weights(network, drawn, 2, "w.pth", with_head=True) == []
+    assert fit_weights(network, drawn, 2, "w.pth", head="fits") == []
     assert torch.equal(network[0].weight, drawn["0.weight"])
 
 
 def test_a_trained_teacher_needs_its_head(weights):
     with pytest.raises(KdtoolError, match=r"head has 7 outputs, expected 2, as a trained teacher"):
-        fit(weights, with_head=True)
+        fit(weights, head="fits")
 
 
 class Evil:
@@ -189,3 +189,12 @@ def test_files_that_are_no_weights(tmp_path, capsys, name, write, message):
     with pytest.raises(KdtoolError, match=message):
         load_file_of_weights(tmp_path / name)
     assert "must not run" not in capsys.readouterr().out
+
+
+def test_a_head_of_other_meaning_is_not_taken_though_it_fits():
+    torch.manual_seed(1)
+    given = resnet18(num_classes=2).state_dict()
+    model, notes = fit(given, head="drawn")
+    assert notes == ["all but the head was taken (2 outputs there, 2 outputs here)"]
+    assert torch.equal(model.conv1.weight, given["conv1.weight"])
+    assert not torch.equal(model.fc.weight, given["fc.weight"])
