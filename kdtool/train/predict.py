@@ -11,9 +11,12 @@ from kdtool.scores import score
 from kdtool.train.data.splits import Split
 from kdtool.train.losses import class_logits
 from kdtool.train.models import as_input
+from kdtool.train.preprocess import Enlarge
 
 # A batch must fit the caches of a CPU: mnist-cnn then sees 4 times the images of 1,024 a batch.
 CPU_BATCH, GPU_BATCH = 128, 1024
+# And the memory: MobileNetV2 holds 5 MB an image of 224 x 224 in one layer.
+CPU_PIXELS, GPU_PIXELS = 40 * 224**2, 160 * 224**2
 
 
 @torch.no_grad()
@@ -23,10 +26,27 @@ def predict(model: nn.Module, split: Split) -> Tensor:
     model.eval()
     model.to(memory_format=torch.channels_last)
     index = torch.arange(len(split), device=device)
-    parts = torch.split(index, CPU_BATCH if device.type == "cpu" else GPU_BATCH)
+    cpu = device.type == "cpu"
+    most, pixels = (CPU_BATCH, CPU_PIXELS) if cpu else (GPU_BATCH, GPU_PIXELS)
+    parts = torch.split(index, min(most, images_within(pixels, model, split.images)))
     # cuDNN's TF32, on by default, has 10 bits: an ONNX file in float32 could not agree with it.
     with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
         return torch.cat([model(channels_last_input(split.batch(part)[0])) for part in parts])
+
+
+def images_within(pixels: int, model: nn.Module, images: Tensor) -> int:
+    """Return how many images have at most so many pixels, at least one.
+
+    Args:
+        pixels: Height times width, summed over the images.
+        model: May enlarge its images, which are then counted so.
+        images: `(N, C, H, W)`.
+    """
+    height, width = images.shape[2:]
+    for part in model.modules():
+        if isinstance(part, Enlarge):
+            height = width = part.size
+    return max(1, pixels // (height * width))
 
 
 def channels_last_input(images: Tensor) -> Tensor:

@@ -63,15 +63,20 @@ def chance_warning(model: nn.Module, validation: Split, num_classes: int) -> str
 
 def sampled(splits: Sequence[Split], num_classes: int) -> Split:
     """Return at most about `MOST_IMAGES` of the splits' images, of each class its share."""
-    images, labels = (
-        torch.cat([getattr(split, name) for split in splits]) for name in ("images", "labels")
-    )
+    labels = torch.cat([split.labels for split in splits])
+    chosen = torch.ones(len(labels), dtype=torch.bool)
     num_images = max(MOST_IMAGES, num_classes)
-    if len(labels) <= num_images + num_classes:
-        return Split(images, labels)
-    _, chosen = stratified_split(labels.cpu().numpy(), num_images)
-    index = torch.from_numpy(chosen).to(images.device)
-    return Split(images[index], labels[index])
+    if len(labels) > num_images + num_classes:
+        chosen[:] = False
+        chosen[stratified_split(labels.cpu().numpy(), num_images)[1]] = True
+    # Only what is chosen is copied: all of it might not fit into memory twice.
+    parts = [
+        split.only(kept.to(split.labels.device))
+        for split, kept in zip(
+            splits, torch.split(chosen, [len(one) for one in splits]), strict=True
+        )
+    ]
+    return Split(torch.cat([one.images for one in parts]), torch.cat([one.labels for one in parts]))
 
 
 def below_chance(labels: Labels, predictions: Labels, num_classes: int) -> str | None:

@@ -56,3 +56,15 @@ def test_agreement_is_spearmans_rank_correlation():
     np.testing.assert_allclose(agreement(first, first), 1)
     np.testing.assert_allclose(agreement(first, -first), -1)
     assert agreement(first, np.zeros_like(first)) == pytest.approx(0)
+
+
+def test_many_large_images_are_taken_in_parts():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    images = torch.randint(0, 256, (40, 3, 200, 200), dtype=torch.uint8)
+    parts = []
+    model.register_forward_hook(lambda _model, given, _logits: parts.append(len(given[0])))
+    together = gradient_saliency(model.eval(), images, 4)
+    assert sum(parts) == 40
+    assert max(parts) == 20
+    apart = np.concatenate([gradient_saliency(model, image[None], 4) for image in images[-3:]])
+    np.testing.assert_allclose(together[-3:], apart, rtol=1e-4, atol=1e-6)
