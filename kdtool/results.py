@@ -143,7 +143,7 @@ class Quantization(Record):
 class Gate(Record):
     """Whether a smaller file should be shipped instead of the fp32 file."""
 
-    difference: float  # accuracy of this file - accuracy of the fp32 file, on test
+    difference: float  # accuracy of what this file calls - of what the fp32 file calls, on test
     ci95: Interval
     mcnemar_p: float  # exact
     max_drop: float  # what the lower end of `ci95` must stay above minus of
@@ -160,7 +160,7 @@ class FileResult(Record):
     sha256: str
     size_bytes: int
     opset: int
-    accuracy: float  # on the test images, computed from the file's own answers
+    accuracy: float  # on the test images, of the class that the file calls
     parity: Parity  # with PyTorch
     quantization: Quantization | None = None  # of int8
     gate: Gate | None = None  # of int8 and fp16

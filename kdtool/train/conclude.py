@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kdtool.environment import collect_environment
-from kdtool.evidence import OperatingPoint, SweepPoint
+from kdtool.evidence import SweepPoint
 from kdtool.files import write_atomic
 from kdtool.machines import still_valid
 from kdtool.recipe import Recipe
@@ -20,12 +20,11 @@ from kdtool.train.evidence.calibrate import calibration
 from kdtool.train.evidence.duplicates import with_duplicate_images
 from kdtool.train.evidence.flips import flips
 from kdtool.train.evidence.gallery import gallery, shown_images
-from kdtool.train.evidence.operating_point import operating_point
 from kdtool.train.evidence.subclasses import subclass_use
 from kdtool.train.evidence.summaries import class_summaries, summaries, summary_of
 from kdtool.train.evidence.verdicts import verdicts
 from kdtool.train.explain import explain
-from kdtool.train.export import file_temperature
+from kdtool.train.export import decision
 from kdtool.train.models import describe_model
 from kdtool.train.run import Run, Trained
 from kdtool.train.ship import SHIPPED, Shipment, ship
@@ -135,12 +134,6 @@ def model_result(
         refused=shipment.refused if shipment else {},
         recommended=shipment.recommended if shipment else None,
     )
-
-
-def decision(run: Run, chosen: Evaluated) -> OperatingPoint | None:
-    """Return from which probability on the files of a model call the positive of two classes."""
-    rule, temperature = run.recipe.export.operating_point, file_temperature(run, chosen)
-    return operating_point(chosen, run.splits, rule, temperature)
 
 
 def cost_of(run: Run, role: Role) -> Cost:

@@ -18,7 +18,7 @@ from kdtool.train.evaluate import Evaluated, split_labels
 from kdtool.train.evidence.calibrate import fit_temperature
 from kdtool.train.evidence.operating_point import operating_point
 from kdtool.train.models import describe_model
-from kdtool.train.onnx_file import answers, as_given, compare, given_shape, make_onnx
+from kdtool.train.onnx_file import answers, as_given, called, compare, given_shape, make_onnx
 from kdtool.train.run import Run, Trained, load_model
 
 
@@ -30,15 +30,14 @@ def export(run: Run, evaluated: Evaluated) -> FileResult:
         RecipeError: `export.operating_point` is for two classes, and there are more.
     """
     trained, table = evaluated.trained, run.recipe.export
-    temperature = file_temperature(run, evaluated)
-    point = operating_point(evaluated, run.splits, table.operating_point, temperature)
-    path = run.study.folder / f"{trained.role}.onnx"
+    temperature, point = file_temperature(run, evaluated), decision(run, evaluated)
+    path, classes = run.study.folder / f"{trained.role}.onnx", run.splits.classes
 
     def make() -> tuple[FileResult, list[Path]]:
         model = make_onnx(
             load_model(run, trained),
             run.image_shape,
-            len(run.splits.classes),
+            len(classes),
             table.opset,
             table.input,
             temperature,
@@ -62,7 +61,7 @@ def export(run: Run, evaluated: Evaluated) -> FileResult:
                 sha256=sha256_of(unfinished),
                 size_bytes=unfinished.stat().st_size,
                 opset=table.opset,
-                accuracy=float((probabilities.argmax(axis=1) == labels).mean()),
+                accuracy=float((called(probabilities, classes, point) == labels).mean()),
                 parity=parity,
                 temperature=temperature,
             )
@@ -72,7 +71,7 @@ def export(run: Run, evaluated: Evaluated) -> FileResult:
         )
         return result, [path]
 
-    made_from = [trained.key, table.opset, table.input, temperature, run.splits.classes]
+    made_from = [trained.key, table.opset, table.input, temperature, classes]
     key = key_of("export", *made_from, decision_of(point))
     return run.study.stage(f"export-{trained.role}", key, FileResult, make)
 
@@ -82,6 +81,16 @@ def file_temperature(run: Run, evaluated: Evaluated) -> float:
     if not run.recipe.export.calibrate:
         return 1.0
     return fit_temperature(evaluated.validation_logits, split_labels(run.splits.validation))
+
+
+def decision(run: Run, evaluated: Evaluated) -> OperatingPoint | None:
+    """Return from which probability on the files of a model call the positive of two classes.
+
+    Raises:
+        RecipeError: `export.operating_point` is for two classes, and there are more.
+    """
+    rule, temperature = run.recipe.export.operating_point, file_temperature(run, evaluated)
+    return operating_point(evaluated, run.splits, rule, temperature)
 
 
 def check_exportable(run: Run, role: Role) -> None:

@@ -6,7 +6,7 @@ import io
 import itertools
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from kdtool.edge.session import open_session
 from kdtool.errors import KdtoolError
+from kdtool.evidence import OperatingPoint
 from kdtool.recipe import InputForm
 from kdtool.results import Parity
 from kdtool.train.losses import class_logits
@@ -138,13 +139,31 @@ def answers(path: Path, images: NDArray[np.generic]) -> tuple[Answers, Answers]:
     return logits, probabilities
 
 
-def top_class(logits: Answers) -> NDArray[np.int64]:
-    """Return the class `(N,)` of each image; -1, which is never right, where logits are no number.
+def top_class(answers: Answers) -> NDArray[np.int64]:
+    """Return the class `(N,)` of each image; -1, which is never right, where some are no number.
 
     Args:
-        logits: `(N, C)`.
+        answers: `(N, C)` logits or probabilities.
     """
-    return np.where(np.isfinite(logits).all(axis=1), logits.argmax(axis=1), -1)
+    return np.where(np.isfinite(answers).all(axis=1), answers.argmax(axis=1), -1)
+
+
+def called(
+    probabilities: Answers, classes: Sequence[str], point: OperatingPoint | None
+) -> NDArray[np.int64]:
+    """Return the class `(N,)` that a file calls; -1, never right, where they are no number.
+
+    Args:
+        probabilities: `(N, C)`, as the file gives them.
+        classes: Names of the C classes.
+        point: Decides between two classes; None: the most probable is called.
+    """
+    most_probable = top_class(probabilities)
+    if point is None or point.rule == "argmax":
+        return most_probable
+    positive = classes.index(point.positive)
+    is_called = probabilities[:, positive] >= point.threshold
+    return np.where(most_probable < 0, -1, np.where(is_called, positive, 1 - positive))
 
 
 def compare(given: Answers, expected: Answers) -> Parity:

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto
+from scipy.special import softmax
 
 from kdtool import stats
 from kdtool.edge.metadata import write_metadata
@@ -16,8 +17,10 @@ from kdtool.files import sha256_of, write_atomic
 from kdtool.record import Interval, Record
 from kdtool.results import FileResult, Precision, Quantization
 from kdtool.study import key_of
+from kdtool.train.data.splits import Split
 from kdtool.train.evaluate import Evaluated, split_labels
-from kdtool.train.onnx_file import answers, as_given, compare, top_class
+from kdtool.train.export import decision, file_temperature
+from kdtool.train.onnx_file import Answers, answers, as_given, called, compare
 from kdtool.train.run import Run
 
 
@@ -26,7 +29,7 @@ class Smaller(Record):
 
     file: FileResult | None  # None: refused
     refused: str | None  # why
-    difference: float  # accuracy of this file - accuracy of the fp32 file, on test
+    difference: float  # accuracy of what it calls - of what the fp32 file calls, on test
     ci95: Interval
     mcnemar_p: float  # exact
 
@@ -45,7 +48,7 @@ def make_smaller(run: Run, evaluated: Evaluated, fp32: FileResult, precision: Pr
         with tempfile.TemporaryDirectory() as scratch:
             trial = Path(scratch) / path.name
             drop, quantization = first_that_keeps(run, evaluated, source, precision, trial)
-            smaller = on_test(run, evaluated, trial, quantization, fp32.temperature)
+            smaller = on_test(run, evaluated, trial, quantization)
             if max(drop, -smaller.difference) <= table.max_drop:
                 write_atomic(path, trial.read_bytes())
                 return smaller, [path]
@@ -101,27 +104,20 @@ def calibration_images(run: Run) -> NDArray[np.generic]:
 
 def validation_drop(run: Run, evaluated: Evaluated, path: Path) -> float:
     """Return how much less accurate a file is than PyTorch's model, on validation."""
-    split, form = run.splits.validation, run.recipe.export.input
-    labels = split_labels(split)
-    logits, _ = answers(path, as_given(split.images.cpu().numpy(), form))
-    right = top_class(logits) == labels
-    reference = evaluated.validation_logits.argmax(axis=1) == labels
-    return float(reference.mean() - right.mean())
+    labels = split_labels(run.splits.validation)
+    _, calls = calls_of_file(run, evaluated, path, run.splits.validation)
+    reference = calls_of_model(run, evaluated, evaluated.validation_logits)
+    return float((reference == labels).mean() - (calls == labels).mean())
 
 
 def on_test(
-    run: Run,
-    evaluated: Evaluated,
-    path: Path,
-    quantization: Quantization | None,
-    temperature: float,
+    run: Run, evaluated: Evaluated, path: Path, quantization: Quantization | None
 ) -> Smaller:
     """Compare a file with PyTorch's model, and so with the fp32 file, on every test image."""
-    split, form = run.splits.test, run.recipe.export.input
-    labels = split_labels(split)
-    logits, _ = answers(path, as_given(split.images.cpu().numpy(), form))
-    right = top_class(logits) == labels
-    reference = evaluated.test_logits.argmax(axis=1) == labels
+    labels, temperature = split_labels(run.splits.test), file_temperature(run, evaluated)
+    logits, calls = calls_of_file(run, evaluated, path, run.splits.test)
+    right = calls == labels
+    reference = calls_of_model(run, evaluated, evaluated.test_logits) == labels
     parity = compare(logits, evaluated.test_logits / temperature)
     file = FileResult(
         path=path.name,
@@ -140,3 +136,26 @@ def on_test(
         ci95=stats.paired_difference_interval(right, reference),
         mcnemar_p=stats.mcnemar_p(right, reference),
     )
+
+
+def calls_of_file(
+    run: Run, evaluated: Evaluated, path: Path, split: Split
+) -> tuple[Answers, NDArray[np.int64]]:
+    """Return the logits `(N, C)` that a file gives, and the classes `(N,)` that it calls."""
+    images = as_given(split.images.cpu().numpy(), run.recipe.export.input)
+    logits, probabilities = answers(path, images)
+    return logits, called(probabilities, run.splits.classes, decision(run, evaluated))
+
+
+def calls_of_model(
+    run: Run, evaluated: Evaluated, logits: NDArray[np.float32]
+) -> NDArray[np.int64]:
+    """Return the classes `(N,)` that PyTorch's model calls by the file's temperature and threshold.
+
+    Args:
+        run: The study.
+        evaluated: The model.
+        logits: `(N, C)` of a split.
+    """
+    probabilities = softmax(logits / np.float32(file_temperature(run, evaluated)), axis=1)
+    return called(probabilities, run.splits.classes, decision(run, evaluated))

@@ -2,14 +2,17 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torchvision
 from pictures import save_mhist
 from shell import kdtool
 
+from kdtool.edge.session import open_session
 from kdtool.recipe_file import load_recipe
 from kdtool.results import load_results
+from kdtool.train.data.splits import load_splits
 
 MHIST = Path(__file__).parents[2] / "recipes" / "mhist.toml"
 # Smaller networks of the same build as the recipe's, fewer epochs, and weights that lie here.
@@ -22,7 +25,9 @@ SMALL = {
     "student.phase": '[{epochs=1, train="head"}, {epochs=3, learning_rate=1e-3}]',
     "teacher.min_steps": 0,
     "student.min_steps": 0,
-    "export.precisions": '["fp32"]',
+    "export.precisions": '["fp32", "int8"]',
+    "export.operating_point": "sensitivity:0.9",
+    "export.max_drop": 0.9,
     "profile.seconds": 0.1,
     "explain.images": 1,
 }
@@ -30,8 +35,8 @@ ROLES = {"teacher", "control", "student", "subclass-teacher", "subclass-student"
 
 
 @pytest.fixture(scope="module")
-def mhist(tmp_path_factory):
-    """The results of the study, with the sweep of figure 8."""
+def mhist_folder(tmp_path_factory):
+    """The study, with the sweep of figure 8."""
     folder = tmp_path_factory.mktemp("mhist")
     save_mhist(folder / "data", 60, 24, 40)
     settings = {**SMALL, "data.root": folder / "data"}
@@ -42,7 +47,12 @@ def mhist(tmp_path_factory):
     given = [text for key, value in settings.items() for text in ("--set", f"{key}={value}")]
     sweep = ("--sweep", "distill.temperature=1,4")
     kdtool("subclass-distill", MHIST, *given, *sweep, "--out", folder, "--jobs", 1)
-    return load_results(folder / "mhist" / "results.json")
+    return folder / "mhist"
+
+
+@pytest.fixture
+def mhist(mhist_folder):
+    return load_results(mhist_folder / "results.json")
 
 
 def test_tables_i_to_iii_come_out_of_one_study(mhist):
@@ -68,6 +78,24 @@ def test_the_temperature_curve_is_of_fresh_students(mhist):
         {"distill.temperature": 4},
     ]
     assert sum(point.selected for point in mhist.sweep) == 1
+
+
+def test_a_threshold_decides_what_int8_loses(mhist, mhist_folder):
+    test = load_splits(load_recipe(mhist_folder / "recipe.toml").data, print).test
+    pixels = np.ascontiguousarray(test.images.numpy().transpose(0, 2, 3, 1))
+    model = mhist.models[mhist.shipped]
+    point = model.operating_point
+    positive = mhist.data.classes.index(point.positive)
+    accuracy = {}
+    for precision, file in model.files.items():
+        session = open_session(mhist_folder / file.path)
+        (probabilities,) = session.run(["probabilities"], {"image": pixels})
+        is_called = probabilities[:, positive] >= point.threshold
+        accuracy[precision] = (is_called == (test.labels.numpy() == positive)).mean()
+        assert file.accuracy == accuracy[precision]
+    assert accuracy["fp32"] == pytest.approx(point.test.accuracy)
+    gate = model.files["int8"].gate
+    assert gate.difference == pytest.approx(accuracy["int8"] - accuracy["fp32"])
 
 
 def test_the_recipe_is_that_of_the_report():
