@@ -11,6 +11,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with the files that take longest, so that no process works on one alone at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture
 def make_onnx(tmp_path):
     """A function that writes an ONNX file and returns its path."""

@@ -45,15 +45,17 @@ def small(image_shape, num_classes):
 
 
 class InterruptedBy(Terminal):
-    """A terminal where somebody types Ctrl-C when a text is shown."""
+    """A terminal where somebody types Ctrl-C when a text is shown so many times."""
 
-    def __init__(self, text):
+    def __init__(self, text, times):
         super().__init__()
-        self.text = text
+        self.text, self.left = text, times
 
     def say(self, text):
         if self.text in text:
-            os.kill(os.getpid(), signal.SIGINT)
+            self.left -= 1
+            if self.left == 0:
+                os.kill(os.getpid(), signal.SIGINT)
 
 
 @pytest.fixture
@@ -80,7 +82,8 @@ def train_here(run):
 
 @pytest.mark.slow
 def test_processes_that_were_interrupted_leave_the_models_of_one(open_study):
-    run = open_study(terminal=InterruptedBy("% on validation"))
+    # Of two processes one has then told of its second model, and so has written its first.
+    run = open_study(terminal=InterruptedBy("% on validation", times=3))
     train_role(replace(run, terminal=Terminal(quiet=True)), "teacher", {})
     with pytest.raises(KeyboardInterrupt):
         train_ahead(run, ROLES, [({}, run.recipe)], jobs=2)
