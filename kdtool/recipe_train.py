@@ -38,7 +38,8 @@ class TrainTable(Table):
     weights: str | None = None
     # Of pixels in [0, 1], inside the model: "weights" is as its weights were trained
     normalize: Literal["weights", "imagenet", "none"] | Normalization = "weights"
-    input_size: int | None = Field(default=None, ge=1)  # the model scales its images to this side
+    # The model enlarges its images so that the shorter side is this long
+    input_size: int | None = Field(default=None, ge=1)
     # Of a trained teacher: what its outputs stand for, in order; None: the classes of the data
     classes: list[str] | None = None
     epochs: int = Field(default=12, ge=0)  # 0: a teacher that is trained already

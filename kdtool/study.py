@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -20,6 +20,7 @@ from kdtool.results import DataResult, Results, load_results
 
 R = TypeVar("R", bound=Record)
 StartTable = Literal["teacher", "student"]
+LOCK = ".lock"
 
 MAY_CHANGE: dict[str, Any] = {
     "data": {"root"},
@@ -38,9 +39,24 @@ def swept_role(sweep: Iterable[str]) -> Role:
 
 
 def same_but_for_files(one: dict[str, object], other: dict[str, object]) -> bool:
-    """Say whether two recipes of results.json ask for the same models."""
+    """Say whether two recipes of results.json ask for the same models, whatever files are called.
+
+    Files that models start from are known by their content, which neither of them holds.
+    """
     keys = {key for key in one.keys() | other.keys() if MAY_CHANGE.get(key) is not True}
-    return all(one.get(key) == other.get(key) for key in keys)
+    return all(_nameless(one.get(key)) == _nameless(other.get(key)) for key in keys)
+
+
+def _nameless(content: object) -> object:
+    """Return a table without the names of files."""
+    if not isinstance(content, dict):
+        return content
+    weights, model = content.get("weights"), content.get("model")
+    names = {
+        "weights": "a file" if weights not in {None, "imagenet"} else weights,
+        "model": "a file" if str(model).lower().endswith(".onnx") else model,
+    }
+    return content | names
 
 
 def key_of(*parts: object) -> str:
@@ -54,6 +70,7 @@ class Origin(Record):
 
     name: str  # of the file
     identity: str  # SHA-256 of the file, or name and address of what is published
+    network: str  # that takes them; another is not known to
     # Mean and deviation of the channels of the images that the weights were trained on, if known
     normalization: tuple[tuple[float, ...], tuple[float, ...]] | None
 
@@ -144,12 +161,15 @@ class Study:
     def locked(self) -> Iterator[None]:
         """Keep other runs out of the folder; the lock ends with the process, however it ends.
 
+        A folder that is made for it goes again if nothing was written.
+
         Raises:
             StudyError: Another run is in it, or it cannot be written.
         """
+        is_new = not self.folder.exists()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / ".lock")
+            lock = FileLock(self.folder / LOCK)
             lock.acquire(timeout=0)
         except Timeout as error:
             raise StudyError(
@@ -163,6 +183,10 @@ class Study:
                 orphan.unlink()
             yield
         finally:
+            if is_new and [path.name for path in self.folder.iterdir()] == [LOCK]:
+                with suppress(OSError):  # Windows deletes no open file
+                    (self.folder / LOCK).unlink()
+                    self.folder.rmdir()
             lock.release()
 
     def claim(

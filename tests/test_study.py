@@ -128,6 +128,16 @@ def test_what_a_killed_run_left_unfinished_is_removed(tmp_path):
         assert [path.name for path in orphan.parent.iterdir()] == ["export.json"]
 
 
+def test_a_start_that_came_to_nothing_leaves_no_folder(tmp_path):
+    study = Study(tmp_path / "new")
+    with pytest.raises(ValueError, match="bad"), study.locked():
+        raise ValueError("bad")
+    assert not study.folder.exists()
+    with study.locked():
+        write_atomic(study.results_path, "a result")
+    assert study.results_path.read_text() == "a result"
+
+
 def test_an_error_inside_the_lock_is_not_blamed_on_the_folder(tmp_path):
     with pytest.raises(FileNotFoundError), Study(tmp_path).locked():
         (tmp_path / "missing").read_bytes()

@@ -1,6 +1,6 @@
 """The device that trains, the arithmetic that is fast and safe on it, and what does not fit."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Literal
 
@@ -101,11 +101,16 @@ def check_room(images: Iterable[Tensor], device: torch.device) -> None:
 
 
 @contextmanager
-def told_if_too_large(batch_size: int, image_shape: tuple[int, int, int]) -> Iterator[None]:
-    """Turn running out of memory in a training step into one message.
+def told_if_too_large(num_images: int, image_shape: Sequence[int], remedy: str) -> Iterator[None]:
+    """Turn running out of memory into one message.
+
+    Args:
+        num_images: That a model is given at a time.
+        image_shape: C, H, W.
+        remedy: What to do.
 
     Raises:
-        KdtoolError: A batch does not fit.
+        KdtoolError: They do not fit.
     """
     try:
         yield
@@ -116,8 +121,6 @@ def told_if_too_large(batch_size: int, image_shape: tuple[int, int, int]) -> Ite
             raise
         channels, height, width = image_shape
         raise KdtoolError(
-            f"a batch of {batch_size:,} images of {width} x {height} pixels and {channels} "
-            f"channels does not fit into memory; halve it, --set student.batch_size="
-            f"{max(1, batch_size // 2)} or teacher.batch_size, or make the images smaller, "
-            "--set data.size"
+            f"a batch of {num_images:,} images of {width} x {height} pixels and {channels} "
+            f"channels does not fit into memory; {remedy}"
         ) from error

@@ -63,6 +63,10 @@ def fit(
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = State.load(state_path, model, table.ema)
     make_batch = batch_maker(splits.train, training, len(splits.classes))
+    smaller = (
+        f"halve it, --set student.batch_size={max(1, table.batch_size // 2)} or "
+        "teacher.batch_size, or make the images smaller, --set data.size"
+    )
     phases, begun = phases_of(table, num_images), 0
     num_epochs = sum(phase.epochs for phase in phases)
     num_per_epoch = steps_per_epoch(num_images, table.batch_size)
@@ -78,7 +82,7 @@ def fit(
             show = _progress_of(update, state.epochs, training, num_epochs, num_images)
             with (
                 _reproducible(training.seed, epoch, device),
-                told_if_too_large(table.batch_size, splits.result.image_shape),
+                told_if_too_large(table.batch_size, splits.result.image_shape, smaller),
             ):
                 model.train()
                 for module in frozen:

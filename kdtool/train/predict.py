@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from kdtool.record import Metric
 from kdtool.scores import score
 from kdtool.train.data.splits import Split
+from kdtool.train.device import told_if_too_large
 from kdtool.train.losses import class_logits
 from kdtool.train.models import as_input
 from kdtool.train.preprocess import Enlarge
@@ -17,20 +18,31 @@ from kdtool.train.preprocess import Enlarge
 CPU_BATCH, GPU_BATCH = 128, 1024
 # And the memory: MobileNetV2 holds 5 MB an image of 224 x 224 in one layer.
 CPU_PIXELS, GPU_PIXELS = 40 * 224**2, 160 * 224**2
+SMALLER = (
+    "end what else runs on it, make the images smaller, --set data.size, or use another --device"
+)
 
 
 @torch.no_grad()
 def predict(model: nn.Module, split: Split) -> Tensor:
-    """Return the logits `(N, C * S)` of a split in its order, float32, without dropout."""
+    """Return the logits `(N, C * S)` of a split in its order, float32, without dropout.
+
+    Raises:
+        KdtoolError: A batch does not fit into memory.
+    """
     device = split.images.device
     model.eval()
     model.to(memory_format=torch.channels_last)
     index = torch.arange(len(split), device=device)
     cpu = device.type == "cpu"
     most, pixels = (CPU_BATCH, CPU_PIXELS) if cpu else (GPU_BATCH, GPU_PIXELS)
-    parts = torch.split(index, min(most, images_within(pixels, model, split.images)))
-    # cuDNN's TF32, on by default, has 10 bits: an ONNX file in float32 could not agree with it.
-    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+    size = min(most, images_within(pixels, model, split.images), len(split))
+    parts = torch.split(index, size)
+    with (
+        # cuDNN's TF32, on by default, has 10 bits: an ONNX file in float32 could not agree with it.
+        torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
+        told_if_too_large(size, split.images.shape[1:], SMALLER),
+    ):
         return torch.cat([model(channels_last_input(split.batch(part)[0])) for part in parts])
 
 
@@ -45,7 +57,7 @@ def images_within(pixels: int, model: nn.Module, images: Tensor) -> int:
     height, width = images.shape[2:]
     for part in model.modules():
         if isinstance(part, Enlarge):
-            height = width = part.size
+            height, width = part.size
     return max(1, pixels // (height * width))
 
 

@@ -32,16 +32,15 @@ class Normalize(nn.Module):
 
 
 class Enlarge(nn.Module):
-    """Scale images up to a square, bilinear."""
+    """Scale images up, bilinear."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, height: int, width: int) -> None:
         super().__init__()
-        self.size = size
+        self.size = height, width
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return `(B, C, size, size)`."""
-        size = (self.size, self.size)
-        return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
+        """Return `(B, C, height, width)`."""
+        return F.interpolate(images, size=self.size, mode="bilinear", align_corners=False)
 
     def extra_repr(self) -> str:
         """As every layer's."""

@@ -58,9 +58,12 @@ def make_model(
             f"got input_size = {side} for images of {shown_shape(image_shape)}; it enlarges small "
             "images: set data.size to make large ones smaller"
         )
-    seen: ImageShape = image_shape if side is None else (channels, side, side)
-    network = build_model(table.model, seen, num_logits, seed)
-    steps: list[nn.Module] = [] if side is None else [Enlarge(side)]
+    steps: list[nn.Module] = []
+    if side is not None:
+        shorter = min(height, width)
+        height, width = (round(length * side / shorter) for length in (height, width))
+        steps.append(Enlarge(height, width))
+    network = build_model(table.model, (channels, height, width), num_logits, seed)
     if normalization := _normalization(table, channels, recorded):
         steps.append(Normalize(*normalization))
     if not steps:
@@ -110,7 +113,12 @@ def origin_of(table: TrainTable, recorded: Origin | None) -> Origin | None:
     if table.weights == "imagenet":
         known = _published(table)
         identity = f"{known.name} {known.url}"
-        return Origin(name=known.name, identity=identity, normalization=(known.mean, known.std))
+        return Origin(
+            name=known.name,
+            identity=identity,
+            network=table.model,
+            normalization=(known.mean, known.std),
+        )
     path = Path(table.weights)
     if recorded and recorded.name == path.name and not path.exists():
         return recorded
@@ -118,7 +126,12 @@ def origin_of(table: TrainTable, recorded: Origin | None) -> Origin | None:
         identity = sha256_of(path)
     except OSError as error:
         raise KdtoolError(f"cannot read the weights {path}: {error.strerror}") from error
-    return Origin(name=path.name, identity=identity, normalization=_of_file(table, path))
+    return Origin(
+        name=path.name,
+        identity=identity,
+        network=table.model,
+        normalization=_of_file(table, path),
+    )
 
 
 def describe_weights(table: TrainTable, image_shape: ImageShape, num_logits: int) -> list[Note]:

@@ -1,12 +1,14 @@
 """What every stage of a study needs."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from kdtool.errors import StudyError
+from kdtool.errors import RecipeError, StudyError
 from kdtool.recipe import Recipe
 from kdtool.recipe_train import TrainTable
 from kdtool.record import Role
@@ -153,11 +155,13 @@ def open_run(
         )
     run = Run(study, recipe, splits, transfer, device, terminal, finished)
     for role, table in tables.items():
-        tell_of_weights(run, role)
-        model = run.build(role, seed=0)
+        with named(role):
+            tell_of_weights(run, role)
+            model = run.build(role, seed=0)
+            if not table.is_trained:
+                check_trainable(model, table, run.num_logits(role))
         if table.is_trained:
             continue
-        check_trainable(model, table, run.num_logits(role))
         num_epochs = epochs_to_train(table, len(run.splits_of(role).train))
         asked = sum(phase.epochs for phase in table.phase) or table.epochs
         if num_epochs > asked and finished is None:
@@ -166,6 +170,15 @@ def open_run(
                 f"min_steps = {table.min_steps} steps; --set {role}.min_steps=0 turns this off"
             )
     return run
+
+
+@contextmanager
+def named(table: str) -> Iterator[None]:
+    """Say in an error of the block whose table it is about."""
+    try:
+        yield
+    except RecipeError as error:
+        raise RecipeError(f"[{table}]: {error}") from error
 
 
 def tell_of_weights(run: Run, role: Role) -> None:

@@ -33,3 +33,21 @@ def test_what_students_learn_from_shares_its_images_with_the_rest(tmp_path):
         assert run.transfer.test.images is run.splits.test.images
         assert len(run.splits.train) == 1294
         assert (run.transfer.train.labels == 3).any().item() == (setting[-2] == "[")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("student.train=haed", r"\[student\]: got train = .* did you mean \"head\""),
+        ("teacher.input_size=4", r"\[teacher\]: got input_size = 4 for images of 8x8"),
+        (
+            "teacher.normalize={ mean = [0.1, 0.2], std = [1.0] }",
+            r"\[teacher\]: normalize has a mean of 2",
+        ),
+    ],
+)
+def test_what_cannot_be_is_told_with_the_table_that_it_stands_in(tmp_path, setting, message):
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    recipe = load_recipe(tmp_path / "tiny.toml", [setting])
+    with pytest.raises(KdtoolError, match=message):
+        open_run(Study(tmp_path), recipe, "cpu", Terminal(quiet=True))

@@ -136,6 +136,7 @@ def test_the_file_that_ships_normalizes_and_enlarges_and_so_does_its_int8(tmp_pa
     shape = (channels, 12, 10)
     chosen = table(model="mnist-cnn-small", normalize="imagenet", input_size=20)
     model = make_model(chosen, shape, 5, seed=0).eval()
+    assert model.prepare[0].size == (24, 20)
     file = make_onnx(model, shape, 5, 18)
     images = np.random.default_rng(0).integers(0, 256, (40, *shape), dtype=np.uint8)
     pixels = as_given(images, "pixels")

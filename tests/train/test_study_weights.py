@@ -82,6 +82,26 @@ def test_weights_are_known_by_their_content_and_not_by_their_name(copy):
         kdtool("distill", *recipe, *settings(copy, **{"student.weights": str(renamed)}))
 
 
+def test_another_network_for_the_same_weights_is_told_before_training(copy):
+    weights = {"student.weights": str(copy / "begin.safetensors"), "student.model": "mnist-cnn"}
+    before = checkpoints(copy)
+    arguments = [copy / "tiny.toml", "--out", copy, "--force", *settings(copy, **weights)]
+    with pytest.raises(KdtoolError, match=r"begin\.safetensors"):
+        kdtool("distill", *arguments)
+    assert checkpoints(copy) == before
+
+
+def test_finetune_beside_a_study_whose_weights_were_renamed_keeps_the_study(copy):
+    renamed = (copy / "begin.safetensors").rename(copy / "renamed.safetensors")
+    recipe = [copy / "tiny.toml", "--out", copy]
+    kdtool("finetune", *recipe, *settings(copy, **{"student.weights": str(renamed)}))
+    assert set(load_results(copy / "tiny" / "results.json").models) == {
+        "teacher",
+        "control",
+        "student",
+    }
+
+
 def test_a_model_of_subclasses_takes_no_head_though_one_of_classes_fits(begun, tmp_path):
     recipe = load_recipe(begun / "tiny" / "recipe.toml")
     num_logits = 10 * recipe.subclass.per_class

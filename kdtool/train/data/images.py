@@ -198,9 +198,8 @@ def _check_one_size(headers: dict[int, Header], names: Sequence[str]) -> None:
 
 
 def _broken(reasons: dict[int, str], names: Sequence[str]) -> DataError:
-    noun = "file is" if len(reasons) == 1 else "files are"
     return problem_list(
-        f"{len(reasons):,} of {len(names):,} {noun} broken:",
+        f"{_how_many(reasons, names)} broken:",
         [f"{names[index]}: {reasons[index]}" for index in sorted(reasons)],
         "mend or delete them, or leave them out with --set data.skip_broken=true",
     )
@@ -210,8 +209,12 @@ def _broken_warning(reasons: dict[int, str], names: Sequence[str]) -> list[str]:
     if not reasons:
         return []
     told = [f"{names[index]} ({reasons[index]})" for index in sorted(reasons)]
-    noun = "file is" if len(reasons) == 1 else "files are"
-    return [f"{len(reasons):,} of {len(names):,} {noun} broken and left out: {first_of(told)}"]
+    return [f"{_how_many(reasons, names)} broken and left out: {first_of(told)}"]
+
+
+def _how_many(reasons: dict[int, str], names: Sequence[str]) -> str:
+    noun = "file" if len(names) == 1 else "files"
+    return f"{len(reasons):,} of {len(names):,} {noun} {'is' if len(reasons) == 1 else 'are'}"
 
 
 def _enlarged_warning(headers: dict[int, Header], size: int | None) -> list[str]:

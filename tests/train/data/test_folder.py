@@ -159,12 +159,12 @@ def test_broken_files_and_duplicates_are_told_by_name(tree):
     (tree / "a" / "broken.png").touch()
     for copy in range(12):
         shutil.copy(tree / "a" / "3.png", tree / "b" / f"copy{copy}.png")
-    with pytest.raises(DataError, match=r"1 of 53 file is broken:\n  a/broken.png: an empty file"):
+    with pytest.raises(DataError, match=r"1 of 53 files is broken:\n  a/broken.png: an empty file"):
         load(tree)
     warnings = []
     result = load(tree, warn=warnings.append, skip_broken=True).result
     assert result.warnings == warnings
-    assert warnings[0] == "1 of 53 file is broken and left out: a/broken.png (an empty file)"
+    assert warnings[0] == "1 of 53 files is broken and left out: a/broken.png (an empty file)"
     assert "images stand bit for bit in two splits, such as b/copy" in warnings[1]
 
 
