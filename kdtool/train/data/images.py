@@ -1,7 +1,6 @@
 """Image files of any kind and size become arrays of one shape; all broken ones are told at once."""
 
 import warnings
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,28 +8,18 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image
 
 from kdtool.edge.kit.shipped.picture import fit, open_image
 from kdtool.environment import memory_bytes, usable_cores
 from kdtool.errors import DataError
 from kdtool.recipe_data import DataTable
+from kdtool.train.data.headers import Header, check_one_size, read_header
 from kdtool.train.data.lists import first_of, problem_list
 from kdtool.train.data.source import Progress
 
-GREY_MODES = {"1", "L", "LA", "La", "F"}  # and all that start with I
-SIDEWAYS = {5, 6, 7, 8}  # EXIF orientations that swap width and height
 # The rest is for the programs, and for a batch and its activations.
 MEMORY_SHARE = 0.7
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What the first bytes of an image file say."""
-
-    width: int  # of the image when it stands upright
-    height: int
-    is_grey: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +54,14 @@ def read_pictures(
     found: dict[int, Header] = {}
 
     def look(index: int) -> None:
-        found[index] = _header(paths[index])
+        found[index] = read_header(paths[index])
 
     reasons = _for_all(look, len(paths), "looking at the files", progress)
     headers = dict(sorted(found.items()))
     if not headers:
         raise _broken(reasons, names)
     if table.size is None:
-        _check_one_size(headers, names)
+        check_one_size(headers, names)
     first = next(iter(headers.values()))
     width, height = (table.size or first.width), (table.size or first.height)
     channels = table.channels or (1 if all(each.is_grey for each in headers.values()) else 3)
@@ -93,7 +82,11 @@ def read_pictures(
     return Pictures(
         images=images[: len(whole)],
         kept=np.array(readable)[whole],
-        warnings=(*_broken_warning(reasons, names), *_enlarged_warning(headers, table.size)),
+        warnings=(
+            *_broken_warning(reasons, names),
+            *_enlarged_warning(headers, table.size),
+            *_dark_warning(images[: len(whole)], [headers[readable[place]] for place in whole]),
+        ),
     )
 
 
@@ -160,43 +153,6 @@ def _for_all(
     return reasons
 
 
-def _header(path: Path) -> Header:
-    """Raise ValueError if the file is no image."""
-    try:
-        if not path.is_file():  # a pipe would never end
-            raise ValueError("there is no such file")
-        with Image.open(path) as file:
-            if file.format == "EPS":  # Pillow would have Ghostscript run it
-                raise ValueError("an EPS, which is a program; save it as PNG")
-            width, height = file.size
-            # Only where it is at hand: Pillow would decode a PNG to look for it.
-            exif = file.getexif() if {"exif", "xmp"} & file.info.keys() else {}
-            if exif.get(ExifTags.Base.Orientation) in SIDEWAYS:
-                width, height = height, width
-            return Header(width, height, file.mode in GREY_MODES or file.mode.startswith("I"))
-    except UnidentifiedImageError as error:
-        empty = path.stat().st_size == 0
-        raise ValueError("an empty file" if empty else "no image that Pillow can read") from error
-    except Exception as error:  # a broken file can raise almost any
-        raise ValueError(getattr(error, "strerror", 0) or str(error) or repr(error)) from error
-
-
-def _check_one_size(headers: dict[int, Header], names: Sequence[str]) -> None:
-    sizes = Counter((each.width, each.height) for each in headers.values())
-    if len(sizes) == 1:
-        return
-    examples = {(each.width, each.height): names[index] for index, each in headers.items()}
-    told = [
-        f"{width} x {height} ({count:,}, such as {examples[width, height]})"
-        for (width, height), count in sizes.most_common(3)
-    ]
-    raise DataError(
-        f"got images of {len(sizes):,} sizes, {', '.join(told)}; expected one; say to which they "
-        "are to be brought, such as --set data.size=224: the shorter side is scaled to it, and "
-        "the centre cropped"
-    )
-
-
 def _broken(reasons: dict[int, str], names: Sequence[str]) -> DataError:
     return problem_list(
         f"{_how_many(reasons, names)} broken:",
@@ -224,4 +180,16 @@ def _enlarged_warning(headers: dict[int, Header], size: int | None) -> list[str]
     return [
         f"{smaller:,} of {len(headers):,} images are smaller than data.size = {size}, and are "
         "enlarged"
+    ]
+
+
+def _dark_warning(images: NDArray[np.uint8], headers: Sequence[Header]) -> list[str]:
+    deep = [place for place, header in enumerate(headers) if header.is_deep]
+    brightest = max((int(images[place].max()) for place in deep), default=255)
+    if brightest >= 16:  # of the upper 8 bits: one of the upper 4 is set
+        return []
+    return [
+        f"{len(deep):,} of {len(headers):,} images have 16 bits a pixel but use at most 12 of "
+        "them, so that they are nearly black; multiply their values by 16 in these files, and in "
+        "those that the device will see"
     ]

@@ -102,6 +102,17 @@ def test_photos_turned_by_their_metadata_have_one_size(tmp_path):
     assert np.abs(images.astype(int) - images[-1]).max() <= 8  # upright.png, but for compression
 
 
+@pytest.mark.parametrize(("brightest", "is_told"), [(4095, True), (4096, False)])
+def test_pictures_of_12_bits_in_files_of_16_are_told_to_be_dark(tmp_path, brightest, is_told):
+    pixels = np.array([[0, 100], [brightest, 17]], dtype=np.uint16)
+    Image.fromarray(pixels).save(tmp_path / "deep.png")
+    Image.fromarray(np.full((2, 2), 255, np.uint8)).save(tmp_path / "bright.png")
+    pictures = read([tmp_path / "deep.png", tmp_path / "bright.png"])
+    assert pictures.images[0, 0].tolist() == (pixels >> 8).tolist()
+    told = [text for text in pictures.warnings if "multiply their values by 16" in text]
+    assert [text[:42] for text in told] == is_told * ["1 of 2 images have 16 bits a pixel but use"]
+
+
 @pytest.mark.parametrize("suffix", ["gif", "webp", "tif", "png"])
 def test_of_a_film_the_first_picture_is_taken(tmp_path, suffix):
     shades = [Image.new("L", (30, 20), shade) for shade in (40, 90, 200)]
