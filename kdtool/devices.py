@@ -6,21 +6,14 @@ from pathlib import Path, PureWindowsPath
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from kdtool.artifacts import FileResult, Precision
 from kdtool.errors import StudyError
 from kdtool.files import write_atomic
 from kdtool.machines import joined, setting
 from kdtool.profiles import Latency, ModelProfile, ProfileReport
 from kdtool.record import SCHEMA, Interval, Role, to_json
 from kdtool.report.render import write_report
-from kdtool.results import (
-    DeviceFile,
-    DeviceProfile,
-    DeviceTiming,
-    FileResult,
-    ModelResult,
-    Precision,
-    Results,
-)
+from kdtool.results import DeviceFile, DeviceProfile, DeviceTiming, ModelResult, Results
 from kdtool.study import load_study
 
 HOW_TO_MAKE_ONE = "on the device, `kdtool profile MODEL.onnx... --json > device.json` makes one"

@@ -4,11 +4,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator
 
+from kdtool.artifacts import Precision
 from kdtool.recipe_data import DataTable
 from kdtool.recipe_table import Positive, Table
 from kdtool.recipe_train import TrainTable
 from kdtool.record import Metric
-from kdtool.results import Precision
 
 InputForm = Literal["pixels", "resize", "tensor"]
 

@@ -8,10 +8,10 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
+from kdtool.artifacts import FileResult, Precision
 from kdtool.errors import StudyError
 from kdtool.evidence import (
     BiasShift,
-    Calibration,
     Flips,
     Gallery,
     OperatingPoint,
@@ -19,160 +19,9 @@ from kdtool.evidence import (
     SweepPoint,
     Verdict,
 )
+from kdtool.learning import ClassSummary, SeedResult
 from kdtool.profiles import Environment, Latency
 from kdtool.record import SCHEMA, Interval, Metric, Record, Role, Summary
-
-Precision = Literal["fp32", "fp16", "int8"]
-FP16_USE = (
-    "fp16 halves the size; on processors without fp16 arithmetic it is slower, it is meant for GPUs"
-)
-
-
-class ClassScores(Record):
-    """How one class fared on the test images."""
-
-    name: str = Field(alias="class")
-    accuracy: float  # share of this class's images that were recognized, which is its recall
-    accuracy_ci95: Interval  # Wilson
-    precision: float
-    recall: float
-    f1: float
-    support: int  # test images of this class
-
-
-class TestScores(Record):
-    """How one trained model fared on the test images."""
-
-    num_images: int
-    accuracy: float
-    accuracy_ci95: Interval  # Wilson
-    balanced_accuracy: float | None = None  # mean over the classes; None: of an older kdtool
-    weighted_f1: float
-    macro_f1: float | None = None
-    roc_auc: float | None = None  # see `Metric`
-    pr_auc: float | None = None  # average precision
-    nll: float  # mean negative log-likelihood of the right class, in nats
-    ece: float  # expected calibration error over 15 bins, in [0, 1]
-    per_class: list[ClassScores]
-    confusion: list[list[int]]  # rows: true class, columns: predicted class
-
-
-class ClassSummary(Record):
-    """How the models of one role fared on one class, over seeds."""
-
-    name: str = Field(alias="class")
-    accuracy: Summary  # share of the images of this class that were recognized
-    f1: Summary
-    support: int  # test images of this class
-
-
-class EpochRecord(Record):
-    """One pass over the training images."""
-
-    epoch: int  # from 1; 0: the model came trained
-    train_loss: float | None  # mean over the epoch, of the loss that was trained; None of epoch 0
-    validation_loss: float  # cross-entropy with the labels, in nats
-    validation_accuracy: float
-    validation_score: float | None = None  # the study's metric; None: of an older kdtool, accuracy
-    phase: int = 1  # of `teacher.phase` or `student.phase`, from 1
-    seconds: float
-
-    @property
-    def score(self) -> float:
-        """The study's metric on validation, in [0, 1]."""
-        if self.validation_score is None:
-            return self.validation_accuracy
-        return self.validation_score
-
-    @property
-    def worth(self) -> tuple[float, float]:
-        """What choices are made by: the metric on validation, and among equals a low loss."""
-        return self.score, -self.validation_loss
-
-
-class TrainingResult(Record):
-    """One run of training; the weights kept are those of `best_epoch`."""
-
-    epochs: list[EpochRecord]
-    best_epoch: int  # highest metric on validation; among equals the lowest validation loss
-    num_steps: int  # 0: it came trained, and its only epoch is 0
-    images_per_second: float  # training steps only
-    device: str
-    precision: Literal["fp32", "bf16"]  # of the training arithmetic; evaluation is always fp32
-    taken_from: str | None = None  # the study beside this one that trained it, and took the time
-
-    @property
-    def best(self) -> EpochRecord:
-        """The epoch whose weights were kept."""
-        return next(epoch for epoch in self.epochs if epoch.epoch == self.best_epoch)
-
-
-class SeedResult(TrainingResult):
-    """One run of training and its test scores."""
-
-    seed: int
-    test: TestScores
-    calibration: Calibration | None = None
-
-
-class Parity(Record):
-    """Whether a file gives what PyTorch gave, over the whole test split."""
-
-    num_images: int
-    agreement: float  # share of the images with the same top-1 class
-    max_abs_error: float | None  # of the logits; None: some are no number
-    flipped: list[int]  # test images whose top-1 class differs
-    passed: bool | None  # None: int8 and fp16 need not agree, they have a `Gate`
-
-
-class Exportable(Record):
-    """A model that can be written as ONNX."""
-
-    ir_version: int
-    opset: int
-
-
-class Quantization(Record):
-    """How an int8 file was made."""
-
-    target: Literal["x86", "arm", "portable"]
-    num_calibration: int  # training images whose activations set the ranges
-    kept_fp32: list[str]  # nodes that were left as they were, because the drop was too large else
-
-
-class Gate(Record):
-    """Whether a smaller file should be shipped instead of the fp32 file."""
-
-    difference: float  # accuracy of what this file calls - of what the fp32 file calls, on test
-    ci95: Interval
-    mcnemar_p: float  # exact
-    max_drop: float  # what the lower end of `ci95` must stay above minus of
-    time_ratio: float  # time of this file / time of the fp32 file, measured in turn
-    time_ratio_ci95: Interval
-    recommended: bool
-    reason: str  # in words, with figures
-
-
-class FileResult(Record):
-    """A model file that can be shipped."""
-
-    path: str  # relative to the study
-    sha256: str
-    size_bytes: int
-    opset: int
-    accuracy: float  # on the test images, of the class that the file calls
-    parity: Parity  # with PyTorch
-    quantization: Quantization | None = None  # of int8
-    gate: Gate | None = None  # of int8 and fp16
-    latency: Latency | None = None  # None: not measured
-    temperature: float = 1.0  # divides the logits inside the file; see `export.calibrate`
-
-
-class SpeedResult(Record):
-    """Latency of the files of a study, measured in turn."""
-
-    latency: dict[str, Latency]  # by path
-    ratios: dict[str, tuple[float, Interval]]  # path of int8 or fp16 -> time / time of fp32
 
 
 class Cost(Record):

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel
@@ -16,18 +16,11 @@ from kdtool.files import UNFINISHED, sha256_of, write_atomic
 from kdtool.recipe import Recipe
 from kdtool.recipe_file import load_recipe, recipe_toml
 from kdtool.record import Record, Role, to_json
-from kdtool.results import DataResult, Results, load_results
+from kdtool.results import Results, load_results
 
 R = TypeVar("R", bound=Record)
 StartTable = Literal["teacher", "student"]
 LOCK = ".lock"
-
-MAY_CHANGE: dict[str, Any] = {
-    "data": {"root"},
-    "export": True,
-    "profile": True,
-    "explain": True,
-}
 
 # Whose learning the keys of a table say; these can be swept.
 SWEPT: dict[str, Role] = {"distill": "student", "subclass": "subclass-student"}
@@ -36,27 +29,6 @@ SWEPT: dict[str, Role] = {"distill": "student", "subclass": "subclass-student"}
 def swept_role(sweep: Iterable[str]) -> Role:
     """Return whose settings a sweep over these recipe keys tries."""
     return SWEPT[next(iter(sweep)).partition(".")[0]]
-
-
-def same_but_for_files(one: dict[str, object], other: dict[str, object]) -> bool:
-    """Say whether two recipes of results.json ask for the same models, whatever files are called.
-
-    Files that models start from are known by their content, which neither of them holds.
-    """
-    keys = {key for key in one.keys() | other.keys() if MAY_CHANGE.get(key) is not True}
-    return all(_nameless(one.get(key)) == _nameless(other.get(key)) for key in keys)
-
-
-def _nameless(content: object) -> object:
-    """Return a table without the names of files."""
-    if not isinstance(content, dict):
-        return content
-    weights, model = content.get("weights"), content.get("model")
-    names = {
-        "weights": "a file" if weights not in {None, "imagenet"} else weights,
-        "model": "a file" if str(model).lower().endswith(".onnx") else model,
-    }
-    return content | names
 
 
 def key_of(*parts: object) -> str:
@@ -189,78 +161,6 @@ class Study:
                     self.folder.rmdir()
             lock.release()
 
-    def claim(
-        self, recipe: Recipe, data: DataResult, *, sweep: dict[str, list[Any]], force: bool
-    ) -> None:
-        """Bind the folder to a recipe and its data.
-
-        Args:
-            recipe: Recorded in the folder.
-            data: What it was found to name.
-            sweep: Keys whose value is still to be chosen; these may differ.
-            force: Take the folder over; stages that fit the new recipe are kept all the same.
-
-        Raises:
-            StudyError: It holds the study of another recipe or data, and `force` is False.
-        """
-        differences = [] if force else self._differences(recipe, data, sweep)
-        if differences:
-            lines = [f"{self.folder} holds a study that was made otherwise:", *differences]
-            fix = (
-                "give the new one another name with --set name=..., or put it into this folder "
-                "with --force, where all that fits both is kept"
-            )
-            raise StudyError("\n".join([*lines, fix]))
-        self.record_recipe(recipe)
-
-    def _differences(
-        self, recipe: Recipe, data: DataResult, sweep: dict[str, list[Any]]
-    ) -> list[str]:
-        differences = []
-        old_results = load_results(self.results_path) if self.results_path.exists() else None
-        tried = (
-            {key for point in old_results.sweep for key in point.settings} if old_results else ()
-        )
-        if self.recipe_path.exists() and any(self.folder.glob("checkpoints/*")):
-            old, new = _settings(load_recipe(self.recipe_path)), _settings(recipe)
-            self._compare_weights(recipe, old, new)
-            untouched = () if any(self.folder.glob("checkpoints/subclass-*")) else ("subclass.",)
-            differences += [
-                f"  {key}: there {old.get(key)}, here {new.get(key)}"
-                + (f" (its sweep chose: --set {key}={old[key]} keeps it)" if key in tried else "")
-                for key in sorted(old.keys() | new.keys())
-                if key not in sweep and not key.startswith(untouched)
-                if old.get(key) != new.get(key)
-            ]
-        if old_results:
-            swept = swept_role(sweep) if sweep else None
-            if swept in old_results.models and swept not in {p.role for p in old_results.sweep}:
-                differences.append(f"  sweep: there none, here over {', '.join(sweep)}")
-            made_from = old_results.data
-            if made_from.fingerprint != data.fingerprint:
-                differences.append(
-                    f"  data: there {made_from.description}, {made_from.num_train:,} to train on, "
-                    f"here {data.description}, {data.num_train:,} to train on"
-                )
-        return differences
-
-    def _compare_weights(
-        self, recipe: Recipe, old: dict[str, object], new: dict[str, object]
-    ) -> None:
-        """Have files of weights compared by their content, where that is known, and not by name."""
-        tables: tuple[tuple[StartTable, str | None], ...] = (
-            ("teacher", recipe.teacher.weights),
-            ("student", recipe.student.weights),
-        )
-        for table, weights in tables:
-            known, key = self.origin(table), f"{table}.weights"
-            if known is None or weights is None or not Path(weights).is_file():
-                continue
-            if sha256_of(Path(weights)) == known.identity:
-                old[key] = new[key]
-            elif old[key] == new[key]:
-                new[key] = f"another file of the name {new[key]}"
-
     def record_recipe(self, recipe: Recipe) -> None:
         """Write the recipe as it is run."""
         write_atomic(self.recipe_path, recipe_toml(recipe))
@@ -281,22 +181,6 @@ def load_study(folder: Path) -> tuple[Study, Recipe, Results]:
             f"{folder} holds no finished study (no results.json); `kdtool distill RECIPE` makes one"
         )
     return study, load_recipe(study.recipe_path), load_results(study.results_path)
-
-
-def _settings(recipe: Recipe) -> dict[str, object]:
-    """Return the recipe as key -> value, without what may change within a study.
-
-    These are the places of files, which are known by their content, and the tables of stages that
-    are cheap to run again.
-    """
-    settings: dict[str, object] = {}
-    content_of = recipe.without_paths.model_dump(mode="json", exclude=MAY_CHANGE)
-    for table, content in content_of.items():
-        if isinstance(content, dict):
-            settings |= {f"{table}.{key}": value for key, value in content.items()}
-        else:
-            settings[table] = content
-    return settings
 
 
 def _plain(value: object) -> object:

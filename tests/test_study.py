@@ -3,6 +3,7 @@ import sys
 
 import pytest
 
+from kdtool.claim import claim
 from kdtool.errors import StudyError
 from kdtool.files import write_atomic
 from kdtool.recipe_file import make_recipe
@@ -92,28 +93,28 @@ def test_keys_differ_with_what_they_are_made_of():
 
 def test_a_folder_of_another_recipe_is_not_taken_over(tmp_path):
     study = Study(tmp_path)
-    study.claim(RECIPE, DATA, sweep={}, force=False)
-    study.claim(RECIPE, DATA, sweep={}, force=False)
+    claim(study, RECIPE, DATA, sweep={}, force=False)
+    claim(study, RECIPE, DATA, sweep={}, force=False)
     distill = RECIPE.distill.model_copy(update={"temperature": 9.0})
     other = RECIPE.model_copy(update={"distill": distill})
-    study.claim(other, DATA, sweep={}, force=False)  # nothing was trained: no study yet
-    study.claim(RECIPE, DATA, sweep={}, force=False)
+    claim(study, other, DATA, sweep={}, force=False)  # nothing was trained: no study yet
+    claim(study, RECIPE, DATA, sweep={}, force=False)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "teacher-seed0-0.state.pt").touch()
     with pytest.raises(StudyError) as caught:
-        study.claim(other, DATA, sweep={}, force=False)
+        claim(study, other, DATA, sweep={}, force=False)
     assert "distill.temperature: there 4.0, here 9.0" in str(caught.value)
     assert "--force" in str(caught.value)
-    study.claim(other, DATA, sweep={"distill.temperature": [4, 9]}, force=False)
-    study.claim(RECIPE, DATA, sweep={}, force=True)
+    claim(study, other, DATA, sweep={"distill.temperature": [4, 9]}, force=False)
+    claim(study, RECIPE, DATA, sweep={}, force=True)
     subclass = {"subclass": RECIPE.subclass.model_copy(update={"per_class": 3})}
-    study.claim(RECIPE.model_copy(update=subclass), DATA, sweep={}, force=False)
+    claim(study, RECIPE.model_copy(update=subclass), DATA, sweep={}, force=False)
     (tmp_path / "checkpoints" / "subclass-teacher-seed0-0.state.pt").touch()
     with pytest.raises(StudyError, match=r"subclass\.per_class: there 3, here 5"):
-        study.claim(RECIPE, DATA, sweep={}, force=False)
-    study.claim(RECIPE, DATA, sweep={}, force=True)
+        claim(study, RECIPE, DATA, sweep={}, force=False)
+    claim(study, RECIPE, DATA, sweep={}, force=True)
     cheap = {"export": RECIPE.export.model_copy(update={"opset": 20})}
-    study.claim(RECIPE.model_copy(update=cheap), DATA, sweep={}, force=False)
+    claim(study, RECIPE.model_copy(update=cheap), DATA, sweep={}, force=False)
 
 
 def test_what_a_killed_run_left_unfinished_is_removed(tmp_path):

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
+from kdtool.learning import ClassScores, SeedResult, TestScores
 from kdtool.record import Role, Summary
 from kdtool.report.quantities import count
 from kdtool.report.verdicts import main_verdict
 from kdtool.report.words import plain, present
-from kdtool.results import ClassScores, DataResult, ModelResult, Results, SeedResult, TestScores
+from kdtool.results import DataResult, ModelResult, Results
 
 FEW_IMAGES = 20  # of a class in the test split; fewer, and one image is more than 5 points
 MOST_NAMES = 6  # of classes, in a sentence

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from kdtool.artifacts import FileResult
 from kdtool.profiles import Latency
 from kdtool.record import Metric
 from kdtool.report import metrics
@@ -18,7 +19,7 @@ from kdtool.report.quantities import (
     three_digits,
 )
 from kdtool.report.words import present
-from kdtool.results import FileResult, ModelResult, Results
+from kdtool.results import ModelResult, Results
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

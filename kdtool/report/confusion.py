@@ -5,10 +5,10 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
+from kdtool.learning import TestScores
 from kdtool.record import Role
 from kdtool.report.canvas import LIGHT, PALEST, STRONGEST, new_figure, quiet_axes
 from kdtool.report.words import plain
-from kdtool.results import TestScores
 
 MOST_WITH_NUMBERS = 12  # classes; more, and a cell is too small for a number
 MOST_WITH_NAMES = 30

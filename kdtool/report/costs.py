@@ -1,10 +1,11 @@
 """The sentences on what the models cost and on the files that are shipped."""
 
+from kdtool.artifacts import FileResult
 from kdtool.profiles import Latency
 from kdtool.record import TEACHER_OF, Role
 from kdtool.report.quantities import Relative, count, relative, small
 from kdtool.report.words import listed, present, spoken
-from kdtool.results import FileResult, ModelResult, Results
+from kdtool.results import ModelResult, Results
 
 
 def file_of(model: ModelResult) -> FileResult | None:

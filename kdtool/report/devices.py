@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from kdtool.artifacts import FileResult, Precision
 from kdtool.machines import machine, setting
 from kdtool.profiles import Environment, Latency
 from kdtool.record import Interval, Role
@@ -10,7 +11,7 @@ from kdtool.report.comparison import Cell, p50_cell
 from kdtool.report.costs import peak_memory
 from kdtool.report.quantities import NBSP, TIMES, count, file_size, milliseconds, three_digits
 from kdtool.report.words import present
-from kdtool.results import FileResult, Precision, Results
+from kdtool.results import Results
 
 RUNTIMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 

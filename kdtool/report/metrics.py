@@ -1,6 +1,7 @@
 """The metrics as a person reads them: accuracy in percent and points, F1 and AUC as decimals."""
 
 from kdtool.evidence import SweepPoint
+from kdtool.learning import TestScores
 from kdtool.record import Interval, Metric, Summary
 from kdtool.report.quantities import (
     decimals,
@@ -12,7 +13,6 @@ from kdtool.report.quantities import (
     signed,
     signed_range,
 )
-from kdtool.results import TestScores
 
 NAMES: dict[Metric, str] = {
     "accuracy": "accuracy",

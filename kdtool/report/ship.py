@@ -2,18 +2,13 @@
 
 from statistics import fmean
 
+from kdtool.artifacts import FP16_USE, Precision, Quantization
 from kdtool.record import TEACHER_OF, Role
 from kdtool.report import metrics
 from kdtool.report.devices import Measured, measured
 from kdtool.report.quantities import count
 from kdtool.report.words import listed, spoken
-from kdtool.results import (
-    FP16_USE,
-    ModelResult,
-    Precision,
-    Quantization,
-    Results,
-)
+from kdtool.results import ModelResult, Results
 
 ONLY_FP32 = (
     'With precisions = ["fp32", "int8"] under [export] in the recipe, an int8 file is made as well '

@@ -1,9 +1,10 @@
 """The files of the model that is shipped, side by side."""
 
+from kdtool.artifacts import FileResult
 from kdtool.report.comparison import Cell, Row, memory_cell, p50_cell, size_cell
 from kdtool.report.quantities import TIMES, p_value, percent, points, points_range
 from kdtool.report.ship import shipped
-from kdtool.results import FileResult, Results
+from kdtool.results import Results
 
 
 def ship_rows(results: Results) -> list[Row]:

@@ -1,9 +1,10 @@
 """The runs of training, a row each."""
 
+from kdtool.learning import SeedResult
 from kdtool.record import Metric
 from kdtool.report import metrics, words
 from kdtool.report.quantities import count, duration
-from kdtool.results import Results, SeedResult
+from kdtool.results import Results
 
 
 def kept_epoch(run: SeedResult) -> str:

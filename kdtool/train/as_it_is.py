@@ -6,8 +6,8 @@ from pathlib import Path
 from torch import nn
 
 from kdtool.errors import RecipeError
+from kdtool.learning import EpochRecord, TrainingResult
 from kdtool.record import Metric
-from kdtool.results import EpochRecord, TrainingResult
 from kdtool.train.count import graph_cost
 from kdtool.train.data.splits import Split, Splits
 from kdtool.train.models import as_input

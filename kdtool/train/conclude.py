@@ -6,11 +6,12 @@ from pathlib import Path
 from kdtool.environment import collect_environment
 from kdtool.evidence import SweepPoint
 from kdtool.files import write_atomic
+from kdtool.learning import SeedResult
 from kdtool.machines import still_valid
 from kdtool.recipe import Recipe
 from kdtool.record import Role, to_json
 from kdtool.report.render import write_report
-from kdtool.results import Cost, ModelResult, Results, SeedResult, load_results
+from kdtool.results import Cost, ModelResult, Results, load_results
 from kdtool.study import key_of
 from kdtool.train.count import count
 from kdtool.train.device import gpu_name

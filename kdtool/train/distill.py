@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
+from kdtool.claim import claim
 from kdtool.evidence import SweepPoint
 from kdtool.recipe import Recipe
 from kdtool.recipe_file import with_settings
@@ -65,7 +66,7 @@ def distill(
         for _, chosen in settings:
             if subclasses:
                 check_subclasses(replace(run, recipe=chosen))
-        study.claim(recipe, run.splits.result, sweep=sweep, force=force)
+        claim(study, recipe, run.splits.result, sweep=sweep, force=force)
         for role in roles:
             check_exportable(run, role)
         train_ahead(run, roles, settings, machine.jobs)

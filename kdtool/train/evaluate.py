@@ -11,8 +11,8 @@ from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_
 
 from kdtool import scores
 from kdtool.files import replaced
+from kdtool.learning import ClassScores, TestScores
 from kdtool.record import Metric
-from kdtool.results import ClassScores, TestScores
 from kdtool.stats import wilson_interval
 from kdtool.study import key_of
 from kdtool.train.data.splits import Split

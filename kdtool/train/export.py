@@ -6,13 +6,13 @@ from pathlib import Path
 import onnx
 
 from kdtool import __version__
+from kdtool.artifacts import Exportable, FileResult
 from kdtool.edge.count.graph import count_model
 from kdtool.edge.metadata import image_properties, write_metadata
 from kdtool.errors import GateError
 from kdtool.evidence import OperatingPoint
 from kdtool.files import replaced, sha256_of
 from kdtool.record import Role
-from kdtool.results import Exportable, FileResult
 from kdtool.study import key_of
 from kdtool.train.evaluate import Evaluated, split_labels
 from kdtool.train.evidence.calibrate import fit_temperature

@@ -1,9 +1,10 @@
 """Train the teacher, or the control: models that learn from the labels alone."""
 
+from kdtool.claim import claim, same_but_for_files
 from kdtool.recipe import Recipe
 from kdtool.record import ROLES, Role
 from kdtool.results import ModelResult, Results, load_results
-from kdtool.study import Study, same_but_for_files
+from kdtool.study import Study
 from kdtool.terminal.progress import Terminal
 from kdtool.train.conclude import conclude, write_results
 from kdtool.train.roles import train_by_labels
@@ -20,7 +21,7 @@ def finetune(
     """
     with study.locked():
         run = open_run(study, recipe, device, terminal)
-        study.claim(recipe, run.splits.result, sweep={}, force=force)
+        claim(study, recipe, run.splits.result, sweep={}, force=force)
         models: dict[Role, list[Trained]] = {role: train_by_labels(run, role)}
         return write_results(run, beside_others(study, conclude(run, models, [], with_files=False)))
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from kdtool.errors import KdtoolError
+from kdtool.learning import EpochRecord, TrainingResult
 from kdtool.report.metrics import value
-from kdtool.results import EpochRecord, TrainingResult
 from kdtool.terminal.progress import Update
 from kdtool.train.batch import Batch, MakeBatch, Training, batch_maker, batches, steps_per_epoch
 from kdtool.train.data.splits import Splits

@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from kdtool.artifacts import Parity
 from kdtool.edge.session import open_session
 from kdtool.errors import KdtoolError
 from kdtool.evidence import OperatingPoint
 from kdtool.recipe import InputForm
-from kdtool.results import Parity
 from kdtool.train.losses import class_logits
 from kdtool.train.models import as_input
 from kdtool.train.networks import ImageShape

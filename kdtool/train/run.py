@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from kdtool.errors import RecipeError, StudyError
+from kdtool.learning import TrainingResult
 from kdtool.recipe import Recipe
 from kdtool.recipe_train import TrainTable
 from kdtool.record import Role
-from kdtool.results import Results, TrainingResult
+from kdtool.results import Results
 from kdtool.study import StartTable, Study
 from kdtool.terminal.progress import Terminal
 from kdtool.train.as_it_is import check_place, notes_of

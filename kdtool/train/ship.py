@@ -5,11 +5,11 @@ from itertools import product
 from pathlib import Path
 from typing import get_args
 
+from kdtool.artifacts import FileResult, Gate, Precision, SpeedResult
 from kdtool.edge.latency.blocks import differs
 from kdtool.edge.latency.measure import measure, ratio_of
 from kdtool.environment import collect_environment
 from kdtool.record import ROLES, Interval, Role
-from kdtool.results import FileResult, Gate, Precision, SpeedResult
 from kdtool.study import key_of
 from kdtool.train.evaluate import Evaluated
 from kdtool.train.export import export

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from kdtool.files import write_atomic
-from kdtool.results import TrainingResult
+from kdtool.learning import TrainingResult
 from kdtool.study import Study
 
 

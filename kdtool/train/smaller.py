@@ -10,12 +10,12 @@ from onnx import ModelProto
 from scipy.special import softmax
 
 from kdtool import stats
+from kdtool.artifacts import FileResult, Precision, Quantization
 from kdtool.edge.metadata import write_metadata
 from kdtool.edge.model_file import model_opset, read_model
 from kdtool.edge.quantize import first_and_last_layer, to_fp16, to_int8
 from kdtool.files import sha256_of, write_atomic
 from kdtool.record import Interval, Record
-from kdtool.results import FileResult, Precision, Quantization
 from kdtool.study import key_of
 from kdtool.train.data.splits import Split
 from kdtool.train.evaluate import Evaluated, split_labels

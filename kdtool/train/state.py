@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from kdtool.results import EpochRecord
+from kdtool.learning import EpochRecord
 from kdtool.train.checkpoint import load_state, save_state
 
 Weights = dict[str, Tensor]

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from kdtool.learning import TrainingResult
 from kdtool.recipe_train import TrainTable
 from kdtool.record import Role
 from kdtool.report.metrics import told
-from kdtool.results import TrainingResult
 from kdtool.study import Origin, key_of
 from kdtool.train.as_it_is import as_it_is
 from kdtool.train.batch import Training

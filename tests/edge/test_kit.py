@@ -12,6 +12,7 @@ import onnx
 import pytest
 from PIL import Image
 
+from kdtool.artifacts import FileResult, Parity
 from kdtool.edge.kit.build import build_kit
 from kdtool.edge.kit.check import changed_files, check_kit, importable
 from kdtool.edge.kit.golden import NUM_GOLDEN, pick_golden
@@ -22,7 +23,6 @@ from kdtool.errors import GateError, ModelFileError, StudyError
 from kdtool.evidence import Rates
 from kdtool.files import sha256_of
 from kdtool.record import to_json
-from kdtool.results import FileResult, Parity
 
 NUM_IMAGES = 40
 CONTENT = [

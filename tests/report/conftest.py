@@ -10,9 +10,7 @@ from sample_scores import write_duplicates
 from sample_study import build_results, write_saliency
 
 from kdtool.record import ROLES
-from kdtool.results import (
-    Results,
-)
+from kdtool.results import Results
 
 # Processor, its time / the time of the machine that made the study, time of int8 / time of fp32.
 DEVICES = (

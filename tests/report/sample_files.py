@@ -1,15 +1,8 @@
 """Files of a study, their latency, and the machines that measured it."""
 
+from kdtool.artifacts import FileResult, Gate, Parity, Quantization
 from kdtool.profiles import Environment, Latency
-from kdtool.results import (
-    DeviceFile,
-    DeviceProfile,
-    DeviceTiming,
-    FileResult,
-    Gate,
-    Parity,
-    Quantization,
-)
+from kdtool.results import DeviceFile, DeviceProfile, DeviceTiming
 
 # Parameters and MACs of the networks of recipes/mnist.toml; latency and size as on one laptop core.
 COST = {

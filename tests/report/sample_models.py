@@ -5,14 +5,9 @@ import math
 import numpy as np
 from sample_files import COST, file_result
 
+from kdtool.learning import ClassScores, EpochRecord, SeedResult, TestScores
 from kdtool.record import Summary
-from kdtool.results import (
-    ClassScores,
-    EpochRecord,
-    ModelResult,
-    SeedResult,
-    TestScores,
-)
+from kdtool.results import ModelResult
 
 ACCURACY = {
     "teacher": 0.9930,

@@ -3,8 +3,8 @@
 import numpy as np
 
 from kdtool.evidence import OperatingPoint, Rates
+from kdtool.learning import ClassSummary, TestScores
 from kdtool.record import METRICS, Interval, Summary
-from kdtool.results import ClassSummary, TestScores
 
 AUC = {
     "teacher": (0.931, 0.874),

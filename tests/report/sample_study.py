@@ -11,12 +11,7 @@ from sample_models import ACCURACY, model_result, summary
 from sample_scores import with_scores
 
 from kdtool.evidence import SweepPoint, Uncertainty, Verdict
-from kdtool.results import (
-    DataResult,
-    ExplainedImage,
-    ExplainResult,
-    Results,
-)
+from kdtool.results import DataResult, ExplainedImage, ExplainResult, Results
 
 AGREEMENT = {
     "teacher": 1.0,

@@ -1,5 +1,6 @@
 import pytest
 
+from kdtool.artifacts import Quantization
 from kdtool.report.ship import (
     measure_on_device,
     quantization_phrase,
@@ -7,7 +8,6 @@ from kdtool.report.ship import (
     ship_sentence,
 )
 from kdtool.report.ship_files import ship_rows
-from kdtool.results import Quantization
 
 SLOWER = {
     "recommended": False,

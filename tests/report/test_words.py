@@ -1,8 +1,8 @@
 import pytest
 
+from kdtool.artifacts import Parity
 from kdtool.report import gap, verdicts, words
 from kdtool.report.costs import cost_sentence, latency_sentence, parity_sentence
-from kdtool.results import Parity
 
 
 def with_verdict(results, **changes):

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from kdtool.results import EpochRecord, TrainingResult
+from kdtool.learning import EpochRecord, TrainingResult
 from kdtool.train.conclude import best_on_validation, role_to_ship
 from kdtool.train.evaluate import Evaluated
 from kdtool.train.run import Trained

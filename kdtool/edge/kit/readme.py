@@ -6,13 +6,13 @@ from importlib.resources import files
 from string import Template
 
 from kdtool import __version__
+from kdtool.artifacts import FP16_USE, FileResult, Precision
 from kdtool.edge.kit.shipped.classifier import decision, image_shape
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.session import InferenceSession
 from kdtool.evidence import Rates
 from kdtool.profiles import Environment
 from kdtool.record import Interval, Role
-from kdtool.results import FP16_USE, FileResult, Precision
 from kdtool.stats import wilson_interval
 
 MAX_CLASSES = 40  # that the README lists

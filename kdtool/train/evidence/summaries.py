@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit, softmax
 
 from kdtool import stats
+from kdtool.learning import ClassSummary
 from kdtool.record import METRICS, Interval, Metric, Summary
-from kdtool.results import ClassSummary
 from kdtool.scores import f1_per_image, per_image
 from kdtool.train.evaluate import Labels
 

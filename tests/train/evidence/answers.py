@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kdtool.results import DataResult, EpochRecord, TrainingResult
+from kdtool.learning import EpochRecord, TrainingResult
+from kdtool.results import DataResult
 from kdtool.train.data.splits import Split, Splits
 from kdtool.train.evaluate import Evaluated, score
 from kdtool.train.run import Trained
