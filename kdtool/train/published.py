@@ -1,9 +1,8 @@
 """Weights that PyTorch and timm publish: where they are, and for which images they were trained."""
 
 import contextlib
-import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,11 +11,11 @@ from typing import Any
 import torch
 
 from kdtool.errors import KdtoolError
+from kdtool.train.data.download import waiting_no_longer
 from kdtool.train.models import timm, torchvision_models
 from kdtool.train.weights_file import Weights, load_file_of_weights
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-TIMEOUT_SECONDS = 10.0  # of one connection or read; a server that says nothing keeps none waiting
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def fetch(weights: Published) -> Weights:
         except KdtoolError as error:
             raise KdtoolError(f"{error}; remove it to have it downloaded again") from error
     try:
-        with _socket_timeout(TIMEOUT_SECONDS):
+        with waiting_no_longer():
             return weights.download()
     except Exception as error:  # hubs raise what they like: of the network, of hashes, of files
         reason = getattr(error, "reason", None) or str(error).strip() or type(error).__name__
@@ -110,14 +109,3 @@ def _of_timm(name: str) -> Published | None:
         place=None,
         download=download,
     )
-
-
-@contextlib.contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    """Let no socket wait longer; neither library has an argument for it."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

