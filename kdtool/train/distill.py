@@ -68,7 +68,8 @@ def distill(
                 check_subclasses(replace(run, recipe=chosen))
         claim(study, recipe, run.splits.result, sweep=sweep, force=force)
         for role in roles:
-            check_exportable(run, role)
+            if role != "control":  # the student's network
+                check_exportable(run, role)
         train_ahead(run, roles, settings, machine.jobs)
         if sweep:
             candidates = [try_settings(run, swept_role(sweep), *setting) for setting in settings]
