@@ -67,9 +67,8 @@ def distill(
             if subclasses:
                 check_subclasses(replace(run, recipe=chosen))
         claim(study, recipe, run.splits.result, sweep=sweep, force=force)
-        for role in roles:
-            if role != "control":  # the student's network
-                check_exportable(run, role)
+        check_exportable(run, "teacher")
+        check_exportable(run, "student")  # the other roles have the networks of these two
         train_ahead(run, roles, settings, machine.jobs)
         if sweep:
             candidates = [try_settings(run, swept_role(sweep), *setting) for setting in settings]

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 RESULTS = ROOT / "recipes" / "RESULTS.md"
 MEASURED = ROOT / "docs" / "MEASURED.md"
-SHORT = ["seeds=[0]", "profile.seconds=0.1", "teacher.epochs=1", "student.epochs=1"]
+SHORT = ["seeds=[0]", "profile.seconds=0.02", "teacher.epochs=1", "student.epochs=1"]
 SHORT += [
     "teacher.phase=[]",
     "student.phase=[]",
@@ -35,8 +35,8 @@ SHORT_RECIPES = {
 }
 SHORT_SCRIPTS = {
     "training_loop.py": ["--epochs", "1"],
-    "int8_speed.py": ["--seconds", "0.1", "--model", "mnist-cnn", "--size", "28"],
-    "same_file.py": ["--times", "1", "--seconds", "0.1"],
+    "int8_speed.py": ["--seconds", "0.02", "--model", "mnist-cnn", "--size", "28"],
+    "same_file.py": ["--times", "1", "--seconds", "0.02"],
     "profile_overhead.py": ["--times", "1"],
     "finetuning.py": ["--images", "4", "--batch", "2", "--times", "1"],
     "parallel_sweep.py": ["--steps", "2", "--times", "1", "--students", "2"],
@@ -98,7 +98,7 @@ def run_kdtool(command):
         )
         arguments = [arguments[0], *before, *arguments[1:], *after]
     elif arguments[0] == "profile" and "--merge" not in arguments:
-        arguments += ["--seconds", "0.1"]
+        arguments += ["--seconds", "0.02"]
     done = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert done.exit_code == 0, f"{command}: {done.output}"
     for path in output:

@@ -24,7 +24,7 @@ temperature = 3
 precisions = ["fp32", "int8"]
 max_drop = 0.05
 [profile]
-seconds = 0.2
+seconds = 0.02
 [explain]
 images = 4
 """

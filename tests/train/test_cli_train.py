@@ -121,7 +121,7 @@ def test_a_mended_recipe_is_not_another_one(folder):
         CliRunner().invoke(
             app, [*arguments, "--set", "student.model=mnist-mpl"], catch_exceptions=False
         )
-    short = ["--set", "profile.seconds=0.1"]
+    short = ["--set", "profile.seconds=0.02"]
     assert CliRunner().invoke(app, [*arguments, *short], catch_exceptions=False).exit_code == 0
     with pytest.raises(KdtoolError, match=r"student\.epochs: there 1, here 2"):
         CliRunner().invoke(app, [*arguments, "--set", "student.epochs=2"], catch_exceptions=False)

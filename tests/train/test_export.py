@@ -90,7 +90,7 @@ def test_files_that_take_other_input_pass_the_same_gate(study, form):
         assert model.files["fp32"].parity.passed
         assert model.files["fp32"].latency is not None
     assert read_metadata(onnx.load(study / "student.onnx"))["preprocess"]["input"] == form
-    profile = kdtool("profile", study / "student.onnx", "--seconds", "0.2", "--json")
+    profile = kdtool("profile", study / "student.onnx", "--seconds", "0.02", "--json")
     (measured,) = json.loads(profile.stdout)["models"]
     assert measured["num_macs"] == results.models["student"].num_macs
 
@@ -162,7 +162,7 @@ def test_int8_that_loses_too_much_is_not_kept_and_the_status_is_3(recipe, tmp_pa
     assert (list(student.files), student.recommended) == (["fp32"], "fp32")
     assert "even with its first and last layer in fp32" in student.refused["int8"]
     assert "is not kept" in (study / "report.md").read_text()
-    profile = kdtool("profile", study / "student.onnx", "--seconds", "0.1", "--json").stdout
+    profile = kdtool("profile", study / "student.onnx", "--seconds", "0.02", "--json").stdout
     (tmp_path / "pi.json").write_text(profile)
     kdtool("profile", study, "--merge", tmp_path / "pi.json")  # what it does, it did
 
@@ -192,7 +192,7 @@ def test_a_file_changed_after_its_check_does_not_ship(study):
 
 def test_a_study_and_a_checkpoint_can_be_profiled(study):
     (checkpoint,) = (study / "checkpoints").glob("student-seed3-*.safetensors")
-    done = kdtool("profile", study, checkpoint, "--seconds", "0.1", "--csv")
+    done = kdtool("profile", study, checkpoint, "--seconds", "0.02", "--csv")
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     names = [row["name"].rsplit("/", 1)[-1] for row in rows]
     assert names == [
@@ -203,7 +203,7 @@ def test_a_study_and_a_checkpoint_can_be_profiled(study):
 
 
 def test_figures_of_a_device_join_the_study_and_outlive_the_next_export(study):
-    profile = kdtool("profile", study / "student.onnx", "--seconds", "0.1", "--json").stdout
+    profile = kdtool("profile", study / "student.onnx", "--seconds", "0.02", "--json").stdout
     device = json.loads(profile)
     device["environment"]["cpu"] = "Raspberry Pi 5"
     (study.parent / "pi.json").write_text(json.dumps(device))

@@ -28,7 +28,7 @@ SMALL = {
     "export.precisions": '["fp32", "int8"]',
     "export.operating_point": "sensitivity:0.9",
     "export.max_drop": 0.9,
-    "profile.seconds": 0.1,
+    "profile.seconds": 0.02,
     "explain.images": 1,
 }
 ROLES = {"teacher", "control", "student", "subclass-teacher", "subclass-student"}

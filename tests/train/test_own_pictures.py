@@ -33,7 +33,7 @@ SMALL = {
     "student.phase": "[{epochs=8}]",
     "teacher.min_steps": 0,
     "student.min_steps": 0,
-    "profile.seconds": 0.1,
+    "profile.seconds": 0.02,
     "explain.images": 1,
 }
 

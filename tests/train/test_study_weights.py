@@ -22,7 +22,7 @@ SETTINGS = {
     "student.weights": "begin.safetensors",
     "export.precisions": '["fp32"]',
     "export.max_drop": "0.9",
-    "profile.seconds": "0.05",
+    "profile.seconds": "0.02",
     "explain.images": "1",
 }
 
@@ -119,4 +119,4 @@ def test_a_model_of_subclasses_takes_no_head_though_one_of_classes_fits(begun, t
 
 def test_a_checkpoint_of_a_normalized_model_is_profiled(begun):
     (checkpoint,) = (begun / "tiny" / "checkpoints").glob("teacher-*")
-    kdtool("profile", checkpoint, "--seconds", "0.05")
+    kdtool("profile", checkpoint, "--seconds", "0.02")
