@@ -162,6 +162,21 @@ def paired_difference_interval(one: NDArray[np.bool_], other: NDArray[np.bool_])
     return max(-1.0, difference - margin), min(1.0, difference + margin)
 
 
+def no_difference_interval(num_images: int) -> Interval:
+    """Return the 95 % interval of a difference of which no image showed any.
+
+    A bootstrap of such images has no width, and would call two models equal that differ on one
+    image in twenty of those that were not drawn.
+
+    Args:
+        num_images: That could have shown one.
+
+    Source: as `paired_difference_interval`.
+    """
+    same = np.ones(num_images, dtype=bool)
+    return paired_difference_interval(same, same)
+
+
 def paired_interval_and_p(
     one: NDArray[np.bool_], other: NDArray[np.bool_]
 ) -> tuple[Interval, float]:

@@ -190,8 +190,9 @@ def label_ends(axes: Axes, ends: dict[str, float], colors: dict[str, str]) -> No
 
 def score_axis(axes: Axes, metric: Metric) -> None:
     """Label the y axis in units of a metric, with as many digits as the range asks for."""
-    low, high = axes.get_ylim()
-    span = (high - low) * 100 / metrics.scale(metric)
+    (low, high), most = axes.get_ylim(), metrics.scale(metric)
+    span = (high - low) * 100 / most
     digits = 0 if span > 40 else 1 if span > 1.5 else 2
     digits, unit = (digits, " %") if metrics.in_percent(metric) else (digits + 2, "")
+    axes.set_yticks([tick for tick in axes.get_yticks() if low <= tick <= min(high, most)])
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.{digits}f}{unit}")

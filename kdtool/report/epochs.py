@@ -111,5 +111,5 @@ def _limits(results: Results) -> tuple[float, float]:
         for curve in _curves(results, model):
             late += curve[math.ceil(len(curve) / 6) :] or curve
     low, high = min(late, default=0.0), max(late, default=float(most))
-    margin = 0.08 * (high - low) or 0.005 * most
+    margin = 0.08 * (high - low) or 0.05 * most
     return low - margin, min(high + margin, most + margin / 4)

@@ -97,6 +97,13 @@ def warn_of_weak_teachers(run: Run, models: dict[Role, list[Trained]]) -> None:
     for role in TEACHERS:
         for teacher in models.get(role, []):
             score = teacher.result.best.score
+            if control == 1:
+                run.terminal.warn(
+                    f"without a teacher the control has {told(run.recipe.metric, 1.0)} on the "
+                    f"{len(run.splits.validation):,} validation images: distillation has nothing "
+                    "left to better, or they are too few to tell"
+                )
+                return
             if score <= control:
                 metric = run.recipe.metric
                 run.terminal.warn(

@@ -5,6 +5,7 @@ from itertools import product
 from pathlib import Path
 from typing import get_args
 
+from kdtool import stats
 from kdtool.artifacts import FileResult, Gate, Precision, SpeedResult
 from kdtool.edge.latency.blocks import differs
 from kdtool.edge.latency.measure import measure, ratio_of
@@ -103,7 +104,8 @@ def shipment(
         if one.file is None:
             refused[precision] = one.refused or ""
             continue
-        gate = judge(one, *speed.ratios[one.file.path], run.recipe.export.max_drop)
+        num_images, ratio = len(run.splits.test), speed.ratios[one.file.path]
+        gate = judge(one, num_images, *ratio, run.recipe.export.max_drop)
         files[precision] = one.file.model_copy(update={"gate": gate})
     files = {
         precision: file.model_copy(update={"latency": speed.latency[file.path]})
@@ -114,11 +116,22 @@ def shipment(
     return Shipment(files=files, refused=refused, recommended=recommended)
 
 
-def judge(one: Smaller, ratio: float, ratio_ci95: Interval, max_drop: float) -> Gate:
+def least_images(max_drop: float) -> int:
+    """Return on how many images a file that never errs is shown to lose less than `max_drop`."""
+    num_images = 1
+    while stats.no_difference_interval(num_images)[0] <= -max_drop:
+        num_images += 1
+    return num_images
+
+
+def judge(
+    one: Smaller, num_images: int, ratio: float, ratio_ci95: Interval, max_drop: float
+) -> Gate:
     """Recommend a smaller file if it is faster, and shown to lose less than `max_drop`.
 
     Args:
         one: The file and what it costs in accuracy.
+        num_images: Of the test split.
         ratio: Its time / the time of the fp32 file.
         ratio_ci95: Of `ratio`.
         max_drop: Of accuracy; the lower end of the paired interval must lie above minus this.
@@ -129,11 +142,13 @@ def judge(one: Smaller, ratio: float, ratio_ci95: Interval, max_drop: float) -> 
     speed = f"{ratio:.2f} of the time of fp32 ({ratio_ci95[0]:.2f} to {ratio_ci95[1]:.2f})"
     accuracy = f"{100 * one.difference:+.2f} points of accuracy ({lower:+.2f} to {upper:+.2f})"
     allowed = f"{100 * max_drop:g} point{'' if max_drop == 0.01 else 's'}"
+    least = least_images(max_drop)
     reasons = [f"it takes {speed}" if faster else f"it is not faster: it takes {speed}"]
     reasons.append(
         f"{accuracy}, shown to lose less than {allowed}"
         if keeps
         else f"{accuracy}, not shown to lose less than {allowed}"
+        + (f", which takes {least:,} test images or more" if num_images < least else "")
     )
     return Gate(
         difference=one.difference,

@@ -158,6 +158,23 @@ def test_a_teacher_that_has_nothing_to_teach_is_told(finished, recipe, capsys):
     assert "on validation: it has little to teach; train it longer" in told
 
 
+def test_a_control_without_mistakes_leaves_nothing_to_better(finished, recipe, capsys):
+    (seed, *_) = load_results(finished / "results.json").models["control"].seeds
+    perfect = [
+        one.model_copy(update={"validation_accuracy": 1.0, "validation_score": 1.0})
+        for one in seed.epochs
+    ]
+    faultless = Trained("control", 3, "", finished, seed.model_copy(update={"epochs": perfect}))
+    run = SimpleNamespace(
+        terminal=Terminal(quiet=True), recipe=load_recipe(recipe), splits=SimpleNamespace()
+    )
+    run.splits.validation = range(20)
+    warn_of_weak_teachers(run, {"teacher": [faultless], "control": [faultless]})
+    told = capsys.readouterr().err
+    assert "on the 20 validation images: distillation has nothing left to better" in told
+    assert "little to teach" not in told
+
+
 def test_export_writes_the_same_bytes_again(study):
     before = {path.name: path.read_bytes() for path in study.glob("*.onnx")}
     assert len(before) == 4

@@ -2,7 +2,8 @@
 
 import pytest
 
-from kdtool.train.ship import judge
+from kdtool.stats import no_difference_interval
+from kdtool.train.ship import judge, least_images
 from kdtool.train.smaller import Smaller
 
 
@@ -24,7 +25,17 @@ def smaller(difference, ci95):
 def test_a_file_is_recommended_if_it_is_faster_and_not_worse(
     ratio, ratio_ci95, difference, ci95, recommended, words
 ):
-    gate = judge(smaller(difference, ci95), ratio, ratio_ci95, max_drop=0.01)
+    gate = judge(smaller(difference, ci95), 10_000, ratio, ratio_ci95, max_drop=0.01)
     assert gate.recommended is recommended
     assert words in gate.reason
     assert gate.time_ratio == ratio
+
+
+@pytest.mark.parametrize(("max_drop", "least"), [(0.01, 276), (0.05, 54)])
+def test_a_test_split_that_is_too_small_to_show_it_is_told(max_drop, least):
+    assert least_images(max_drop) == least
+    for num_images, is_told in ((least - 1, True), (least, False)):
+        interval = no_difference_interval(num_images)
+        gate = judge(smaller(0.0, interval), num_images, 0.5, (0.45, 0.55), max_drop)
+        assert (f"which takes {least} test images or more" in gate.reason) is is_told
+        assert gate.recommended is not is_told

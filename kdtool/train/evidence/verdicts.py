@@ -15,6 +15,7 @@ from kdtool.stats import (
     holm,
     interval_and_p,
     mcnemar_p,
+    no_difference_interval,
     paired_interval_and_p,
     verdict_of,
 )
@@ -42,11 +43,16 @@ def verdicts(run: Run, evaluated: dict[Role, list[Evaluated]]) -> list[Verdict]:
         role: values_of(metric, seeds, labels, run.splits.positive)
         for role, seeds in logits.items()
     }
-    return judge(right, run.recipe.seeds, metric, values)
+    rarest = None if metric == "accuracy" else int(np.bincount(labels).min())
+    return judge(right, run.recipe.seeds, metric, values, rarest)
 
 
 def judge(
-    right: Right, seeds: list[int], metric: Metric = "accuracy", values: Values | None = None
+    right: Right,
+    seeds: list[int],
+    metric: Metric = "accuracy",
+    values: Values | None = None,
+    rarest: int | None = None,
 ) -> list[Verdict]:
     """Make all verdicts of a study, corrected for their number.
 
@@ -58,13 +64,17 @@ def judge(
         seeds: The S seeds, in the order of the rows.
         metric: What is compared.
         values: What `scores.per_image` gives of it, `(S, N)`; None: `right`, of the accuracy.
+        rarest: Test images of the rarest class, which bound what a metric of the classes can
+            tell; None: N, of the accuracy.
     """
     values = values or {role: of_role.astype(float) for role, of_role in right.items()}
     pairs = [pair for pair in COMPARISONS if right.keys() >= set(pair)]
     gains = [values[of] - values[against] for of, against in pairs]
     found = []
     for (of, against), gain in zip(pairs, gains, strict=True):
-        if len(seeds) > 1:
+        if not gain.any():
+            found.append((no_difference_interval(rarest or gain.shape[1]), 1.0))
+        elif len(seeds) > 1:
             found.append(interval_and_p(gain, np.random.default_rng(0)))
         elif metric == "accuracy":
             found.append(paired_interval_and_p(right[of][0], right[against][0]))

@@ -1,3 +1,4 @@
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -88,6 +89,18 @@ def test_one_seed_is_no_surer_than_the_exact_test(gained, lost, verdict):
     assert one.verdict == verdict
     assert (one.ci95[1] < 0) == (verdict == "HURT")
     assert one.ci95[0] <= 0
+
+
+@pytest.mark.parametrize("num_seeds", [1, 3])
+def test_models_that_no_image_tells_apart_are_not_called_equal(num_seeds):
+    right = {"control": answers(num_seeds, 90, 10), "student": answers(num_seeds, 90, 10)}
+    (one,) = judge(right, SEEDS[:num_seeds])
+    low, high = one.ci95
+    assert (one.difference, one.p_value, one.verdict) == (0.0, 1.0, "NO EVIDENCE")
+    assert high == -low == pytest.approx(1.96 * math.sqrt(2) / 102, rel=1e-3)  # Bonett and Price
+    values = {role: of_role.astype(float) for role, of_role in right.items()}
+    (of_rarest,) = judge(right, SEEDS[:num_seeds], "macro_f1", values, rarest=8)
+    assert of_rarest.ci95[1] == pytest.approx(1.96 * math.sqrt(2) / 10, rel=1e-3)
 
 
 def test_every_comparison_has_its_question_in_the_report():
