@@ -34,7 +34,10 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     except FileNotFoundError as error:
         raise RecipeError(f"there is no recipe {path}{_other_recipes(path)}") from error
     except IsADirectoryError as error:
-        raise RecipeError(f"{path} is a folder; a recipe is a TOML file") from error
+        raise RecipeError(
+            f"{path} is a folder; a recipe is a TOML file (if it holds a folder of pictures for "
+            f"each class: recipes/folder.toml --set data.root={path})"
+        ) from error
     except OSError as error:
         raise RecipeError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
