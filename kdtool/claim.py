@@ -1,5 +1,6 @@
 """Whether a recipe may be run in a folder that holds a study already."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,8 @@ from kdtool.recipe_file import load_recipe
 from kdtool.results import DataResult, load_results
 from kdtool.study import StartTable, Study, swept_role
 
-MAY_CHANGE: dict[str, Any] = {
-    "data": {"root"},
-    "export": True,
-    "profile": True,
-    "explain": True,
-}
+CHEAP = ("export", "profile", "explain")  # tables of stages that are cheap to run again
+MAY_CHANGE: dict[str, Any] = {"data": {"root"}} | dict.fromkeys(CHEAP, True)
 
 
 def claim(
@@ -111,6 +108,27 @@ def _settings(recipe: Recipe) -> dict[str, object]:
         else:
             settings[table] = content
     return settings
+
+
+def files_made_otherwise(study: Study, recipe: Recipe) -> list[str]:
+    """Say where the files of a finished study were made by other settings than the recipe's.
+
+    `kdtool export` may have set these, and the user not know that the recipe undoes it.
+    """
+    if not (study.results_path.exists() and study.recipe_path.exists()):
+        return []
+    old, new = (one.export.model_dump() for one in (load_recipe(study.recipe_path), recipe))
+    return [
+        f"export.{key}: the files of this study were made with {_typed(old[key])}, and now become "
+        f"{_typed(value)}; --set 'export.{key}={_typed(old[key])}' keeps them"
+        for key, value in new.items()
+        if old[key] != value
+    ]
+
+
+def _typed(value: object) -> str:
+    """Return a value as `--set` takes it."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def same_but_for_files(one: dict[str, object], other: dict[str, object]) -> bool:

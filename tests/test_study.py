@@ -1,12 +1,13 @@
+import json
 import subprocess
 import sys
 
 import pytest
 
-from kdtool.claim import claim
+from kdtool.claim import claim, files_made_otherwise
 from kdtool.errors import StudyError
 from kdtool.files import write_atomic
-from kdtool.recipe_file import make_recipe
+from kdtool.recipe_file import make_recipe, with_settings
 from kdtool.record import Summary
 from kdtool.results import DataResult
 from kdtool.study import Study, key_of, load_study
@@ -115,6 +116,29 @@ def test_a_folder_of_another_recipe_is_not_taken_over(tmp_path):
     claim(study, RECIPE, DATA, sweep={}, force=True)
     cheap = {"export": RECIPE.export.model_copy(update={"opset": 20})}
     claim(study, RECIPE.model_copy(update=cheap), DATA, sweep={}, force=False)
+
+
+def test_files_that_were_made_otherwise_are_told_with_what_keeps_them(tmp_path):
+    study = Study(tmp_path)
+    exported = RECIPE.export.model_copy(
+        update={"operating_point": "sensitivity:0.95", "precisions": ["fp32", "int8"]}
+    )
+    study.record_recipe(RECIPE.model_copy(update={"export": exported}))
+    assert files_made_otherwise(study, RECIPE) == []  # there are no files yet
+    study.results_path.touch()
+    found = files_made_otherwise(study, RECIPE)
+    assert [text.partition(":")[0] for text in found] == [
+        "export.precisions",
+        "export.operating_point",
+    ]
+    assert found[1] == (
+        "export.operating_point: the files of this study were made with sensitivity:0.95, and now "
+        "become argmax; --set 'export.operating_point=sensitivity:0.95' keeps them"
+    )
+    # what it says to type does what it says
+    kept = [text.split("'")[1].partition("=") for text in found]
+    settings = {key: json.loads(value) if "[" in value else value for key, _, value in kept}
+    assert files_made_otherwise(study, with_settings(RECIPE, settings)) == []
 
 
 def test_what_a_killed_run_left_unfinished_is_removed(tmp_path):

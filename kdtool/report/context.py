@@ -81,7 +81,7 @@ def report_context(results: Results) -> dict[str, object]:
         "duplicates": words.duplicates_sentence(results.data),
         "duplicate_names": duplicates.names(results.data),
         "mac_line": words.MAC_LINE,
-        "control_line": verdicts.CONTROL_LINE,
+        "control_line": verdicts.control_line(results),
         "holm_line": verdicts.HOLM_LINE if len(results.verdicts) > 1 else "",
         "interval_line": words.INTERVAL_LINE,
     }

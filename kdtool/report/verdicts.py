@@ -9,11 +9,6 @@ from kdtool.report.quantities import NBSP, p_value
 from kdtool.report.words import listed, present, seeds_word, spoken
 from kdtool.results import Results
 
-CONTROL_LINE = (
-    "The control is the same student, trained on the same data for the same number of steps, "
-    "but without a teacher: what it lacks is what distillation added. All students of a kind learn "
-    "from one teacher, so the verdict is about this teacher."
-)
 HOLM_LINE = (
     "The more comparisons a study makes, the likelier chance alone makes one of them stand out. "
     "Holm's correction raises every p for that; a verdict asks for a corrected p below 0.05."
@@ -37,6 +32,29 @@ def on_methods(results: Results) -> list[Verdict]:
     """Return the verdicts on methods, in the order of `QUESTIONS`."""
     found = {(verdict.of, verdict.against): verdict for verdict in results.verdicts}
     return [found[pair] for pair in QUESTIONS if pair in found]
+
+
+def control_line(results: Results) -> str:
+    """Say what the control is, and where early stopping gave it other steps than the student."""
+    steps = {
+        role: [seed.num_steps for seed in model.seeds]
+        for role, model in results.models.items()
+        if role in ("control", "student", "subclass-student")
+    }
+    for_how_long = "for the same number of steps"
+    if len({tuple(each) for each in steps.values()}) > 1:
+        told = [f"the {spoken(role)} after {_range(each)}" for role, each in steps.items()]
+        for_how_long = f"with as many steps at most (early_stop ended {listed(told)})"
+    return (
+        f"The control is the same student, trained on the same data {for_how_long}, but without a "
+        "teacher: what it lacks is what distillation added. All students of a kind learn from one "
+        "teacher, so the verdict is about this teacher."
+    )
+
+
+def _range(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def main_verdict(results: Results) -> Verdict | None:

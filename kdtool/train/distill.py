@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from kdtool.claim import claim
+from kdtool.claim import claim, files_made_otherwise
 from kdtool.evidence import SweepPoint
 from kdtool.recipe import Recipe
 from kdtool.recipe_file import with_settings
@@ -66,7 +66,10 @@ def distill(
         for _, chosen in settings:
             if subclasses:
                 check_subclasses(replace(run, recipe=chosen))
+        made_otherwise = files_made_otherwise(study, recipe)
         claim(study, recipe, run.splits.result, sweep=sweep, force=force)
+        for text in made_otherwise:
+            terminal.warn(text)
         check_exportable(run, "teacher")
         check_exportable(run, "student")  # the other roles have the networks of these two
         train_ahead(run, roles, settings, machine.jobs)

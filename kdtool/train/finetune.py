@@ -1,7 +1,8 @@
 """Train the teacher, or the control: models that learn from the labels alone."""
 
-from kdtool.claim import claim, same_but_for_files
+from kdtool.claim import CHEAP, claim, same_but_for_files
 from kdtool.recipe import Recipe
+from kdtool.recipe_file import load_recipe
 from kdtool.record import ROLES, Role
 from kdtool.results import ModelResult, Results, load_results
 from kdtool.study import Study
@@ -20,10 +21,20 @@ def finetune(
         KdtoolError: The data, a model, the device or the folder cannot be used.
     """
     with study.locked():
+        if not force:
+            recipe = with_cheap_tables(study, recipe)
         run = open_run(study, recipe, device, terminal)
         claim(study, recipe, run.splits.result, sweep={}, force=force)
         models: dict[Role, list[Trained]] = {role: train_by_labels(run, role)}
         return write_results(run, beside_others(study, conclude(run, models, [], with_files=False)))
+
+
+def with_cheap_tables(study: Study, recipe: Recipe) -> Recipe:
+    """Return a recipe with what its finished study says of files, which are not made here."""
+    if not (study.results_path.exists() and study.recipe_path.exists()):
+        return recipe
+    standing = load_recipe(study.recipe_path)
+    return recipe.model_copy(update={table: getattr(standing, table) for table in CHEAP})
 
 
 def beside_others(study: Study, results: Results) -> Results:

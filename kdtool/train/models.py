@@ -203,7 +203,15 @@ def _check_output(model: object, image_shape: ImageShape, num_classes: int) -> N
 def _check_logits(logits: object, num_classes: int) -> None:
     if not isinstance(logits, Tensor) or logits.shape != (2, num_classes):
         given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ValueError(f"got an output of {given} for 2 images, expected (2, {num_classes})")
+        hint = (
+            ""
+            if isinstance(logits, Tensor)
+            else ", a tensor: a function of yours (model = "
+            '"module:function") can build it without auxiliary outputs'
+        )
+        raise ValueError(
+            f"got an output of {given} for 2 images, expected (2, {num_classes}){hint}"
+        )
 
 
 def shown_shape(image_shape: ImageShape) -> str:

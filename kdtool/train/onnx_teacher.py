@@ -1,11 +1,12 @@
 """A teacher that is an ONNX file: it answers through ONNX Runtime, preprocessing included."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from onnx import ModelProto
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,6 +21,8 @@ from kdtool.train.onnx_input import image_input, normalization
 
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue; ITU-R BT.601
 FLOOR = 1e-12  # of a probability whose logarithm is taken
+CEILING = 1e-7  # what is left to 1 of one whose odds are; float32 has nothing finer
+KEEP_VALUES = {"Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze"}  # operators
 
 
 class OnnxTeacher(nn.Module):
@@ -39,10 +42,8 @@ class OnnxTeacher(nn.Module):
         self.path, self.image_shape = Path(table.model), image_shape
         self.session = open_session(self.path, torch.get_num_threads())
         self.gpu_session: InferenceSession | None = None
-        self.sha256 = [
-            sha256_of(file)
-            for file in (self.path, *external_files(self.path, read_model(self.path)))
-        ]
+        model = read_model(self.path)
+        self.sha256 = [sha256_of(file) for file in (self.path, *external_files(self.path, model))]
         metadata = read_metadata(self.session)
         preprocess = metadata.get("preprocess")
         form = preprocess.get("input") if isinstance(preprocess, dict) else None
@@ -56,7 +57,7 @@ class OnnxTeacher(nn.Module):
         # As the file names its outputs; None: it does not
         self.classes = [str(name) for name in names] if isinstance(names, list) else None
         self.notes = self._notes_on_images()
-        self._choose_output()
+        self._choose_output(model)
 
     def extra_repr(self) -> str:
         """Tell all that the answers depend on, and not where the file lies."""
@@ -68,8 +69,10 @@ class OnnxTeacher(nn.Module):
         session = self._session_on(images.device)
         parts = [self._run(session, [self.output], part)[0] for part in self._batches(images)]
         logits = torch.from_numpy(np.concatenate(parts)[: len(images)].astype(np.float32))
-        if self.gives_probabilities:
+        if self.gives == "probabilities":
             logits = logits.clamp_min(FLOOR).log()
+        elif self.gives == "sigmoids":
+            logits = logits.clamp(FLOOR, 1 - CEILING).logit()
         return logits.to(images.device)
 
     def _session_on(self, device: torch.device) -> InferenceSession:
@@ -136,7 +139,7 @@ class OnnxTeacher(nn.Module):
             notes.append("it takes grey images: those of the data are turned into grey (luma)")
         return notes
 
-    def _choose_output(self) -> None:
+    def _choose_output(self, model: ModelProto) -> None:
         """Run the file once, and see which output holds the logits, and whether they are any."""
         draws = torch.Generator().manual_seed(0)
         images = torch.rand(self.input.batch or 2, *self.image_shape, generator=draws)
@@ -164,14 +167,28 @@ class OnnxTeacher(nn.Module):
         self.num_logits = found.shape[1]
         if np.isnan(found).any():
             raise ModelFileError(f"{self.path} gives answers that are no numbers; export it again")
+        self.gives: Literal["logits", "probabilities", "sigmoids"] = "logits"
         # Logits of random images have negative numbers among them, or sums that differ.
-        self.gives_probabilities = bool(
-            (found >= 0).all() and np.allclose(found.sum(axis=1), 1, atol=5e-3)
-        )
-        if self.gives_probabilities:
+        if (found >= 0).all() and np.allclose(found.sum(axis=1), 1, atol=5e-3):
+            self.gives = "probabilities"
             self.notes.append(
                 f"its output {self.output} holds probabilities: their logarithms are its logits"
             )
+        elif _made_by(model, self.output) == "Sigmoid":
+            self.gives = "sigmoids"
+            self.notes.append(
+                f"its output {self.output} holds a sigmoid of each class: what it was taken of are "
+                "its logits"
+            )
+
+
+def _made_by(model: ModelProto, output: str) -> str | None:
+    """Return the operator that makes an output, before those that only pass it on."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    node = makers.get(output)
+    while node is not None and node.op_type in KEEP_VALUES:
+        node = makers.get(node.input[0])
+    return node.op_type if node else None
 
 
 def _shape(answer: object) -> str:

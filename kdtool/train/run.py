@@ -147,7 +147,9 @@ def open_run(
     terminal.say(
         f"{result.description}: {result.num_train:,} images to train on, "
         f"{result.num_validation:,} to choose epochs on, {result.num_test:,} to test on; "
-        f"{len(splits.classes)} classes; on {device.type}"
+        f"{len(splits.classes)} classes"
+        + (f", of which {result.positive} is to be found" if result.positive else "")
+        + f"; on {device.type}"
     )
     if result.excluded:
         terminal.say(

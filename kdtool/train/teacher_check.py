@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+from scipy.stats import mannwhitneyu
 from sklearn.metrics import confusion_matrix
 from torch import nn
 
@@ -19,6 +20,7 @@ from kdtool.train.predict import predict
 
 MOST_IMAGES = 2000
 LEVEL = 0.001  # of the test that another order of the classes is better
+CHANCE_LEVEL = 0.025  # one-sided, as the lower end of a 95 % interval is
 
 Labels = NDArray[np.int64]
 
@@ -35,13 +37,13 @@ def check_trained(model: nn.Module, splits: Sequence[Split], classes: Sequence[s
         KdtoolError: Its classes stand in another order, or it is not shown to be above chance.
     """
     sample = sampled(splits, len(classes))
-    labels, predictions = sample.labels.cpu().numpy(), predict(model, sample).argmax(dim=1)
-    called = predictions.cpu().numpy()
+    labels, logits = sample.labels.cpu().numpy(), predict(model, sample).cpu().numpy()
+    called = logits.argmax(axis=1)
     order = better_order(labels, called, len(classes))
     if order is not None:
         outputs = model.outputs if isinstance(model, InOrder) else list(classes)
         raise KdtoolError(_reordered(labels, called, order, classes, outputs))
-    if fault := below_chance(labels, called, len(classes)):
+    if (fault := below_chance(labels, called, len(classes))) and not ranks(labels, logits):
         raise KdtoolError(
             f"the teacher {fault}: check that the file is the right one, how its images are scaled "
             "(teacher.normalize), and the order of its classes (teacher.classes)"
@@ -56,9 +58,12 @@ def chance_warning(model: nn.Module, validation: Split, num_classes: int) -> str
         validation: Images that it did not learn from.
         num_classes: C.
     """
-    called = class_logits(predict(model, validation), num_classes).argmax(dim=1)
-    fault = below_chance(validation.labels.cpu().numpy(), called.cpu().numpy(), num_classes)
-    return fault and f"{fault}: it has nothing to teach; train it longer, or at another rate"
+    logits = class_logits(predict(model, validation), num_classes).cpu().numpy()
+    labels = validation.labels.cpu().numpy()
+    fault = below_chance(labels, logits.argmax(axis=1), num_classes)
+    if fault is None or ranks(labels, logits):
+        return None
+    return f"{fault}: it has nothing to teach; train it longer, or at another rate"
 
 
 def sampled(splits: Sequence[Split], num_classes: int) -> Split:
@@ -96,6 +101,25 @@ def below_chance(labels: Labels, predictions: Labels, num_classes: int) -> str |
         f"recognizes {balanced:.1%} of {len(labels):,} images, mean over the classes, which is not "
         f"shown to be above chance, {1 / num_classes:.1%}"
     )
+
+
+def ranks(labels: Labels, logits: NDArray[np.floating]) -> bool:
+    """Say whether a model is shown to rank two classes above chance.
+
+    Where one of two is rare, a model may never call it and yet know it: its answers teach, whatever
+    threshold they are held to. Of more classes, one that knows anything calls two of them.
+
+    Args:
+        labels: `(N,)` true classes, each at least once.
+        logits: `(N, C)`; False if C is not 2.
+
+    Source: Mann and Whitney 1947, Annals of Mathematical Statistics 18, 50.
+    """
+    if logits.shape[1] != 2:
+        return False
+    odds = logits[:, 1] - logits[:, 0]
+    test = mannwhitneyu(odds[labels == 1], odds[labels == 0], alternative="greater")
+    return bool(test.pvalue < CHANCE_LEVEL)
 
 
 def balanced_accuracy(labels: Labels, predictions: Labels) -> tuple[float, float]:

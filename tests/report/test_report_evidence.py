@@ -171,3 +171,21 @@ def test_every_image_stands_once_on_the_page_and_only_those_that_exist(subclass)
 def test_a_tiny_page_has_none_of_the_new_sections(full):
     for name in ("subclasses", "flips", "calibration", "left-out"):
         assert f'id="{name}"' not in full.html
+
+
+def test_the_control_has_as_many_steps_unless_early_stopping_says_otherwise(build):
+    results = build()
+    assert "on the same data for the same number of steps, but without" in verdicts.control_line(
+        results
+    )
+    control = results.models["control"]
+    seeds = [
+        seed.model_copy(update={"num_steps": steps})
+        for seed, steps in zip(control.seeds, (1266, *[2532] * len(control.seeds)), strict=False)
+    ]
+    models = results.models | {"control": control.model_copy(update={"seeds": seeds})}
+    stopped = results.model_copy(update={"models": models})
+    assert (
+        "on the same data with as many steps at most (early_stop ended the control after 1,266 to "
+        "2,532 and the student after 2,532), but without a teacher"
+    ) in verdicts.control_line(stopped)

@@ -32,16 +32,17 @@ def linear(make_onnx):
     It divides uint8 pixels by 255; `logits` are `WEIGHT` times the pixels as the file takes them.
     """
 
-    def write(dtype="float32", dims=("N", 3, 2, 4), *, softmax=False, baked=None, name="logits"):
+    def write(dtype="float32", dims=("N", 3, 2, 4), *, last=None, baked=None, name="logits"):
         channels = dims[1] if dims[1] in (1, 3) else dims[3]
         nodes = [
             helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
             helper.make_node("Div", ["float", "scale"], ["pixels"]),
             helper.make_node("Reshape", ["pixels", "shape"], ["flat"]),
-            helper.make_node("Gemm", ["flat", "weight"], ["scores" if softmax else name], transB=1),
+            helper.make_node("Gemm", ["flat", "weight"], ["scores" if last else name], transB=1),
         ]
-        if softmax:
-            nodes.append(helper.make_node("Softmax", ["scores"], [name], axis=1))
+        if last:
+            nodes.append(helper.make_node(last, ["scores"], ["answers"]))
+            nodes.append(helper.make_node("Identity", ["answers"], [name]))
         stored = {
             "scale": np.array(255 if dtype == "uint8" else 1, np.float32),
             "shape": np.array([baked or -1, 8 * channels]),
@@ -84,13 +85,21 @@ def test_the_answers_are_those_of_the_file(linear, images, dtype, channels_last,
 
 @pytest.mark.parametrize("name", ["logits", "anything"])
 def test_probabilities_become_logits_of_the_same_probabilities(linear, images, name):
-    teacher = teacher_of(linear(softmax=True, name=name), normalize="none")
+    teacher = teacher_of(linear(last="Softmax", name=name), normalize="none")
     assert teacher.notes == [
         f"its output {name} holds probabilities: their logarithms are its logits"
     ]
     logits = teacher(images[3])
     torch.testing.assert_close(logits.softmax(1), expected(images[3]).softmax(1))
     assert teacher(images[3] * 100).isfinite().all()  # where a probability is 0
+
+
+def test_sigmoids_become_the_logits_that_they_were_taken_of(linear, images):
+    teacher = teacher_of(linear(last="Sigmoid"), normalize="none")
+    (note,) = teacher.notes
+    assert note.startswith("its output logits holds a sigmoid of each class")
+    torch.testing.assert_close(teacher(images[3]), expected(images[3]), atol=1e-4, rtol=1e-4)
+    assert teacher(images[3] * 100).isfinite().all()  # where a sigmoid is 0 or 1
 
 
 @pytest.mark.parametrize(

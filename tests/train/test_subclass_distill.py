@@ -87,9 +87,11 @@ def test_the_students_of_a_study_that_has_subclasses_keep_them(subclassed, tmp_p
     before = load_results(folder / "results.json")
     kdtool("distill", folder / "recipe.toml", "--out", folder.parent)
     assert load_results(folder / "results.json") == before
+    recipe = (folder / "recipe.toml").read_text()
     kdtool("finetune", folder / "recipe.toml", "--out", folder.parent, "--set", "export.opset=20")
     after = load_results(folder / "results.json")
     assert (after.models, after.verdicts) == (before.models, before.verdicts)
+    assert (folder / "recipe.toml").read_text() == recipe  # it made no files, and so says none
 
 
 def test_a_sweep_over_subclasses_trains_a_teacher_for_each_number(subclassed, tmp_path):

@@ -111,6 +111,30 @@ def test_a_teacher_trained_here_is_only_warned_of(digits, trained):
     assert chance_warning(with_subclasses, digits.validation, 10) is None
 
 
+class OddsOfBrightness(nn.Module):
+    """Gives the second of two classes 3 to 8 %, the more the brighter the image; or the fewer."""
+
+    def __init__(self, sign=1):
+        super().__init__()
+        self.sign = sign
+
+    def forward(self, images):
+        odds = self.sign * images.mean(dim=(1, 2, 3)).sub(0.5) - 3
+        return torch.stack([torch.zeros_like(odds), odds], dim=1)
+
+
+def test_a_teacher_that_never_calls_the_rare_class_may_know_it_all_the_same():
+    rng = np.random.default_rng(0)
+    labels = torch.from_numpy((np.arange(400) % 10 == 0).astype(np.int64))
+    pixels = rng.normal(100 + 60 * labels.numpy()[:, None, None, None], 20, (400, 1, 4, 4))
+    split = Split(torch.from_numpy(pixels.clip(0, 255).astype(np.uint8)), labels)
+    check_trained(OddsOfBrightness(), [split], ["a", "b"])
+    assert chance_warning(OddsOfBrightness(), split, 2) is None
+    with pytest.raises(KdtoolError, match=r"recognizes 50\.0%"):
+        check_trained(OddsOfBrightness(sign=-1), [split], ["a", "b"])
+    assert "train it longer" in chance_warning(OddsOfBrightness(sign=-1), split, 2)
+
+
 class Doubled(nn.Module):
     def forward(self, logits):
         return logits.repeat_interleave(2, dim=1)

@@ -46,7 +46,8 @@ def positive_class(
     Args:
         wanted: `data.positive`.
         classes: Names of all classes.
-        labels: `(N,)` of the train images; of two classes with as many, the second is positive.
+        labels: `(N,)` of all images, as the rarer class must not depend on how they were split;
+            of two classes with as many, the second is positive.
 
     Raises:
         RecipeError: There is no such class, or there are more than two.

@@ -2,9 +2,11 @@
 
 import csv
 import difflib
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ from kdtool.train.data.labelled_files import (
 from kdtool.train.data.lists import first_of, problem_list
 from kdtool.train.data.source import find_below
 
-DELIMITERS = ",;\t"
+DELIMITERS = ",;\t|"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +90,9 @@ def _read_rows(path: Path, folder: Path, table: DataTable) -> Iterator[Row]:
             reader = csv.DictReader(
                 file, delimiter=max(DELIMITERS, key=head.count), restval="", skipinitialspace=True
             )
+            reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
             named = [columns.file, columns.label, columns.split, table.group_by]
-            _check_columns(path, [name for name in named if name], reader.fieldnames or [])
+            _check_columns(path, [name for name in named if name], reader.fieldnames)
             for row in reader:
                 yield Row(
                     reader.line_num,
@@ -107,13 +110,21 @@ def _read_rows(path: Path, folder: Path, table: DataTable) -> Iterator[Row]:
 
 
 def _in_order(labels: set[str]) -> list[str]:
-    """Return labels in the order of the alphabet; whole numbers, 2 before 10, as numbers."""
-    if all(label.isdecimal() for label in labels):
-        return sorted(labels, key=lambda label: (int(label), label))
-    return sorted(labels)
+    """Return labels in the order of the alphabet; numbers, 2 before 10 or 10.0, as numbers."""
+    try:
+        numbers = {label: float(label) for label in labels}
+    except ValueError:
+        return sorted(labels)
+    if not all(isfinite(number) for number in numbers.values()):  # "nan" and "inf" are words here
+        return sorted(labels)
+    return sorted(labels, key=lambda label: (numbers[label], label))
 
 
 def _check_columns(path: Path, wanted: list[str], given: Sequence[str]) -> None:
+    if repeated := [name for name in wanted if given.count(name) > 1]:
+        raise DataError(
+            f"{path} has more than one column {', '.join(repeated)}; give each another name"
+        )
     missing = [name for name in wanted if name not in given]
     if not missing:
         return
@@ -121,7 +132,8 @@ def _check_columns(path: Path, wanted: list[str], given: Sequence[str]) -> None:
     hint = f'; did you mean "{close[0]}"?' if close else ""
     raise DataError(
         f"{path} has no column {', '.join(missing)}; it has {', '.join(given) or 'none'}{hint} "
-        "(the recipe names them in data.columns and data.group_by)"
+        "(the recipe names them in data.columns and data.group_by; a comma, a semicolon, a tab or "
+        "| may part them)"
     )
 
 
@@ -146,9 +158,9 @@ def _problems(row: Row, root: Path, classes: list[str]) -> Iterator[str]:
 
 
 def _repeated(rows: list[Row], root: Path) -> Iterator[str]:
-    first: dict[Path, Row] = {}
+    first: dict[str, Row] = {}
     for row in rows:
-        twin = first.setdefault(row.path, row)
+        twin = first.setdefault(os.path.normpath(row.path), row)
         if twin is not row:
             yield f"line {row.line}: {shown(row.path, root)} stands in line {twin.line} too"
 

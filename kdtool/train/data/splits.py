@@ -153,7 +153,7 @@ def load_splits(
         class_counts={
             name: np.bincount(labels[name], minlength=len(classes)).tolist() for name in SPLITS
         },
-        positive=positive_class(table.positive, classes, labels["train"]),
+        positive=positive_class(table.positive, classes, np.concatenate([*labels.values()])),
         fine_classes=list(data.classes) if groups else [],
         groups=[[data.classes[c] for c in group] for group in groups],
         num_duplicates=len(exact),

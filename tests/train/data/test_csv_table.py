@@ -78,6 +78,7 @@ def patients(split):
         {"quoting": csv.QUOTE_ALL},
         {"delimiter": ";"},
         {"delimiter": "\t"},
+        {"delimiter": "|"},
         {"encoding": "utf-8-sig"},
     ],
     ids=str,
@@ -122,6 +123,27 @@ def test_classes_that_are_numbers_have_their_order(table):
         return [rows[0], *([a, f"{2 + 8 * (b == 'a')}", c, d] for a, b, c, d in rows[1:])]
 
     assert table(change=change).classes == ("2", "10")
+
+
+@pytest.mark.parametrize(
+    ("names", "classes"),
+    [
+        (("10.0", "2.0"), ("2.0", "10.0")),
+        (("nan", "2"), ("2", "nan")),
+        (("-1", "+1"), ("-1", "+1")),
+    ],
+)
+def test_classes_have_the_order_of_numbers_only_if_all_are(table, names, classes):
+    named = dict(zip("ab", names, strict=True))
+
+    def change(rows):
+        return [rows[0], *([a, named[b], c, d] for a, b, c, d in rows[1:])]
+
+    assert table(change=change).classes == classes
+
+
+def test_spaces_around_the_names_of_columns_are_none_of_them(table):
+    assert len(table(change=put(1, 1, " label ")).test) == 24
 
 
 def test_a_path_may_be_absolute_and_a_name_any_text(table, tmp_path):
@@ -176,6 +198,11 @@ BAD_ROWS = {
     "unknown split": (put(7, 2, "dev"), 'line 7: split "dev", expected train, validation or test'),
     "no split": (put(7, 2, ""), 'line 7: split "", expected train, validation or test'),
     "twice": (put(9, 0, "03.png"), "line 9: 03.png stands in line 5 too"),
+    "twice, spelled otherwise": (put(9, 0, "./03.png"), "line 9: 03.png stands in line 5 too"),
+    "twice, by another way": (
+        put(9, 0, "a/../03.png"),
+        "line 9: a/../03.png stands in line 5 too",
+    ),
     "short row": (lambda rows: [*rows, ["00.png"]], "line 42: no label for 00.png"),
 }
 
@@ -210,6 +237,14 @@ BAD_TABLES = {
     "no column": (
         {"columns": ("fil", "label")},
         'has no column fil; it has file, label, split, patient; did you mean "file"?',
+    ),
+    "a column twice": (
+        {"change": put(1, 3, "label")},
+        "has more than one column label; give each another name",
+    ),
+    "an unknown delimiter": (
+        {"written": {"delimiter": "~"}},
+        "a comma, a semicolon, a tab or | may part them",
     ),
     "no group column": ({"group_by": "slide"}, "has no column slide"),
     "only a head": ({"change": lambda rows: rows[:1]}, "has no row under its first"),

@@ -69,6 +69,18 @@ def test_the_interval_holds_the_true_score_of_a_small_set_in_nineteen_of_twenty(
     assert np.mean(inside) > 0.90  # 95 % less three standard errors; the plain one has 88
 
 
+@pytest.mark.parametrize("num_seeds", [2, 3, 5])
+def test_the_interval_of_few_seeds_of_a_good_model_is_about_that_of_its_accuracy(num_seeds):
+    labels = np.repeat([0, 1], 1000)
+    called = np.tile(labels, (num_seeds, 1))
+    called[0, :5], called[0, -5:] = 1, 0  # ten mistakes of one seed, none of the others
+    found = summaries(list(10.0 * np.eye(2)[called]), labels, 1)
+    low, high = found["accuracy"].ci95
+    for metric in ("balanced_accuracy", "weighted_f1", "macro_f1"):
+        assert found[metric].mean == pytest.approx(found["accuracy"].mean, abs=1e-6)
+        assert found[metric].ci95 == pytest.approx((low, high), abs=0.15 * (high - low))
+
+
 def test_classes_have_their_share_recognized_and_their_f1():
     labels = np.repeat([0, 1, 2], [50, 30, 20])
     called = np.stack([labels, labels])
