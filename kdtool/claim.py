@@ -68,10 +68,12 @@ def _differences(
         if swept in old_results.models and swept not in {p.role for p in old_results.sweep}:
             differences.append(f"  sweep: there none, here over {', '.join(sweep)}")
         made_from = old_results.data
-        if made_from.fingerprint != data.fingerprint:
+        told = any(text.startswith("  data.") for text in differences)
+        if made_from.fingerprint != data.fingerprint and not told:
             differences.append(
                 f"  data: there {made_from.description}, {made_from.num_train:,} to train on, "
-                f"here {data.description}, {data.num_train:,} to train on"
+                f"here {data.description}, {data.num_train:,} to train on; images, labels or the "
+                "way they are split are not the same"
             )
     return differences
 

@@ -41,7 +41,9 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     except OSError as error:
         raise RecipeError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise RecipeError(f"{path} is not a text file in UTF-8: {error}") from error
+        raise RecipeError(
+            f"{path} is not a text file in UTF-8, and a recipe is a TOML file: {error}"
+        ) from error
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path} is not valid TOML: {error}") from error
     _resolve_paths(content, PATHS, path.parent)

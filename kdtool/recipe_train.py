@@ -93,15 +93,15 @@ class TrainTable(Table):
         learning = [key for key in LEARNING if getattr(self, key) != fields[key].get_default()]
         if self.is_onnx and learning:
             raise ValueError(
-                f"`{learning[0]}` is not for {self.model}: an ONNX file answers as it is, and "
-                "learns nothing"
+                f"{self.model} is an ONNX file, which answers as it is and learns nothing: leave "
+                f"out {', '.join(f'`{key}`' for key in learning)}"
             )
         if self.is_onnx and self.weights:
             raise ValueError(f"`weights` is not for {self.model}: an ONNX file has its own")
         if self.phase and self.epochs != fields["epochs"].get_default():
             raise ValueError(
                 f"got `epochs` = {self.epochs} and phases, which have epochs of their own: change "
-                "those, or leave out [[phase]]"
+                "those, or set `phase` = []"
             )
         if self.epochs == 0 and not self.is_onnx and not self.phase and not self.weights:
             raise ValueError(

@@ -125,7 +125,7 @@ def write(tmp_path):
         ),
         (
             ('model = "mnist-cnn"', 'model = "t.onnx"\nepochs = 3'),
-            ["`epochs` is not for", "learns nothing"],
+            ["answers as it is and learns nothing: leave out `epochs`"],
         ),
         (
             ('model = "mnist-cnn"', 'model = "t.onnx"\nweights = "imagenet"'),

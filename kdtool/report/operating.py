@@ -6,7 +6,7 @@ from kdtool.evidence import OperatingPoint, Rates
 from kdtool.recipe import parse_operating_point
 from kdtool.record import Interval, Role
 from kdtool.report.comparison import Cell
-from kdtool.report.quantities import decimals, percent, percent_range
+from kdtool.report.quantities import count, decimals, percent, percent_range
 from kdtool.report.ship import shipped_role
 from kdtool.report.verdicts import subject
 from kdtool.report.words import plain, present, spoken
@@ -89,18 +89,32 @@ def operating_sentence(results: Results) -> str | None:
     role = role or next(iter(points), None)
     if role is None:
         return None
-    point = points[role]
-    positive, test = plain(point.positive), point.test
-    (negative,) = (plain(name) for name in results.data.classes if name != point.positive)
-    missed, alarms = 1 - test.sensitivity, 1 - test.specificity
+    point, test = points[role], points[role].test
+    counts = dict(zip(results.data.classes, results.data.class_counts["test"], strict=True))
+    of_positive = counts.pop(point.positive)
+    ((negative, of_negative),) = counts.items()
+    positive, negative = plain(point.positive), plain(negative)
+    found = round(test.sensitivity * of_positive)
+    alarms = round((1 - test.specificity) * of_negative)
+    right = f"Of {count(found + alarms)} that are called {positive}, {count(found)} are."
     return (
         f"At a probability of {threshold(point.threshold)} and above the {spoken(role)} calls an "
-        f"image {positive}. Of 100 {positive} among the test images {_of_100(test.sensitivity)} "
-        f"are found and {_of_100(missed)} missed; of 100 {negative} {_of_100(alarms)} are called "
-        f"{positive} by mistake; of 100 that are called {positive}, {_of_100(test.precision)} are."
+        f"image {positive}. Of the {count(of_positive)} {positive} among the test images "
+        f"{count(found)} are found and {count(of_positive - found)} missed; of the "
+        f"{count(of_negative)} {negative} {count(alarms)} are called {positive} by mistake. "
+        f"{right if found + alarms else f'Nothing is called {positive}.'}{_shortfall(point)}"
     )
 
 
-def _of_100(share: float) -> str:
-    text = f"{100 * share:.0f}"
-    return f"{100 * share:.1f}" if text in ("0", "100") and 0 < share < 1 else text
+def _shortfall(point: OperatingPoint) -> str:
+    """Say so where test images do not reach what the rule asked of validation."""
+    rule, goal = parse_operating_point(point.rule)
+    if rule not in ("sensitivity", "specificity") or goal is None:
+        return ""
+    reached = point.test.sensitivity if rule == "sensitivity" else point.test.specificity
+    if reached >= goal:
+        return ""
+    return (
+        f" That is a {rule} of {percent(reached)}: the {100 * goal:g} % that was asked for held on "
+        "the validation images, and not on these."
+    )

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from kdtool.record import Role
 from kdtool.report import metrics, words
+from kdtool.report.operating import operating_sentence
 from kdtool.report.quantities import file_size, percent, percent_range, rough_percent
 from kdtool.report.ship import choice_sentence, ship_details, ship_sentence, shipped_role
 from kdtool.report.training import kept_epoch
@@ -100,8 +101,8 @@ def show_files(console: Console, results: Results, folder: Path) -> None:
         "Parity: test images that get the same class as from PyTorch. "
         "Accuracy: of the file's own answers."
     )
-    choice = choice_sentence(results)
-    for line in (choice, ship_sentence(results), *ship_details(results)):
+    choice, called = choice_sentence(results), operating_sentence(results)
+    for line in (called, choice, ship_sentence(results), *ship_details(results)):
         if line:
             console.print(plain_text(console, words.plain(line)))
     console.print(plain_text(console, f"Files: {folder}"), soft_wrap=True)

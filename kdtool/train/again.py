@@ -11,7 +11,7 @@ from kdtool.results import Results
 from kdtool.study import load_study
 from kdtool.terminal.progress import Terminal
 from kdtool.train.conclude import conclude, write_results
-from kdtool.train.kit import warn_of_old_kit, write_kit
+from kdtool.train.kit import no_student, warn_of_old_kit, write_kit
 from kdtool.train.roles import train_role
 from kdtool.train.run import Run, Trained, open_run
 
@@ -42,6 +42,8 @@ def again(
     with study.locked():
         _, recipe, old = load_study(folder)
         recipe = with_settings(recipe, settings)
+        if kit and old.shipped is None:
+            raise no_student(study.folder)
         run = open_run(study, recipe, device, terminal, finished=old)
         check_same(old, run)
         models: dict[Role, list[Trained]] = {}

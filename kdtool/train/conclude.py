@@ -16,6 +16,7 @@ from kdtool.study import key_of
 from kdtool.train.count import count
 from kdtool.train.device import gpu_name
 from kdtool.train.evaluate import Evaluated, evaluate, split_labels
+from kdtool.train.evidence.answers_table import write_answers
 from kdtool.train.evidence.bias_shift import bias_shifts
 from kdtool.train.evidence.calibrate import calibration
 from kdtool.train.evidence.duplicates import with_duplicate_images
@@ -52,6 +53,8 @@ def conclude(
     evaluated = {role: [evaluate(run, one) for one in runs] for role, runs in models.items()}
     chosen = {role: best_on_validation(seeds) for role, seeds in evaluated.items()}
     shipments = ship(run, chosen) if with_files else {}
+    if with_files:
+        write_answers(run, chosen)
     differences = flips(chosen, split_labels(run.splits.test))
     uses = subclass_use(evaluated, chosen, run.splits)
     return Results(

@@ -26,6 +26,8 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device(found[0])
     kind, colon, number = name.partition(":")
+    if kind not in {"cpu", "cuda", "mps"}:
+        raise KdtoolError(f"got --device {name}, expected auto, cpu, cuda or mps")
     known = kind in found and (not colon or (kind == "cuda" and number.isdecimal()))
     if not known or (colon and int(number) >= torch.cuda.device_count()):
         raise KdtoolError(

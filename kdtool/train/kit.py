@@ -1,5 +1,7 @@
 """The kit of a study: its recommended file, with what a device needs to run it."""
 
+from pathlib import Path
+
 import numpy as np
 
 from kdtool.edge.kit.build import MODEL, KitFacts, build_kit
@@ -26,6 +28,11 @@ def warn_of_old_kit(run: Run, results: Results) -> None:
         )
 
 
+def no_student(folder: Path) -> StudyError:
+    """Return what to say of a study that has nothing to ship."""
+    return StudyError(f"{folder} holds no student to ship; `kdtool distill RECIPE` trains it")
+
+
 def write_kit(run: Run, results: Results) -> None:
     """Write the folder `kit` of the study, once it ran alone.
 
@@ -35,9 +42,7 @@ def write_kit(run: Run, results: Results) -> None:
     """
     role = results.shipped
     if role is None:
-        raise StudyError(
-            f"{run.study.folder} holds no student to ship; `kdtool distill RECIPE` trains it"
-        )
+        raise no_student(run.study.folder)
     precision = results.models[role].recommended or "fp32"
     file = results.models[role].files[precision]
     model, folder = run.study.folder / file.path, run.study.folder / "kit"

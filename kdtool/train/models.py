@@ -85,7 +85,7 @@ def check_model_name(name: str) -> None:
             f'weights = "{name}"'
         )
     if not colon:
-        known = list(BUILT_IN)
+        known = [*BUILT_IN]
     elif kind == "torchvision":
         known = torchvision_models().list_models(module=torchvision_models())
     elif kind == "timm":
@@ -96,10 +96,12 @@ def check_model_name(name: str) -> None:
     if (rest or kind) not in known:
         close = difflib.get_close_matches(rest or kind, known, n=1)
         hint = f"; did you mean {kind + ':' if colon else ''}{close[0]}?" if close else ""
+        if not colon and hasattr(torchvision_models(), name):
+            hint = f"; did you mean torchvision:{name}?"
         raise KdtoolError(
             f"unknown model {name}{hint} "
             f"(built in: {', '.join(BUILT_IN)}; or torchvision:NAME, timm:NAME, "
-            "package.module:function)"
+            "package.module:function; of a teacher also FILE.onnx)"
         )
 
 

@@ -16,6 +16,7 @@ from kdtool.train.networks import ImageShape
 from kdtool.train.onnx_teacher import OnnxTeacher
 from kdtool.train.preprocess import Enlarge, Normalize, Prepared, network_of
 from kdtool.train.published import IMAGENET_MEAN, IMAGENET_STD, Published, fetch, published
+from kdtool.train.schedule import phases_of
 from kdtool.train.weights_file import Weights, fit_weights, load_file_of_weights, without_prefixes
 
 Values = tuple[tuple[float, ...], tuple[float, ...]]  # mean and deviation of the channels
@@ -135,9 +136,13 @@ def origin_of(table: TrainTable, recorded: Origin | None) -> Origin | None:
 
 
 def describe_weights(table: TrainTable, image_shape: ImageShape, num_logits: int) -> list[Note]:
-    """Return what to say of a model's weights before it is trained; nothing where it has none."""
-    if table.is_onnx or table.weights is None:
+    """Return what to say of a model's weights before it is trained."""
+    if table.is_onnx:
         return []
+    if table.weights is None:
+        first = phases_of(table, num_images=1)[0].train
+        frozen = f'without weights, train = "{first}" leaves all else as it is drawn, and frozen'
+        return [] if first == "all" else [Note(frozen, warn=True)]
     source, known, side = _source(table), published(table.model), table.input_size
     notes = [Note(f"starts from {source}")]
     model = make_model(table, image_shape, num_logits, seed=0)

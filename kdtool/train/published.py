@@ -59,7 +59,7 @@ def fetch(weights: Published) -> Weights:
         raise KdtoolError(
             f"cannot get the ImageNet weights {weights.name} from {weights.url}: {reason}; give "
             f'the command again where that can be reached, {put}: weights = "FILE"; '
-            'weights = "none" trains from scratch'
+            "--set teacher.weights=none and --set student.weights=none train from scratch"
         ) from error
 
 

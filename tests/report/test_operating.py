@@ -43,14 +43,36 @@ def with_test_rates(results, role, **changes):
     return results.model_copy(update={"models": models})
 
 
-def test_the_sentence_speaks_of_100_images(build):
-    rates = {"sensitivity": 0.854, "specificity": 0.997, "precision": 0.801}
-    results = with_test_rates(study(build), "student", **rates)
-    assert operating_sentence(results) == (
-        "At a probability of 0.37 and above the student calls an image SSA. Of 100 SSA among the "
-        "test images 85 are found and 15 missed; of 100 HP 0.3 are called SSA by mistake; of 100 "
-        "that are called SSA, 80 are."
+def with_test_counts(results, *counts):
+    class_counts = results.data.class_counts | {"test": list(counts)}
+    data = results.data.model_copy(update={"class_counts": class_counts})
+    return results.model_copy(update={"data": data})
+
+
+def test_the_sentence_counts_the_test_images(build):
+    results = with_test_rates(study(build), "student", sensitivity=307 / 360, specificity=615 / 617)
+    assert operating_sentence(with_test_counts(results, 360, 617)) == (
+        "At a probability of 0.37 and above the student calls an image SSA. Of the 360 SSA among "
+        "the test images 307 are found and 53 missed; of the 617 HP 2 are called SSA by mistake. "
+        "Of 309 that are called SSA, 307 are."
     )
+
+
+def test_where_nothing_is_called_positive_it_is_said(build):
+    results = with_test_rates(study(build), "student", sensitivity=0.0, specificity=1.0)
+    told = operating_sentence(with_test_counts(results, 16, 84))
+    assert told.endswith("of the 84 HP 0 are called SSA by mistake. Nothing is called SSA.")
+
+
+@pytest.mark.parametrize(
+    ("rule", "is_told"),
+    [("sensitivity:0.95", True), ("sensitivity:0.9", False), ("specificity:0.95", False)],
+)
+def test_test_images_that_do_not_reach_what_was_asked_for_are_told(build, typed, rule, is_told):
+    results = with_test_rates(study(build, rule), "student", sensitivity=0.9375, specificity=0.99)
+    told = typed(operating_sentence(with_test_counts(results, 16, 84)))
+    shortfall = "That is a sensitivity of 93.75 %: the 95 % that was asked for held on the valid"
+    assert (shortfall in told) is is_told
 
 
 def test_without_an_operating_point_nothing_is_said(build):

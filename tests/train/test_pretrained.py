@@ -231,7 +231,7 @@ def test_weights_that_cannot_be_downloaded_are_told_with_the_way_out(tmp_path, m
     for part in (
         "cannot get the ImageNet weights shufflenetv2_x0.5-f707e7126e.pth from https://",
         f"put the file at {tmp_path}",
-        'weights = "FILE"; weights = "none" trains from scratch',
+        'weights = "FILE"; --set teacher.weights=none and --set student.weights=none train',
     ):
         assert part in str(caught.value)
 

@@ -34,6 +34,17 @@ def near_duplicate_warnings(count: int, first: Twins, names: Names | None = None
     ]
 
 
+def contradiction_warnings(torn: Twins, names: Names | None = None) -> list[str]:
+    """Return what to say of equal images with different labels; nothing of none."""
+    if not torn:
+        return []
+    verb = "image has" if len(torn) == 1 else "images have"
+    return [
+        f"{len(torn):,} {verb} another label than an equal one, {_told(torn, names)}: one of the "
+        "two labels is wrong"
+    ]
+
+
 def _told(twins: Twins, names: Names | None) -> str:
     if names is None:
         split, index, other, twin = twins[0]

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,13 +43,35 @@ def find_duplicates(
         Split and index of each image with a twin in an earlier split, and the split and index of
         the first twin.
     """
+    return [twins for twins in _twins(splits) if twins[0] != twins[2]]
+
+
+def find_contradictions(
+    splits: Mapping[str, NDArray[np.uint8]], labels: Mapping[str, NDArray[np.int64]]
+) -> list[tuple[str, int, str, int]]:
+    """Find the images that stand, bit for bit, under another label before, in any split.
+
+    Args:
+        splits: Images `(N, C, H, W)` by the split's name, in order.
+        labels: `(N,)` of each.
+
+    Returns:
+        As `find_duplicates`.
+    """
+    return [
+        (split, index, other, place)
+        for split, index, other, place in _twins(splits)
+        if labels[split][index] != labels[other][place]
+    ]
+
+
+def _twins(splits: Mapping[str, NDArray[np.uint8]]) -> Iterator[tuple[str, int, str, int]]:
+    """Yield split and index of each image that stood before, and those of the first such."""
     seen: dict[bytes, tuple[str, int]] = {}
-    found = []
     for split, images in splits.items():
         for index, image in enumerate(images):
             # Digests instead of the images: a set may fill most of the memory.
             digest = hashlib.sha256(np.ascontiguousarray(image).data).digest()
-            twin, place = seen.setdefault(digest, (split, index))
-            if twin != split:
-                found.append((split, index, twin, place))
-    return found
+            other, place = seen.setdefault(digest, (split, index))
+            if (other, place) != (split, index):
+                yield split, index, other, place

@@ -44,7 +44,9 @@ def read_header(path: Path) -> Header:
             return Header(width, height, is_deep or file.mode in GREY_MODES, is_deep)
     except UnidentifiedImageError as error:
         empty = path.stat().st_size == 0
-        raise ValueError("an empty file" if empty else "no image that Pillow can read") from error
+        is_heic = path.suffix.lower() in {".heic", ".heif"}
+        unread = "no image that Pillow can read" + ("; save it as JPEG" if is_heic else "")
+        raise ValueError("an empty file" if empty else unread) from error
     except Exception as error:  # a broken file can raise almost any
         raise ValueError(getattr(error, "strerror", 0) or str(error) or repr(error)) from error
 

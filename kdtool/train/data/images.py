@@ -76,6 +76,7 @@ def read_pictures(
     if reasons and (not table.skip_broken or len(undecoded) == len(readable)):
         raise _broken(reasons, names)
     whole = [place for place in range(len(readable)) if place not in undecoded]
+    read = [headers[readable[place]] for place in whole]
     for to, place in enumerate(whole):
         if to != place:  # in place, as a second array might not fit
             images[to] = images[place]
@@ -84,8 +85,8 @@ def read_pictures(
         kept=np.array(readable)[whole],
         warnings=(
             *_broken_warning(reasons, names),
-            *_enlarged_warning(headers, table.size),
-            *_dark_warning(images[: len(whole)], [headers[readable[place]] for place in whole]),
+            *_enlarged_warning(read, table.size),
+            *_dark_warning(images[: len(whole)], read),
         ),
     )
 
@@ -173,8 +174,8 @@ def _how_many(reasons: dict[int, str], names: Sequence[str]) -> str:
     return f"{len(reasons):,} of {len(names):,} {noun} {'is' if len(reasons) == 1 else 'are'}"
 
 
-def _enlarged_warning(headers: dict[int, Header], size: int | None) -> list[str]:
-    smaller = sum(min(each.width, each.height) < size for each in headers.values()) if size else 0
+def _enlarged_warning(headers: Sequence[Header], size: int | None) -> list[str]:
+    smaller = sum(min(each.width, each.height) < size for each in headers) if size else 0
     if not smaller:
         return []
     return [

@@ -14,6 +14,7 @@ from kdtool.recipe_data import DataTable
 from kdtool.results import DataResult
 from kdtool.train.data.checks import (
     check_classes,
+    contradiction_warnings,
     duplicate_warnings,
     near_duplicate_warnings,
     split_size,
@@ -28,7 +29,7 @@ from kdtool.train.data.classes import (
 )
 from kdtool.train.data.csv_table import list_table
 from kdtool.train.data.digits import load_digits
-from kdtool.train.data.fingerprint import find_duplicates, fingerprint
+from kdtool.train.data.fingerprint import find_contradictions, find_duplicates, fingerprint
 from kdtool.train.data.folder import list_folder
 from kdtool.train.data.idx import load_idx
 from kdtool.train.data.labelled_files import LabelledFiles, read_files
@@ -96,6 +97,7 @@ class Splits:
     test: Split
     classes: tuple[str, ...]
     result: DataResult
+    test_names: tuple[str, ...] | None = None  # files of the test images; None: they are no files
 
     @property
     def positive(self) -> int | None:
@@ -142,6 +144,7 @@ def load_splits(
         labels = {name: group_of[values] for name, values in fine.items()}
     exact = find_duplicates(images)
     near = find_near_duplicates(images, {(split, index) for split, index, *_twin in exact})
+    torn = find_contradictions(images, labels)
     result = DataResult(
         source=table.source,
         description=data.description,
@@ -165,6 +168,7 @@ def load_splits(
             *data.warnings,
             *duplicate_warnings(len(exact), exact, data.names),
             *near_duplicate_warnings(len(near), near, data.names),
+            *contradiction_warnings(torn, data.names),
         ],
     )
     for warning in result.warnings:
@@ -177,7 +181,8 @@ def load_splits(
         )
         for name in SPLITS
     }
-    return Splits(**splits, classes=classes, result=result)
+    test_names = None if data.names is None else tuple(data.names["test"])
+    return Splits(**splits, classes=classes, result=result, test_names=test_names)
 
 
 def without_classes(splits: Splits, excluded: Names) -> Splits:

@@ -113,8 +113,9 @@ def test_an_image_in_two_splits_is_counted_listed_and_warned_of(load):
     ((split, index, other, twin),) = splits.result.duplicates
     assert (split, index) == ("test", 7)
     assert torch.equal(splits.test.images[7], getattr(splits, other).images[twin])
-    assert len(warnings) == 1
+    assert len(warnings) == 2
     assert "1 image stands bit for bit in two splits, the first as number 7 of test" in warnings[0]
+    assert "1 image has another label than an equal one, the first as number 7" in warnings[1]
     assert splits.result.warnings == warnings
 
 
