@@ -5,11 +5,12 @@ import sys
 import pytest
 
 from kdtool.claim import claim, files_made_otherwise
+from kdtool.environment import collect_environment
 from kdtool.errors import StudyError
 from kdtool.files import write_atomic
 from kdtool.recipe_file import make_recipe, with_settings
-from kdtool.record import Summary
-from kdtool.results import DataResult
+from kdtool.record import Summary, to_json
+from kdtool.results import DataResult, Results
 from kdtool.study import Study, key_of, load_study
 
 RECIPE = make_recipe(
@@ -116,6 +117,33 @@ def test_a_folder_of_another_recipe_is_not_taken_over(tmp_path):
     claim(study, RECIPE, DATA, sweep={}, force=True)
     cheap = {"export": RECIPE.export.model_copy(update={"opset": 20})}
     claim(study, RECIPE.model_copy(update=cheap), DATA, sweep={}, force=False)
+
+
+def test_other_data_are_told_once(tmp_path):
+    study = Study(tmp_path)
+    study.record_recipe(RECIPE)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "teacher-seed0-0.state.pt").touch()
+    results = Results(
+        name="tiny",
+        recipe={},
+        environment=collect_environment(None),
+        data=DATA,
+        models={},
+        verdicts=[],
+        sweep=[],
+        explain=None,
+        devices=[],
+    )
+    write_atomic(study.results_path, to_json(results))
+    other = DATA.model_copy(update={"fingerprint": "b"})
+    with pytest.raises(StudyError, match="the way they are split are not the same"):
+        claim(study, RECIPE, other, sweep={}, force=False)
+    smaller = RECIPE.model_copy(update={"data": RECIPE.data.model_copy(update={"size": 4})})
+    with pytest.raises(StudyError) as caught:
+        claim(study, smaller, other, sweep={}, force=False)
+    assert "data.size: there None, here 4" in str(caught.value)
+    assert "to train on" not in str(caught.value)
 
 
 def test_files_that_were_made_otherwise_are_told_with_what_keeps_them(tmp_path):

@@ -17,8 +17,10 @@ from typer.testing import CliRunner
 from kdtool.cli import app
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.session import open_session
-from kdtool.errors import GateError, KdtoolError, ModelFileError, RecipeError
+from kdtool.errors import GateError, KdtoolError, ModelFileError, RecipeError, StudyError
+from kdtool.files import write_atomic
 from kdtool.recipe_data import DataTable
+from kdtool.record import to_json
 from kdtool.results import load_results
 from kdtool.train.data.splits import load_splits
 
@@ -79,6 +81,17 @@ def test_the_kit_holds_the_recommended_file(study):
     student = load_results(study / "results.json").models["student"]
     recommended = student.files[student.recommended]
     assert (study / "kit" / "model.onnx").read_bytes() == (study / recommended.path).read_bytes()
+
+
+def test_a_study_without_a_student_has_no_kit(study):
+    results = load_results(study / "results.json")
+    teacher = {"teacher": results.models["teacher"]}
+    alone = results.model_copy(update={"models": teacher, "verdicts": [], "shipped": None})
+    write_atomic(study / "results.json", to_json(alone))
+    before = (study / "teacher.onnx").stat().st_mtime_ns
+    with pytest.raises(StudyError, match="holds no student to ship; `kdtool distill RECIPE`"):
+        kdtool("export", study, "--kit")
+    assert (study / "teacher.onnx").stat().st_mtime_ns == before  # it was told at once
 
 
 @pytest.mark.parametrize("form", ["resize", "tensor"])

@@ -110,6 +110,7 @@ def test_the_layers_are_part_of_what_the_weights_depend_on():
     [
         ("mnist-cn", MNIST, "unknown model mnist-cn; did you mean mnist-cnn?"),
         ("torchvision:resnet8", MNIST, "did you mean torchvision:resnet18?"),
+        ("resnet18", MNIST, "unknown model resnet18; did you mean torchvision:resnet18?"),
         ("torchvision:alexnet", MNIST, "cannot be used for images of 28x28 with 1 channel"),
         (
             "torchvision:alexnet",

@@ -1,5 +1,6 @@
 """A folder of pictures made by a stranger goes through with recipes/folder.toml, to a kit."""
 
+import csv
 import shutil
 import subprocess
 import sys
@@ -72,6 +73,20 @@ def test_the_study_tells_what_it_was_made_from(study):
     ]
     assert results.metric == "balanced_accuracy"
     assert results.models["teacher"].test["balanced_accuracy"].mean > 0.8
+
+
+def test_a_table_names_the_file_of_each_test_image_and_what_is_said_of_it(study):
+    with (study / "predictions" / "test.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    _, recipe, results = load_study(study)
+    assert [int(row["image"]) for row in rows] == list(range(40))
+    assert all((recipe.data.root / row["file"]).is_file() for row in rows)
+    assert all(Path(row["file"]).parts[0] == row["label"] for row in rows)
+    for role, model in results.models.items():
+        (exported,) = [one for one in model.seeds if one.seed == model.exported_seed]
+        right = [row[f"{role} calls"] == row["label"] for row in rows]
+        assert np.mean(right) == exported.test.accuracy
+        assert all(0.5 <= float(row[f"{role} probability"]) <= 1 for row in rows)
 
 
 def test_the_kit_answers_for_new_pictures_of_every_sort(study, tmp_path):

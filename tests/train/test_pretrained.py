@@ -103,6 +103,13 @@ def test_small_images_are_told_and_can_be_enlarged(weights):
     assert not any(note.warn for note in describe_weights(larger, (3, 32, 32), 2))
 
 
+def test_a_head_alone_on_drawn_weights_is_told():
+    (note,) = describe_weights(table(train="head"), SHAPE, 2)
+    assert note.warn
+    assert note.text == 'without weights, train = "head" leaves all else as it is drawn, and frozen'
+    assert describe_weights(table(), SHAPE, 2) == []
+
+
 def test_a_network_of_the_users_says_nothing_of_normalization(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mynets.py").write_text(

@@ -70,6 +70,16 @@ def test_pictures_are_scaled_to_the_size_and_small_ones_are_told(tmp_path):
     assert warning == "1 of 5 images are smaller than data.size = 32, and are enlarged"
 
 
+def test_only_pictures_that_were_read_are_counted(tmp_path):
+    good = save(draw("disc", 0), tmp_path, "good", 9)
+    Image.new("RGB", (20, 20)).save(tmp_path / "cut.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:-300])
+    pictures = read([good, tmp_path / "cut.jpg"], size=16, skip_broken=True)
+    assert len(pictures.images) == 1
+    (warning,) = pictures.warnings
+    assert warning.startswith("1 of 2 files is broken and left out: cut.jpg (")
+
+
 def test_a_very_long_picture_takes_no_memory_for_what_is_cropped_away(tmp_path):
     Image.new("L", (1, 60_000), 7).save(tmp_path / "long.png")
     # Scaled as a whole it would have 224 x 13,440,000 pixels.
