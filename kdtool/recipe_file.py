@@ -172,6 +172,8 @@ def _describe(problem: ErrorDetails) -> str:
         text = str(problem["ctx"]["error"])
     elif kind == "model_type":
         text = f"got {_shown(given)}, expected a table, [{key}]"
+    elif kind == "list_type":
+        text = f"got {_shown(given)}, expected a list, such as [{given}]"
     elif kind == "string_pattern_mismatch":
         text = f"got {_shown(given)}, expected letters, digits, '.', '_' and '-' only"
     else:

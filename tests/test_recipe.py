@@ -155,6 +155,10 @@ def write(tmp_path):
             ('name = "tiny"', 'name = "tiny"\nseeds = []'),
             ["seeds: got [], expected at least 1 item"],
         ),
+        (
+            ('name = "tiny"', 'name = "tiny"\nseeds = "0,1"'),
+            ['seeds: got "0,1", expected a list, such as [0,1]'],
+        ),
         (('name = "tiny"', 'name = "tiny"\nseeds = [-1]'), ["seeds.0: got -1, expected"]),
         (('"mnist-mlp"', '"m"\n[[distill]]'), ["distill: got [{}], expected a table, [distill]"]),
         (('name = "tiny"', "name = tiny"), ["is not valid TOML", "line 2"]),
