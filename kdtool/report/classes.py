@@ -6,7 +6,7 @@ from kdtool.learning import ClassScores, SeedResult, TestScores
 from kdtool.record import Role, Summary
 from kdtool.report.quantities import count
 from kdtool.report.verdicts import main_verdict
-from kdtool.report.words import plain, present
+from kdtool.report.words import listed, plain, present, spoken
 from kdtool.results import DataResult, ModelResult, Results
 
 FEW_IMAGES = 20  # of a class in the test split; fewer, and one image is more than 5 points
@@ -96,6 +96,28 @@ def most_changed(rows: list[ClassRow], top: int = 10) -> list[ClassRow]:
     changed = [row for row in rows if row.delta]
     changed.sort(key=lambda row: -abs(row.delta or 0))
     return sorted(changed[:top], key=lambda row: -(row.delta or 0))
+
+
+def one_class_calls(results: Results) -> str | None:
+    """Warn of exported models that call every test image the same class; None without."""
+    by_class: dict[str, list[str]] = {}
+    for role in present(results):
+        confusion = exported(results.models[role]).test.confusion
+        called = [c for c, column in enumerate(zip(*confusion, strict=True)) if any(column)]
+        if len(called) == 1:
+            name = plain(results.data.classes[called[0]])
+            by_class.setdefault(name, []).append(f"the {spoken(role)}")
+    if not by_class:
+        return None
+    told = [
+        f"{listed(who)} call{'s' if len(who) == 1 else ''} every test image {name}"
+        for name, who in by_class.items()
+    ]
+    sentence = "; ".join(told)
+    return (
+        f"{sentence[0].upper()}{sentence[1:]}: train longer or at another rate, and where classes "
+        'are uneven with class_weights = "balanced" or sampling = "balanced".'
+    )
 
 
 def few_images(data: DataResult) -> str | None:

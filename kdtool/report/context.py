@@ -101,6 +101,7 @@ def _score_context(results: Results) -> dict[str, object]:
         "score_words": by_class.meaning(results),
         "most_in_a_row": by_class.MOST_IN_A_ROW,
         "few_images": classes.few_images(results.data),
+        "one_class_calls": classes.one_class_calls(results),
         "imbalance": classes.imbalance(results.data),
         "class_rows": rows,
         "changed_rows": classes.most_changed(rows) if len(rows) > MOST_CLASSES_OPEN else [],

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from kdtool.report import gap, metrics, verdicts, words
 from kdtool.report.bias_shift import shift_sentence
-from kdtool.report.classes import few_images
+from kdtool.report.classes import few_images, one_class_calls
 from kdtool.report.comparison import Cell, comparison
 from kdtool.report.costs import parity_sentence
 from kdtool.report.devices import machine_labels
@@ -44,9 +44,9 @@ def show_results(console: Console, results: Results, folder: Path) -> None:
     show_failures(console, results)
     for line in _verdicts(console, results):
         console.print(line)
-    collapsed = alarm(results)
-    if collapsed:
-        console.print(plain_text(console, f"ALARM: {collapsed}", "bold red"))
+    for text in (one_class_calls(results), alarm(results)):
+        if text:
+            console.print(plain_text(console, f"ALARM: {text}", "bold red"))
     shifts = [shift_sentence(results, shift) for shift in results.bias_shifts]
     called = operating_sentence(results)
     for sentence in (*shifts, called, choice_sentence(results), ship_sentence(results)):

@@ -2,7 +2,7 @@ import pytest
 
 from kdtool.record import METRICS
 from kdtool.report import by_class
-from kdtool.report.classes import few_images, imbalance
+from kdtool.report.classes import few_images, imbalance, one_class_calls
 
 ROLES = ("teacher", "control", "student")
 
@@ -129,3 +129,26 @@ def test_many_such_classes_are_counted(build):
 def test_uneven_classes_are_told(build, train, expected):
     sentence = imbalance(counted(build, train=train))
     assert sentence == (expected and f"The classes are uneven: {expected}")
+
+
+def with_confusion(results, role, confusion):
+    model = results.models[role]
+    seeds = [
+        seed.model_copy(update={"test": seed.test.model_copy(update={"confusion": confusion})})
+        for seed in model.seeds
+    ]
+    models = results.models | {role: model.model_copy(update={"seeds": seeds})}
+    return results.model_copy(update={"models": models})
+
+
+def test_models_that_call_everything_one_class_are_told(build):
+    results = build(classes=("HP", "SSA"), num_test=90)
+    assert one_class_calls(results) is None
+    results = with_confusion(results, "student", [[60, 0], [30, 0]])
+    assert one_class_calls(results).startswith("The student calls every test image HP: train lon")
+    results = with_confusion(results, "control", [[60, 0], [30, 0]])
+    results = with_confusion(results, "teacher", [[0, 60], [0, 30]])
+    assert one_class_calls(results).startswith(
+        "The teacher calls every test image SSA; the control and the student call every test image "
+        "HP: train longer"
+    )
