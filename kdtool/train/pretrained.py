@@ -1,6 +1,5 @@
 """From a table of the recipe to a model: the network, its weights and its preprocessing."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -16,18 +15,9 @@ from kdtool.train.networks import ImageShape
 from kdtool.train.onnx_teacher import OnnxTeacher
 from kdtool.train.preprocess import Enlarge, Normalize, Prepared, network_of
 from kdtool.train.published import IMAGENET_MEAN, IMAGENET_STD, Published, fetch, published
-from kdtool.train.schedule import phases_of
 from kdtool.train.weights_file import Weights, fit_weights, load_file_of_weights, without_prefixes
 
 Values = tuple[tuple[float, ...], tuple[float, ...]]  # mean and deviation of the channels
-
-
-@dataclass(frozen=True)
-class Note:
-    """What the user should know of how a model begins."""
-
-    text: str
-    warn: bool = False
 
 
 def make_model(
@@ -92,7 +82,7 @@ def load_pretrained(
     """
     if table.is_onnx or table.weights is None:
         return []
-    weights, source = _weights(table), _source(table)
+    weights, source = _weights(table), source_of(table)
     head: Literal["fits", "may fit", "drawn"] = "fits" if table.is_trained else "may fit"
     return fit_weights(
         network_of(model), weights, num_logits, source, head="drawn" if new_head else head
@@ -135,49 +125,7 @@ def origin_of(table: TrainTable, recorded: Origin | None) -> Origin | None:
     )
 
 
-def describe_weights(table: TrainTable, image_shape: ImageShape, num_logits: int) -> list[Note]:
-    """Return what to say of a model's weights before it is trained."""
-    if table.is_onnx:
-        return []
-    if table.weights is None:
-        first = phases_of(table, num_images=1)[0].train
-        frozen = f'without weights, train = "{first}" leaves all else as it is drawn, and frozen'
-        return [] if first == "all" else [Note(frozen, warn=True)]
-    source, known, side = _source(table), published(table.model), table.input_size
-    notes = [Note(f"starts from {source}")]
-    model = make_model(table, image_shape, num_logits, seed=0)
-    notes += [Note(text) for text in load_pretrained(model, table, num_logits)]
-    if _is_checkpoint(Path(table.weights)):
-        return notes
-    if table.normalize == "weights" and table.weights != "imagenet":
-        notes.append(_guessed(source, known))
-    if known and (side or min(image_shape[1:])) < known.side / 2:
-        notes.append(
-            Note(
-                f"images are {side or min(image_shape[1:])} pixels wide, its weights were trained "
-                f"on {known.side}: input_size = {known.side} has the model enlarge them, "
-                "which takes more time",
-                warn=True,
-            )
-        )
-    return notes
-
-
-def _guessed(source: str, known: Published | None) -> Note:
-    """Say which normalization was taken for a file that does not say its own."""
-    if known:
-        return Note(
-            f"images are normalized as for the ImageNet weights {known.name}, as {source} does not "
-            'say how; if its own were not, say normalize = "none"'
-        )
-    return Note(
-        f"nothing says how the images of {source} were normalized, so none is done; "
-        'normalize = "imagenet" takes the mean and deviation of ImageNet, "none" nothing',
-        warn=True,
-    )
-
-
-def _source(table: TrainTable) -> str:
+def source_of(table: TrainTable) -> str:
     """Return the weights in words."""
     assert table.weights is not None, "asked only where there are any"
     if table.weights != "imagenet":
@@ -203,7 +151,7 @@ def _published(table: TrainTable) -> Published:
     return known
 
 
-def _is_checkpoint(path: Path) -> bool:
+def is_checkpoint(path: Path) -> bool:
     """Whether a file of weights is of a study, whose checkpoints hold their preprocessing."""
     try:
         load_facts(path)
@@ -214,7 +162,7 @@ def _is_checkpoint(path: Path) -> bool:
 
 def _of_file(table: TrainTable, path: Path) -> Values | None:
     """Return what weights were trained with or, where the file does not say, what is usual."""
-    if _is_checkpoint(path):
+    if is_checkpoint(path):
         for weights in without_prefixes(load_file_of_weights(path)):
             found = {
                 name.rpartition(".")[2]: tuple(value.flatten().tolist())

@@ -24,9 +24,10 @@ from kdtool.train.device import check_precision, check_room, choose_device
 from kdtool.train.evidence.operating_point import check_operating_point
 from kdtool.train.models import check_model_name
 from kdtool.train.networks import ImageShape
-from kdtool.train.pretrained import describe_weights, load_pretrained, make_model, origin_of
+from kdtool.train.pretrained import load_pretrained, make_model, origin_of
 from kdtool.train.schedule import epochs_to_train
 from kdtool.train.trainable import check_trainable
+from kdtool.train.weights_notes import describe_weights
 
 TEACHERS: tuple[Role, ...] = ("teacher", "subclass-teacher")
 SUBCLASSED: tuple[Role, ...] = ("subclass-teacher", "subclass-student")

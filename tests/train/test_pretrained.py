@@ -27,7 +27,8 @@ from kdtool.train.class_order import InOrder
 from kdtool.train.models import describe_model
 from kdtool.train.onnx_file import answers, as_given, compare, make_onnx
 from kdtool.train.preprocess import network_of
-from kdtool.train.pretrained import describe_weights, load_pretrained, make_model, origin_of
+from kdtool.train.pretrained import load_pretrained, make_model, origin_of
+from kdtool.train.weights_notes import describe_weights
 
 SHAPE = (3, 48, 48)
 
