@@ -26,8 +26,6 @@ def read_image(path: Path | str, shape: list[Any]) -> tuple[np.ndarray, tuple[in
 def open_image(path: Path | str, channels: int) -> Image.Image:
     """Return a file's picture, upright, grey or in colour; the first one if it holds several."""
     try:
-        if Path(path).is_dir():
-            raise ValueError("it is a folder; name the images in it")
         # Not by its name, as Pillow then maps it into memory, and scrambles a turned TIFF.
         with Path(path).open("rb") as stream, Image.open(stream) as file:
             image = ImageOps.exif_transpose(file)
