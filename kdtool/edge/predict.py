@@ -175,8 +175,8 @@ def _predict_file(
     try:
         pixels, (width, height) = read_image(path, image_shape(session))
     except ValueError as error:
-        told = f"{path} is a folder; name the images in it" if path.is_dir() else str(error)
-        return Prediction(path=str(path), classes=[], resized_from=None, error=told)
+        hint = "; name the images in it" if path.is_dir() else ""
+        return Prediction(path=str(path), classes=[], resized_from=None, error=f"{error}{hint}")
     try:
         rows = predict(session, pixels[None])
     except RUNTIME_ERRORS as error:

@@ -209,7 +209,7 @@ def text(tmp_path):
 
 BAD_IMAGES = {
     "missing": (lambda tmp_path: tmp_path / "missing.png", "No such file or directory"),
-    "folder": (lambda tmp_path: tmp_path, "is a folder; name the images in it"),
+    "folder": (lambda tmp_path: tmp_path, "Is a directory; name the images in it"),
     "text": (text, "cannot identify image file"),
     "cut": (cut, "truncated"),
     "bomb": (bomb, "exceeds limit of 89478485 pixels"),
