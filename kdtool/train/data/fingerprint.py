@@ -2,10 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+Twins = tuple[str, int, str, int]  # split and index of an image, and of the first equal one
 
 
 def fingerprint(
@@ -31,47 +33,43 @@ def fingerprint(
     return digest.hexdigest()
 
 
-def find_duplicates(
-    splits: Mapping[str, NDArray[np.uint8]],
-) -> list[tuple[str, int, str, int]]:
-    """Find the images that stand, bit for bit, in an earlier split too.
-
-    Args:
-        splits: Images `(N, C, H, W)` by the split's name, in order.
-
-    Returns:
-        Split and index of each image with a twin in an earlier split, and the split and index of
-        the first twin.
-    """
-    return [twins for twins in _twins(splits) if twins[0] != twins[2]]
+def find_duplicates(twins: Sequence[Twins]) -> list[Twins]:
+    """Return those of `find_twins` that stand in two splits."""
+    return [one for one in twins if one[0] != one[2]]
 
 
 def find_contradictions(
-    splits: Mapping[str, NDArray[np.uint8]], labels: Mapping[str, NDArray[np.int64]]
-) -> list[tuple[str, int, str, int]]:
-    """Find the images that stand, bit for bit, under another label before, in any split.
+    twins: Sequence[Twins], labels: Mapping[str, NDArray[np.int64]]
+) -> list[Twins]:
+    """Return those of `find_twins` that have two labels.
 
     Args:
-        splits: Images `(N, C, H, W)` by the split's name, in order.
-        labels: `(N,)` of each.
-
-    Returns:
-        As `find_duplicates`.
+        twins: Of all images.
+        labels: `(N,)` of each split.
     """
     return [
         (split, index, other, place)
-        for split, index, other, place in _twins(splits)
+        for split, index, other, place in twins
         if labels[split][index] != labels[other][place]
     ]
 
 
-def _twins(splits: Mapping[str, NDArray[np.uint8]]) -> Iterator[tuple[str, int, str, int]]:
-    """Yield split and index of each image that stood before, and those of the first such."""
+def find_twins(splits: Mapping[str, NDArray[np.uint8]]) -> list[Twins]:
+    """Find the images that stand, bit for bit, before, in the same or in an earlier split.
+
+    Args:
+        splits: Images `(N, C, H, W)` by the split's name, in order.
+
+    Returns:
+        Split and index of each, and the split and index of the first of its twins.
+    """
     seen: dict[bytes, tuple[str, int]] = {}
+    found = []
     for split, images in splits.items():
         for index, image in enumerate(images):
             # Digests instead of the images: a set may fill most of the memory.
             digest = hashlib.sha256(np.ascontiguousarray(image).data).digest()
             other, place = seen.setdefault(digest, (split, index))
             if (other, place) != (split, index):
-                yield split, index, other, place
+                found.append((split, index, other, place))
+    return found

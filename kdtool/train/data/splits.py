@@ -29,7 +29,12 @@ from kdtool.train.data.classes import (
 )
 from kdtool.train.data.csv_table import list_table
 from kdtool.train.data.digits import load_digits
-from kdtool.train.data.fingerprint import find_contradictions, find_duplicates, fingerprint
+from kdtool.train.data.fingerprint import (
+    find_contradictions,
+    find_duplicates,
+    find_twins,
+    fingerprint,
+)
 from kdtool.train.data.folder import list_folder
 from kdtool.train.data.idx import load_idx
 from kdtool.train.data.labelled_files import LabelledFiles, read_files
@@ -142,9 +147,10 @@ def load_splits(
         group_of = group_of_class(groups)
         classes = group_names(groups, data.classes)
         labels = {name: group_of[values] for name, values in fine.items()}
-    exact = find_duplicates(images)
+    twins = find_twins(images)
+    exact = find_duplicates(twins)
     near = find_near_duplicates(images, {(split, index) for split, index, *_twin in exact})
-    torn = find_contradictions(images, labels)
+    torn = find_contradictions(twins, labels)
     result = DataResult(
         source=table.source,
         description=data.description,

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdtool.train.data.fingerprint import find_duplicates, fingerprint
+from kdtool.train.data.fingerprint import find_duplicates, find_twins, fingerprint
 
 IMAGES = np.arange(24, dtype=np.uint8).reshape(2, 1, 3, 4)
 LABELS = np.array([0, 1])
@@ -57,7 +57,7 @@ def distinct(start, count):
 
 def test_distinct_images_are_no_duplicates():
     splits = {"train": distinct(0, 50), "validation": distinct(50, 20), "test": distinct(70, 30)}
-    assert find_duplicates(splits) == []
+    assert find_duplicates(find_twins(splits)) == []
 
 
 def test_planted_duplicates_are_found_with_their_twins():
@@ -65,7 +65,9 @@ def test_planted_duplicates_are_found_with_their_twins():
     validation[3] = train[40]
     test[7] = train[40]
     test[29] = validation[11]
-    assert find_duplicates({"train": train, "validation": validation, "test": test}) == [
+    assert find_duplicates(
+        find_twins({"train": train, "validation": validation, "test": test})
+    ) == [
         ("validation", 3, "train", 40),
         ("test", 7, "train", 40),
         ("test", 29, "validation", 11),
@@ -76,7 +78,7 @@ def test_the_same_image_twice_in_one_split_is_no_duplicate():
     train, test = distinct(0, 50), distinct(50, 20)
     train[8] = train[9]
     test[1] = test[0]
-    assert find_duplicates({"train": train, "test": test}) == []
+    assert find_duplicates(find_twins({"train": train, "test": test})) == []
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -85,7 +87,9 @@ def test_it_counts_what_a_plain_loop_counts(seed):
     pixels = np.random.default_rng(seed).integers(0, 12, (3, 9, 1, 1, 1)).astype(np.uint8)
     train, validation, test = (split.ravel().tolist() for split in pixels)
     expected = sum(p in train for p in validation) + sum(p in train + validation for p in test)
-    listed = find_duplicates(dict(zip(("train", "validation", "test"), pixels, strict=True)))
+    listed = find_duplicates(
+        find_twins(dict(zip(("train", "validation", "test"), pixels, strict=True)))
+    )
     assert len(listed) == expected
     values = {"train": train, "validation": validation, "test": test}
     assert all(values[a][i] == values[b][j] for a, i, b, j in listed)
