@@ -1,5 +1,5 @@
 """`python -m kdtool`, the same as `kdtool`."""
 
-from kdtool.cli import main
+from kdtool.cli.app import main
 
 main()

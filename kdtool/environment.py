@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import kdtool
-from kdtool.profiles import Environment
+from kdtool.results.profile import Environment
 
 PACKAGES = (
     "torch", "torchvision", "onnx", "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml",

@@ -10,6 +10,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+pytest_plugins = ["report_fixtures"]
+
 
 def pytest_collection_modifyitems(items):
     """Begin with the files that take longest, so that no process works on one alone at the end."""

@@ -10,11 +10,11 @@ from pydantic import Field
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.session import RUNTIME_ERRORS, InferenceSession, open_session
 from kdtool.errors import KdtoolError, ModelFileError
-from kdtool.record import SCHEMA, Record
+from kdtool.results.base import SCHEMA, Record
 
 try:
-    from kdtool.edge.kit.shipped.classifier import decide, decision, image_shape, predict
-    from kdtool.edge.kit.shipped.picture import read_image
+    from kdtool.edge.portable.classifier import decide, decision, image_shape, predict
+    from kdtool.edge.portable.picture import read_image
 except ModuleNotFoundError as error:
     if error.name != "PIL":
         raise

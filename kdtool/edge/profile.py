@@ -7,18 +7,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from kdtool.edge.count.graph import GraphCost, count_graph
-from kdtool.edge.latency.blocks import differs
-from kdtool.edge.latency.children import Child, started_children
+from kdtool.edge.latency.driver import Child, started_children
 from kdtool.edge.latency.job import Job
-from kdtool.edge.latency.matrix_rate import matrix_rate
-from kdtool.edge.latency.measure import Measurement, measure_jobs, ratio_of
+from kdtool.edge.latency.measure import Measurement, matrix_rate, measure_jobs, ratio_of
+from kdtool.edge.latency.statistics import differs
 from kdtool.edge.metadata import read_metadata, shape_of_image
 from kdtool.edge.model_file import external_files, model_opset, read_model
 from kdtool.edge.providers import gpu_of
 from kdtool.environment import collect_environment
 from kdtool.errors import KdtoolError
 from kdtool.files import sha256_of
-from kdtool.profiles import (
+from kdtool.results.base import Interval
+from kdtool.results.profile import (
     Comparison,
     Latency,
     ModelProfile,
@@ -26,7 +26,6 @@ from kdtool.profiles import (
     ProfileReport,
     Runtime,
 )
-from kdtool.record import Interval
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,16 +5,20 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib import font_manager
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from kdtool.record import Metric
-from kdtool.report import metrics
+from kdtool.format import in_percent, milliseconds, score_scale
+from kdtool.results.base import Interval, Metric, Role
+from kdtool.results.profile import Latency
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 
 # One colour a role throughout: blue, grey and vermilion differ in lightness and hue also for the
 # colour-blind (after Okabe and Ito 2008); the models with subclasses are indigo and purple, as far
@@ -65,6 +69,9 @@ FONTS = ["DejaVu Sans", "Noto Sans CJK JP", "Hiragino Sans", "Yu Gothic", "Arial
 @contextmanager
 def style() -> Iterator[None]:
     """Draw in the style of the report inside the block."""
+    import matplotlib as mpl
+    from matplotlib import font_manager
+
     known = set(font_manager.get_font_names())
     with warnings.catch_warnings(), mpl.rc_context():
         mpl.rcParams["font.family"] = [name for name in FONTS if name in known]
@@ -79,12 +86,14 @@ def style() -> Iterator[None]:
         yield
 
 
-def new_figure(width: int, height: int) -> Figure:
+def new_figure(width: int, height: int) -> "Figure":
     """Return an empty figure of a size in pixels."""
+    from matplotlib.figure import Figure
+
     return Figure(figsize=(width / 72, height / 72), dpi=72, layout="constrained")
 
 
-def quiet_axes(axes: Axes, *, grid: str = "y") -> None:
+def quiet_axes(axes: "Axes", *, grid: str = "y") -> None:
     """Leave only what a reader needs: faint grid lines in one direction and labels."""
     for side in axes.spines.values():
         side.set_visible(False)
@@ -96,13 +105,15 @@ def quiet_axes(axes: Axes, *, grid: str = "y") -> None:
     axes.yaxis.label.set_color(LIGHT["muted"])
 
 
-def to_svg(figure: Figure, name: str) -> str:
+def to_svg(figure: "Figure", name: str) -> str:
     """Return `figure` as inline SVG in the page's own colours and font.
 
     Args:
         figure: Drawn in colours of `LIGHT` only.
         name: Unique on the page: identifiers inside the SVG are made from it.
     """
+    import matplotlib as mpl
+
     buffer = io.StringIO()
     none = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with style(), mpl.rc_context({"svg.hashsalt": name}):
@@ -133,7 +144,7 @@ def _split_font(font: re.Match[str]) -> str:
     return f"{weight}font-size: {font[2]}"
 
 
-def to_png(figure: Figure) -> bytes:
+def to_png(figure: "Figure") -> bytes:
     """Return `figure` as PNG on white, at twice its size in pixels."""
     buffer = io.BytesIO()
     with style():
@@ -160,7 +171,7 @@ def spread(values: list[float], gap: float) -> list[float]:
 
 
 def label(
-    axes: Axes, text: str, at: tuple[float, float], offset: tuple[int, int], color: str
+    axes: "Axes", text: str, at: tuple[float, float], offset: tuple[int, int], color: str
 ) -> None:
     """Write bold text beside a point, on the side to which `offset` (pixels) leads."""
     right, up = offset
@@ -178,7 +189,7 @@ def label(
     )
 
 
-def label_ends(axes: Axes, ends: dict[str, float], colors: dict[str, str]) -> None:
+def label_ends(axes: "Axes", ends: dict[str, float], colors: dict[str, str]) -> None:
     """Name curves right of the axes at the heights of their ends, moved apart where too near."""
     low, high = axes.get_ylim()
     right = axes.get_xlim()[1]
@@ -188,11 +199,57 @@ def label_ends(axes: Axes, ends: dict[str, float], colors: dict[str, str]) -> No
         label(axes, name, (right, y), (9, 0), colors[name])
 
 
-def score_axis(axes: Axes, metric: Metric) -> None:
+def score_axis(axes: "Axes", metric: Metric) -> None:
     """Label the y axis in units of a metric, with as many digits as the range asks for."""
-    (low, high), most = axes.get_ylim(), metrics.scale(metric)
+    (low, high), most = axes.get_ylim(), score_scale(metric)
     span = (high - low) * 100 / most
     digits = 0 if span > 40 else 1 if span > 1.5 else 2
-    digits, unit = (digits, " %") if metrics.in_percent(metric) else (digits + 2, "")
+    digits, unit = (digits, " %") if in_percent(metric) else (digits + 2, "")
     axes.set_yticks([tick for tick in axes.get_yticks() if low <= tick <= min(high, most)])
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.{digits}f}{unit}")
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bar and what stands at its ends."""
+
+    name: str
+    role: Role  # gives the colour
+    value: float
+    label: str
+    interval: Interval | None = None
+
+    @property
+    def end(self) -> float:
+        """Where the ink ends."""
+        return max(self.value, self.interval[1]) if self.interval else self.value
+
+
+def latency_bar(name: str, role: Role, latency: Latency) -> Bar:
+    """Return the bar of a median time with its interval."""
+    return Bar(name, role, latency.p50_ms, milliseconds(latency.p50_ms), latency.p50_ci95_ms)
+
+
+def horizontal_bars(bars: list[Bar]) -> "Figure":
+    """Return a figure with one labelled bar a row."""
+    figure = new_figure(300, 16 + 32 * len(bars))
+    axes = figure.add_subplot()
+    quiet_axes(axes, grid="")
+    draw_bars(axes, dict(enumerate(bars)))
+    axes.set_ylim(len(bars) - 0.5, -0.5)
+    return figure
+
+
+def draw_bars(axes: "Axes", bars: dict[int, Bar]) -> None:
+    """Draw bars from zero, each in its row."""
+    colors = [LIGHT[bar.role] for bar in bars.values()]
+    axes.barh(list(bars), [bar.value for bar in bars.values()], height=0.6, color=colors)
+    for row, bar in bars.items():
+        if bar.interval:
+            axes.plot(bar.interval, [row, row], color=LIGHT["ink"], linewidth=1.5)
+        label(axes, bar.label, (bar.end, row), (8, 0), LIGHT["ink"])
+    axes.axvline(0, color=LIGHT["line"], linewidth=1)
+    axes.set(xlim=(0, 1.05 * max(bar.end for bar in bars.values()) or 1), xticks=[])
+    axes.set_yticks(list(bars), [bar.name for bar in bars.values()])
+    for tick, color in zip(axes.get_yticklabels(), colors, strict=True):
+        tick.set_color(color)

@@ -4,30 +4,38 @@ from dataclasses import dataclass
 
 import tomli_w
 
-from kdtool.profiles import Environment
-from kdtool.report import (
-    bias_shift,
-    by_class,
-    calibration,
-    card,
-    classes,
-    costs,
-    devices,
-    duplicates,
-    epochs,
-    metrics,
-    operating,
-    ship,
-    subclasses,
-    uncertainty,
-    verdicts,
-    words,
+from kdtool.format import (
+    INTERVAL_LINE,
+    MAC_LINE,
+    METRIC_NAMES,
+    channels,
+    count,
+    duplicates_sentence,
+    in_percent,
+    listed,
+    metric_title,
+    role_name,
+    roles_present,
 )
-from kdtool.report.comparison import comparison
-from kdtool.report.quantities import count
-from kdtool.report.ship_files import ship_rows
-from kdtool.report.training import training_rows
-from kdtool.results import DataResult, Results
+from kdtool.report import summary
+from kdtool.report.sections import (
+    bias_shift,
+    calibration,
+    classes,
+    comparison,
+    devices,
+    files,
+    images,
+    operating_point,
+    subclasses,
+    training,
+)
+from kdtool.report.sections import verdict as verdicts
+from kdtool.report.sections.comparison import comparison_rows
+from kdtool.report.sections.files import ship_rows
+from kdtool.report.sections.training import training_rows
+from kdtool.results.profile import Environment
+from kdtool.results.study import DataResult, Results
 
 MOST_CLASSES_OPEN = 20  # more, and the tables over classes are folded
 
@@ -54,21 +62,21 @@ def report_context(results: Results) -> dict[str, object]:
     on_methods = verdicts.on_methods(results)
     return {
         "results": results,
-        "roles": words.present(results),
+        "roles": roles_present(results),
         "verdict": verdict,
-        "findings": card.findings(results),
+        "findings": summary.findings(results),
         "headline": verdicts.headline(results),
-        "explanations": card.explanations(results),
+        "explanations": summary.explanations(results),
         "mcnemar": verdicts.mcnemar_sentence(on_methods) if verdict else None,
         "caveat": verdicts.caveat(on_methods, results.data.num_test),
-        "tiles": card.tiles(results),
-        "rows": comparison(results),
+        "tiles": summary.tiles(results),
+        "rows": comparison_rows(results),
         "model_heads": [
-            Head(name=words.spoken(role), note=results.models[role].model, style=role)
-            for role in words.present(results)
+            Head(name=role_name(role), note=results.models[role].model, style=role)
+            for role in roles_present(results)
         ],
         "cost_titles": COST_TITLES,
-        "latency_sentence": costs.latency_sentence(results),
+        "latency_sentence": comparison.latency_sentence(results),
         **_score_context(results),
         **_evidence_context(results),
         **_ship_context(results),
@@ -78,28 +86,28 @@ def report_context(results: Results) -> dict[str, object]:
         "command": _command(results),
         "made_with": _made_with(results.environment),
         "made_from": _made_from(results.data),
-        "duplicates": words.duplicates_sentence(results.data),
-        "duplicate_names": duplicates.names(results.data),
-        "mac_line": words.MAC_LINE,
+        "duplicates": duplicates_sentence(results.data),
+        "duplicate_names": images.names(results.data),
+        "mac_line": MAC_LINE,
         "control_line": verdicts.control_line(results),
         "holm_line": verdicts.HOLM_LINE if len(results.verdicts) > 1 else "",
-        "interval_line": words.INTERVAL_LINE,
+        "interval_line": INTERVAL_LINE,
     }
 
 
 def _score_context(results: Results) -> dict[str, object]:
     metric, rows = results.metric, classes.class_rows(results)
     return {
-        "metric_name": metrics.NAMES[metric],
-        "metric_title": metrics.title(metric),
-        "metric_in_percent": metrics.in_percent(metric),
-        "of_metric": "" if metric == "accuracy" else f", {metrics.NAMES[metric]}",
-        "phases": epochs.phase_starts(results),
-        "untrained": epochs.untrained_sentence(results),
-        "score_groups": by_class.groups(results),
-        "scores_of": by_class.scores_of(results),
-        "score_words": by_class.meaning(results),
-        "most_in_a_row": by_class.MOST_IN_A_ROW,
+        "metric_name": METRIC_NAMES[metric],
+        "metric_title": metric_title(metric),
+        "metric_in_percent": in_percent(metric),
+        "of_metric": "" if metric == "accuracy" else f", {METRIC_NAMES[metric]}",
+        "phases": training.phase_starts(results),
+        "untrained": training.untrained_sentence(results),
+        "score_groups": classes.groups(results),
+        "scores_of": classes.scores_of(results),
+        "score_words": classes.meaning(results),
+        "most_in_a_row": classes.MOST_IN_A_ROW,
         "few_images": classes.few_images(results.data),
         "one_class_calls": classes.one_class_calls(results),
         "imbalance": classes.imbalance(results.data),
@@ -107,21 +115,21 @@ def _score_context(results: Results) -> dict[str, object]:
         "changed_rows": classes.most_changed(rows) if len(rows) > MOST_CLASSES_OPEN else [],
         "largest_delta": max((abs(row.delta) for row in rows if row.delta), default=1.0),
         "mistakes": classes.mistakes(results),
-        "operating_sentence": operating.operating_sentence(results),
-        "rule_sentence": operating.rule_sentence(results),
-        "rates_rows": operating.rates_rows(results),
-        "rates_columns": operating.COLUMNS,
+        "operating_sentence": operating_point.operating_sentence(results),
+        "rule_sentence": operating_point.rule_sentence(results),
+        "rates_rows": operating_point.rates_rows(results),
+        "rates_columns": operating_point.COLUMNS,
     }
 
 
 def _evidence_context(results: Results) -> dict[str, object]:
     uses = subclasses.exported_uses(results)
     shown = calibration.shown_calibration(results)
-    rows = uncertainty.uncertainty_rows(results)
+    rows = verdicts.uncertainty_rows(results)
     return {
         "uncertainty_rows": rows,
-        "uncertainty_columns": uncertainty.columns(results) if rows else [],
-        "uncertainty_meaning": uncertainty.meaning(results),
+        "uncertainty_columns": verdicts.columns(results) if rows else [],
+        "uncertainty_meaning": verdicts.meaning(results),
         "uses": uses,
         "subclass_alarm": subclasses.alarm(results),
         "subclass_advice": subclasses.advice(results),
@@ -144,12 +152,12 @@ def _command(results: Results) -> str:
 
 
 def _ship_context(results: Results) -> dict[str, object]:
-    model = ship.shipped(results)
+    model = files.shipped(results)
     return {
         "shipped": model,
-        "ship_sentence": ship.ship_sentence(results),
-        "ship_choice": ship.choice_sentence(results),
-        "ship_details": ship.ship_details(results),
+        "ship_sentence": files.ship_sentence(results),
+        "ship_choice": files.choice_sentence(results),
+        "ship_details": files.ship_details(results),
         "ship_rows": ship_rows(results),
         "ship_heads": [
             Head(name=f"{precision}: ship this", note=file.path, style="chosen")
@@ -159,7 +167,7 @@ def _ship_context(results: Results) -> dict[str, object]:
         ]
         if model
         else [],
-        "measure_on_device": ship.measure_on_device(results),
+        "measure_on_device": files.measure_on_device(results),
     }
 
 
@@ -184,15 +192,15 @@ def _made_with(environment: Environment) -> list[tuple[str, str]]:
 
 
 def _made_from(data: DataResult) -> list[tuple[str, str]]:
-    channels, height, width = data.image_shape
+    num_channels, height, width = data.image_shape
     return [
         ("Source", f"{data.source}: {data.description}"),
-        ("Images", f"{width} \N{MULTIPLICATION SIGN} {height} pixels, {words.channels(channels)}"),
+        ("Images", f"{width} \N{MULTIPLICATION SIGN} {height} pixels, {channels(num_channels)}"),
         ("Train", f"{count(data.num_train)} images"),
         ("Validation", f"{count(data.num_validation)} images, which chose epochs and settings"),
         ("Test", f"{count(data.num_test)} images, used once, at the end"),
         *(
-            (f"Class {name}", f"merged from {words.listed(group)}")
+            (f"Class {name}", f"merged from {listed(group)}")
             for name, group in zip(data.classes, data.groups, strict=False)
         ),
         *((("Left out", _left_out(data)),) if data.excluded else ()),
@@ -204,7 +212,7 @@ def _left_out(data: DataResult) -> str:
     counts = zip(data.classes, data.class_counts["train"], strict=True)
     num_left = sum(number for name, number in counts if name not in data.excluded)
     return (
-        f"{words.listed(data.excluded)}: students and control learn from the other "
+        f"{listed(data.excluded)}: students and control learn from the other "
         f"{count(num_left)} training images"
     )
 

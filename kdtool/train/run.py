@@ -9,25 +9,77 @@ import torch
 from torch import nn
 
 from kdtool.errors import RecipeError, StudyError
-from kdtool.learning import TrainingResult
-from kdtool.recipe import Recipe
-from kdtool.recipe_train import TrainTable
-from kdtool.record import Role
-from kdtool.results import Results
-from kdtool.study import StartTable, Study
+from kdtool.recipe.schema import Recipe, check_operating_point
+from kdtool.recipe.training import TrainTable
+from kdtool.results.base import Role
+from kdtool.results.study import Results, TrainingResult
+from kdtool.study.folder import StartTable, Study
 from kdtool.terminal.progress import Terminal
-from kdtool.train.as_it_is import check_place, notes_of
-from kdtool.train.checkpoint import load_weights
-from kdtool.train.class_order import in_order
 from kdtool.train.data.splits import Splits, load_splits, without_classes
-from kdtool.train.device import check_precision, check_room, choose_device
-from kdtool.train.evidence.operating_point import check_operating_point
-from kdtool.train.models import check_model_name
-from kdtool.train.networks import ImageShape
-from kdtool.train.pretrained import load_pretrained, make_model, origin_of
-from kdtool.train.schedule import epochs_to_train
-from kdtool.train.trainable import check_trainable
-from kdtool.train.weights_notes import describe_weights
+from kdtool.train.fit.optimizer import check_trainable, epochs_to_train, phases_of
+from kdtool.train.models.checkpoint import load_weights
+from kdtool.train.models.create import (
+    is_checkpoint,
+    load_pretrained,
+    make_model,
+    origin_of,
+    source_of,
+)
+from kdtool.train.models.device import check_precision, check_room, choose_device
+from kdtool.train.models.networks import ImageShape, check_model_name
+from kdtool.train.models.published import Published, published
+from kdtool.train.models.trained_teacher import check_place, in_order, notes_of
+
+
+@dataclass(frozen=True)
+class Note:
+    """What the user should know of how a model begins."""
+
+    text: str
+    warn: bool = False
+
+
+def describe_weights(table: TrainTable, image_shape: ImageShape, num_logits: int) -> list[Note]:
+    """Return what to say of a model's weights before it is trained."""
+    if table.is_onnx:
+        return []
+    if table.weights is None:
+        first = phases_of(table, num_images=1)[0].train
+        frozen = f'without weights, train = "{first}" leaves all else as it is drawn, and frozen'
+        return [] if first == "all" else [Note(frozen, warn=True)]
+    source, known, side = source_of(table), published(table.model), table.input_size
+    notes = [Note(f"starts from {source}")]
+    model = make_model(table, image_shape, num_logits, seed=0)
+    notes += [Note(text) for text in load_pretrained(model, table, num_logits)]
+    if is_checkpoint(Path(table.weights)):
+        return notes
+    if table.normalize == "weights" and table.weights != "imagenet":
+        notes.append(_guessed(source, known))
+    if known and (side or min(image_shape[1:])) < known.side / 2:
+        notes.append(
+            Note(
+                f"images are {side or min(image_shape[1:])} pixels wide, its weights were trained "
+                f"on {known.side}: input_size = {known.side} has the model enlarge them, "
+                "which takes more time",
+                warn=True,
+            )
+        )
+    return notes
+
+
+def _guessed(source: str, known: Published | None) -> Note:
+    """Say which normalization was taken for a file that does not say its own."""
+    if known:
+        return Note(
+            f"images are normalized as for the ImageNet weights {known.name}, as {source} does not "
+            'say how; if its own were not, say normalize = "none"'
+        )
+    return Note(
+        f"nothing says how the images of {source} were normalized, so none is done; "
+        'normalize = "imagenet" takes the mean and deviation of ImageNet, "none" nothing',
+        warn=True,
+    )
+
 
 TEACHERS: tuple[Role, ...] = ("teacher", "subclass-teacher")
 SUBCLASSED: tuple[Role, ...] = ("subclass-teacher", "subclass-student")

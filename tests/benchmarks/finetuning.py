@@ -20,14 +20,15 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms import v2
 
-from kdtool.recipe_train import TrainTable
-from kdtool.train import loop, schedule
-from kdtool.train.batch import Training, batch_maker, batches, steps_per_epoch
+from kdtool.recipe.training import TrainTable
 from kdtool.train.data.splits import Split
-from kdtool.train.device import choose_precision
-from kdtool.train.losses import label_loss
-from kdtool.train.models import build_model
-from kdtool.train.trainable import make_optimizer
+from kdtool.train.fit import loop
+from kdtool.train.fit import optimizer as schedule
+from kdtool.train.fit.batches import Training, batch_maker, batches, steps_per_epoch
+from kdtool.train.fit.losses import label_loss
+from kdtool.train.fit.optimizer import make_optimizer
+from kdtool.train.models.device import choose_precision
+from kdtool.train.models.networks import build_model
 
 SIDE, AUGMENT = 224, ("crop:0.8", "flip")
 MATRIX_SIDE = 2048

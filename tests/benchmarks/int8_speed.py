@@ -15,8 +15,8 @@ import onnx
 from kdtool.edge.latency.measure import measure, ratio_of
 from kdtool.edge.profile import speed_verdict
 from kdtool.edge.quantize import to_fp16, to_int8
-from kdtool.train.models import build_model
-from kdtool.train.onnx_file import make_onnx
+from kdtool.train.export.onnx_file import make_onnx
+from kdtool.train.models.networks import build_model
 
 
 def main():

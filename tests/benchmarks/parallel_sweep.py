@@ -20,17 +20,16 @@ from statistics import median
 import torch
 from torch.func import functional_call, stack_module_state, vmap
 
-from kdtool.recipe_data import DataTable
-from kdtool.recipe_train import TrainTable
-from kdtool.train.batch import Training, batch_maker, batches, steps_per_epoch
+from kdtool.recipe.data import DataTable
+from kdtool.recipe.training import TrainTable
 from kdtool.train.data.splits import load_splits
-from kdtool.train.device import autocast, choose_precision
-from kdtool.train.loop import training_step
-from kdtool.train.losses import distillation_loss
-from kdtool.train.models import build_model
-from kdtool.train.predict import channels_last_input
-from kdtool.train.schedule import phases_of, rates
-from kdtool.train.trainable import make_optimizer
+from kdtool.train.fit.batches import Training, batch_maker, batches, steps_per_epoch
+from kdtool.train.fit.loop import training_step
+from kdtool.train.fit.losses import distillation_loss
+from kdtool.train.fit.optimizer import make_optimizer, phases_of, rates
+from kdtool.train.models.device import autocast, choose_precision
+from kdtool.train.models.networks import build_model
+from kdtool.train.models.predict import channels_last_input
 
 CPU = torch.device("cpu")
 

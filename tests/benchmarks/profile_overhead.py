@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from kdtool.edge.latency import matrix_rate, rounds
+from kdtool.edge.latency import driver, measure
 
 SECONDS = 3.0
 
@@ -30,10 +30,10 @@ def wall_and_measuring(path):
     wall = time.perf_counter() - started
     latency = json.loads(done.stdout)["models"][0]["latency"]
     run = latency["p50_ms"] / 1e3
-    first, again = (max(s, n * run) for n, s in (rounds.WARM_UP, rounds.WARM_UP_AGAIN))
-    opening = rounds.NUM_ROUNDS * (latency["load_ms"] + latency["first_run_ms"]) / 1e3
-    rate = matrix_rate.WARM_UP[1] + matrix_rate.SECONDS
-    warm_up = first + (rounds.NUM_ROUNDS - 1) * again
+    first, again = (max(s, n * run) for n, s in (driver.WARM_UP, driver.WARM_UP_AGAIN))
+    opening = driver.NUM_ROUNDS * (latency["load_ms"] + latency["first_run_ms"]) / 1e3
+    rate = measure.WARM_UP[1] + measure.SECONDS
+    warm_up = first + (driver.NUM_ROUNDS - 1) * again
     return wall, SECONDS + opening + warm_up + rate
 
 

@@ -18,17 +18,18 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.functional import to_tensor
 
-from kdtool.recipe_data import DataTable
-from kdtool.recipe_train import TrainTable
+from kdtool.recipe.data import DataTable
+from kdtool.recipe.training import TrainTable
 from kdtool.terminal.progress import Terminal
-from kdtool.train import loop, schedule
-from kdtool.train.batch import Training, batch_maker, batches, steps_per_epoch
 from kdtool.train.data.splits import load_splits
-from kdtool.train.device import choose_precision
-from kdtool.train.losses import distillation_loss, kd_loss, label_loss
-from kdtool.train.models import build_model
-from kdtool.train.predict import predict, validate
-from kdtool.train.trainable import make_optimizer
+from kdtool.train.fit import loop
+from kdtool.train.fit import optimizer as schedule
+from kdtool.train.fit.batches import Training, batch_maker, batches, steps_per_epoch
+from kdtool.train.fit.losses import distillation_loss, kd_loss, label_loss
+from kdtool.train.fit.optimizer import make_optimizer
+from kdtool.train.models.device import choose_precision
+from kdtool.train.models.networks import build_model
+from kdtool.train.models.predict import predict, validate
 
 BATCH_SIZE, TEMPERATURE, SOFT_WEIGHT = 256, 20.0, 0.9
 STUDY_EPOCHS = 3 * 12

@@ -7,8 +7,8 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from kdtool.edge.kit.shipped.classifier import decide, decision, image_shape, load, predict
-from kdtool.edge.kit.shipped.picture import read_image
+from kdtool.edge.portable.classifier import decide, decision, image_shape, load, predict
+from kdtool.edge.portable.picture import read_image
 from kdtool.edge.predict import predict_files
 from kdtool.errors import KdtoolError, ModelFileError
 

@@ -9,8 +9,8 @@ from onnx import TensorProto, helper
 from kdtool.edge.metadata import write_metadata
 from kdtool.edge.profile import ProfileOptions, profile_models, speed_verdict
 from kdtool.errors import KdtoolError
-from kdtool.profiles import ProfileReport
-from kdtool.record import to_json
+from kdtool.results.base import to_json
+from kdtool.results.profile import ProfileReport
 
 
 @pytest.fixture

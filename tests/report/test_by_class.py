@@ -1,14 +1,14 @@
 import pytest
 
-from kdtool.record import METRICS
-from kdtool.report import by_class
-from kdtool.report.classes import few_images, imbalance, one_class_calls
+from kdtool.report.sections import classes
+from kdtool.report.sections.classes import few_images, imbalance, one_class_calls
+from kdtool.results.base import METRICS
 
 ROLES = ("teacher", "control", "student")
 
 
 def heads(results):
-    return [(column.group, column.name) for column in by_class.columns(results)]
+    return [(column.group, column.name) for column in classes.columns(results)]
 
 
 def test_a_row_holds_every_score_of_a_model_of_two_classes(build, typed):
@@ -25,7 +25,7 @@ def test_a_row_holds_every_score_of_a_model_of_two_classes(build, typed):
         ("ROC AUC", "of SSA"),
         ("PR AUC", "of SSA"),
     ]
-    columns = by_class.columns(results)
+    columns = classes.columns(results)
     for row, role in enumerate(ROLES):
         model = results.models[role]
         ssa, hp = model.per_class
@@ -45,7 +45,7 @@ def test_a_row_holds_every_score_of_a_model_of_two_classes(build, typed):
 
 def test_differences_are_of_the_means_in_the_unit_of_their_score(build, typed):
     results = build(classes=("SSA", "HP"), num_test=977, scores={"metric": "accuracy"})
-    columns = by_class.columns(results)
+    columns = classes.columns(results)
     change = {(one.group, one.name): typed(one.change(2, 1)) for one in columns}
     student, control = (results.models[role].per_class[1] for role in ("student", "control"))
     assert (
@@ -56,7 +56,7 @@ def test_differences_are_of_the_means_in_the_unit_of_their_score(build, typed):
 
 
 def test_more_classes_than_fit_have_rows_of_their_own(build):
-    names = [f"c{i}" for i in range(by_class.MOST_IN_A_ROW + 1)]
+    names = [f"c{i}" for i in range(classes.MOST_IN_A_ROW + 1)]
     options = {"num_test": 900, "scores": {"metric": "accuracy", "duplicates": False}}
     more = heads(build(classes=names, **options))
     assert more == [
@@ -81,18 +81,16 @@ def test_results_of_an_older_kdtool_show_what_they_hold(build):
     ]
     model = results.models["teacher"]
     (run,) = [run for run in model.seeds if run.seed == model.exported_seed]
-    cell = by_class.columns(results)[1].cell(0)
+    cell = classes.columns(results)[1].cell(0)
     assert cell.value.startswith(f"{100 * run.test.per_class[1].accuracy:.2f}")
-    assert "of the exported seeds alone where it is of single classes" in by_class.scores_of(
-        results
-    )
+    assert "of the exported seeds alone where it is of single classes" in classes.scores_of(results)
 
 
 def test_the_positive_class_is_named(build):
     results = build(classes=("SSA", "HP"), num_test=90, scores={"metric": "accuracy"})
-    told = by_class.meaning(results)
+    told = classes.meaning(results)
     assert "The positive class is SSA: its accuracy is the sensitivity, that of HP the" in told
-    assert "positive" not in by_class.meaning(build())
+    assert "positive" not in classes.meaning(build())
 
 
 def counted(build, **counts):

@@ -5,8 +5,8 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from kdtool.record import ROLES
 from kdtool.report.canvas import DARK, LIGHT, label, new_figure, spread, style, to_png, to_svg
+from kdtool.results.base import ROLES
 
 
 def luminance(color):

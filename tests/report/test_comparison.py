@@ -1,11 +1,11 @@
 import pytest
 
-from kdtool.report.classes import class_rows, exported_scores, mistakes, most_changed
-from kdtool.report.comparison import comparison
+from kdtool.report.sections.classes import class_rows, exported_scores, mistakes, most_changed
+from kdtool.report.sections.comparison import comparison_rows
 
 
 def row(results, key):
-    return next(row for row in comparison(results) if row.key == key)
+    return next(row for row in comparison_rows(results) if row.key == key)
 
 
 def test_every_number_of_the_comparison_stands_in_the_results(build):
@@ -13,7 +13,7 @@ def test_every_number_of_the_comparison_stands_in_the_results(build):
     for column, role in enumerate(("teacher", "control", "student")):
         model = results.models[role]
         latency = model.files["fp32"].latency
-        cells = {row.key: row.cells[column] for row in comparison(results)}
+        cells = {row.key: row.cells[column] for row in comparison_rows(results)}
         low, high = model.test["accuracy"].ci95
         assert cells["score"].value.split() == [f"{100 * model.test['accuracy'].mean:.2f}", "%"]
         assert cells["score"].interval == f"{100 * low:.2f} to {100 * high:.2f}"
@@ -36,14 +36,14 @@ def test_costs_are_told_against_the_teacher_and_the_worse_is_marked(build, typed
 
 
 def test_rows_that_nobody_measured_are_left_out(build):
-    keys = [row.key for row in comparison(build(seeds=(0,), latency=False))]
+    keys = [row.key for row in comparison_rows(build(seeds=(0,), latency=False))]
     assert "p50" not in keys
     assert "std" not in keys
     assert "size" in keys
 
 
 def test_without_teacher_nothing_is_relative(build):
-    rows = comparison(build(roles=("student",)))
+    rows = comparison_rows(build(roles=("student",)))
     assert {cell.relative for row in rows for cell in row.cells} == {""}
 
 

@@ -7,13 +7,13 @@ import pytest
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
 
-from kdtool.devices import load_profile, merge
 from kdtool.errors import StudyError
-from kdtool.machines import joined, machine, still_valid
-from kdtool.profiles import Comparison, ModelProfile, ProfileReport
-from kdtool.record import to_json
-from kdtool.results import load_results
-from kdtool.study import Study
+from kdtool.results.base import to_json
+from kdtool.results.machines import joined, machine, still_valid
+from kdtool.results.profile import Comparison, ModelProfile, ProfileReport
+from kdtool.results.study import load_results
+from kdtool.study.device_profiles import load_profile, merge
+from kdtool.study.folder import Study
 
 
 def silent(text):

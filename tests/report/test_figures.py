@@ -6,14 +6,13 @@ pytest.importorskip("matplotlib")
 from matplotlib.colors import to_hex
 
 from kdtool.report.canvas import LIGHT
-from kdtool.report.classes import exported_scores
-from kdtool.report.confusion import confusion_figures
-from kdtool.report.devices import measured, side_by_side
-from kdtool.report.epochs import score_by_epoch
-from kdtool.report.figures import cost_bars, device_bars
-from kdtool.report.saliency import BACKDROP, load_saliency
-from kdtool.report.sweep import sweep_figure
-from kdtool.report.verdict_figure import differences
+from kdtool.report.sections.classes import confusion_figures, exported_scores
+from kdtool.report.sections.comparison import cost_bars
+from kdtool.report.sections.devices import device_bars, measured, side_by_side
+from kdtool.report.sections.saliency import BACKDROP, load_saliency
+from kdtool.report.sections.sweep import sweep_figure
+from kdtool.report.sections.training import score_by_epoch
+from kdtool.report.sections.verdict import differences
 
 
 def texts(figure):

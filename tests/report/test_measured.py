@@ -1,5 +1,5 @@
-from kdtool.machines import joined
-from kdtool.report.devices import machine_labels, measured, side_by_side
+from kdtool.report.sections.devices import machine_labels, measured, side_by_side
+from kdtool.results.machines import joined
 
 
 def test_every_row_of_a_device_names_its_machine_and_setting(build, typed):

@@ -3,8 +3,13 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from kdtool.report.operating import operating_sentence, rates_rows, rule_sentence, threshold
-from kdtool.report.operating_figure import operating_figure
+from kdtool.report.sections.operating_point import (
+    operating_figure,
+    operating_sentence,
+    rates_rows,
+    rule_sentence,
+    threshold,
+)
 
 
 def study(build, rule="youden", **options):

@@ -9,7 +9,7 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
 
 from kdtool.errors import StudyError
-from kdtool.report.render import render_markdown, write_report
+from kdtool.report.write import render_markdown, write_report
 
 
 def test_report_says_verdict_first_and_shows_all_parts(full):

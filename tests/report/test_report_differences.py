@@ -7,11 +7,16 @@ pytest.importorskip("jinja2")
 from sample_evidence import judged
 
 from kdtool.errors import StudyError
-from kdtool.report import calibration, subclasses
-from kdtool.report.bias_shift import shift_sentence
-from kdtool.report.flips import flip_rows, flip_sentence
-from kdtool.report.gallery import MOST_PIXELS, load_gallery, shrunk
-from kdtool.report.render import write_report
+from kdtool.report.sections import calibration, subclasses
+from kdtool.report.sections.bias_shift import shift_sentence
+from kdtool.report.sections.images import (
+    MOST_PIXELS,
+    flip_rows,
+    flip_sentence,
+    load_gallery,
+    shrunk,
+)
+from kdtool.report.write import write_report
 
 ROLES = ("teacher", "subclass-teacher", "control", "student", "subclass-student")
 PAIRS = [("subclass-student", "control"), ("subclass-student", "student"), ("student", "control")]

@@ -7,10 +7,10 @@ pytest.importorskip("jinja2")
 
 from sample_evidence import judged
 
-from kdtool.report import gap, ship, verdicts
-from kdtool.report.card import tiles
-from kdtool.report.uncertainty import meaning, uncertainty_rows
-from kdtool.report.verdict_figure import differences
+from kdtool.report.sections import files
+from kdtool.report.sections import verdict as verdicts
+from kdtool.report.sections.verdict import differences, meaning, uncertainty_rows
+from kdtool.report.summary import tiles
 
 ROLES = ("teacher", "subclass-teacher", "control", "student", "subclass-student")
 PAIRS = [("subclass-student", "control"), ("subclass-student", "student"), ("student", "control")]
@@ -97,25 +97,25 @@ def test_each_student_is_measured_by_its_own_teacher(build, typed):
     expected = (mean["subclass-student"] - mean["control"]) / (
         mean["subclass-teacher"] - mean["control"]
     )
-    assert gap.gap_share(results, "subclass-student") == pytest.approx(expected)
-    sentence = typed(gap.gap_sentence(results, subclass))
+    assert verdicts.gap_share(results, "subclass-student") == pytest.approx(expected)
+    sentence = typed(verdicts.gap_sentence(results, subclass))
     assert sentence.startswith(f"Subclass distillation closed {100 * expected:.0f} % of the gap")
     assert f"and subclass teacher ({100 * mean['subclass-teacher']:.2f} %)" in sentence
-    assert "Plain distillation closed" in gap.gap_sentence(results, plain)
+    assert "Plain distillation closed" in verdicts.gap_sentence(results, plain)
 
 
 @pytest.mark.parametrize("shipped", ["student", "subclass-student"])
 def test_the_student_to_ship_is_named_with_the_reason(build, shipped):
     results = build(roles=ROLES, int8=True).model_copy(update={"shipped": shipped})
-    assert ship.shipped_role(results) == shipped
+    assert files.shipped_role(results) == shipped
     spoken = shipped.replace("-", " ")
-    assert f"Of the two students the {spoken} is shipped" in ship.choice_sentence(results)
-    assert f"Ship {shipped}.int8.onnx:" in ship.ship_sentence(results)
+    assert f"Of the two students the {spoken} is shipped" in files.choice_sentence(results)
+    assert f"Ship {shipped}.int8.onnx:" in files.ship_sentence(results)
     assert tiles(results)[0].caption == f"accuracy of the {spoken}, which is shipped"
 
 
 def test_one_student_is_no_choice(build):
-    assert ship.choice_sentence(build()) is None
+    assert files.choice_sentence(build()) is None
 
 
 def test_differences_share_one_scale(build):

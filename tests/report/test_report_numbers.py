@@ -3,7 +3,7 @@ import re
 
 from page_reader import Page
 
-from kdtool.record import to_json
+from kdtool.results.base import to_json
 
 
 def numbers(text):

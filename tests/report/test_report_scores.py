@@ -10,12 +10,12 @@ pytest.importorskip("jinja2")
 from sample_scores import came_trained
 
 from kdtool.errors import StudyError
-from kdtool.record import to_json
-from kdtool.report.duplicates import load_duplicates
-from kdtool.report.epochs import phase_starts, score_by_epoch
-from kdtool.report.sweep import sweep_figure
-from kdtool.report.verdict_figure import differences
-from kdtool.results import Results
+from kdtool.report.sections.images import load_duplicates
+from kdtool.report.sections.sweep import sweep_figure
+from kdtool.report.sections.training import phase_starts, score_by_epoch
+from kdtool.report.sections.verdict import differences
+from kdtool.results.base import to_json
+from kdtool.results.study import Results
 
 
 def two_classes(build, metric="weighted_f1", **options):

@@ -1,13 +1,13 @@
 import pytest
 
-from kdtool.artifacts import Quantization
-from kdtool.report.ship import (
+from kdtool.report.sections.files import (
     measure_on_device,
     quantization_phrase,
     ship_details,
+    ship_rows,
     ship_sentence,
 )
-from kdtool.report.ship_files import ship_rows
+from kdtool.results.study import Quantization
 
 SLOWER = {
     "recommended": False,

@@ -1,8 +1,9 @@
 import pytest
 
-from kdtool.artifacts import Parity
-from kdtool.report import gap, verdicts, words
-from kdtool.report.costs import cost_sentence, latency_sentence, parity_sentence
+from kdtool.format import duplicates_sentence, printable
+from kdtool.report.sections import verdict as verdicts
+from kdtool.report.sections.comparison import cost_sentence, latency_sentence, parity_sentence
+from kdtool.results.study import Parity
 
 
 def with_verdict(results, **changes):
@@ -114,13 +115,13 @@ def test_gap_is_told_for_every_order_of_the_models(
     build, typed, teacher, control, student, expected
 ):
     results = mean_accuracies(build(), teacher=teacher, control=control, student=student)
-    sentence = gap.gap_sentence(results, results.verdicts[0])
+    sentence = verdicts.gap_sentence(results, results.verdicts[0])
     assert expected in typed(sentence)
 
 
 def test_gap_is_not_called_closed_without_evidence(build):
     results = with_verdict(build(), verdict="NO EVIDENCE", ci95=(-0.001, 0.01))
-    assert gap.gap_sentence(results, results.verdicts[0]).startswith("For scale: the gap")
+    assert verdicts.gap_sentence(results, results.verdicts[0]).startswith("For scale: the gap")
 
 
 def test_costs_tell_the_worse_beside_the_better(build, typed):
@@ -180,7 +181,7 @@ def test_without_verdict_the_opening_says_what_there_is(build):
     [("a\n\tb", "a b"), ("\x1b[31mred", "\N{REPLACEMENT CHARACTER}[31mred"), ("日本語", "日本語")],
 )
 def test_plain_names_are_one_line_without_control_characters(name, expected):
-    assert words.plain(name) == expected
+    assert printable(name) == expected
 
 
 @pytest.mark.parametrize(
@@ -200,4 +201,4 @@ def test_plain_names_are_one_line_without_control_characters(name, expected):
     ],
 )
 def test_the_sentence_on_duplicates(build, changes, expected):
-    assert words.duplicates_sentence(build().data.model_copy(update=changes)) == expected
+    assert duplicates_sentence(build().data.model_copy(update=changes)) == expected

@@ -4,7 +4,7 @@ import io
 import pytest
 from rich.console import Console
 
-from kdtool.profiles import (
+from kdtool.results.profile import (
     Comparison,
     Environment,
     Latency,
@@ -13,9 +13,7 @@ from kdtool.profiles import (
     OperatorTime,
     ProfileReport,
 )
-from kdtool.terminal.profile import display_names, show_profile
-from kdtool.terminal.profile_csv import profile_csv
-from kdtool.terminal.profile_tables import format_count, format_ms
+from kdtool.terminal.device import display_names, format_count, format_ms, profile_csv, show_profile
 
 ENVIRONMENT = Environment(
     kdtool="0.1.0",

@@ -5,7 +5,7 @@ import gzip
 import pytest
 from typer.testing import CliRunner
 
-from kdtool.cli import app
+from kdtool.cli.app import app
 from kdtool.errors import KdtoolError
 
 RECIPE = """

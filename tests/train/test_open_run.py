@@ -5,10 +5,10 @@ import torch
 from shell import RECIPE
 
 from kdtool.errors import KdtoolError
-from kdtool.recipe_file import load_recipe
-from kdtool.study import Study
+from kdtool.recipe.load import load_recipe
+from kdtool.study.folder import Study
 from kdtool.terminal.progress import Terminal
-from kdtool.train.device import check_room
+from kdtool.train.models.device import check_room
 from kdtool.train.run import open_run
 
 

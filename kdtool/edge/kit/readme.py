@@ -6,14 +6,14 @@ from importlib.resources import files
 from string import Template
 
 from kdtool import __version__
-from kdtool.artifacts import FP16_USE, FileResult, Precision
-from kdtool.edge.kit.shipped.classifier import decision, image_shape
 from kdtool.edge.metadata import read_metadata
+from kdtool.edge.portable.classifier import decision, image_shape
 from kdtool.edge.session import InferenceSession
-from kdtool.evidence import Rates
-from kdtool.profiles import Environment
-from kdtool.record import Interval, Role
-from kdtool.stats import wilson_interval
+from kdtool.results.base import Interval, Role
+from kdtool.results.evidence import Rates
+from kdtool.results.profile import Environment
+from kdtool.results.study import FP16_USE, FileResult, Precision
+from kdtool.stats.intervals import wilson_interval
 
 MAX_CLASSES = 40  # that the README lists
 
@@ -65,7 +65,7 @@ def readme(facts: KitFacts, session: InferenceSession, classes: list[str], num_g
     file = facts.file
     height, width, channels = image_shape(session)
     tolerance, tolerance_words = TOLERANCES[facts.precision]
-    template = files("kdtool.edge.kit.shipped").joinpath("README.md").read_text(encoding="utf-8")
+    template = files("kdtool.edge.portable").joinpath("README.md").read_text(encoding="utf-8")
     return Template(template).substitute(
         study=facts.study,
         role=facts.role,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kdtool.edge.shapes import Dims, GivenShapes, input_shapes
 from kdtool.errors import ModelFileError
-from kdtool.profiles import Runtime
+from kdtool.results.profile import Runtime
 
 ANSWER = "kdtool: "  # begins every line that a child has for its parent
 FORKS = sys.platform == "linux"  # elsewhere libraries do not survive a fork

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kdtool.errors import DataError
-from kdtool.recipe_data import DataTable
+from kdtool.recipe.data import DataTable
 from kdtool.train.data.labelled_files import (
     SPLIT_NAMES,
     LabelledFiles,
@@ -22,8 +22,7 @@ from kdtool.train.data.labelled_files import (
     is_inside,
     shown,
 )
-from kdtool.train.data.lists import first_of, problem_list
-from kdtool.train.data.source import find_below
+from kdtool.train.data.source import find_below, first_of, problem_list
 
 DELIMITERS = ",;\t|"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from kdtool.errors import DataError
-from kdtool.recipe_data import DataTable
+from kdtool.recipe.data import DataTable
 from kdtool.train.data.labelled_files import (
     SPLIT_NAMES,
     LabelledFiles,
@@ -13,8 +13,7 @@ from kdtool.train.data.labelled_files import (
     is_ignored,
     shown,
 )
-from kdtool.train.data.lists import first_of
-from kdtool.train.data.source import find_below
+from kdtool.train.data.source import find_below, first_of
 
 # Files that plainly are no pictures, but notes on them; any other file must be one, or is broken.
 NO_PICTURES = {

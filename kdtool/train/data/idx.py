@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdtool.errors import DataError
-from kdtool.recipe_data import DataTable, IdxFiles
+from kdtool.recipe.data import DataTable, IdxFiles
 from kdtool.train.data.images import check_memory
 from kdtool.train.data.source import SourceData
 

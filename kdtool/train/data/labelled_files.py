@@ -10,13 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdtool.errors import DataError
-from kdtool.recipe_data import DataTable
+from kdtool.recipe.data import DataTable
 from kdtool.train.data.checks import check_classes, classes_below, split_size
 from kdtool.train.data.images import read_pictures
-from kdtool.train.data.lists import problem_list
-from kdtool.train.data.reorder import reorder
-from kdtool.train.data.source import SPLITS, Progress, SourceData
-from kdtool.train.data.stratify import grouped_split, stratified_split
+from kdtool.train.data.source import SPLITS, Progress, SourceData, problem_list
+from kdtool.train.data.stratify import grouped_split, reorder, stratified_split
 
 # What file managers leave behind; hidden files, whose names start with a dot, are ignored too.
 IGNORED = {"thumbs.db", "desktop.ini", "__macosx"}

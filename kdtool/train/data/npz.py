@@ -9,7 +9,7 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from kdtool.errors import DataError
-from kdtool.recipe_data import DataTable
+from kdtool.recipe.data import DataTable
 from kdtool.train.data.images import check_memory
 from kdtool.train.data.source import SourceData, find_below
 

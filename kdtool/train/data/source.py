@@ -1,6 +1,8 @@
 """What every source of images hands over, before it is checked and split."""
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdtool.errors import DataError
-from kdtool.recipe_data import DataTable
+from kdtool.recipe.data import DataTable
 from kdtool.terminal.progress import Update
 
 # Shows how far a long piece of work is, as `Terminal.progress` does: its title and units in all.
@@ -74,3 +76,36 @@ def find_below(table: DataTable, below: Path, what: str) -> Path:
     if not found.is_relative_to(root):
         raise DataError(f"{what} = {below} leads out of data.root = {root}, to {found}")
     return found
+
+
+# Of one connection or read. A server has several addresses, each tried for so long.
+TIMEOUT_SECONDS = 10.0
+
+
+@contextlib.contextmanager
+def waiting_no_longer() -> Iterator[None]:
+    """Let no socket of the block wait longer; what downloads has no argument for it."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT_SECONDS)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+MOST_IN_ERROR = 100
+MOST_IN_WARNING = 10
+
+
+def problem_list(head: str, problems: Sequence[str], advice: str) -> DataError:
+    """Return an error that tells all problems, a line each."""
+    lines = [f"  {problem}" for problem in problems[:MOST_IN_ERROR]]
+    if len(problems) > MOST_IN_ERROR:
+        lines.append(f"  and {len(problems) - MOST_IN_ERROR:,} more")
+    return DataError("\n".join([head, *lines, advice]))
+
+
+def first_of(told: Sequence[str]) -> str:
+    """Return the first ones for a warning, and how many more there are."""
+    more = len(told) - MOST_IN_WARNING
+    return ", ".join(told[:MOST_IN_WARNING]) + (f" and {more:,} more" if more > 0 else "")

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdtool.errors import RecipeError
-from kdtool.recipe_data import DataTable
-from kdtool.results import DataResult
+from kdtool.recipe.data import DataTable
+from kdtool.results.study import DataResult
 from kdtool.train.data.checks import (
     check_classes,
     contradiction_warnings,
@@ -28,22 +28,20 @@ from kdtool.train.data.classes import (
     positive_class,
 )
 from kdtool.train.data.csv_table import list_table
-from kdtool.train.data.digits import load_digits
-from kdtool.train.data.fingerprint import (
+from kdtool.train.data.duplicates import (
     find_contradictions,
     find_duplicates,
+    find_near_duplicates,
     find_twins,
     fingerprint,
 )
 from kdtool.train.data.folder import list_folder
 from kdtool.train.data.idx import load_idx
 from kdtool.train.data.labelled_files import LabelledFiles, read_files
-from kdtool.train.data.mnist import load_mnist
-from kdtool.train.data.near_duplicates import find_near_duplicates
+from kdtool.train.data.mnist import load_digits, load_mnist
 from kdtool.train.data.npz import load_npz
-from kdtool.train.data.reorder import reorder
 from kdtool.train.data.source import SPLITS, Progress, SourceData, no_progress
-from kdtool.train.data.stratify import stratified_split
+from kdtool.train.data.stratify import reorder, stratified_split
 
 SOURCES: dict[str, Callable[[DataTable], SourceData]] = {
     "mnist": load_mnist,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kdtool.errors import RecipeError
-from kdtool.recipe_data import DataTable
+from kdtool.recipe.data import DataTable
 from kdtool.train.data.classes import find_groups, group_name, group_names
 from kdtool.train.data.splits import load_splits, without_classes
 

@@ -9,8 +9,8 @@ from pictures import save_mhist
 from PIL import Image
 
 from kdtool.errors import DataError
-from kdtool.recipe_data import Columns, DataTable
-from kdtool.recipe_file import load_recipe
+from kdtool.recipe.data import Columns, DataTable
+from kdtool.recipe.load import load_recipe
 from kdtool.train.data.splits import load_splits
 
 MHIST = Path(__file__).parents[3] / "recipes" / "mhist.toml"

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn import datasets
 
-from kdtool.train.data.digits import load_digits
+from kdtool.train.data.mnist import load_digits
 
 
 def test_every_digit_is_there_once_scaled_to_bytes():

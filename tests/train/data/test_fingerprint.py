@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdtool.train.data.fingerprint import find_duplicates, find_twins, fingerprint
+from kdtool.train.data.duplicates import find_duplicates, find_twins, fingerprint
 
 IMAGES = np.arange(24, dtype=np.uint8).reshape(2, 1, 3, 4)
 LABELS = np.array([0, 1])

@@ -8,7 +8,7 @@ from pictures import save_classes
 from PIL import Image
 
 from kdtool.errors import DataError
-from kdtool.recipe_data import DataTable
+from kdtool.recipe.data import DataTable
 from kdtool.train.data.splits import load_splits
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from kdtool.errors import DataError
-from kdtool.recipe_data import DataTable, IdxFiles
+from kdtool.recipe.data import DataTable, IdxFiles
 from kdtool.train.data.idx import load_idx, read_idx
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from pictures import SORTS, draw, save
 from PIL import Image
 
-from kdtool.edge.kit.shipped.picture import fit
+from kdtool.edge.portable.picture import fit
 from kdtool.errors import DataError
-from kdtool.recipe_data import DataTable
+from kdtool.recipe.data import DataTable
 from kdtool.train.data.images import read_pictures
 from kdtool.train.data.source import no_progress
 

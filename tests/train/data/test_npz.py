@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from kdtool.errors import DataError
-from kdtool.recipe_data import DataTable
-from kdtool.recipe_file import load_recipe
+from kdtool.recipe.data import DataTable
+from kdtool.recipe.load import load_recipe
 from kdtool.train.data.splits import load_splits
 
 RECIPE = Path(__file__).parents[3] / "recipes" / "pneumoniamnist.toml"

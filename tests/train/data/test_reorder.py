@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdtool.train.data.reorder import reorder
+from kdtool.train.data.stratify import reorder
 
 
 @given(st.integers(1, 40).flatmap(lambda count: st.permutations(range(count))))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kdtool.errors import DataError
-from kdtool.recipe_data import DataTable
+from kdtool.recipe.data import DataTable
 from kdtool.train.data.splits import Split, load_splits
 
 FILES = {

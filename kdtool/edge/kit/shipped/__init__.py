@@ -1,1 +1,0 @@
-"""What a kit holds besides the model: files that know nothing of kdtool."""

@@ -1,0 +1,153 @@
+"""Load a model in ONNX Runtime or OpenVINO, and say what went wrong in one message."""
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kdtool.edge.latency.job import Declared, Feed, Job, LoadedModel, random_input, warm_up
+from kdtool.edge.providers import PROVIDERS, provider_share
+from kdtool.edge.session import RUNTIME_ERRORS, InferenceSession, open_session
+from kdtool.errors import ModelFileError
+from kdtool.results.profile import Runtime
+
+TYPES = {
+    "tensor(uint8)": np.uint8,
+    "tensor(double)": np.float64,
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+}
+# How onnxruntime, the C++ library below it and NumPy say that memory ran out.
+OUT_OF_MEMORY = ("bad_alloc", "allocate memory", "Unable to allocate", "bad allocation")
+
+Loader = Callable[[Job], LoadedModel]
+
+
+def loader_of(runtime: Runtime) -> Loader:
+    """Import a runtime and return what loads a job's model in it, with an input to run it on.
+
+    Raises:
+        KdtoolError: The runtime is not installed.
+    """
+    if runtime == "openvino":
+        from kdtool.edge.latency.openvino import load_in_openvino
+
+        return load_in_openvino
+    return load_in_onnxruntime
+
+
+def load_in_onnxruntime(job: Job) -> LoadedModel:
+    """Load the model of `job`.
+
+    Raises:
+        KdtoolError: It cannot be loaded as asked.
+    """
+    started = time.perf_counter_ns()
+    session = open_session(Path(job.path), job.threads, job.provider)
+    load_ns = time.perf_counter_ns() - started
+    feed = session_input(session, job)
+    used = session.get_providers()[0]
+    return LoadedModel(
+        run=lambda: session.run(None, feed),
+        load_ns=load_ns,
+        provider=next(name for name, full in PROVIDERS.items() if full == used),
+        provider_share=provider_share(session),
+    )
+
+
+def session_input(session: InferenceSession, job: Job) -> Feed:
+    """Make an image batch for a session.
+
+    Raises:
+        ModelFileError: An input is no image, or has no fixed size.
+    """
+    declared: Declared = {
+        entry.name: (entry.shape, TYPES.get(entry.type, entry.type))
+        for entry in session.get_inputs()
+    }
+    return random_input(declared, job.batch_size, job.shapes)
+
+
+@contextmanager
+def explained_errors(job: Job) -> Iterator[None]:
+    """Turn what a runtime raises into one message that names the file."""
+    try:
+        yield
+    except MemoryError as error:
+        raise ModelFileError(too_large(job)) from error
+    except (ModelFileError, RuntimeError, *RUNTIME_ERRORS) as error:
+        if any(said in str(error) for said in OUT_OF_MEMORY):
+            raise ModelFileError(too_large(job)) from error
+        if job.path in str(error):
+            raise
+        raise ModelFileError(f"cannot run {job.path}: {error}") from error
+
+
+def too_large(job: Job) -> str:
+    """Say that a model needs more memory than there is."""
+    smaller = " a smaller --batch," if job.batch_size > 1 else ""
+    return (
+        f"{job.path} needs more memory than there is, with batches of {job.batch_size}: "
+        f"try{smaller} fewer files at once, or a machine with more memory"
+    )
+
+
+RUNS, SECONDS = 20, 0.3
+SETTLING_RUNS = 5  # left out: the first runs are slower
+CONTROL_FLOW = frozenset(("If", "Loop", "Scan"))  # the nodes of their bodies are told themselves
+
+
+def operator_times(job: Job, folder: str) -> list[dict[str, Any]]:
+    """Run the model of `job` under the profiler of ONNX Runtime, in a session for only that.
+
+    Args:
+        job: Of the runtime `onnxruntime`.
+        folder: Where the profiler may write.
+
+    Returns:
+        The fields of an `OperatorTime` each, slowest first.
+    """
+    plain = open_session(Path(job.path), job.threads, job.provider)
+    options = plain.get_session_options()
+    options.enable_profiling = True
+    options.profile_file_prefix = str(Path(folder) / "operators")
+    session = InferenceSession(job.path, options, providers=plain.get_providers())
+    feed = session_input(session, job)
+    warm_up(lambda: session.run(None, feed), SETTLING_RUNS + RUNS, SECONDS)
+    return summarize(json.loads(Path(session.end_profiling()).read_text(encoding="utf-8")))
+
+
+def summarize(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add up the profiler's events by operator.
+
+    Args:
+        events: As ONNX Runtime writes them, with `dur` in us: the nodes of a run, then the run. A
+            node in the body of a loop has one for each turn, one in a branch not in every run.
+    """
+    nodes: dict[tuple[str, str], float] = defaultdict(float)  # operator, name -> us in all
+    num_runs = 0
+    for event in events:
+        num_runs += event["name"] == "model_run"
+        if num_runs < SETTLING_RUNS or not event["name"].endswith("_kernel_time"):
+            continue
+        op_type = event["args"]["op_name"]
+        if op_type not in CONTROL_FLOW:
+            nodes[op_type, event["name"]] += event["dur"]
+    operators: dict[str, list[float]] = defaultdict(list)  # operator -> ms of each node
+    for (op_type, _), micros in nodes.items():
+        operators[op_type].append(micros / 1e3 / (num_runs - SETTLING_RUNS))
+    total = sum(sum(times) for times in operators.values())
+    return [
+        {
+            "op_type": op_type,
+            "num_nodes": len(times),
+            "mean_ms": sum(times),
+            "share": sum(times) / total if total else 0.0,
+        }
+        for op_type, times in sorted(operators.items(), key=lambda item: -sum(item[1]))
+    ]

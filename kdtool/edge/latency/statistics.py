@@ -1,0 +1,148 @@
+"""What blocks of timed runs say, and how far it can be trusted.
+
+Successive runs are not independent: the processor's clock and its other users change within
+seconds, and where a model lies in memory makes a process faster or slower for all its life. From
+single runs, intervals were 3 to 8 times too narrow; whole rounds, a fresh process each, are
+resampled instead.
+"""
+
+from statistics import NormalDist, median
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdtool.results.base import Interval
+
+Blocks = list[NDArray[np.float64]]  # run times in ms, `(num_runs,)` a block
+Rounds = list[Blocks]  # the blocks of each process
+
+NUM_RESAMPLES = 2000
+NUM_GRID = 2000  # candidates for a resampled median
+# Runs from which a percentile is known well enough. Source: MLPerf's early stopping.
+LEAST_RUNS = {90: 64, 95: 130, 99: 662}
+# What a quiet machine stays below; chosen by hand, from tests with and without a busy neighbour.
+MAX_SPREAD = 0.10  # of the medians of the blocks of a process, relative
+MAX_DRIFT = 0.05  # between the halves of the measurement, relative
+MAX_OTHER_CORES = 0.1
+MIN_OWN_CORES = 0.9  # of one thread
+# Ours: copies of one file were up to 0.5 % apart with intervals that left out 1, for whole minutes.
+RESOLUTION = 0.01  # of a ratio of times
+
+
+def percentile_ms(runs_ms: NDArray[np.float64], percent: int) -> float | None:
+    """Return a high percentile over all runs, or None where they are too few to tell.
+
+    Args:
+        runs_ms: `(num_runs,)`.
+        percent: Key of `LEAST_RUNS`.
+    """
+    enough = len(runs_ms) >= LEAST_RUNS[percent]
+    return float(np.percentile(runs_ms, percent)) if enough else None
+
+
+def median_interval(rounds: Rounds, seed: int = 0) -> Interval:
+    """Return the 95 % interval of the median over all runs."""
+    pooled = [np.sort(np.concatenate(blocks)) for blocks in rounds]
+    picks = _resampled_rounds(len(rounds), seed)  # (R, num_rounds)
+    runs = np.sort(np.concatenate(pooled))
+    # Every run is a candidate up to NUM_GRID runs; beyond, a finer grid would change nothing.
+    places = np.linspace(0, len(runs) - 1, min(len(runs), NUM_GRID)).astype(int)
+    grid = runs[places]  # (G,)
+    below = np.stack([np.searchsorted(one, grid, side="right") for one in pooled])
+    num_runs = picks @ np.array([len(one) for one in pooled])  # (R,)
+    reached = 2 * (picks @ below) >= num_runs[:, None]  # (R, G)
+    return _expanded_interval(grid[np.argmax(reached, axis=1)], len(rounds))
+
+
+def ratio_of_rounds(of: Rounds, against: Rounds, seed: int = 0) -> tuple[float, Interval]:
+    """Compare two models that were timed in turn, block by block.
+
+    Args:
+        of: Of one model.
+        against: Of the other; each block was timed right before or after that of the first.
+        seed: Of the resampling.
+
+    Returns:
+        Geometric mean of the ratio of the medians of the blocks, below 1 where the model is faster
+        than the other, and its 95 % interval. What slows both for a while cancels out.
+    """
+    log_ratios = np.array(
+        [
+            np.mean([np.log(np.median(a) / np.median(b)) for a, b in zip(*pair, strict=True)])
+            for pair in zip(of, against, strict=True)
+        ]
+    )
+    picks = _resampled_rounds(len(log_ratios), seed)
+    resampled = np.exp(picks @ log_ratios / len(log_ratios))
+    return float(np.exp(log_ratios.mean())), _expanded_interval(resampled, len(log_ratios))
+
+
+def differs(ratio_ci95: Interval) -> bool:
+    """Whether a ratio of times tells two models apart: it lies beyond 1 by more than 1 %.
+
+    Args:
+        ratio_ci95: Of the ratio.
+    """
+    lower, upper = ratio_ci95
+    return lower > 1 + RESOLUTION or upper < 1 - RESOLUTION
+
+
+def noise_note(
+    rounds: Rounds, *, threads: int, cores: int, own_cores: float, other_cores: float | None
+) -> str | None:
+    """Say in words why the figures should not be trusted; None if nothing speaks against them.
+
+    Args:
+        rounds: Of one model.
+        threads: That it ran on.
+        cores: That there are for them.
+        own_cores: That it kept busy.
+        other_cores: That other processes kept busy meanwhile; None if unknown.
+    """
+    notes = []
+    if threads > cores:
+        notes.append(f"{threads} threads shared {cores} core{'s' * (cores > 1)}")
+    elif threads == 1 and own_cores < MIN_OWN_CORES:  # further threads wait now and then
+        notes.append(f"it got a core for {100 * own_cores:.0f} % of the time only")
+    if other_cores is not None and other_cores > MAX_OTHER_CORES:
+        notes.append(f"other processes kept {other_cores:.1f} cores busy")
+    medians = [[float(np.median(block)) for block in blocks] for blocks in rounds]
+    spread = median((max(own) - min(own)) / median(own) for own in medians)
+    if spread > MAX_SPREAD:
+        notes.append(f"the median changed by {100 * spread:.0f} % between blocks of runs")
+    return " and ".join([*notes, *_drift([median(own) for own in medians])]) or None
+
+
+def _drift(levels: list[float]) -> list[str]:
+    """Say whether a model became slower or faster, by more than the luck of single rounds."""
+    half = len(levels) // 2
+    first, second = levels[:half], levels[-half:]
+    if not half or not (max(first) < min(second) or max(second) < min(first)):
+        return []
+    change = median(second) / median(first) - 1
+    direction = "slower" if change > 0 else "faster"
+    if abs(change) <= MAX_DRIFT:
+        return []
+    return [f"it was {100 * abs(change):.0f} % {direction} in the second half"]
+
+
+def _resampled_rounds(num_rounds: int, seed: int) -> NDArray[np.int64]:
+    """How often each resample holds each round, `(R, num_rounds)`; the same for equal seeds."""
+    share = np.full(num_rounds, 1 / num_rounds)
+    return np.random.default_rng(seed).multinomial(num_rounds, share, size=NUM_RESAMPLES)
+
+
+def _expanded_interval(resampled: NDArray[np.float64], num_rounds: int) -> Interval:
+    """Return the bootstrap's percentile interval, widened for the small number of rounds.
+
+    With 10 rounds the plain interval covers 90 % instead of 95 %.
+
+    Source: expanded percentile interval, Hesterberg 2015, arXiv:1411.5279, section 4.2; quantile
+    of Student's t by Abramowitz and Stegun, 26.7.5.
+    """
+    z = NormalDist().inv_cdf(0.975)
+    df = num_rounds - 1
+    t = z + (z**3 + z) / (4 * df) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * df**2)
+    tail = NormalDist().cdf(-t * (num_rounds / df) ** 0.5)
+    lower, upper = np.quantile(resampled, [tail, 1 - tail])
+    return float(lower), float(upper)

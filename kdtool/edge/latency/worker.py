@@ -1,0 +1,147 @@
+"""The process that times a model: `python -m kdtool.edge.latency.worker`, driven by `children.py`.
+
+On its own, so that neither the thread pools nor the memory of its caller disturb the runs. Where a
+model's weights land in memory changes its speed by some percent and stays so for as long as the
+process lives, so every `Job` is done in a fresh process: where that is safe a fork of this one,
+which takes a few ms.
+"""
+
+import gc
+import json
+import mmap
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from kdtool.edge.latency.job import ANSWER, FORKS, Job, time_block, warm_up
+from kdtool.edge.latency.runtimes import Loader, explained_errors, loader_of, operator_times
+from kdtool.edge.session import probe_model
+from kdtool.errors import KdtoolError
+
+STATUS = Path("/proc/self/status")
+CLEAR_REFS = Path("/proc/self/clear_refs")
+FORGET_PEAK = "5"  # Source: proc(5), /proc/pid/clear_refs
+
+
+def forget_peak() -> None:
+    """Let `peak_bytes` begin anew; does nothing where the system cannot (all but Linux)."""
+    if CLEAR_REFS.is_file():
+        CLEAR_REFS.write_text(FORGET_PEAK, encoding="ascii")
+
+
+def peak_bytes() -> int | None:
+    """Return the most that was resident since `forget_peak`, or since the start where that fails.
+
+    None where the system does not tell (Windows).
+    """
+    if STATUS.is_file():
+        for line in STATUS.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):  # in KiB, whatever the page size
+                return int(line.split()[1]) * 1024
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+Answer = Callable[[dict[str, Any]], None]
+
+
+def main() -> None:
+    """Do one job after another until standard input ends, as it does when the parent dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent tells when it is time to stop
+    answer = _private_output()
+    gc.collect()
+    gc.disable()
+    gc.freeze()
+    for line in sys.stdin:
+        if FORKS and (forked := os.fork()):
+            _, status = os.waitpid(forked, 0)
+            if code := os.waitstatus_to_exitcode(status):
+                answer({"died": code})
+            continue
+        try:
+            _do(Job(**json.loads(line)), sys.stdin, answer)
+        except KdtoolError as error:
+            answer({"error": str(error)})
+        os._exit(0)  # without taking Python down piece by piece, which takes longer than a fork
+
+
+def _do(job: Job, requests: Iterator[str], answer: Answer) -> None:
+    """Load a model and do with it what is asked for, until that is to close it."""
+    load = loader_of(job.runtime)
+    _padding = _shift_memory()
+    with explained_errors(job):
+        _run_probe(load, job)
+        forget_peak()
+        runtime_memory_bytes = peak_bytes()
+        model = load(job)
+        started = time.perf_counter_ns()
+        model.run()
+        first_run_ns = time.perf_counter_ns() - started
+        answer(
+            {
+                "load_ns": model.load_ns,
+                "first_run_ns": first_run_ns,
+                "runtime_memory_bytes": runtime_memory_bytes,
+                "provider": model.provider,
+                "provider_share": model.provider_share,
+                "arithmetic": model.arithmetic,
+            }
+        )
+        for line in requests:
+            match json.loads(line):
+                case ["warm up", runs, seconds]:
+                    warm_up(model.run, runs, seconds)
+                    answer({})
+                case ["block", seconds]:
+                    cpu = time.process_time()
+                    runs_ns = time_block(model.run, seconds)
+                    answer({"runs_ns": runs_ns, "cpu_seconds": time.process_time() - cpu})
+                case ["operators", folder]:
+                    answer({"operators": operator_times(job, folder)})
+                case ["close"]:
+                    answer({"peak_memory_bytes": peak_bytes()})
+                    return
+
+
+def _run_probe(load: Loader, job: Job) -> None:
+    """Run next to nothing as `job` asks: a fork has the pages of a library only once it uses them.
+
+    18 MB of onnxruntime were taken for memory of the model.
+    """
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "probe.onnx"
+        path.write_bytes(probe_model())
+        load(replace(job, path=str(path), batch_size=1, shapes={})).run()
+
+
+def _shift_memory() -> list[object]:
+    """Take some memory, so that what is loaded next lies elsewhere than in the last process."""
+    pages = [mmap.mmap(-1, mmap.PAGESIZE * (1 + secrets.randbelow(1024))) for _ in range(4)]
+    return [pages, [bytearray(secrets.randbelow(100_000)) for _ in range(20)]]
+
+
+def _private_output() -> Answer:
+    """Keep standard output for answers; what libraries print goes to standard error."""
+    private = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def answer(content: dict[str, Any]) -> None:
+        private.write(f"\n{ANSWER}{json.dumps(content)}\n")
+        private.flush()
+
+    return answer
+
+
+if __name__ == "__main__":
+    main()

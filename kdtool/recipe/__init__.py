@@ -1,0 +1,1 @@
+"""The recipe: strict frozen models, and reading them."""

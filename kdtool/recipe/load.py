@@ -1,0 +1,218 @@
+"""Reading and changing a recipe: TOML, `--set`, `--sweep`, and what is wrong with it."""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, get_args
+
+import tomli_w
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from kdtool.errors import RecipeError
+from kdtool.recipe.schema import Recipe
+
+# Keys that hold, or may hold, a path.
+PATHS = {"data.root", "teacher.model", "teacher.weights", "student.weights"}
+
+
+def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
+    """Read the recipe at `path`; report all its problems at once.
+
+    Args:
+        path: A TOML file. Paths in it, those of `PATHS`, are relative to its folder.
+        overrides: `KEY=VALUE` each, as given to `--set`; paths in these are relative to the working
+            folder, as a path typed in a shell is.
+
+    Raises:
+        RecipeError: The file cannot be read, is not TOML, or is not a recipe.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise RecipeError(f"there is no recipe {path}{_other_recipes(path)}") from error
+    except IsADirectoryError as error:
+        raise RecipeError(
+            f"{path} is a folder; a recipe is a TOML file (if it holds a folder of pictures for "
+            f"each class: recipes/folder.toml --set data.root={path})"
+        ) from error
+    except OSError as error:
+        raise RecipeError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(
+            f"{path} is not a text file in UTF-8, and a recipe is a TOML file: {error}"
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path} is not valid TOML: {error}") from error
+    _resolve_paths(content, PATHS, path.parent)
+    for override in overrides or []:
+        key, value = parse_setting(override)
+        _put(content, key, value)
+        _resolve_paths(content, {key} & PATHS, Path.cwd())
+    return make_recipe(content, str(path))
+
+
+def make_recipe(content: dict[str, Any], source: str) -> Recipe:
+    """Check `content` as a recipe; `source` names it in the message.
+
+    Raises:
+        RecipeError: It is not one; lists every problem with its key.
+    """
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        problems = [f"  {_describe(problem)}" for problem in error.errors()]
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise RecipeError("\n".join([f"{source}: {count}", *problems])) from error
+
+
+def recipe_toml(recipe: Recipe) -> str:
+    """Return `recipe` as TOML, with every default in it."""
+    return tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
+
+
+def with_settings(recipe: Recipe, settings: dict[str, Any]) -> Recipe:
+    """Return `recipe` with other values at some keys, checked again."""
+    content = recipe.model_dump(exclude_unset=True)
+    for key, value in settings.items():
+        _put(content, key, value)
+    return make_recipe(content, ", ".join(f"{key}={value}" for key, value in settings.items()))
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Split `KEY=VALUE`; VALUE is read as TOML, and as plain text where it is no TOML.
+
+    Raises:
+        RecipeError: There is no `=`.
+    """
+    key, equals, value = text.partition("=")
+    key, value = key.strip(), value.strip()
+    if not equals or not key or not value:
+        raise RecipeError(f"got {text!r}, expected KEY=VALUE, such as distill.temperature=4")
+    return key, _parse_value(value)
+
+
+def parse_sweep(text: str) -> tuple[str, list[Any]]:
+    """Split `KEY=VALUE,VALUE,...` into the key and its values.
+
+    Raises:
+        RecipeError: Fewer than two values, or a value stands twice.
+    """
+    key, first = parse_setting(text)
+    values = first
+    if not isinstance(first, list):
+        values = [_parse_value(part.strip()) for part in text.partition("=")[2].split(",")]
+    if len(values) < 2 or any(value in values[:i] for i, value in enumerate(values)):
+        raise RecipeError(
+            f"got --sweep {text}, expected at least two different values, "
+            f"such as {key}=1,2,4,8,16,32"
+        )
+    return key, values
+
+
+def _parse_value(value: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return value
+
+
+def _put(content: dict[str, Any], key: str, value: Any) -> None:
+    *tables, last = key.split(".")
+    for table in tables:
+        content = content.setdefault(table, {})
+        if not isinstance(content, dict):
+            raise RecipeError(f"cannot set {key}: {table} is a value, not a table")
+    content[last] = value
+
+
+def _resolve_paths(content: dict[str, Any], keys: Iterable[str], folder: Path) -> None:
+    """Make the paths at some keys absolute, where there are any."""
+    for key in keys:
+        table, _, last = key.partition(".")
+        values = content.get(table)
+        if not isinstance(values, dict) or not _is_path(key, values.get(last)):
+            continue
+        try:
+            values[last] = str((folder / Path(values[last]).expanduser()).resolve())
+        except RuntimeError as error:  # ~ and no home
+            raise RecipeError(f"{key}: got {_shown(values[last])}: {error}") from error
+
+
+def _is_path(key: str, value: Any) -> bool:
+    if not isinstance(value, str):
+        return False
+    if key.endswith(".model"):
+        return value.lower().endswith(".onnx")
+    return value not in {"imagenet", "none"}
+
+
+def _other_recipes(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f" (nor a folder {path.parent})"
+    found = sorted(other.name for other in path.parent.glob("*.toml"))
+    close = difflib.get_close_matches(path.stem, [name[: -len(".toml")] for name in found], n=1)
+    if close:
+        return f"; did you mean {path.parent / close[0]}.toml?"
+    return f"; that folder holds {', '.join(found)}" if found else ""
+
+
+def _describe(problem: ErrorDetails) -> str:
+    key = ".".join(map(str, problem["loc"])) or "the recipe"
+    kind, given = problem["type"], problem["input"]
+    if kind == "missing":
+        text = "is missing"
+    elif kind == "extra_forbidden":
+        text = f"unknown key{_suggest_key(key)}"
+    elif kind == "literal_error":
+        text = _not_among(given, problem["ctx"]["expected"])
+    elif kind == "value_error":
+        text = str(problem["ctx"]["error"])
+    elif kind == "model_type":
+        text = f"got {_shown(given)}, expected a table, [{key}]"
+    elif kind == "list_type":
+        text = f"got {_shown(given)}, expected a list, such as [{given}]"
+    elif kind == "string_pattern_mismatch":
+        text = f"got {_shown(given)}, expected letters, digits, '.', '_' and '-' only"
+    else:
+        expected = problem["msg"].replace("Input should be ", "").replace("a valid i", "an i")
+        expected = re.sub("List should have (.*) after validation.*", r"\1", expected)
+        expected = re.sub("^(greater|less)", r"a value \1", expected.replace("a valid ", "a "))
+        text = f"got {_shown(given)}, expected {expected}"
+    return f"{key}: {text}"
+
+
+def _not_among(given: Any, expected: str) -> str:
+    allowed = re.findall(r"'([^']*)'", expected)
+    close = difflib.get_close_matches(str(given), allowed, n=1)
+    hint = f'; did you mean "{close[0]}"?' if close else ""
+    return f"got {_shown(given)}, expected one of {', '.join(allowed)}{hint}"
+
+
+def _shown(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    keys = []
+    for name, field in model.model_fields.items():
+        keys.append(prefix + name)
+        kinds = [field.annotation, *get_args(field.annotation)]
+        for kind in kinds:
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                keys += _known_keys(kind, f"{prefix}{name}.")
+    return keys
+
+
+def _suggest_key(key: str) -> str:
+    known = _known_keys(Recipe)
+    key = re.sub(r"\.\d+", "", key)  # the place in a list of tables
+    folder, _, last = key.rpartition(".")
+    siblings = [k for k in known if k.rpartition(".")[0] == folder]
+    close = difflib.get_close_matches(key, siblings, n=1, cutoff=0.7)
+    elsewhere = [k for k in known if k.rpartition(".")[2] == last]
+    if close or elsewhere:
+        return f"; did you mean `{(elsewhere or close)[0]}`?"
+    return f"; known here: {', '.join(k.rpartition('.')[2] for k in siblings)}" if siblings else ""

@@ -1,0 +1,234 @@
+"""Which file to ship and why, as plain values for HTML, Markdown and the terminal alike."""
+
+from statistics import fmean
+
+from kdtool.format import (
+    METRIC_NAMES,
+    TIMES,
+    count,
+    listed,
+    p_value,
+    percent,
+    points,
+    points_range,
+    role_name,
+    score_text,
+)
+from kdtool.report.sections.comparison import Cell, Row, memory_cell, p50_cell, size_cell
+from kdtool.report.sections.devices import Measured, measured
+from kdtool.results.base import TEACHER_OF, Role
+from kdtool.results.study import FP16_USE, FileResult, ModelResult, Precision, Quantization, Results
+
+ONLY_FP32 = (
+    'With precisions = ["fp32", "int8"] under [export] in the recipe, an int8 file is made as well '
+    "and measured, which says whether it is worth shipping."
+)
+MOST_NAMES = 6  # of nodes, in a sentence
+
+
+def shipped_role(results: Results) -> Role | None:
+    """Return whose files are shipped; None if there is no such file."""
+    role = results.shipped or "student"  # a study of an earlier kdtool had one student only
+    return role if role in results.models and results.models[role].files else None
+
+
+def shipped(results: Results) -> ModelResult | None:
+    """Return the model whose files are shipped; None if there is no such file."""
+    role = shipped_role(results)
+    return results.models[role] if role else None
+
+
+def choice_sentence(results: Results) -> str | None:
+    """Say which of several students is shipped and why; None where there is no choice."""
+    chosen = shipped_role(results)
+    best = {
+        role: fmean(run.best.score for run in results.models[role].seeds)
+        for role in TEACHER_OF
+        if role in results.models
+    }
+    if chosen is None or len(best) < 2:
+        return None
+    (other,) = best.keys() - {chosen}
+    name = METRIC_NAMES[results.metric]
+    ours, theirs = (score_text(results.metric, best[role]) for role in (chosen, other))
+    reason = f"{ours} against {theirs} of the {role_name(other)}"
+    if best[chosen] == best[other]:
+        reason = f"{ours}, as the {role_name(other)}, whose loss is no lower"
+    return (
+        f"Of the two students the {role_name(chosen)} is shipped, for its {name} on validation, "
+        f"the mean of its seeds: {reason}. The test images had no say in that."
+    )
+
+
+def ship_sentence(results: Results) -> str | None:
+    """Say which file to ship and why; None if there is none to speak of."""
+    model = shipped(results)
+    if model is None:
+        return None
+    file = model.files.get(model.recommended) if model.recommended else None
+    if file is None:
+        return "Ship none of these files: none is recommended."
+    if file.gate:
+        return f"Ship {file.path}: {file.gate.reason}."
+    if len(model.files) == 1 and not model.refused:
+        return f"Ship {file.path}; the recipe asks for no smaller file of it."
+    return f"Ship {file.path}: no smaller file is both faster and accurate enough."
+
+
+def ship_details(results: Results) -> list[str]:
+    """Say of every smaller file why it is not the one, how it was made, and how devices see it."""
+    model = shipped(results)
+    if model is None:
+        return []
+    if len(model.files) == 1 and not model.refused:
+        return [ONLY_FP32]
+    sentences = []
+    for precision, file in model.files.items():
+        if file.gate and precision != model.recommended:
+            passed = (
+                "passed, but is not the fastest" if file.gate.recommended else "not to be shipped"
+            )
+            sentences.append(f"{file.path}: {passed}; {file.gate.reason}.")
+        if precision == "fp16":
+            sentences.append(f"{file.path}: {FP16_USE}.")
+        if file.quantization:
+            sentences.append(f"{file.path}: {quantization_phrase(file.quantization)}.")
+    sentences += [f"{reason}." for reason in model.refused.values()]
+    return sentences + _on_devices(results, model)
+
+
+def quantization_phrase(made: Quantization) -> str:
+    """Say how an int8 file was made."""
+    if not made.kept_fp32:
+        kept = "nothing was left in fp32"
+    else:
+        names = made.kept_fp32[:MOST_NAMES]
+        if len(made.kept_fp32) > MOST_NAMES:
+            names = [*names, f"{len(made.kept_fp32) - MOST_NAMES} more"]
+        kept = f"left in fp32, because too much accuracy was lost otherwise: {listed(names)}"
+    target = "any processor" if made.target == "portable" else f"{made.target} processors"
+    return f"made for {target}, calibrated on {count(made.num_calibration)} training images; {kept}"
+
+
+def _on_devices(results: Results, model: ModelResult) -> list[str]:
+    """Say of each device, in one sentence, what it found and which file to ship there."""
+    machines: dict[str, list[Measured]] = {}
+    for one in measured(results):
+        if one.role == shipped_role(results) and not one.here:
+            machines.setdefault(one.machine, []).append(one)
+    sentences = []
+    for machine, rows in machines.items():
+        compared: dict[Precision, Measured] = {}
+        for row in rows:
+            if row.time_ratio and row.file.gate:
+                compared.setdefault(row.precision, row)
+        if compared:
+            found = "; ".join(_finding(row) for row in compared.values())
+            advice = f" {_advice(model, rows, compared)}" if model.recommended else ""
+            sentences.append(f"On {machine}, {found}.{advice}")
+    return sentences
+
+
+def _finding(row: Measured) -> str:
+    ratio, (low, high) = row.time_ratio or (1.0, (1.0, 1.0))
+    found = "faster" if high < 1 else "slower" if low > 1 else "not measurably faster or slower"
+    return (
+        f"{row.file.path} is {found} than fp32: {ratio:.2f} of its time "
+        f"({low:.2f} to {high:.2f}; {row.setting})"
+    )
+
+
+def _advice(model: ModelResult, rows: list[Measured], compared: dict[Precision, Measured]) -> str:
+    """Name the fastest file that is accurate enough on one machine, if its figures are to trust."""
+    settings = {row.setting for row in compared.values()}
+    if any(row.latency.noise for row in rows if row.setting in settings):
+        return "That machine was not quiet: measure there again before you choose."
+    ratios = {model.files["fp32"].path: 1.0}
+    for row in compared.values():
+        ratio, (_, high) = row.time_ratio or (1.0, (1.0, 1.0))
+        gate = row.file.gate
+        if high < 1 and gate and gate.ci95[0] > -gate.max_drop:
+            ratios[row.file.path] = ratio
+    return f"Ship {min(ratios, key=lambda path: ratios[path])} there."
+
+
+def measure_on_device(results: Results) -> str | None:
+    """Say how figures of the device get into the report; None if they are there."""
+    model = shipped(results)
+    if model is None or results.devices:
+        return None
+    files = " ".join(file.path for file in model.files.values())
+    return (
+        "All times are of the machine that made this study, and a device may say otherwise. Copy "
+        f"the files there and run: kdtool profile {files} --json > device.json. Then here: "
+        "kdtool profile STUDY --merge device.json."
+    )
+
+
+def ship_rows(results: Results) -> list[Row]:
+    """Compare the files of the model that is shipped, fp32 first; empty for a single file."""
+    model = shipped(results)
+    if model is None or len(model.files) == 1:
+        return []
+    files = list(model.files.values())
+    fp32 = model.files.get("fp32")
+    others = [fp32 if file is not fp32 else None for file in files]
+    pairs = list(zip(files, others, strict=True))
+    times = [(file.latency, other.latency if other else None) for file, other in pairs]
+    rows = [
+        Row(key="size", label="File size", cells=[size_cell(*pair) for pair in pairs]),
+        Row(
+            key="accuracy",
+            label="Accuracy",
+            note="of the file's own answers, on the test images",
+            cells=[Cell(value=percent(file.accuracy)) for file in files],
+        ),
+        Row(
+            key="difference",
+            label="Accuracy against fp32",
+            note="in points, on the same images; exact McNemar test",
+            cells=[_difference(file) for file in files],
+        ),
+        Row(
+            key="ratio",
+            label="Time against fp32",
+            note="both timed in turn",
+            cells=[_time_ratio(file) for file in files],
+        ),
+        Row(key="p50", label="Latency, median", cells=[p50_cell(time, None) for time, _ in times]),
+        Row(
+            key="memory",
+            label="Peak memory",
+            note="of the process, over the runtime without a model",
+            cells=[memory_cell(*pair) for pair in times],
+        ),
+        Row(
+            key="agreement",
+            label="Same class as PyTorch",
+            note="share of the test images",
+            cells=[Cell(value=percent(file.parity.agreement)) for file in files],
+        ),
+    ]
+    return [row for row in rows if any(row.cells)]
+
+
+def _difference(file: FileResult) -> Cell | None:
+    gate = file.gate
+    if gate is None:
+        return None
+    interval = points_range(gate.ci95)
+    return Cell(value=points(gate.difference), interval=interval, relative=p_value(gate.mcnemar_p))
+
+
+def _time_ratio(file: FileResult) -> Cell | None:
+    gate = file.gate
+    if gate is None:
+        return None
+    low, high = gate.time_ratio_ci95
+    found = "faster" if high < 1 else "slower" if low > 1 else "no measurable difference"
+    return Cell(
+        value=f"{gate.time_ratio:.2f}{TIMES}",
+        interval=f"{low:.2f} to {high:.2f}",
+        relative=found,
+        worse=low > 1,
+    )

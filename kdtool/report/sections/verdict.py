@@ -1,0 +1,389 @@
+"""The verdicts in words: what helped, against what, and how sure that is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kdtool.format import (
+    METRIC_NAMES,
+    NBSP,
+    count,
+    decimals,
+    in_percent,
+    listed,
+    num_seeds,
+    p_value,
+    role_name,
+    roles_present,
+    rough_percent,
+    score_change,
+    score_change_range,
+    score_change_size,
+    score_scale,
+    score_text,
+    test_score,
+)
+from kdtool.report.canvas import LIGHT, label, new_figure, quiet_axes
+from kdtool.results.base import TEACHER_OF, Metric, Role
+from kdtool.results.evidence import Verdict
+from kdtool.results.study import Results
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+HOLM_LINE = (
+    "The more comparisons a study makes, the likelier chance alone makes one of them stand out. "
+    "Holm's correction raises every p for that; a verdict asks for a corrected p below 0.05."
+)
+
+# What the comparisons of a study ask, the one that a reader wants first at the front.
+QUESTIONS: dict[tuple[Role, Role], str] = {
+    ("subclass-student", "control"): "Does subclass distillation help?",
+    ("subclass-student", "student"): "Does it help more than plain distillation?",
+    ("student", "control"): "Does plain distillation help?",
+}
+# Of subclass against plain distillation, when the first half of the sentence was on the control.
+_OVER_PLAIN = {
+    "HELPED": "it beats plain distillation",
+    "NO EVIDENCE": "there is no evidence that it beats plain distillation",
+    "HURT": "it is worse than plain distillation",
+}
+
+
+def on_methods(results: Results) -> list[Verdict]:
+    """Return the verdicts on methods, in the order of `QUESTIONS`."""
+    found = {(verdict.of, verdict.against): verdict for verdict in results.verdicts}
+    return [found[pair] for pair in QUESTIONS if pair in found]
+
+
+def control_line(results: Results) -> str:
+    """Say what the control is, and where early stopping gave it other steps than the student."""
+    steps = {
+        role: [seed.num_steps for seed in model.seeds]
+        for role, model in results.models.items()
+        if role in ("control", "student", "subclass-student")
+    }
+    for_how_long = "for the same number of steps"
+    if len({tuple(each) for each in steps.values()}) > 1:
+        told = [f"the {role_name(role)} after {_range(each)}" for role, each in steps.items()]
+        for_how_long = f"with as many steps at most (early_stop ended {listed(told)})"
+    return (
+        f"The control is the same student, trained on the same data {for_how_long}, but without a "
+        "teacher: what it lacks is what distillation added. All students of a kind learn from one "
+        "teacher, so the verdict is about this teacher."
+    )
+
+
+def _range(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def main_verdict(results: Results) -> Verdict | None:
+    """Return the verdict on the study's method: its student against the control."""
+    wanted = (v for v in on_methods(results) if v.against == "control")
+    return next(wanted, None)
+
+
+def subject(results: Results) -> Role | None:
+    """Return the student of whom the key figures speak: the one to ship, or that of the method."""
+    main = main_verdict(results)
+    return results.shipped or (main.of if main else None)
+
+
+def headline(results: Results) -> str:
+    """Return the first sentence of a report: the verdict, or what the study holds so far."""
+    verdicts = on_methods(results)
+    main = main_verdict(results)
+    over_plain = next((v for v in verdicts if v.against == "student"), None)
+    if main and over_plain:
+        against = ("and " if _agree(main, over_plain) else "but ") + _OVER_PLAIN[over_plain.verdict]
+        return f"{_finding(main, several=True)}, {against}."
+    if main:
+        return verdict_sentence(main, len(results.verdicts))
+    if not results.models:
+        return "Nothing has been trained in this study yet."
+    means = {role: mean_score(results, role) for role in roles_present(results)}
+    of = "" if results.metric == "accuracy" else f"{METRIC_NAMES[results.metric]} "
+    text = listed([f"the {role_name(role)} reaches {of}{mean}" for role, mean in means.items()])
+    return f"No verdict yet: {text} on the test images; a verdict needs a control and a student."
+
+
+def mean_score(results: Results, role: Role) -> str:
+    """Return the study's metric of a role, the mean over its seeds."""
+    return score_text(results.metric, results.models[role].test[results.metric].mean)
+
+
+def _agree(first: Verdict, second: Verdict) -> bool:
+    return (first.verdict == "HELPED") == (second.verdict == "HELPED")
+
+
+def method(verdict: Verdict, *, several: bool) -> str:
+    """Name the method that a verdict is on; `several`: the study compares two."""
+    plain = "plain distillation" if several else "distillation"
+    return "subclass distillation" if verdict.of == "subclass-student" else plain
+
+
+def _finding(verdict: Verdict, *, several: bool) -> str:
+    """Say in half a sentence what a verdict found; `several`: it is one of several."""
+    name = method(verdict, several=several)
+    over = " over plain distillation" if verdict.against == "student" else ""
+    if verdict.verdict == "NO EVIDENCE":
+        return f"No evidence that {name} helped{over}"
+    word = "helped" if verdict.verdict == "HELPED" else "hurt"
+    return f"{name.capitalize()} {word}{over}"
+
+
+def difference_phrase(verdict: Verdict) -> str:
+    """Say by how much one model beats another, such as "is 0.73 points more accurate than ..."."""
+    other = "the same student trained without a teacher"
+    if verdict.against == "student":
+        other = "the student of plain distillation"
+    metric, up = verdict.metric, verdict.difference > 0
+    size = score_change_size(metric, verdict.difference)
+    same = size == score_change_size(metric, 0.0)
+    if metric == "accuracy":
+        how = "as accurate" if same else f"{size} {'more' if up else 'less'} accurate"
+    else:
+        direction = "as high" if same else f"{size} {'higher' if up else 'lower'}"
+        how = f"{direction} in {METRIC_NAMES[metric]}"
+    return f"is {how} {'as' if same else 'than'} {other}"
+
+
+def verdict_label(verdict: Verdict) -> str:
+    """Return the verdict, such as "HELPED", and that it rests on one seed if it does."""
+    return verdict.verdict + (" (ONE SEED)" if len(verdict.seeds) == 1 else "")
+
+
+def verdict_sentence(verdict: Verdict, comparisons: int = 1) -> str:
+    """Return a verdict on a method in one sentence that needs no other.
+
+    Args:
+        verdict: On a method.
+        comparisons: How many verdicts the study makes.
+    """
+    low, high = verdict.ci95
+    includes_zero = low <= 0 <= high
+    ends = score_change_range(verdict.metric, verdict.ci95)
+    basis = f"95 % interval {ends}, {num_seeds(verdict.seeds)}"
+    doubt = ", which cannot speak for others" if len(verdict.seeds) == 1 else ""
+    if verdict.verdict == "NO EVIDENCE" and includes_zero:
+        doubt += "; the interval includes zero"
+    if comparisons > 1:
+        doubt += f"; {p_value(verdict.p_holm)}, corrected for {comparisons} comparisons"
+    finding = _finding(verdict, several=comparisons > 1)
+    sentence = (
+        f"{finding}: the {role_name(verdict.of)} {difference_phrase(verdict)} ({basis}{doubt})."
+    )
+    if verdict.verdict == "NO EVIDENCE" and not includes_zero:
+        sentence += (
+            f" Alone the interval excludes zero ({p_value(verdict.p_value)}), but this is one of "
+            f"{comparisons} comparisons, and corrected for that (Holm) p is not below 0.05."
+        )
+    return sentence
+
+
+def caveat(verdicts: Sequence[Verdict], num_images: int) -> str | None:
+    """Return what a study's verdicts could not tell, and what would; None if all could tell."""
+    if not verdicts:
+        return None
+    seeds = verdicts[0].seeds
+    if len(seeds) == 1:
+        which = "The" if len(verdicts) == 1 else "Each"
+        return (
+            f"This is one seed ({seeds[0]}). {which} interval covers the choice of test images "
+            "only; it knows nothing of other seeds, and another seed may give another verdict."
+        )
+    open_ones = [verdict for verdict in verdicts if verdict.verdict == "NO EVIDENCE"]
+    seen = [verdict.uncertainty.visible for verdict in open_ones if verdict.uncertainty]
+    if not seen:
+        return None
+    basis = f"{num_seeds(seeds)} and {num_images:,} test images"
+    if max(seen) == 1:
+        return f"{basis} cannot tell even large differences from chance: more of both are needed."
+    metric = verdicts[0].metric
+    of = "" if metric == "accuracy" else f" in {METRIC_NAMES[metric]}"
+    return (
+        f"A study like this one, with {basis}, finds differences{of} of about "
+        f"{score_change_size(metric, max(seen))} or more in 4 of 5 cases. More seeds or more test "
+        "images let it find smaller ones."
+    )
+
+
+def mcnemar_sentence(verdicts: Sequence[Verdict]) -> str:
+    """Return the p value of every seed and what it means."""
+    found = []
+    for verdict in verdicts:
+        pairs = zip(verdict.mcnemar_p, verdict.seeds, strict=True)
+        values = listed([f"{p_value(p)} (seed{NBSP}{seed})" for p, seed in pairs])
+        pair = f"{role_name(verdict.of)} and {role_name(verdict.against)} "
+        found.append(values if len(verdicts) == 1 else pair + values)
+    scope = ""
+    if len(verdicts[0].seeds) > 1:
+        scope = " Each p is of one seed, the interval of all, so that the two may disagree."
+    of = "" if verdicts[0].metric == "accuracy" else " of the accuracy, whatever the metric"
+    return (
+        f"Exact McNemar test{of}: {'; '.join(found)}. It looks only at test images that one model "
+        "gets right and the other wrong; p is how often pure chance would split them at least "
+        f"this unevenly.{scope}"
+    )
+
+
+def gap_share(results: Results, role: Role) -> float | None:
+    """Return how much of the way from the control to its teacher a student went.
+
+    Returns:
+        1 is all the way; None if a model is missing, or the teacher is no better than the control.
+    """
+    needed: tuple[Role, ...] = (TEACHER_OF[role], "control", role)
+    if not all(one in results.models for one in needed):
+        return None
+    teacher, control, student = (results.models[one].test[results.metric].mean for one in needed)
+    return (student - control) / (teacher - control) if teacher > control else None
+
+
+def gap_sentence(results: Results, verdict: Verdict) -> str | None:
+    """Say how much of the gap to its teacher a student closed; None without that teacher.
+
+    Args:
+        results: Of the study.
+        verdict: A student against the control.
+    """
+    whose = TEACHER_OF[verdict.of]
+    if whose not in results.models:
+        return None
+    metric, whom = results.metric, role_name(whose)
+    teacher, control = (results.models[one].test[metric].mean for one in (whose, "control"))
+    above, below = mean_score(results, whose), mean_score(results, "control")
+    within = "" if metric == "accuracy" else f" in {METRIC_NAMES[metric]}"
+    gap = f"the gap between control ({below}) and {whom} ({above}){within}"
+    share = gap_share(results, verdict.of)
+    if share is None:
+        return f"There was no gap to close{within}: {whom} {above}, control {below}."
+    if verdict.verdict == "NO EVIDENCE":
+        return f"For scale: {gap} is {score_change_size(metric, teacher - control)}."
+    name = method(verdict, several=len(results.verdicts) > 1).capitalize()
+    if share > 1:
+        return f"{name} closed {gap}, and the {role_name(verdict.of)} passed its teacher."
+    done = "closed" if share >= 0 else "widened"
+    by = f"{rough_percent(share)} of {gap}" if share >= 0 else f"{gap} by {rough_percent(-share)}"
+    return f"{name} {done} {by}."
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UncertaintyRow:
+    """One comparison."""
+
+    pair: str
+    cells: list[str]  # in the order of `columns`
+
+
+def columns(results: Results) -> list[str]:
+    """Return the heads of the table."""
+    seeds = num_seeds(on_methods(results)[0].seeds)
+    aim = "1 point" if in_percent(results.metric) else "0.01"
+    return [
+        "Spread of single seeds",
+        "Error by seeds",
+        "Error by test images",
+        "Smallest difference seen",
+        f"Test images to see {aim}, with {seeds} (here {count(results.data.num_test)})",
+        f"Seeds to see {aim}, on these images",
+    ]
+
+
+def meaning(results: Results) -> str:
+    """Say what the numbers of the table are."""
+    num_verdicts = len(results.verdicts)
+    unit = "points" if in_percent(results.metric) else METRIC_NAMES[results.metric]
+    strict = f", for the strictest of its {num_verdicts} comparisons" if num_verdicts > 1 else ""
+    return (
+        f"Errors are standard errors of the difference, in {unit}: how far chance alone moves it. "
+        f"Seen is what a study like this one finds in 4 of 5 cases{strict}."
+    )
+
+
+def uncertainty_rows(results: Results) -> list[UncertaintyRow]:
+    """Return a row for every verdict on a method whose uncertainty is known."""
+    return [row for verdict in on_methods(results) if (row := _row(verdict))]
+
+
+def _row(verdict: Verdict) -> UncertaintyRow | None:
+    found = verdict.uncertainty
+    if found is None:
+        return None
+    metric = verdict.metric
+    return UncertaintyRow(
+        pair=f"{role_name(verdict.of)} and {role_name(verdict.against)}",
+        cells=[
+            _error(metric, found.seed_std),
+            _error(metric, found.seed_error),
+            _error(metric, found.image_error),
+            "none" if found.visible == 1 else _error(metric, found.visible),
+            _needed(found.images_needed),
+            _needed(found.seeds_needed),
+        ],
+    )
+
+
+def _error(metric: Metric, error: float | None) -> str:
+    if error is None:
+        return "one seed cannot tell"
+    return f"{100 * error:.2f}" if in_percent(metric) else decimals(error)
+
+
+def _needed(number: int | None) -> str:
+    return "no number is enough" if number is None else count(number)
+
+
+ROW = 2.6  # height of a verdict, in units of the y axis
+
+
+def differences(results: Results, verdicts: list[Verdict], width: int) -> "Figure":
+    """Draw each verdict's interval, one dot a seed, and the line of no difference; on one scale."""
+    from matplotlib.ticker import MaxNLocator
+
+    several = len(verdicts) > 1
+    figure = new_figure(width, 50 + 75 * len(verdicts) if several else 112)
+    axes = figure.add_subplot()
+    quiet_axes(axes, grid="x")
+    axes.axvline(0, color=LIGHT["ink"], linewidth=1.5)
+    reach = [0.0]
+    for row, verdict in enumerate(verdicts):
+        reach += _draw(axes, results, verdict, -ROW * row)
+    margin = 0.08 * (max(reach) - min(reach) or 1)
+    low, high = min(reach) - margin, max(reach) + margin
+    axes.set(xlim=(low, high), ylim=(-1 - ROW * (len(verdicts) - 1), 1.2), yticks=[])
+    axes.xaxis.set_major_locator(MaxNLocator(6 if width > 400 else 4))
+    pairs = [f"{role_name(one.of)} minus {role_name(one.against)}" for one in verdicts]
+    if several:
+        axes.set_ylim(top=1.9)
+        for row, pair in enumerate(pairs):
+            place = (low, 1.35 - ROW * row)
+            behind = {"facecolor": LIGHT["panel"], "edgecolor": "none", "pad": 2}
+            axes.annotate(pair, place, va="center", color=LIGHT["ink"], bbox=behind)
+    metric = verdicts[0].metric
+    unit = "points of " if in_percent(metric) else "difference in "
+    what = unit + METRIC_NAMES[metric]
+    axes.set_xlabel(what if several else f"{what}, {pairs[0]}")
+    return figure
+
+
+def _draw(axes: "Axes", results: Results, verdict: Verdict, y: float) -> list[float]:
+    """Draw one verdict at a height; return how far it reaches, in units of the x axis."""
+    metric, scale = verdict.metric, score_scale(verdict.metric)
+    ours, theirs = (
+        {run.seed: test_score(run.test, metric) for run in results.models[role].seeds}
+        for role in (verdict.of, verdict.against)
+    )
+    pairs = [(mine, theirs.get(seed)) for seed, mine in ours.items()]
+    dots = [scale * (a - b) for a, b in pairs if a is not None and b is not None]
+    low, high = (scale * end for end in verdict.ci95)
+    mean, color = scale * verdict.difference, LIGHT[verdict.of]
+    axes.plot([low, high], [y, y], color=color, linewidth=3, solid_capstyle="round")
+    axes.plot(mean, y, "D", color=color, markersize=9, markeredgecolor=LIGHT["panel"])
+    axes.plot(dots, [y - 0.6] * len(dots), "o", color=LIGHT["muted"], markersize=5)
+    label(axes, score_change(metric, verdict.difference), (mean, y), (0, 8), color)
+    return [low, high, *dots]

@@ -1,0 +1,111 @@
+"""Frozen records of what `kdtool profile` measures, on whatever device.
+
+1 MAC = 1 multiply + 1 add; FLOPs = 2 x MACs. Intervals are 95 %.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from kdtool.results.base import SCHEMA, Interval, Record
+
+Runtime = Literal["onnxruntime", "openvino"]
+
+
+class Environment(Record):
+    """Where and with what figures are made."""
+
+    kdtool: str
+    python: str
+    packages: dict[str, str]
+    os: str
+    cpu: str
+    cpu_features: list[str]  # those that decide how fast int8 and bfloat16 are
+    num_cores: int  # that this process may use
+    memory_bytes: int | None  # of the machine; None: unknown
+    gpu: str | None
+
+
+class Latency(Record):
+    """Time of one run of a model in one setting, and the memory that it took."""
+
+    runtime: Runtime
+    arithmetic: str | None = None  # what the runtime was pinned to; None: as the file says
+    threads: int
+    provider: str
+    provider_share: float | None = None  # of the nodes, that ran there; None: unknown
+    batch_size: int
+    num_runs: int
+    p50_ms: float
+    p50_ci95_ms: Interval  # block bootstrap: successive runs are not independent
+    p90_ms: float | None  # None: fewer than 64 runs
+    p95_ms: float | None  # None: fewer than 130 runs
+    p99_ms: float | None  # None: fewer than 662 runs
+    min_ms: float
+    mean_ms: float
+    images_per_second: float  # from the mean
+    load_ms: float  # making the session, in a process that has run another one before
+    first_run_ms: float
+    peak_memory_bytes: int | None  # resident, of the process that ran it; None: unknown
+    runtime_memory_bytes: int | None  # the same with next to no model
+    gflop_per_second: float | None = None  # FLOPs of a run / p50; None: not counted
+    other_cores: float | None = None  # that other processes kept busy; None: unknown
+    noise: str | None = None  # why the figures should not be trusted; None: no sign of it
+
+
+class OperatorTime(Record):
+    """What all nodes of one operator take in one run, as the runtime's own profiler sees it."""
+
+    op_type: str  # of the graph that the runtime made of the file: fused, reordered
+    num_nodes: int
+    mean_ms: float  # the profiler slows small operators down
+    share: float  # of the time of all operators
+
+
+class MatrixRate(Record):
+    """What this machine reaches in float32 matrix products, in the same runtime."""
+
+    threads: int
+    gflop_per_second: float
+
+
+class ModelProfile(Record):
+    """What one ONNX file costs, whoever made it."""
+
+    name: str  # the path, and the runtime where it is not onnxruntime
+    path: str
+    sha256: str  # of the .onnx file itself
+    size_bytes: int  # with the files beside it that hold its weights
+    opset: int
+    num_params: int
+    num_bn_statistics: int  # running means and variances, not among num_params
+    num_macs: int  # of one image; bias, norm, activation not counted
+    num_flops: int  # 2 x num_macs
+    partial: bool  # some operators are not counted: the counts are lower bounds
+    uncounted_ops: list[str]
+    metadata: dict[str, object]  # what kdtool wrote into the file, if it made it
+    latency: Latency  # in the first setting of threads and batch size
+    other_latencies: list[Latency]  # in the further ones
+    operators: list[OperatorTime]  # slowest first; empty where they were not asked for
+
+
+class Comparison(Record):
+    """How fast one model is beside another; both were timed in turn."""
+
+    of: str  # name
+    against: str  # name
+    threads: int
+    batch_size: int
+    ratio: float  # time of `of` / time of `against`
+    ci95: Interval
+    verdict: str  # "no measurable difference" if the interval holds 1 or comes within 1 % of it
+
+
+class ProfileReport(Record):
+    """The answer of `kdtool profile`."""
+
+    schema_version: Literal[1] = Field(default=SCHEMA, alias="schema")
+    environment: Environment
+    models: list[ModelProfile]  # in the order given
+    comparisons: list[Comparison]  # of each further model against the first, in every setting
+    matrix_rates: list[MatrixRate]  # one for each number of threads

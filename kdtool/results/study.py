@@ -1,0 +1,321 @@
+"""Frozen records of what was measured, and results.json.
+
+Accuracy and F1 are in [0, 1]. 1 MAC = 1 multiply + 1 add; FLOPs = 2 x MACs. Intervals are 95 %.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from kdtool.errors import StudyError
+from kdtool.results.base import SCHEMA, Interval, Metric, Record, Role, Summary
+from kdtool.results.evidence import (
+    BiasShift,
+    Calibration,
+    Flips,
+    Gallery,
+    OperatingPoint,
+    SubclassUse,
+    SweepPoint,
+    Verdict,
+)
+from kdtool.results.profile import Environment, Latency
+
+Precision = Literal["fp32", "fp16", "int8"]
+FP16_USE = (
+    "fp16 halves the size; on processors without fp16 arithmetic it is slower, it is meant for GPUs"
+)
+
+
+class Parity(Record):
+    """Whether a file gives what PyTorch gave, over the whole test split."""
+
+    num_images: int
+    agreement: float  # share of the images with the same top-1 class
+    max_abs_error: float | None  # of the logits; None: some are no number
+    flipped: list[int]  # test images whose top-1 class differs
+    passed: bool | None  # None: int8 and fp16 need not agree, they have a `Gate`
+
+
+class Exportable(Record):
+    """A model that can be written as ONNX."""
+
+    ir_version: int
+    opset: int
+
+
+class Quantization(Record):
+    """How an int8 file was made."""
+
+    target: Literal["x86", "arm", "portable"]
+    num_calibration: int  # training images whose activations set the ranges
+    kept_fp32: list[str]  # nodes that were left as they were, because the drop was too large else
+
+
+class Gate(Record):
+    """Whether a smaller file should be shipped instead of the fp32 file."""
+
+    difference: float  # accuracy of what this file calls - of what the fp32 file calls, on test
+    ci95: Interval
+    mcnemar_p: float  # exact
+    max_drop: float  # what the lower end of `ci95` must stay above minus of
+    time_ratio: float  # time of this file / time of the fp32 file, measured in turn
+    time_ratio_ci95: Interval
+    recommended: bool
+    reason: str  # in words, with figures
+
+
+class FileResult(Record):
+    """A model file that can be shipped."""
+
+    path: str  # relative to the study
+    sha256: str
+    size_bytes: int
+    opset: int
+    accuracy: float  # on the test images, of the class that the file calls
+    parity: Parity  # with PyTorch
+    quantization: Quantization | None = None  # of int8
+    gate: Gate | None = None  # of int8 and fp16
+    latency: Latency | None = None  # None: not measured
+    temperature: float = 1.0  # divides the logits inside the file; see `export.calibrate`
+
+
+class SpeedResult(Record):
+    """Latency of the files of a study, measured in turn."""
+
+    latency: dict[str, Latency]  # by path
+    ratios: dict[str, tuple[float, Interval]]  # path of int8 or fp16 -> time / time of fp32
+
+
+class ClassScores(Record):
+    """How one class fared on the test images."""
+
+    name: str = Field(alias="class")
+    accuracy: float  # share of this class's images that were recognized, which is its recall
+    accuracy_ci95: Interval  # Wilson
+    precision: float
+    recall: float
+    f1: float
+    support: int  # test images of this class
+
+
+class TestScores(Record):
+    """How one trained model fared on the test images."""
+
+    num_images: int
+    accuracy: float
+    accuracy_ci95: Interval  # Wilson
+    balanced_accuracy: float | None = None  # mean over the classes; None: of an older kdtool
+    weighted_f1: float
+    macro_f1: float | None = None
+    roc_auc: float | None = None  # see `Metric`
+    pr_auc: float | None = None  # average precision
+    nll: float  # mean negative log-likelihood of the right class, in nats
+    ece: float  # expected calibration error over 15 bins, in [0, 1]
+    per_class: list[ClassScores]
+    confusion: list[list[int]]  # rows: true class, columns: predicted class
+
+
+class ClassSummary(Record):
+    """How the models of one role fared on one class, over seeds."""
+
+    name: str = Field(alias="class")
+    accuracy: Summary  # share of the images of this class that were recognized
+    f1: Summary
+    support: int  # test images of this class
+
+
+class EpochRecord(Record):
+    """One pass over the training images."""
+
+    epoch: int  # from 1; 0: the model came trained
+    train_loss: float | None  # mean over the epoch, of the loss that was trained; None of epoch 0
+    validation_loss: float  # cross-entropy with the labels, in nats
+    validation_accuracy: float
+    validation_score: float | None = None  # the study's metric; None: of an older kdtool, accuracy
+    phase: int = 1  # of `teacher.phase` or `student.phase`, from 1
+    seconds: float
+
+    @property
+    def score(self) -> float:
+        """The study's metric on validation, in [0, 1]."""
+        if self.validation_score is None:
+            return self.validation_accuracy
+        return self.validation_score
+
+    @property
+    def worth(self) -> tuple[float, float]:
+        """What choices are made by: the metric on validation, and among equals a low loss."""
+        return self.score, -self.validation_loss
+
+
+class TrainingResult(Record):
+    """One run of training; the weights kept are those of `best_epoch`."""
+
+    epochs: list[EpochRecord]
+    best_epoch: int  # highest metric on validation; among equals the lowest validation loss
+    num_steps: int  # 0: it came trained, and its only epoch is 0
+    images_per_second: float  # training steps only
+    device: str
+    precision: Literal["fp32", "bf16"]  # of the training arithmetic; evaluation is always fp32
+    taken_from: str | None = None  # the study beside this one that trained it, and took the time
+
+    @property
+    def best(self) -> EpochRecord:
+        """The epoch whose weights were kept."""
+        return next(epoch for epoch in self.epochs if epoch.epoch == self.best_epoch)
+
+
+class SeedResult(TrainingResult):
+    """One run of training and its test scores."""
+
+    seed: int
+    test: TestScores
+    calibration: Calibration | None = None
+
+
+class Cost(Record):
+    """What one forward pass of one image costs, whatever the device."""
+
+    num_params: int
+    num_macs: int  # convolutions, linear layers and attention; bias, norm, activation not counted
+    num_flops: int  # 2 x num_macs
+    # thop's own count, which also counts normalization and pooling; None of an ONNX file
+    thop_macs: int | None
+    thop_params: int | None
+
+
+class ModelResult(Cost):
+    """All that is known of one model of the study."""
+
+    model: str
+    seeds: list[SeedResult]
+    exported_seed: int  # the best on validation
+    test: dict[Metric, Summary]
+    per_class: list[ClassSummary] = Field(default=[])  # in the order of the classes
+    operating_point: OperatingPoint | None = None  # of two classes, of the exported seed
+    files: dict[Precision, FileResult]
+    refused: dict[Precision, str]  # files that are not kept, and why
+    recommended: Precision | None  # the file to ship; None: there is none
+
+
+class TeacherTargets(Record):
+    """The teacher's answers on the images that the students learn from."""
+
+    num_images: int
+    accuracy: float  # of the teacher on them
+
+
+class ExplainedImage(Record):
+    """One test image whose saliency was computed for every model."""
+
+    index: int  # in the test split
+    label: str
+    predictions: dict[Role, str]
+    probabilities: dict[Role, float]  # of the predicted class
+    agreement: dict[Role, float]  # Spearman correlation with the teacher's heatmap, in [-1, 1]
+
+
+class ExplainResult(Record):
+    """Saliency of the exported models on the same test images."""
+
+    method: str
+    path: str  # npz: `images` (N, H, W, C) uint8 and one `(N, H, W)` float32 heatmap a role
+    images: list[ExplainedImage]
+    mean_agreement: dict[Role, float]  # over `num_compared` test images
+    num_compared: int
+
+
+class DataResult(Record):
+    """What the models were trained and tested on."""
+
+    source: str
+    description: str
+    classes: list[str]
+    image_shape: tuple[int, int, int]  # C, H, W
+    num_train: int
+    num_validation: int
+    num_test: int
+    class_counts: dict[Literal["train", "validation", "test"], list[int]]
+    fine_classes: list[str] = Field(default=[])  # before `data.group` merged them; empty without
+    groups: list[list[str]] = Field(
+        default=[]
+    )  # the fine classes of each class; empty without `data.group`
+    positive: str | None = None  # of two classes the one to be found; None: there are more
+    excluded: list[str] = Field(default=[])  # classes that students and controls do not learn from
+    num_duplicates: int  # images that stand, bit for bit, in two splits
+    duplicates: list[tuple[str, int, str, int]]  # the first 20: split, index, split, index
+    num_near_duplicates: int = 0  # images of at least 64 pixels that look like one of another split
+    near_duplicates: list[tuple[str, int, str, int]] = Field(default=[])  # the first 20, as above
+    # npz, relative to the study: `exact` and `near`, uint8 `(K, 2, H, W, C)`, the images of both
+    # lists and their twins; None: there are none
+    duplicate_images: str | None = None
+    fingerprint: str  # SHA-256 over images, labels, classes and split
+    warnings: list[str]
+
+
+class DeviceTiming(Record):
+    """A file in one setting of runtime, threads and batch size on a device."""
+
+    latency: Latency
+    time_ratio: float | None = None  # to the fp32 file of its role, in turn; None: not compared
+    time_ratio_ci95: Interval | None = None
+
+
+class DeviceFile(Record):
+    """A file of the study as it was measured on a device."""
+
+    role: Role
+    precision: Precision
+    sha256: str
+    timings: list[DeviceTiming]
+
+
+class DeviceProfile(Record):
+    """What `kdtool profile --json` measured on a device, joined by `--merge`."""
+
+    environment: Environment
+    files: list[DeviceFile]
+
+
+class Results(Record):
+    """The whole of results.json."""
+
+    schema_version: Literal[1] = Field(default=SCHEMA, alias="schema")
+    name: str
+    recipe: dict[str, object]
+    environment: Environment
+    data: DataResult
+    models: dict[Role, ModelResult]
+    metric: Metric = "accuracy"  # what the verdicts judge, and epochs were chosen by
+    verdicts: list[Verdict]
+    shipped: Role | None = None  # whose files to ship: the best student on validation
+    sweep: list[SweepPoint]
+    flips: list[Flips] = Field(default=[])
+    subclasses: list[SubclassUse] = Field(default=[])
+    bias_shifts: list[BiasShift] = Field(
+        default=[]
+    )  # where `distill.exclude_classes` left classes out
+    gallery: Gallery | None = None  # test images that `flips` and `subclasses` speak of
+    explain: ExplainResult | None
+    devices: list[DeviceProfile]  # joined by `kdtool profile STUDY --merge`
+
+
+def load_results(path: Path) -> Results:
+    """Read a results.json.
+
+    Raises:
+        StudyError: The file is missing or is not a results.json of this schema.
+    """
+    try:
+        return Results.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise StudyError(f"cannot read {path}: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise StudyError(
+            f"{path} is not a results.json of schema {SCHEMA}: {where}: {first['msg']}; delete it "
+            "and give the command that made it again, which writes it anew and trains nothing"
+        ) from error

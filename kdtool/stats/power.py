@@ -1,0 +1,158 @@
+"""How large a difference a study can see, and what would let it see one point; needs SciPy.
+
+As in `kdtool.stats.intervals`, S is the number of seeds and N of test images.
+"""
+
+import math
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import ndtr
+from scipy.stats import chi2, norm
+from scipy.stats import t as student_t
+
+from kdtool.results.evidence import Uncertainty
+from kdtool.stats.intervals import LEVEL
+
+POWER = 0.8  # chance of finding a difference that is "seen"
+POINT = 0.01  # the difference that is planned for
+MOST = 10_000_000  # more seeds or images than these are as good as no number
+
+_nodes, _weights = np.polynomial.legendre.leggauss(40)
+NODES, WEIGHTS = (_nodes + 1) / 2, _weights / 2  # of an integral from 0 to 1
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Variances that add up to that of one value, of one seed on one image."""
+
+    seed: float  # of what a seed adds on all images
+    image: float  # of what an image adds in all seeds
+    rest: float  # of what is of this seed and this image alone
+    size: float = 1.0  # mean square of the values over their mean size; 1 of shares
+
+
+def spread_of(values: NDArray[np.floating]) -> Spread:
+    """Take the variance of `values` apart.
+
+    Args:
+        values: `(S, N)`. Of a single seed nothing is known but what its images make.
+
+    Source: two-way layout with random seeds and images, Gallas, Pennello and Myers 2007, Journal
+    of the Optical Society of America A 24, B70, where readers stand for seeds.
+    """
+    num_seeds, num_images = values.shape
+    seed_means, image_means = values.mean(axis=1, keepdims=True), values.mean(axis=0)
+    size = float((values**2).sum() / np.abs(values).sum()) if values.any() else 1.0
+    if num_seeds == 1:
+        return Spread(seed=0.0, image=float(image_means.var()), rest=0.0, size=size)
+    residuals = values - seed_means - image_means + values.mean()
+    rest = float((residuals**2).sum()) / ((num_seeds - 1) * num_images)
+    return Spread(
+        seed=max(0.0, float(seed_means.var(ddof=1)) - rest / num_images),
+        image=max(0.0, float(image_means.var()) - rest / num_seeds),
+        rest=rest,
+        size=size,
+    )
+
+
+def power(
+    difference: float, spread: Spread, num_seeds: int, num_images: int, level: float = LEVEL
+) -> float:
+    """Return the chance that a study finds a difference: its p value is below `level`.
+
+    The interval of 1 - `level` then excludes 0. It is that of `stats.interval_and_p`: the mean,
+    plus a normal error of the images, plus a Student's t error of the seeds, whose scale is itself
+    drawn anew in each study. Both errors fall with S and with N, as `Spread.rest` is in both; what
+    seeds add on all images falls with S alone, what images add in all seeds with N alone. Means
+    are taken as normal; the exact test of a single seed finds a little less.
+
+    Args:
+        difference: True difference of two scores, in (0, 1]. It is made of single images that
+            differ by `Spread.size`, which bounds the spread from below: models of two accuracies
+            differ on at least so many images.
+        spread: Of the differences.
+        num_seeds: S; for 1 the chance is that of this seed alone.
+        num_images: N.
+        level: Of the test; of one of several comparisons it is lower.
+
+    Source: Fisher 1935, Annals of Eugenics 6, 391, for the sum of a normal and a t error.
+    """
+    image = max(spread.image, spread.size * difference - spread.rest)
+    rest = spread.rest / (num_seeds * num_images)
+    image_error = math.sqrt(image / num_images + rest)
+    seed_error = math.sqrt(spread.seed / num_seeds + rest)
+    error = math.sqrt(spread.seed / num_seeds + image / num_images + rest)
+    freedom = max(1, num_seeds - 1)
+    scales = np.sqrt(chi2.ppf(NODES, freedom) / freedom)  # estimated / true seed error
+    margins = _margins(image_error, seed_error * scales, scales, freedom, level)
+    found = ndtr((difference - margins) / error) + ndtr((-difference - margins) / error)
+    return float(found @ WEIGHTS)
+
+
+def _margins(
+    image_error: float,
+    seed_errors: NDArray[np.floating],
+    scales: NDArray[np.floating],
+    df: int,
+    level: float,
+) -> NDArray[np.floating]:
+    """Return half the width of the interval for each estimated seed error, `(K,)`."""
+    # Student's t is normal with a variance that is drawn: the sum is a mixture of normals.
+    widths = np.hypot(image_error, seed_errors[:, None] / scales)  # (K, K)
+    low = np.zeros_like(seed_errors)
+    quarter = level / 4  # in each of four tails: a sum beyond has one part that is beyond
+    high = norm.isf(quarter) * image_error + student_t.isf(quarter, df) * seed_errors
+    for _ in range(40):
+        middle = (low + high) / 2
+        inside = 2 * ndtr(-middle[:, None] / widths) @ WEIGHTS > level
+        low, high = np.where(inside, middle, low), np.where(inside, high, middle)
+    return np.asarray(high)
+
+
+def visible_difference(
+    spread: Spread, num_seeds: int, num_images: int, level: float = LEVEL
+) -> float:
+    """Return the smallest true difference found with a chance of `POWER`; 1 if there is none."""
+
+    def lack(difference: float) -> float:
+        return POWER - power(difference, spread, num_seeds, num_images, level)
+
+    return 1.0 if lack(1.0) >= 0 else float(brentq(lack, 1e-9, 1.0, xtol=1e-7))
+
+
+def uncertainty(values: NDArray[np.floating], level: float = LEVEL) -> Uncertainty:
+    """Say where the uncertainty of the mean of `values` comes from, and what would shrink it.
+
+    What is planned takes the spread found here for the true one; that of two or three seeds is
+    itself uncertain, often by a factor of two.
+
+    Args:
+        values: `(S, N)`, right (1) or wrong (0), or what `scores.per_image` gives, of one model
+            minus that of another. For S = 1 all is said of this seed alone, and nothing of seeds.
+        level: Of the test; of one of several comparisons it is lower.
+    """
+    num_seeds, num_images = values.shape
+    spread = spread_of(values)
+    seed_std = float(values.mean(axis=1).std(ddof=1)) if num_seeds > 1 else None
+    return Uncertainty(
+        seed_std=seed_std,
+        seed_error=None if seed_std is None else seed_std / math.sqrt(num_seeds),
+        image_error=float(values.mean(axis=0).std()) / math.sqrt(num_images),
+        visible=visible_difference(spread, num_seeds, num_images, level),
+        images_needed=_least(1, lambda number: power(POINT, spread, num_seeds, number, level)),
+        seeds_needed=None
+        if seed_std is None
+        else _least(2, lambda number: power(POINT, spread, number, num_images, level)),
+    )
+
+
+def _least(first: int, chance: Callable[[int], float]) -> int | None:
+    """Return the least number from `first` on whose chance is `POWER`; the chance grows."""
+    numbers = range(first, MOST)
+    place = bisect_left(numbers, POWER, key=chance)
+    return numbers[place] if place < len(numbers) else None

@@ -1,0 +1,154 @@
+"""Whether a recipe may be run in a folder that holds a study already."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kdtool.errors import StudyError
+from kdtool.files import sha256_of
+from kdtool.recipe.load import load_recipe
+from kdtool.recipe.schema import Recipe
+from kdtool.results.study import DataResult, load_results
+from kdtool.study.folder import StartTable, Study, swept_role
+
+CHEAP = ("export", "profile", "explain")  # tables of stages that are cheap to run again
+MAY_CHANGE: dict[str, Any] = {"data": {"root"}} | dict.fromkeys(CHEAP, True)
+
+
+def claim(
+    study: Study,
+    recipe: Recipe,
+    data: DataResult,
+    *,
+    sweep: dict[str, list[Any]],
+    force: bool,
+) -> None:
+    """Bind the folder of a study to a recipe and its data.
+
+    Args:
+        study: The folder, with its lock held.
+        recipe: Recorded in the folder.
+        data: What it was found to name.
+        sweep: Keys whose value is still to be chosen; these may differ.
+        force: Take the folder over; stages that fit the new recipe are kept all the same.
+
+    Raises:
+        StudyError: It holds the study of another recipe or data, and `force` is False.
+    """
+    differences = [] if force else _differences(study, recipe, data, sweep)
+    if differences:
+        lines = [f"{study.folder} holds a study that was made otherwise:", *differences]
+        fix = (
+            "give the new one another name with --set name=..., or put it into this folder "
+            "with --force, where all that fits both is kept"
+        )
+        raise StudyError("\n".join([*lines, fix]))
+    study.record_recipe(recipe)
+
+
+def _differences(
+    study: Study, recipe: Recipe, data: DataResult, sweep: dict[str, list[Any]]
+) -> list[str]:
+    differences = []
+    old_results = load_results(study.results_path) if study.results_path.exists() else None
+    tried = {key for point in old_results.sweep for key in point.settings} if old_results else ()
+    if study.recipe_path.exists() and any(study.folder.glob("checkpoints/*")):
+        old, new = _settings(load_recipe(study.recipe_path)), _settings(recipe)
+        _compare_weights(study, recipe, old, new)
+        untouched = () if any(study.folder.glob("checkpoints/subclass-*")) else ("subclass.",)
+        differences += [
+            f"  {key}: there {old.get(key)}, here {new.get(key)}"
+            + (f" (its sweep chose: --set {key}={old[key]} keeps it)" if key in tried else "")
+            for key in sorted(old.keys() | new.keys())
+            if key not in sweep and not key.startswith(untouched)
+            if old.get(key) != new.get(key)
+        ]
+    if old_results:
+        swept = swept_role(sweep) if sweep else None
+        if swept in old_results.models and swept not in {p.role for p in old_results.sweep}:
+            differences.append(f"  sweep: there none, here over {', '.join(sweep)}")
+        made_from = old_results.data
+        told = any(text.startswith("  data.") for text in differences)
+        if made_from.fingerprint != data.fingerprint and not told:
+            differences.append(
+                f"  data: there {made_from.description}, {made_from.num_train:,} to train on, "
+                f"here {data.description}, {data.num_train:,} to train on; images, labels or the "
+                "way they are split are not the same"
+            )
+    return differences
+
+
+def _compare_weights(
+    study: Study, recipe: Recipe, old: dict[str, object], new: dict[str, object]
+) -> None:
+    """Have files of weights compared by their content, where that is known, and not by name."""
+    tables: tuple[tuple[StartTable, str | None], ...] = (
+        ("teacher", recipe.teacher.weights),
+        ("student", recipe.student.weights),
+    )
+    for table, weights in tables:
+        known, key = study.origin(table), f"{table}.weights"
+        if known is None or weights is None or not Path(weights).is_file():
+            continue
+        if sha256_of(Path(weights)) == known.identity:
+            old[key] = new[key]
+        elif old[key] == new[key]:
+            new[key] = f"another file of the name {new[key]}"
+
+
+def _settings(recipe: Recipe) -> dict[str, object]:
+    """Return the recipe as key -> value, without what may change within a study.
+
+    These are the places of files, which are known by their content, and the tables of stages that
+    are cheap to run again.
+    """
+    settings: dict[str, object] = {}
+    content_of = recipe.without_paths.model_dump(mode="json", exclude=MAY_CHANGE)
+    for table, content in content_of.items():
+        if isinstance(content, dict):
+            settings |= {f"{table}.{key}": value for key, value in content.items()}
+        else:
+            settings[table] = content
+    return settings
+
+
+def files_made_otherwise(study: Study, recipe: Recipe) -> list[str]:
+    """Say where the files of a finished study were made by other settings than the recipe's.
+
+    `kdtool export` may have set these, and the user not know that the recipe undoes it.
+    """
+    if not (study.results_path.exists() and study.recipe_path.exists()):
+        return []
+    old, new = (one.export.model_dump() for one in (load_recipe(study.recipe_path), recipe))
+    return [
+        f"export.{key}: the files of this study were made with {_typed(old[key])}, and now become "
+        f"{_typed(value)}; --set 'export.{key}={_typed(old[key])}' keeps them"
+        for key, value in new.items()
+        if old[key] != value
+    ]
+
+
+def _typed(value: object) -> str:
+    """Return a value as `--set` takes it."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def same_but_for_files(one: dict[str, object], other: dict[str, object]) -> bool:
+    """Say whether two recipes of results.json ask for the same models, whatever files are called.
+
+    Files that models start from are known by their content, which neither of them holds.
+    """
+    keys = {key for key in one.keys() | other.keys() if MAY_CHANGE.get(key) is not True}
+    return all(_nameless(one.get(key)) == _nameless(other.get(key)) for key in keys)
+
+
+def _nameless(content: object) -> object:
+    """Return a table without the names of files."""
+    if not isinstance(content, dict):
+        return content
+    weights, model = content.get("weights"), content.get("model")
+    names = {
+        "weights": "a file" if weights not in {None, "imagenet"} else weights,
+        "model": "a file" if str(model).lower().endswith(".onnx") else model,
+    }
+    return content | names

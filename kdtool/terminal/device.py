@@ -1,0 +1,356 @@
+"""A profile for a person: what models cost, how fast they are, and whether to believe it."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from kdtool.edge.predict import Prediction, PredictionReport
+from kdtool.results.profile import Latency, ModelProfile, OperatorTime, ProfileReport
+
+
+def show_predictions(console: Console, report: PredictionReport) -> None:
+    """Print a line for each image: its class, then the others, or why it could not be read."""
+    for prediction in report.predictions:
+        # A letter that the terminal does not have is printed as its number.
+        text = _describe(prediction, report).encode(console.encoding, "backslashreplace")
+        console.print(
+            text.decode(console.encoding),
+            style="red" if prediction.error else None,
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _describe(prediction: Prediction, report: PredictionReport) -> str:
+    if prediction.error:
+        return f"error: {prediction.error}"
+    limits = {}
+    if report.threshold is not None:
+        limits[report.positive] = f" (called from {100 * report.threshold:.4g} % on)"
+    called_first = sorted(prediction.classes, key=lambda entry: entry.name != prediction.decided)
+    classes = ", ".join(
+        f"{entry.name} {100 * entry.probability:.1f} %{limits.get(entry.name, '')}"
+        for entry in called_first
+    )
+    if prediction.resized_from is None:
+        return f"{prediction.path}: {classes}"
+    width, height = prediction.resized_from
+    return f"{prediction.path}: {classes} (resized from {width} x {height})"
+
+
+ENVIRONMENT = ("kdtool", "os", "cpu", "num_cores", "gpu")
+MODEL = (
+    "name", "path", "sha256", "size_bytes", "opset", "num_params", "num_bn_statistics", "num_macs",
+    "num_flops", "partial",
+)  # fmt: skip
+SPLIT = "p50_ci95_ms"  # the only figure of two ends
+
+
+def profile_csv(report: ProfileReport) -> str:
+    """Return a table after RFC 4180, with a header; what is unknown is empty."""
+    latency = [name for name in Latency.model_fields if name != SPLIT]
+    header = [*MODEL, "uncounted_ops", *latency, "p50_lower_ms", "p50_upper_ms", *ENVIRONMENT]
+    text = io.StringIO()
+    rows = csv.writer(text)
+    rows.writerow(header)
+    for model in report.models:
+        for setting in (model.latency, *model.other_latencies):
+            rows.writerow(
+                [
+                    *_model_cells(model),
+                    *(getattr(setting, name) for name in latency),
+                    *setting.p50_ci95_ms,
+                    *(getattr(report.environment, name) for name in ENVIRONMENT),
+                ]
+            )
+    return text.getvalue()
+
+
+def _model_cells(model: ModelProfile) -> list[object]:
+    return [*(getattr(model, name) for name in MODEL), " ".join(model.uncounted_ops)]
+
+
+NUM_OPERATORS = 12  # shown; the others are one row
+BAR_LENGTH = 24  # characters of a whole run
+PLAIN = box.Box("    \n    \n -- \n" + 5 * "    \n", ascii=True)  # a line below the header
+
+NamedProfile = Sequence[tuple[str, ModelProfile]]  # each model with the name that is shown
+
+
+def cost_table(models: NamedProfile) -> Table:
+    """Return what models cost whatever the device, and the memory of a run."""
+    table = _table("model", "parameters", "MACs", "FLOPs", "size", "memory", "load")
+    for name, model in models:
+        prefix = ">= " if model.partial else ""
+        counts = (model.num_params, model.num_macs, model.num_flops)
+        table.add_row(
+            name,
+            *(prefix + format_count(count) for count in counts),
+            format_count(model.size_bytes, "B"),
+            _memory(model.latency),
+            f"{format_ms(model.latency.load_ms)} ms",
+        )
+    return table
+
+
+def latency_table(models: NamedProfile) -> Table:
+    """Return how fast models are in the first setting."""
+    table = _table("model", "p50", "95 % interval", "p90", "p99", "first", "images/s")
+    for name, model in models:
+        latency = model.latency
+        table.add_row(
+            name,
+            format_ms(latency.p50_ms),
+            _interval(latency),
+            _percentile(latency.p90_ms),
+            _percentile(latency.p99_ms),
+            format_ms(latency.first_run_ms),
+            _rate(latency),
+        )
+    return table
+
+
+def settings_table(models: NamedProfile) -> Table:
+    """Return how fast models are in every setting of threads and batch size."""
+    table = _table("model", "threads", "batch", "p50", "95 % interval", "images/s", "memory")
+    for name, model in models:
+        for latency in (model.latency, *model.other_latencies):
+            table.add_row(
+                name,
+                str(latency.threads),
+                str(latency.batch_size),
+                format_ms(latency.p50_ms),
+                _interval(latency),
+                _rate(latency),
+                _memory(latency),
+            )
+    return table
+
+
+def operator_table(operators: Sequence[OperatorTime]) -> Table:
+    """Return where the time of a run goes, slowest first."""
+    table = _table("operator", "nodes", "ms", "share")
+    table.add_column("", no_wrap=True)
+    for entry in operators[:NUM_OPERATORS]:
+        _operator_row(table, entry.op_type, entry.num_nodes, entry.mean_ms, entry.share)
+    rest = operators[NUM_OPERATORS:]
+    if rest:
+        _operator_row(
+            table,
+            plural(len(rest), "other operator"),
+            sum(entry.num_nodes for entry in rest),
+            sum(entry.mean_ms for entry in rest),
+            sum(entry.share for entry in rest),
+        )
+    return table
+
+
+def _operator_row(table: Table, name: str, num_nodes: int, mean_ms: float, share: float) -> None:
+    bar = "#" * round(share * BAR_LENGTH)
+    table.add_row(escape(name), str(num_nodes), format_ms(mean_ms), f"{100 * share:.1f} %", bar)
+
+
+def _table(first: str, *columns: str) -> Table:
+    table = Table(box=PLAIN, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(first, overflow="fold")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _memory(latency: Latency) -> str:
+    if latency.peak_memory_bytes is None or latency.runtime_memory_bytes is None:
+        return "-"
+    return format_count(max(0, latency.peak_memory_bytes - latency.runtime_memory_bytes), "B")
+
+
+def _interval(latency: Latency) -> str:
+    lower, upper = latency.p50_ci95_ms
+    return f"{format_ms(lower)} .. {format_ms(upper)}"
+
+
+def _percentile(ms: float | None) -> str:
+    return "-" if ms is None else format_ms(ms)
+
+
+def _rate(latency: Latency) -> str:
+    rate = latency.images_per_second
+    return f"{rate:,.0f}" if rate >= 99.95 else f"{rate:.3g}"
+
+
+def format_count(count: int, unit: str = "") -> str:
+    """Return a count with two decimals and k, M, G or T for its thousands, and its unit."""
+    for exponent, letter in ((12, "T"), (9, "G"), (6, "M"), (3, "k")):
+        if count >= 10**exponent:
+            return f"{count / 10**exponent:.2f} {letter}{unit}"
+    return f"{count} {unit}".rstrip()
+
+
+def format_ms(ms: float) -> str:
+    """Return milliseconds to three significant digits, without an exponent."""
+    if ms >= 99.95:
+        return f"{ms:,.0f}"
+    return f"{ms:#.3g}" if ms >= 0.001 else f"{ms:.6f}"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a number and its noun."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+Named = list[tuple[str, ModelProfile]]  # each model with the name that is shown
+
+
+def show_profile(console: Console, report: ProfileReport) -> None:
+    """Print a profile.
+
+    Every line fits 80 columns; long file names are folded. All is ASCII, but for file names, whose
+    letters are escaped where the terminal lacks them.
+    """
+    if isinstance(console.file, io.TextIOWrapper):
+        console.file.reconfigure(errors="backslashreplace")
+    shown = display_names([model.name for model in report.models], console.encoding)
+    models: Named = list(zip(shown, report.models, strict=True))
+    console.print(cost_table(models))
+    console.print("1 MAC = 1 multiply + 1 add; FLOPs = 2 x MACs; both for one image.")
+    console.print("memory: the most at once, over that of the empty runtime.")
+    for line in _count_notes(models):
+        console.print(line)
+    console.print()
+    console.print(f"Time of a run in ms, {_setting(report.models[0].latency)}:")
+    console.print(latency_table(models))
+    if any(model.other_latencies for model in report.models):
+        console.print(settings_table(models))
+    for name, model in models:
+        if model.operators:
+            console.print(f"Operators of {name}, as the runtime fused them:")
+            console.print(operator_table(model.operators))
+    for lines in (
+        _comparisons(models, report),
+        _rates(models, report),
+        _shares(models),
+        _trust(models),
+    ):
+        for line in lines:
+            console.print(line, highlight=False)
+    console.print(_provenance(report), highlight=False)
+
+
+def display_names(names: list[str], encoding: str) -> list[str]:
+    """Return the file names in `names`, or the whole paths where two of them are the same.
+
+    Args:
+        names: Of models.
+        encoding: Of the terminal; letters that it lacks are escaped.
+    """
+    short = [Path(name).name for name in names]
+    chosen = short if len(set(short)) == len(short) else names
+    return [escape(text.encode(encoding, "backslashreplace").decode(encoding)) for text in chosen]
+
+
+def _count_notes(models: Named) -> Iterator[str]:
+    for name, model in models:
+        if model.partial:
+            ops = escape(", ".join(model.uncounted_ops))
+            yield f"[yellow]>= at least[/]: {name} has operators without a count: {ops}"
+        if model.num_bn_statistics:
+            count = format_count(model.num_bn_statistics)
+            yield f"{name} has {count} running statistics of batch norm besides its parameters."
+
+
+def _comparisons(models: Named, report: ProfileReport) -> Iterator[str]:
+    shown = {model.name: name for name, model in models}
+    several = any(model.other_latencies for model in report.models)
+    for entry in report.comparisons:
+        lower, upper = entry.ci95
+        threads = plural(entry.threads, "thread")
+        setting = f", {threads}, batch {entry.batch_size}" if several else ""
+        yield (
+            f"{shown[entry.of]} against {shown[entry.against]}{setting}: "
+            f"[bold]{escape(entry.verdict)}[/]"
+        )
+        yield f"  time ratio {entry.ratio:.3f}, 95 % interval {lower:.3f} .. {upper:.3f}"
+
+
+def _rates(models: Named, report: ProfileReport) -> Iterator[str]:
+    """How much of what this machine could do each model makes of it."""
+    threads = report.models[0].latency.threads
+    most = {rate.threads: rate.gflop_per_second for rate in report.matrix_rates}.get(threads)
+    rates = [
+        (name, model.latency.gflop_per_second, model.partial)
+        for name, model in models
+        if model.latency.provider == "cpu"  # whose rate it is
+    ]
+    if most is None or all(rate is None for _, rate, _ in rates):
+        return
+    yield (
+        f"With {plural(threads, 'thread')} this machine reaches {most:.3g} GFLOP/s in float32 "
+        "matrix products; of that reach"
+    )
+    for name, rate, partial in rates:
+        if rate is not None:
+            at_least = ">= " if partial else ""
+            yield f"  {name}: {at_least}{rate:.3g} GFLOP/s, {100 * rate / most:.0f} %"
+
+
+def _shares(models: Named) -> Iterator[str]:
+    for name, model in models:
+        share = model.latency.provider_share
+        if share is not None and share < 1:
+            yield (
+                f"{name}: {model.latency.provider} ran {100 * share:.0f} % of its operators, the "
+                "processor those that it lacks"
+            )
+
+
+def _trust(models: Named) -> Iterator[str]:
+    known = True
+    noisy: dict[str, list[str]] = {}  # why -> which
+    for name, model in models:
+        for latency in (model.latency, *model.other_latencies):
+            known = known and latency.other_cores is not None
+            if latency.noise:
+                where = f" ({_setting(latency)})" if model.other_latencies else ""
+                noisy.setdefault(latency.noise, []).append(f"{name}{where}")
+    for note, which in noisy.items():
+        yield f"[yellow]noisy[/]: {', '.join(which)}: {escape(note)}"
+    if noisy:
+        yield "  do not trust these times: close other programs or measure longer"
+    elif known:
+        yield "[green]quiet[/]: nothing else disturbed the measuring"
+    else:
+        yield "steady; but this system does not tell whether other programs were busy"
+
+
+def _setting(latency: Latency) -> str:
+    threads = plural(latency.threads, "thread")
+    return f"{threads}, batch {latency.batch_size}, {latency.provider}"
+
+
+def _provenance(report: ProfileReport) -> str:
+    env = report.environment
+    pinned = {model.latency.runtime: model.latency.arithmetic for model in report.models}
+    runtimes = [
+        f"{name} {version}" + (f" in {arithmetic}" if arithmetic else "")
+        for runtime, arithmetic in pinned.items()
+        for name, version in env.packages.items()
+        if name == runtime or name.startswith(f"{runtime}-")
+    ]
+    runs = [model.latency.num_runs for model in report.models]
+    features = f" ({', '.join(env.cpu_features)})" if env.cpu_features else ""
+    parts = [
+        _setting(report.models[0].latency),
+        f"at least {min(runs):,} runs a model",
+        *runtimes,
+        f"{env.cpu}{features}",
+        plural(env.num_cores, "core"),
+        *([env.gpu] if env.gpu else []),
+    ]
+    return escape("; ".join(parts)) + "."

@@ -1,0 +1,1 @@
+"""What a study computes from the answers of its models."""

@@ -1,0 +1,175 @@
+"""Test scores, all computed from the probabilities that a model gives each test image."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
+
+from kdtool.files import replaced
+from kdtool.results.base import Metric
+from kdtool.results.study import ClassScores, TestScores
+from kdtool.stats import metrics
+from kdtool.stats.intervals import wilson_interval
+from kdtool.study.folder import key_of
+from kdtool.train.data.splits import Split
+from kdtool.train.models.predict import class_logits, predict
+from kdtool.train.run import Run, Trained, load_model
+
+NUM_BINS = 15  # of the calibration error, as in Guo et al. 2017
+
+Probabilities = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+
+def score(
+    labels: Labels,
+    probabilities: Probabilities,
+    classes: Sequence[str],
+    positive: int | None = None,
+) -> TestScores:
+    """Score the probabilities of one model.
+
+    Args:
+        labels: `(N,)` true classes.
+        probabilities: `(N, C)`, each row sums to 1.
+        classes: Names of the C classes.
+        positive: Of two classes the one that the AUCs are of; None: the mean over the classes.
+    """
+
+    def of(metric: Metric) -> float:
+        return metrics.score(metric, labels, probabilities, positive)
+
+    predictions = probabilities.argmax(axis=1)
+    every_class = list(range(len(classes)))
+    precision, recall, f1, support = precision_recall_fscore_support(
+        labels, predictions, labels=every_class, zero_division=0.0
+    )
+    confusion = confusion_matrix(labels, predictions, labels=every_class)
+    num_right = int((predictions == labels).sum())
+    return TestScores(
+        num_images=len(labels),
+        accuracy=num_right / len(labels),
+        accuracy_ci95=wilson_interval(num_right, len(labels)),
+        balanced_accuracy=of("balanced_accuracy"),
+        weighted_f1=of("weighted_f1"),
+        macro_f1=of("macro_f1"),
+        roc_auc=of("roc_auc"),
+        pr_auc=of("pr_auc"),
+        nll=mean_nll(labels, probabilities),
+        ece=calibration_error(labels, probabilities),
+        per_class=[
+            ClassScores(
+                name=name,
+                accuracy=float(recall[c]),
+                accuracy_ci95=wilson_interval(int(confusion[c, c]), int(support[c])),
+                precision=float(precision[c]),
+                recall=float(recall[c]),
+                f1=float(f1[c]),
+                support=int(support[c]),
+            )
+            for c, name in enumerate(classes)
+        ],
+        confusion=confusion.tolist(),
+    )
+
+
+def mean_nll(labels: Labels, probabilities: Probabilities) -> float:
+    """Return the mean negative log-likelihood of the right class, in nats.
+
+    Args:
+        labels: `(N,)` true classes.
+        probabilities: `(N, C)`.
+    """
+    # log_loss wants rows that sum to 1 in float64, and no zero
+    exact = np.clip(probabilities.astype(np.float64), 1e-12, None)
+    every_class = list(range(probabilities.shape[1]))
+    return float(log_loss(labels, exact / exact.sum(axis=1, keepdims=True), labels=every_class))
+
+
+def calibration_error(labels: Labels, probabilities: Probabilities) -> float:
+    """Return the expected calibration error: |confidence - accuracy|, averaged over the images.
+
+    Args:
+        labels: `(N,)` true classes.
+        probabilities: `(N, C)`.
+
+    Returns:
+        In [0, 1]; 0 means that of the images called with confidence p a share p is right.
+
+    Source: Guo et al. 2017, arXiv:1706.04599, equation 3, with 15 bins of equal width.
+    """
+    confidence, right, bins = in_bins(labels, probabilities)
+    gaps = np.bincount(bins, weights=confidence - right)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def in_bins(
+    labels: Labels, probabilities: Probabilities
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
+    """Put images into the bins of the calibration error.
+
+    Args:
+        labels: `(N,)` true classes.
+        probabilities: `(N, C)`.
+
+    Returns:
+        Each `(N,)`: probability of the predicted class, whether it is right, and the bin, from 1
+        to 15: open below and closed above, so that a probability of 1 falls into the last.
+    """
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    right = np.asarray(probabilities.argmax(axis=1) == labels)
+    return confidence, right, np.ceil(confidence * NUM_BINS).clip(1, NUM_BINS).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A trained model and its answers, in the order of the split."""
+
+    trained: Trained
+    test: TestScores
+    test_logits: NDArray[np.float32]  # (N, C), subclasses merged
+    validation_logits: NDArray[np.float32]  # (V, C), subclasses merged
+    test_subclass_logits: NDArray[np.float32] | None  # (N, C * S); None without subclasses
+
+
+def evaluate(run: Run, trained: Trained) -> Evaluated:
+    """Score a model on the test images; its answer to every single one is kept in a file."""
+    path = run.study.predictions(trained.role, trained.seed, trained.key)
+    num_classes = len(run.splits.classes)
+
+    def make() -> tuple[TestScores, list[Path]]:
+        model = load_model(run, trained)
+        answers: dict[str, NDArray[np.generic]] = {}
+        for name, split in (("test", run.splits.test), ("validation", run.splits.validation)):
+            raw = predict(model, split)
+            logits = class_logits(raw, num_classes)
+            if raw is not logits:
+                answers[f"{name}_subclass_logits"] = raw.cpu().numpy()
+            answers[f"{name}_logits"] = logits.cpu().numpy()
+            answers[f"{name}_probabilities"] = softmax(answers[f"{name}_logits"], axis=1)
+            answers[f"{name}_labels"] = split.labels.cpu().numpy()
+        with replaced(path) as unfinished, unfinished.open("wb") as file:
+            np.savez_compressed(file, **answers)  # type: ignore[arg-type]
+        probabilities = np.asarray(answers["test_probabilities"], dtype=np.float32)
+        classes, positive = run.splits.classes, run.splits.positive
+        return score(split_labels(run.splits.test), probabilities, classes, positive), [path]
+
+    key = key_of("evaluate", trained.key, run.splits.positive)
+    test = run.study.stage(f"evaluate-{trained.checkpoint.stem}", key, TestScores, make)
+    with np.load(path, allow_pickle=False) as answers:
+        return Evaluated(
+            trained,
+            test,
+            answers["test_logits"],
+            answers["validation_logits"],
+            answers.get("test_subclass_logits"),
+        )
+
+
+def split_labels(split: Split) -> Labels:
+    """Return the labels `(N,)` of a split, in its order."""
+    return split.labels.cpu().numpy()

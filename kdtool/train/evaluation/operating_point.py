@@ -1,0 +1,140 @@
+"""Of two classes, from which probability on the positive one is called; chosen on validation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from kdtool.recipe.schema import check_operating_point, parse_operating_point
+from kdtool.results.evidence import OperatingPoint, Rates
+from kdtool.stats.intervals import wilson_interval
+from kdtool.train.data.splits import Split, Splits
+
+if TYPE_CHECKING:  # which imports `run`, where `check_operating_point` is called
+    from kdtool.train.evaluation.evaluate import Evaluated
+
+# No threshold between probabilities that are closer: float32 ends at 6e-8, and runtimes round.
+LEAST_GAP = 1e-6
+
+Flags = NDArray[np.bool_]
+
+
+def operating_point(
+    evaluated: Evaluated, splits: Splits, rule: str, temperature: float
+) -> OperatingPoint | None:
+    """Choose from which probability on a model calls the positive class, and say how it fares.
+
+    Args:
+        evaluated: The model's answers.
+        splits: What it was validated and tested on.
+        rule: `export.operating_point`.
+        temperature: Divides the logits, as it does in the file that the threshold is for.
+
+    Returns:
+        None if there are more than two classes.
+
+    Raises:
+        RecipeError: The rule is for two classes, and there are more.
+    """
+    check_operating_point(rule, splits.classes)
+    positive = splits.positive
+    if positive is None:
+        return None
+
+    def answers(logits: NDArray[np.float32], split: Split) -> tuple[NDArray[np.float32], Flags]:
+        # in float32, as the file computes them
+        probabilities = softmax(logits / np.float32(temperature), axis=1)[:, positive]
+        return probabilities, split.labels.cpu().numpy() == positive
+
+    validation = answers(evaluated.validation_logits, splits.validation)
+    test = answers(evaluated.test_logits, splits.test)
+    threshold = choose_threshold(*validation, rule)
+    return OperatingPoint(
+        rule=rule,
+        positive=splits.classes[positive],
+        threshold=threshold,
+        validation=rates(validation[0] >= threshold, validation[1]),
+        test=rates(test[0] >= threshold, test[1]),
+    )
+
+
+def choose_threshold(probabilities: NDArray[np.floating], is_positive: Flags, rule: str) -> float:
+    """Return the threshold that is best by a rule; among equals the one nearest to 0.5.
+
+    It lies midway between two neighbouring probabilities, so that rounding in another runtime does
+    not move images across it. Above 1, nothing is called positive.
+
+    Args:
+        probabilities: `(V,)` of the positive class.
+        is_positive: `(V,)`; some are, some are not.
+        rule: `export.operating_point`.
+
+    Source: Youden 1950, Cancer 3, 32, for sensitivity + specificity - 1.
+    """
+    name, value = parse_operating_point(rule)
+    if name == "argmax":
+        return 0.5
+    thresholds = between(probabilities)  # (T,)
+    positives, negatives = np.sort(probabilities[is_positive]), np.sort(probabilities[~is_positive])
+    missed = np.searchsorted(positives, thresholds)  # (T,) images below
+    passed = np.searchsorted(negatives, thresholds)
+    found, alarms = len(positives) - missed, len(negatives) - passed
+    goal = value or 0.0
+    match name:
+        case "youden":
+            worth = found * len(negatives) + passed * len(positives)
+        case "f1":
+            worth = 2 * found / (2 * found + alarms + missed)
+        case "sensitivity":  # most specific of those that reach it, then most sensitive
+            worth = passed * (len(positives) + 1) + found
+            worth = np.where(found / len(positives) >= goal, worth, -1)
+        case "specificity":
+            worth = found * (len(negatives) + 1) + passed
+            worth = np.where(passed / len(negatives) >= goal, worth, -1)
+        case _:  # cost
+            worth = -(alarms + goal * missed)
+    best = thresholds[np.isclose(worth, worth.max(), rtol=1e-12, atol=0)]
+    return float(best[np.abs(best - 0.5).argmin()])
+
+
+def between(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the `(T,)` points midway between neighbours, and one below and above them all.
+
+    Args:
+        probabilities: `(V,)`, in any order.
+    """
+    values = np.unique(probabilities.astype(np.float64))
+    ends = min(0.0, values[0] - 2 * LEAST_GAP), max(1.0, values[-1] + 2 * LEAST_GAP)
+    values = np.concatenate([ends[:1], values, ends[1:]])
+    middles = (values[:-1] + values[1:]) / 2
+    return middles[np.diff(values) > LEAST_GAP].clip(min=0.0)
+
+
+def rates(called: Flags, is_positive: Flags) -> Rates:
+    """Say how well images are called positive.
+
+    Args:
+        called: `(N,)`, whether each image is called positive.
+        is_positive: `(N,)`, whether it is.
+    """
+    found, right = int((called & is_positive).sum()), int((called == is_positive).sum())
+    num_positive, num_called = int(is_positive.sum()), int(called.sum())
+    num_negative = len(called) - num_positive
+    passed = right - found
+
+    def share(count: int, of: int) -> float:
+        return count / of if of else 0.0
+
+    return Rates(
+        sensitivity=share(found, num_positive),
+        sensitivity_ci95=wilson_interval(found, num_positive),
+        specificity=share(passed, num_negative),
+        specificity_ci95=wilson_interval(passed, num_negative),
+        precision=share(found, num_called),
+        precision_ci95=wilson_interval(found, num_called),
+        accuracy=share(right, len(called)),
+        f1=share(2 * found, num_positive + num_called),
+    )

@@ -1,0 +1,195 @@
+"""The ONNX file of a model of the study, under its final name only if it is the model."""
+
+import math
+from pathlib import Path
+
+import onnx
+
+from kdtool import __version__
+from kdtool.edge.count.graph import count_model
+from kdtool.edge.metadata import image_properties, write_metadata
+from kdtool.errors import GateError, StudyError
+from kdtool.files import replaced, sha256_of
+from kdtool.results.base import Role
+from kdtool.results.evidence import OperatingPoint
+from kdtool.results.study import Exportable, FileResult
+from kdtool.study.folder import key_of, load_study
+from kdtool.train.evaluation.calibration import fit_temperature
+from kdtool.train.evaluation.evaluate import Evaluated, split_labels
+from kdtool.train.evaluation.operating_point import operating_point
+from kdtool.train.export.onnx_file import answers, as_given, called, compare, given_shape, make_onnx
+from kdtool.train.models.checkpoint import load_facts, load_weights
+from kdtool.train.models.create import make_model
+from kdtool.train.models.networks import describe_model
+from kdtool.train.models.trained_teacher import in_order
+from kdtool.train.run import TEACHERS, Run, Trained, load_model, table_of
+
+
+def export(run: Run, evaluated: Evaluated) -> FileResult:
+    """Write `ROLE.onnx`, once it gave the class that PyTorch gave on every test image.
+
+    Raises:
+        GateError: It gave another class on some; a file of that name from before stays as it was.
+        RecipeError: `export.operating_point` is for two classes, and there are more.
+    """
+    trained, table = evaluated.trained, run.recipe.export
+    temperature, point = file_temperature(run, evaluated), decision(run, evaluated)
+    path, classes = run.study.folder / f"{trained.role}.onnx", run.splits.classes
+
+    def make() -> tuple[FileResult, list[Path]]:
+        model = make_onnx(
+            load_model(run, trained),
+            run.image_shape,
+            len(classes),
+            table.opset,
+            table.input,
+            temperature,
+        )
+        describe(model, run, trained, temperature, point)
+        images, labels = run.splits.test.images.cpu().numpy(), split_labels(run.splits.test)
+        with replaced(path) as unfinished:
+            onnx.save(model, unfinished)
+            logits, probabilities = answers(unfinished, as_given(images, table.input))
+            parity = compare(logits, evaluated.test_logits / temperature)
+            error = math.nan if parity.max_abs_error is None else parity.max_abs_error
+            if not parity.passed:
+                raise GateError(
+                    f"{path} is not written: its logits differ from PyTorch's by up to "
+                    f"{error:.2g}, and {len(parity.flipped)} of "
+                    f"{parity.num_images} test images get another class "
+                    f"(the first: {parity.flipped[:10]})"
+                )
+            result = FileResult(
+                path=path.name,
+                sha256=sha256_of(unfinished),
+                size_bytes=unfinished.stat().st_size,
+                opset=table.opset,
+                accuracy=float((called(probabilities, classes, point) == labels).mean()),
+                parity=parity,
+                temperature=temperature,
+            )
+        run.terminal.say(
+            f"{path.name}: the class that PyTorch gives on all {parity.num_images:,} test images, "
+            f"logits within {error:.1g}"
+        )
+        return result, [path]
+
+    made_from = [trained.key, table.opset, table.input, temperature, classes]
+    key = key_of("export", *made_from, decision_of(point))
+    return run.study.stage(f"export-{trained.role}", key, FileResult, make)
+
+
+def file_temperature(run: Run, evaluated: Evaluated) -> float:
+    """Return what the logits are divided by in the file: 1, or by `export.calibrate` as fitted."""
+    if not run.recipe.export.calibrate:
+        return 1.0
+    return fit_temperature(evaluated.validation_logits, split_labels(run.splits.validation))
+
+
+def decision(run: Run, evaluated: Evaluated) -> OperatingPoint | None:
+    """Return from which probability on the files of a model call the positive of two classes.
+
+    Raises:
+        RecipeError: `export.operating_point` is for two classes, and there are more.
+    """
+    rule, temperature = run.recipe.export.operating_point, file_temperature(run, evaluated)
+    return operating_point(evaluated, run.splits, rule, temperature)
+
+
+def check_exportable(run: Run, role: Role) -> None:
+    """Write the untrained model of a role as ONNX: what fails then would fail after training.
+
+    Raises:
+        KdtoolError: It cannot be written, or not in the recipe's opset.
+    """
+    if run.table(role).is_onnx:
+        return
+    name, table = run.table(role).model, run.recipe.export
+    num_classes = len(run.splits.classes)
+    model = run.build(role, seed=0)
+
+    def make() -> tuple[Exportable, list[Path]]:
+        written = make_onnx(model.eval(), run.image_shape, num_classes, table.opset, table.input)
+        run.terminal.say(f"{role}: {name} can be written as ONNX, opset {table.opset}")
+        return Exportable(ir_version=written.ir_version, opset=table.opset), []
+
+    key = key_of(
+        "exportable", describe_model(name, model), run.image_shape, table.opset, table.input
+    )
+    run.study.stage(f"exportable-{role}", key, Exportable, make)
+
+
+def decision_of(point: OperatingPoint | None) -> dict[str, object]:
+    """Return what a file says of how its class is decided; nothing: the most probable is called."""
+    return point.model_dump(include={"rule", "positive", "threshold"}) if point else {}
+
+
+def describe(
+    model: onnx.ModelProto,
+    run: Run,
+    trained: Trained,
+    temperature: float,
+    point: OperatingPoint | None,
+) -> None:
+    """Write into the file what it is, under `kdtool.` keys and ONNX's own for images."""
+    form = run.recipe.export.input
+    channels, height, width = run.image_shape
+    cost = count_model(model, shapes={"image": given_shape(run.image_shape, form)})
+    values: dict[str, object] = {
+        "schema": 1,
+        "classes": list(run.splits.classes),
+        "preprocess": {
+            "input": form,
+            "height": height,
+            "width": width,
+            "channels": channels,
+            "scale": "divide by 255" if form == "tensor" else "inside the file",
+        },
+        "counts": {
+            "num_params": cost.num_params,
+            "num_macs": cost.num_macs,
+            "num_flops": 2 * cost.num_macs,
+            "partial": cost.partial,
+        },
+        "calibration": {"temperature": temperature},  # 1: not calibrated
+        **({"decision": decision_of(point)} if point else {}),
+        "provenance": {
+            "kdtool": __version__,
+            "model": run.table(trained.role).model,
+            "role": trained.role,
+            "seed": trained.seed,
+            "data": run.fingerprint,
+            "training": trained.key,
+        },
+    }
+    write_metadata(model, values, None if form == "tensor" else image_properties(channels))
+
+
+def write_onnx(checkpoint: Path, path: Path) -> None:
+    """Write the model of a checkpoint as ONNX; unlike `kdtool export`, it is not checked on images.
+
+    Args:
+        checkpoint: In the folder `checkpoints` of a study, whose results.json knows its images.
+        path: Where to.
+
+    Raises:
+        StudyError: It is no checkpoint, or lies in no study.
+        KdtoolError: It cannot be written as ONNX.
+    """
+    facts = load_facts(checkpoint)
+    study, recipe, results = load_study(checkpoint.resolve().parent.parent)
+    # A name in the file could be that of any function; the recipe is text that its owner wrote.
+    if facts["model"] not in {recipe.teacher.model, recipe.student.model}:
+        raise StudyError(f"{checkpoint} holds a model {facts['model']}, not one of its study")
+    data = results.data
+    num_classes = len(data.classes)
+    num_logits = facts.get("num_logits", num_classes)
+    role = facts["role"]
+    table = recipe.teacher if role in TEACHERS else recipe.student
+    num_outputs, recorded = len(table.classes or range(num_logits)), study.origin(table_of(role))
+    model = make_model(table, data.image_shape, num_outputs, facts["seed"], recorded)
+    if table.is_trained:
+        model = in_order(model, table, data.classes)
+    load_weights(checkpoint, model)
+    with replaced(path) as unfinished:
+        onnx.save(make_onnx(model.eval(), data.image_shape, num_classes, opset=18), unfinished)

@@ -1,0 +1,70 @@
+"""The kit of a study: its recommended file, with what a device needs to run it."""
+
+from pathlib import Path
+
+import numpy as np
+
+from kdtool.edge.kit.build import MODEL, KitFacts, build_kit
+from kdtool.edge.portable.classifier import decide
+from kdtool.edge.session import open_session
+from kdtool.errors import StudyError
+from kdtool.files import sha256_of
+from kdtool.report.sections.files import ship_sentence
+from kdtool.results.study import Results
+from kdtool.train.evaluation.evaluate import split_labels
+from kdtool.train.evaluation.operating_point import rates
+from kdtool.train.export.onnx_file import answers, as_given
+from kdtool.train.run import Run
+
+
+def warn_of_old_kit(run: Run, results: Results) -> None:
+    """Say so if the study has a kit, and it holds another file than the one to ship now."""
+    model = run.study.folder / "kit" / MODEL
+    shipped = [m.files[m.recommended].sha256 for m in results.models.values() if m.recommended]
+    if model.exists() and sha256_of(model) not in shipped:
+        run.terminal.warn(
+            f"{model.parent} holds an older file; `kdtool export {run.study.folder} --kit` "
+            "writes it anew"
+        )
+
+
+def no_student(folder: Path) -> StudyError:
+    """Return what to say of a study that has nothing to ship."""
+    return StudyError(f"{folder} holds no student to ship; `kdtool distill RECIPE` trains it")
+
+
+def write_kit(run: Run, results: Results) -> None:
+    """Write the folder `kit` of the study, once it ran alone.
+
+    Raises:
+        StudyError: The study has no student, or the folder cannot be written.
+        GateError: The kit does not give what the file gave; a kit from before stays as it was.
+    """
+    role = results.shipped
+    if role is None:
+        raise no_student(run.study.folder)
+    precision = results.models[role].recommended or "fp32"
+    file = results.models[role].files[precision]
+    model, folder = run.study.folder / file.path, run.study.folder / "kit"
+    images = run.splits.test.images.cpu().numpy()
+    labels = split_labels(run.splits.test)
+    _, probabilities = answers(model, as_given(images, run.recipe.export.input))
+    called, positive = decide(open_session(model), probabilities), run.splits.positive
+    said = build_kit(
+        folder,
+        model,
+        KitFacts(
+            study=results.name,
+            role=role,
+            precision=precision,
+            file=file,
+            reason=ship_sentence(results) or "",
+            data=f"{results.data.num_test:,} test images of {results.data.description}",
+            rates=None if positive is None else rates(called == positive, labels == positive),
+            environment=results.environment,
+        ),
+        images=np.ascontiguousarray(images.transpose(0, 2, 3, 1)),
+        labels=labels,
+        probabilities=probabilities,
+    )
+    run.terminal.say(f"{folder}: {said}")

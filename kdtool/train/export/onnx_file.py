@@ -1,0 +1,279 @@
+"""A trained model as an ONNX file that takes raw pixels, compared with PyTorch before it ships."""
+
+import contextlib
+import copy
+import io
+import itertools
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.parser
+import torch
+from numpy.typing import NDArray
+from onnx import ModelProto
+from torch import Tensor, nn
+
+from kdtool.edge.quantize import FRONT_END
+from kdtool.edge.session import open_session
+from kdtool.errors import KdtoolError
+from kdtool.recipe.schema import InputForm
+from kdtool.results.evidence import OperatingPoint
+from kdtool.results.study import Parity
+from kdtool.train.models.networks import ImageShape, as_input
+from kdtool.train.models.predict import class_logits
+
+# The size is torchvision's `Resize` of the shorter side; the values are Pillow's, bilinear with
+# antialiasing and rounded to uint8, so that an image that has the size already passes unchanged.
+# The Reshape changes nothing: it tells shape inference what the sizes are.
+FRONT = """
+<ir_version: {ir_version}, opset_import: ["" : {opset}]>
+resize (uint8[batch, height, width, {channels}] {image})
+  => (uint8[batch, {h}, {w}, {channels}] sized)
+<int64[2] size = {{{h}, {w}}}, int64[3] image_shape = {{{h}, {w}, {channels}}},
+ int64[2] sides = {{1, 2}}, int64 two = {{2}}, float tiny = {{0.001}}>
+{{
+  given = Shape <start = 1, end = 3> ({image})
+  floats = Cast <to = 1> (given)
+  wanted = Cast <to = 1> (size)
+  ratios = Div (wanted, floats)
+  scale = ReduceMax <keepdims = 0> (ratios)
+  exact = Mul (floats, scale)
+  raised = Add (exact, tiny)
+  whole = Cast <to = 7> (raised)
+  scaled_size = Max (whole, size)
+  scaled = Resize <antialias = 1, exclude_outside = 1, axes = [1, 2], mode = "linear",
+    coordinate_transformation_mode = "half_pixel"> ({image}, , , scaled_size)
+  margins = Sub (scaled_size, size)
+  start = Div (margins, two)
+  end = Add (start, size)
+  cropped = Slice (scaled, start, end, sides)
+  num_images = Shape <start = 0, end = 1> ({image})
+  shape = Concat <axis = 0> (num_images, image_shape)
+  sized = Reshape (cropped, shape)
+}}
+"""
+
+
+def add_resize(model: ModelProto, size: tuple[int, int]) -> None:
+    """Let `model` take images of any size: the shorter side is scaled, the centre is cropped.
+
+    Args:
+        model: Takes uint8 images `(N, H, W, C)`; opset 18 or above. Is changed.
+        size: H, W of these.
+    """
+    (image,) = model.graph.input
+    text = FRONT.format(
+        ir_version=model.ir_version,
+        opset=next(entry.version for entry in model.opset_import if entry.domain == ""),
+        image=image.name,
+        channels=image.type.tensor_type.shape.dim[3].dim_value,
+        h=size[0],
+        w=size[1],
+    )
+    front = onnx.parser.parse_model(text).graph
+    for node in front.node:
+        node.name = f"{FRONT_END}{node.output[0]}"
+    old = list(model.graph.node)
+    for node in old:
+        node.input[:] = ["sized" if name == image.name else name for name in node.input]
+    del model.graph.node[:]
+    model.graph.node.extend([*front.node, *old])
+    model.graph.initializer.extend(front.initializer)
+    image.CopyFrom(front.input[0])
+
+
+PARITY_BATCH = 256
+# Two correct float32 runtimes differ by about 1e-6 of the largest logit.
+TOLERANCE = 1e-4
+
+Answers = NDArray[np.float32]
+
+
+class Shipped(nn.Module):
+    """The model as it ships: images in, logits and probabilities out."""
+
+    def __init__(
+        self, model: nn.Module, num_classes: int, form: InputForm, temperature: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.model, self.num_classes, self.form = model, num_classes, form
+        self.temperature = temperature
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and probabilities, both `(B, C)`.
+
+        Args:
+            image: uint8 `(B, H, W, C)`, or of the form "tensor" float32 `(B, C, H, W)` in [0, 1].
+        """
+        if self.form != "tensor":
+            # contiguous: else the exporter writes a gather for each view of channels-last memory
+            image = as_input(image.permute(0, 3, 1, 2)).contiguous()
+        logits = class_logits(self.model(image), self.num_classes)
+        if self.temperature != 1:
+            logits = logits / self.temperature
+        return logits, logits.softmax(dim=1)
+
+
+def make_onnx(
+    model: nn.Module,
+    image_shape: ImageShape,
+    num_classes: int,
+    opset: int,
+    form: InputForm = "pixels",
+    temperature: float = 1.0,
+) -> onnx.ModelProto:
+    """Return `model` as ONNX, with its preprocessing inside and nothing of this machine.
+
+    Args:
+        model: Left as it was. Subclasses, if it has any, are merged into classes in the file.
+        image_shape: C, H, W.
+        num_classes: Of the file.
+        opset: 18 or above.
+        form: What the file takes: see `kdtool.recipe.schema.ExportTable`.
+        temperature: Divides the logits in the file.
+
+    Raises:
+        KdtoolError: The exporter cannot write the model, or not in that opset.
+    """
+    shipped = Shipped(copy.deepcopy(model), num_classes, form, temperature).cpu().float().eval()
+    dtype = torch.float32 if form == "tensor" else torch.uint8
+    example = torch.zeros(2, *given_shape(image_shape, form), dtype=dtype)
+    with _silence(), _explained():
+        program = torch.onnx.export(
+            shipped,
+            (example,),
+            dynamo=True,
+            external_data=False,  # one file, however small or large
+            verbose=False,
+            opset_version=opset,
+            input_names=["image"],
+            output_names=["logits", "probabilities"],
+            dynamic_shapes=({0: "batch"},),
+        )
+    assert program is not None
+    exported = program.model_proto
+    written = next(entry.version for entry in exported.opset_import if entry.domain == "")
+    if written != opset:
+        raise KdtoolError(
+            f"got export.opset = {opset}, but PyTorch writes opset {written} instead; "
+            "use a lower one, 18 is the lowest"
+        )
+    _strip(exported)
+    if form == "resize":
+        add_resize(exported, image_shape[1:])
+    onnx.checker.check_model(exported, full_check=True)
+    return exported
+
+
+def as_given(images: NDArray[np.uint8], form: InputForm) -> NDArray[np.generic]:
+    """Return images `(N, C, H, W)` as a file of that form takes them."""
+    if form == "tensor":
+        return images.astype(np.float32) / 255
+    return np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+
+
+def given_shape(image_shape: ImageShape, form: InputForm) -> tuple[int, int, int]:
+    """Return the shape of one image as a file of that form takes it."""
+    channels, height, width = image_shape
+    return image_shape if form == "tensor" else (height, width, channels)
+
+
+def answers(path: Path, images: NDArray[np.generic]) -> tuple[Answers, Answers]:
+    """Return the logits and probabilities, both `(N, C)`, that a file gives.
+
+    Args:
+        path: The ONNX file.
+        images: `(N, ...)`, as it takes them.
+    """
+    session = open_session(path)
+    # Batches of 1, 2 and 5 first: a batch dimension that was frozen by mistake shows at once.
+    bounds = [0, 1, 3, 8, *range(8 + PARITY_BATCH, len(images), PARITY_BATCH), len(images)]
+    bounds = sorted({min(bound, len(images)) for bound in bounds})
+    batches = [
+        session.run(None, {"image": images[start:end]}) for start, end in itertools.pairwise(bounds)
+    ]
+    logits, probabilities = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    return logits, probabilities
+
+
+def top_class(answers: Answers) -> NDArray[np.int64]:
+    """Return the class `(N,)` of each image; -1, which is never right, where some are no number.
+
+    Args:
+        answers: `(N, C)` logits or probabilities.
+    """
+    return np.where(np.isfinite(answers).all(axis=1), answers.argmax(axis=1), -1)
+
+
+def called(
+    probabilities: Answers, classes: Sequence[str], point: OperatingPoint | None
+) -> NDArray[np.int64]:
+    """Return the class `(N,)` that a file calls; -1, never right, where they are no number.
+
+    Args:
+        probabilities: `(N, C)`, as the file gives them.
+        classes: Names of the C classes.
+        point: Decides between two classes; None: the most probable is called.
+    """
+    most_probable = top_class(probabilities)
+    if point is None or point.rule == "argmax":
+        return most_probable
+    positive = classes.index(point.positive)
+    is_called = probabilities[:, positive] >= point.threshold
+    return np.where(most_probable < 0, -1, np.where(is_called, positive, 1 - positive))
+
+
+def compare(given: Answers, expected: Answers) -> Parity:
+    """Compare the logits of a file with PyTorch's, both `(N, C)`."""
+    error = float(np.abs(given - expected).max())
+    flipped = np.flatnonzero(top_class(given) != expected.argmax(axis=1))
+    within = error <= TOLERANCE * max(1.0, float(np.abs(expected).max()))
+    return Parity(
+        num_images=len(given),
+        agreement=1 - len(flipped) / len(given),
+        max_abs_error=error if np.isfinite(error) else None,
+        flipped=flipped.tolist(),
+        passed=len(flipped) == 0 and within,
+    )
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Remove what tells of the exporting machine, and shapes that later tools find stale."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
+        del part.metadata_props[:]
+    for named in (graph, *graph.node, *graph.input, *graph.output):
+        named.doc_string = ""
+    del graph.value_info[:]
+    model.producer_name, model.producer_version, model.doc_string = "kdtool", "", ""
+    graph.name = "kdtool"
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Turn what the exporter says into one line."""
+    try:
+        yield
+    except torch.onnx.OnnxExporterError as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        first = next((line for line in str(cause).splitlines() if line.strip()), "")
+        raise KdtoolError(f"PyTorch cannot write the model as ONNX: {first}") from error
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep the exporter's notes about its own inner workings off the terminal."""
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # every error is raised as well
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

@@ -1,0 +1,216 @@
+"""The one training loop; what differs between commands is the loss of a batch."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from kdtool.errors import KdtoolError
+from kdtool.format import score_text
+from kdtool.results.study import EpochRecord, TrainingResult
+from kdtool.terminal.progress import Update
+from kdtool.train.data.splits import Splits
+from kdtool.train.fit.batches import (
+    Batch,
+    MakeBatch,
+    Training,
+    batch_maker,
+    batches,
+    steps_per_epoch,
+)
+from kdtool.train.fit.optimizer import freeze, make_optimizer, phases_of, rates
+from kdtool.train.fit.state import State, Weights, best_epoch, patience_of
+from kdtool.train.models.device import Precision, autocast, choose_precision, told_if_too_large
+from kdtool.train.models.predict import validate
+
+# Loss of a batch, a scalar; logits `(B, C * S)`.
+BatchLoss = Callable[[Tensor, Batch], Tensor]
+Step = Callable[[int, Tensor], Tensor]  # number of the step and the images' index -> loss
+
+REMEDY = 'lower learning_rate, or set precision = "fp32"'
+STEPS_BETWEEN_CHECKS = 10  # of the loss: each waits for the GPU
+
+
+def fit(
+    model: nn.Module,
+    splits: Splits,
+    training: Training,
+    batch_loss: BatchLoss,
+    state_path: Path,
+    update: Update,
+) -> tuple[TrainingResult, Weights]:
+    """Train `model` on the device where `splits` lies; choose the epoch on validation.
+
+    The order of the images and every other draw depend on the seed and the epoch alone. So two runs
+    of one seed see the same batches, and a run that was cut off goes on from its last whole epoch
+    to the same weights as one that was not.
+
+    Args:
+        model: Its initial weights; changed in place.
+        splits: `train` to learn from and `validation` to choose the epoch on.
+        training: How.
+        batch_loss: Loss of a batch.
+        state_path: Where the state is kept after each epoch.
+        update: Shows progress, counted in images.
+
+    Returns:
+        What was measured, and the weights of the best epoch.
+
+    Raises:
+        KdtoolError: The loss is not finite, or a batch does not fit into memory.
+    """
+    table, num_images, device = training.table, len(splits.train), splits.train.images.device
+    num_logits = training.num_logits or len(splits.classes)
+    precision = choose_precision(table.precision, device, model)
+    model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    state = State.load(state_path, model, table.ema)
+    make_batch = batch_maker(splits.train, training, len(splits.classes))
+    smaller = (
+        f"halve it, --set student.batch_size={max(1, table.batch_size // 2)} or "
+        "teacher.batch_size, or make the images smaller, --set data.size"
+    )
+    phases, begun = phases_of(table, num_images), 0
+    num_epochs = sum(phase.epochs for phase in phases)
+    num_per_epoch = steps_per_epoch(num_images, table.batch_size)
+    for number, phase in enumerate(phases, start=1):
+        patience = patience_of(table.early_stop, last_phase=number == len(phases))
+        frozen = freeze(model, phase.train, num_logits)
+        optimizer = make_optimizer(model, table, phase, num_logits)
+        state.attach(optimizer, number)
+        rate = rates(phase, begun * num_per_epoch, num_per_epoch)
+        step = training_step(model, optimizer, make_batch, batch_loss, rate, precision)
+        while len(state.epochs) < begun + phase.epochs and not state.is_stale(patience, begun):
+            epoch, began = len(state.epochs) + 1, time.perf_counter()
+            show = _progress_of(update, state.epochs, training, num_epochs, num_images)
+            with (
+                _reproducible(training.seed, epoch, device),
+                told_if_too_large(table.batch_size, splits.result.image_shape, smaller),
+            ):
+                model.train()
+                for module in frozen:
+                    module.eval()
+                order = batches(splits.train, table.batch_size, table.sampling)
+                loss = train_epoch(step, order, epoch, show)
+            state.seconds += time.perf_counter() - began
+            found = validate(
+                state.learned,
+                splits.validation,
+                len(splits.classes),
+                training.metric,
+                splits.positive,
+            )
+            if not math.isfinite(found.loss):
+                raise KdtoolError(
+                    f"the validation loss is {found.loss} after epoch {epoch}; {REMEDY}"
+                )
+            state.add(
+                EpochRecord(
+                    epoch=epoch,
+                    train_loss=loss,
+                    validation_loss=found.loss,
+                    validation_accuracy=found.accuracy,
+                    validation_score=found.score,
+                    phase=number,
+                    seconds=time.perf_counter() - began,
+                )
+            )
+            state.save(state_path, optimizer)
+        begun += phase.epochs
+    result = TrainingResult(
+        epochs=state.epochs,
+        best_epoch=best_epoch(state.epochs),
+        num_steps=len(state.epochs) * num_per_epoch,
+        images_per_second=len(state.epochs) * num_images / state.seconds,
+        device=device.type,
+        precision=precision,
+    )
+    return result, state.best_weights
+
+
+def training_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    make_batch: MakeBatch,
+    batch_loss: BatchLoss,
+    rate: Callable[[int], float],
+    precision: Precision,
+) -> Step:
+    """Return the function that learns from one batch and returns its loss, a scalar.
+
+    Args:
+        model: In train mode, but for what is frozen.
+        optimizer: Of `make_optimizer`.
+        make_batch: Of `batch_maker`.
+        batch_loss: Loss of a batch.
+        rate: From the number of the step to the share of the full learning rate.
+        precision: Of the arithmetic.
+    """
+
+    def step(number: int, index: Tensor) -> Tensor:
+        for group in optimizer.param_groups:
+            group["lr"] = group["full_lr"] * rate(number)
+        batch = make_batch(number, index)
+        with autocast(index.device, precision):
+            logits = model(batch.images)
+        loss = batch_loss(logits.float(), batch)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return loss.detach()
+
+    return step
+
+
+def train_epoch(
+    step: Step, index_batches: list[Tensor], epoch: int, show: Callable[[int, float], None]
+) -> float:
+    """Learn from every batch once; return the mean loss.
+
+    Raises:
+        KdtoolError: A loss is not finite; names epoch and step.
+    """
+    losses: list[Tensor] = []
+    num_before = (epoch - 1) * len(index_batches)
+    for number, index in enumerate(index_batches, start=1):
+        losses.append(step(num_before + number - 1, index))
+        if number % STEPS_BETWEEN_CHECKS == 0 or number == len(index_batches):
+            finite = torch.stack(losses).isfinite()
+            if not finite.all():
+                first = int(finite.long().argmin()) + 1
+                raise KdtoolError(
+                    f"the loss is {losses[first - 1].item()} in epoch {epoch}, step {first} of "
+                    f"{len(index_batches)}; {REMEDY}"
+                )
+            show(number, losses[-1].item())
+    return torch.stack(losses).mean().item()
+
+
+@contextmanager
+def _reproducible(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
+    """Make every draw of the block depend on seed and epoch alone, and cuDNN repeat itself."""
+    with (
+        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
+    ):
+        # An odd factor keeps the seeds of different runs apart; epochs never reach it.
+        torch.manual_seed(seed * 1_000_003 + epoch)
+        yield
+
+
+def _progress_of(
+    update: Update, epochs: list[EpochRecord], training: Training, num_epochs: int, num_images: int
+) -> Callable[[int, float], None]:
+    began, done = time.perf_counter(), len(epochs)
+    score = f", validation {score_text(training.metric, epochs[-1].score)}" if epochs else ""
+
+    def show(num_steps: int, loss: float) -> None:
+        images = min(num_steps * training.table.batch_size, num_images)
+        rate = images / (time.perf_counter() - began)
+        text = f"epoch {done + 1}/{num_epochs}, loss {loss:.3f}{score}, {rate:,.0f} images/s"
+        update(done * num_images + images, text)
+
+    return show

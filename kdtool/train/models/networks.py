@@ -1,0 +1,283 @@
+"""The networks: built in, from torchvision or timm, or a function of the user's."""
+
+import copy
+import difflib
+import hashlib
+import importlib
+import sys
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+
+from kdtool.errors import KdtoolError
+
+ImageShape = tuple[int, int, int]  # C, H, W
+
+
+def mnist_cnn(image_shape: ImageShape, num_classes: int) -> nn.Module:
+    """Return the teacher of the course report: 1,011,466 parameters for MNIST.
+
+    Source: github.com/sunhuanhuan920/ECE1512_2023F_ProjectRepo_Zhenhuan_Sun, Task_1.ipynb.
+    """
+    return _cnn(image_shape, num_classes, first_stride=1)
+
+
+def mnist_cnn_small(image_shape: ImageShape, num_classes: int) -> nn.Module:
+    """Return `mnist_cnn` with both pools of stride 2: 225,034 parameters for 10 logits.
+
+    Source: google-research/google-research, subclass_distillation/mnist_colab.ipynb.
+    """
+    return _cnn(image_shape, num_classes, first_stride=2)
+
+
+def _cnn(image_shape: ImageShape, num_classes: int, first_stride: int) -> nn.Module:
+    channels, *sides = image_shape
+    # A valid 3x3 convolution takes 2 pixels, and a 2x2 pool of stride 1 takes one.
+    height, width = (((side - 4) // first_stride + 1 - 2) // 2 for side in sides)
+    features = nn.Sequential(
+        OrderedDict(
+            conv1=nn.Conv2d(channels, 32, 3),
+            relu1=nn.ReLU(),
+            pool1=nn.MaxPool2d(2, stride=first_stride),
+            conv2=nn.Conv2d(32, 64, 3),
+            relu2=nn.ReLU(),
+            pool2=nn.MaxPool2d(2, stride=2),
+            flatten=nn.Flatten(),
+        )
+    )
+    head = OrderedDict(
+        dropout1=nn.Dropout(0.5),
+        hidden=nn.Linear(64 * height * width, 128),
+        relu3=nn.ReLU(),
+        dropout2=nn.Dropout(0.5),
+        classifier=nn.Linear(128, num_classes),
+    )
+    return nn.Sequential(OrderedDict(features=features, head=nn.Sequential(head)))
+
+
+def mnist_mlp(image_shape: ImageShape, num_classes: int) -> nn.Module:
+    """Return the student of the course report: 1,238,730 parameters for MNIST.
+
+    Source: as `mnist_cnn`.
+    """
+    channels, height, width = image_shape
+    return nn.Sequential(
+        OrderedDict(
+            flatten=nn.Flatten(),
+            hidden1=nn.Linear(channels * height * width, 784),
+            relu1=nn.ReLU(),
+            hidden2=nn.Linear(784, 784),
+            relu2=nn.ReLU(),
+            classifier=nn.Linear(784, num_classes),
+        )
+    )
+
+
+def as_input(images: Tensor) -> Tensor:
+    """Return uint8 images `(B, C, H, W)` as the float32 in [0, 1] that the models take."""
+    return images.to(torch.float32) / 255
+
+
+WEIGHTS_FILES = {".safetensors", ".onnx", ".pt", ".pth", ".ckpt"}
+
+USUAL_SIDE = 224  # pixels, of ImageNet; some networks scale smaller images down to nothing
+ENLARGE = (
+    f"if they are too small for it, input_size = {USUAL_SIDE}, or fewer if it takes fewer, has the "
+    "model enlarge them"
+)
+
+BUILT_IN: dict[str, Callable[[ImageShape, int], nn.Module]] = {
+    "mnist-cnn": mnist_cnn,
+    "mnist-cnn-small": mnist_cnn_small,
+    "mnist-mlp": mnist_mlp,
+}
+
+
+def build_model(name: str, image_shape: ImageShape, num_classes: int, seed: int) -> nn.Module:
+    """Return the network `name` on the CPU, its initial weights drawn from `seed`.
+
+    Args:
+        name: Built in, `torchvision:NAME`, `timm:NAME` or `package.module:function`; the function
+            takes `image_shape` and `num_classes`.
+        image_shape: C, H, W of the images.
+        num_classes: Length of the logits.
+        seed: The same seed gives the same weights.
+
+    Raises:
+        KdtoolError: There is no such network, or it does not take such images.
+    """
+    check_model_name(name)
+    kind, colon, rest = name.partition(":")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            if not colon:
+                model = BUILT_IN[name](image_shape, num_classes)
+            elif kind == "torchvision":
+                model = torchvision_models().get_model(rest, weights=None, num_classes=num_classes)
+                take_channels(model, image_shape[0])
+            elif kind == "timm":
+                model = _timm_model(rest, image_shape, num_classes)
+            else:
+                model = _users_function(kind, rest)(image_shape, num_classes)
+            _check_output(model, image_shape, num_classes)
+        except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+            users = colon and kind not in {"torchvision", "timm"}
+            called = f"; it is called as {rest}({image_shape}, {num_classes})" if users else ""
+            hint = f"; {ENLARGE}" if min(image_shape[1:]) < USUAL_SIDE and colon else ""
+            raise KdtoolError(
+                f"model {name} cannot be used for images of {shown_shape(image_shape)} "
+                f"and {num_classes} classes: {error}{called}{hint}"
+            ) from error
+    return model
+
+
+def check_model_name(name: str) -> None:
+    """Raise KdtoolError if there is no network `name`; builds nothing."""
+    kind, colon, rest = name.partition(":")
+    if Path(name).suffix.lower() in WEIGHTS_FILES:
+        raise KdtoolError(
+            f"model {name} is a file of weights, expected a network: {', '.join(BUILT_IN)}, "
+            "torchvision:NAME, timm:NAME or package.module:function; name the file as its weights: "
+            f'weights = "{name}"'
+        )
+    if not colon:
+        known = [*BUILT_IN]
+    elif kind == "torchvision":
+        known = torchvision_models().list_models(module=torchvision_models())
+    elif kind == "timm":
+        known = [rest] if timm().is_model(rest) else timm().list_models()
+    else:
+        _users_function(kind, rest)
+        return
+    if (rest or kind) not in known:
+        close = difflib.get_close_matches(rest or kind, known, n=1)
+        hint = f"; did you mean {kind + ':' if colon else ''}{close[0]}?" if close else ""
+        if not colon and hasattr(torchvision_models(), name):
+            hint = f"; did you mean torchvision:{name}?"
+        raise KdtoolError(
+            f"unknown model {name}{hint} "
+            f"(built in: {', '.join(BUILT_IN)}; or torchvision:NAME, timm:NAME, "
+            "package.module:function; of a teacher also FILE.onnx)"
+        )
+
+
+def describe_model(name: str, model: nn.Module) -> str:
+    """Return what tells `model` from another of the same name: its layers and a user's source."""
+    kind, colon, _function = name.partition(":")
+    source = b""
+    if colon and kind not in {"torchvision", "timm"}:
+        source = Path(sys.modules[kind].__file__ or "").read_bytes()
+    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    return hashlib.sha256(f"{model}{shapes}".encode() + source).hexdigest()
+
+
+def torchvision_models() -> ModuleType:
+    """Return the module of its networks; they are imported when they are asked for."""
+    # Imported where it is asked for: it takes as long as torch, and most recipes do without.
+    return importlib.import_module("torchvision.models")
+
+
+def timm() -> ModuleType:
+    """Return timm.
+
+    Raises:
+        KdtoolError: It is not installed.
+    """
+    try:
+        return importlib.import_module("timm")
+    except ModuleNotFoundError as error:
+        raise KdtoolError("models timm:NAME need timm: pip install 'kdtool[timm]'") from error
+
+
+def _timm_model(name: str, image_shape: ImageShape, num_classes: int) -> nn.Module:
+    model = timm().create_model(
+        name, pretrained=False, num_classes=num_classes, in_chans=image_shape[0]
+    )
+    assert isinstance(model, nn.Module)
+    return model
+
+
+def _users_function(module: str, function: str) -> Callable[[ImageShape, int], nn.Module]:
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)  # a console script does not look there by itself
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except ModuleNotFoundError as error:
+        raise KdtoolError(
+            f"model {module}:{function}: cannot import {error.name}, looked in {folder} too"
+        ) from error
+    except (ImportError, SyntaxError, ValueError, TypeError) as error:
+        raise KdtoolError(
+            f"model {module}:{function}: cannot import {module!r}: {error}; expected "
+            "package.module:function, such as nets:small for the function small in nets.py"
+        ) from error
+    except AttributeError as error:
+        raise KdtoolError(f"model {module}:{function}: {module} has no {function}") from error
+    if not callable(found):
+        raise KdtoolError(f"model {module}:{function}: {function} is not a function")
+    made: Callable[[ImageShape, int], nn.Module] = found
+    return made
+
+
+def first_convolution(network: nn.Module) -> str | None:
+    """Return the name of the first convolution, in the order of the layers; None: there is none."""
+    names = (name for name, part in network.named_modules() if isinstance(part, nn.Conv2d))
+    return next(names, None)
+
+
+def take_channels(network: nn.Module, channels: int) -> None:
+    """Give a network for RGB images a first convolution for `channels`, freshly drawn."""
+    name = first_convolution(network)
+    if name is None:
+        return
+    layer = network.get_submodule(name)
+    assert isinstance(layer, nn.Conv2d)
+    if layer.in_channels == channels:
+        return
+    first = nn.Conv2d(
+        channels,
+        layer.out_channels,
+        layer.kernel_size,  # type: ignore[arg-type]
+        layer.stride,  # type: ignore[arg-type]
+        layer.padding,  # type: ignore[arg-type]
+        layer.dilation,  # type: ignore[arg-type]
+        bias=layer.bias is not None,
+    )
+    network.set_submodule(name, first)
+
+
+def _check_output(model: object, image_shape: ImageShape, num_classes: int) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"got a {type(model).__name__}, expected a torch.nn.Module")
+    images = torch.zeros(2, *image_shape)
+    with torch.no_grad():
+        _check_logits(model.eval()(images), num_classes)
+        # As in training: channels last, and with what a network returns in train mode.
+        training = copy.deepcopy(model).to(memory_format=torch.channels_last).train()
+        _check_logits(training(images.contiguous(memory_format=torch.channels_last)), num_classes)
+
+
+def _check_logits(logits: object, num_classes: int) -> None:
+    if not isinstance(logits, Tensor) or logits.shape != (2, num_classes):
+        given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        hint = (
+            ""
+            if isinstance(logits, Tensor)
+            else ", a tensor: a function of yours (model = "
+            '"module:function") can build it without auxiliary outputs'
+        )
+        raise ValueError(
+            f"got an output of {given} for 2 images, expected (2, {num_classes}){hint}"
+        )
+
+
+def shown_shape(image_shape: ImageShape) -> str:
+    """Return height, width and channels in words."""
+    channels, height, width = image_shape
+    return f"{height}x{width} with {channels} channel{'s' if channels > 1 else ''}"

@@ -1,0 +1,329 @@
+"""A teacher that is an ONNX file: it answers through ONNX Runtime, preprocessing included."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from onnx import ModelProto
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kdtool.edge.metadata import read_metadata
+from kdtool.edge.model_file import external_files, read_model
+from kdtool.edge.session import RUNTIME_ERRORS, InferenceSession, open_session
+from kdtool.errors import KdtoolError, ModelFileError, RecipeError
+from kdtool.files import sha256_of
+from kdtool.recipe.training import Normalization, TrainTable
+from kdtool.train.models.networks import ImageShape
+
+DTYPES: dict[str, Any] = {
+    "tensor(uint8)": np.uint8,
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+}
+# What `Image.NominalPixelRange` says -> mean and std that make it of [0, 1].
+# Source: docs/MetadataProps.md of onnx.
+RANGES = {
+    "NominalRange_0_255": (0.0, 1 / 255),
+    "Normalized_0_1": (0.0, 1.0),
+    "Normalized_1_1": (0.5, 0.5),
+}
+IMAGENET = Normalization(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """The input of a file, as it takes images."""
+
+    name: str
+    dtype: Any
+    channels_last: bool
+    channels: int  # 1 or 3
+    size: tuple[int, int] | None  # height and width; None: any
+    batch: int | None  # None: any
+
+    @property
+    def words(self) -> str:
+        """What it takes, in words."""
+        size = "any size" if self.size is None else f"{self.size[0]}x{self.size[1]}"
+        return f"{np.dtype(self.dtype).name} images of {size} with {self.channels} channel" + (
+            "s" if self.channels > 1 else ""
+        )
+
+
+def image_input(
+    session: InferenceSession, path: Path, input_size: int | None, *, any_size: bool
+) -> ImageInput:
+    """Return what the file takes.
+
+    Args:
+        session: Of the file.
+        path: Of the file.
+        input_size: `teacher.input_size`, for a file that leaves the size open.
+        any_size: Whether the file scales images by itself.
+
+    Raises:
+        ModelFileError: It takes no images, or not one alone.
+        RecipeError: It has another size than `input_size`.
+    """
+    inputs = session.get_inputs()
+    shape = list(inputs[0].shape) if inputs else []
+    channels_last = _channels_last(shape, inputs[0].type) if len(inputs) == 1 else None
+    if channels_last is None or inputs[0].type not in DTYPES:
+        given = ", ".join(f"{entry.name}: {entry.type} {entry.shape}" for entry in inputs)
+        raise ModelFileError(
+            f"{path} takes {given or 'nothing'}; expected one input of images, uint8, float32 or "
+            "float16, (N, C, H, W) or (N, H, W, C) with 1 or 3 channels, fixed in the file"
+        )
+    batch, *rest = shape
+    channels = rest.pop(2 if channels_last else 0)
+    sides = [side if isinstance(side, int) and side > 0 else None for side in rest]
+    if input_size is not None and any(side not in (None, input_size) for side in sides):
+        raise RecipeError(
+            f"got teacher.input_size = {input_size}, but {path} takes images of "
+            f"{sides[0] or 'any'}x{sides[1] or 'any'}; leave it out"
+        )
+    height, width = (side or input_size for side in sides)
+    return ImageInput(
+        name=inputs[0].name,
+        dtype=DTYPES[inputs[0].type],
+        channels_last=channels_last,
+        channels=channels,
+        size=(height, width) if height and width and not (any_size and not input_size) else None,
+        batch=batch if isinstance(batch, int) and batch > 0 else None,
+    )
+
+
+def _channels_last(shape: Sequence[int | str | None], dtype: str) -> bool | None:
+    """Say where the channels stand; None: nowhere."""
+    if len(shape) != 4:
+        return None
+    first, last = shape[1] in (1, 3), shape[3] in (1, 3)
+    if first and last:  # images of 1 or 3 pixels: as such types usually come
+        return dtype == "tensor(uint8)"
+    return last if first or last else None
+
+
+def normalization(
+    table: TrainTable, path: Path, taken: ImageInput, said: str | None
+) -> tuple[list[float], list[float]]:
+    """Return mean and std of the channels, for pixels in [0, 1].
+
+    Args:
+        table: `teacher.normalize`.
+        path: Of the file.
+        taken: What it takes.
+        said: Key of `RANGES`, if the file says so.
+
+    Raises:
+        RecipeError: Neither the recipe nor the file says it, or not for these channels.
+    """
+    wanted = table.normalize
+    if taken.dtype is np.uint8:
+        if wanted not in ("weights", "none"):
+            raise RecipeError(
+                f"got teacher.normalize, but {path} takes uint8 images and so normalizes "
+                "them itself; leave it out"
+            )
+        return [0.0], [1 / 255]
+    if wanted == "imagenet":
+        wanted = IMAGENET
+    if isinstance(wanted, Normalization):
+        if not {len(wanted.mean), len(wanted.std)} <= {1, taken.channels}:
+            raise RecipeError(
+                f"got teacher.normalize of {len(wanted.mean)} means and {len(wanted.std)} "
+                f"standard deviations, but {path} takes {taken.words}; expected one "
+                "for each channel, or one for all"
+            )
+        return wanted.mean, wanted.std
+    if wanted == "none":
+        return [0.0], [1.0]
+    if said not in RANGES:
+        raise RecipeError(
+            f"{path} takes {taken.words} and does not say how their pixels are "
+            'scaled; set teacher.normalize = "imagenet", "none" for pixels in [0, 1], or '
+            "{ mean = [...], std = [...] }, such as { mean = [0], std = [0.00392157] } for "
+            "pixels from 0 to 255"
+        )
+    mean, std = RANGES[said]
+    return [mean], [std]
+
+
+LUMA = (0.299, 0.587, 0.114)  # of red, green and blue; ITU-R BT.601
+FLOOR = 1e-12  # of a probability whose logarithm is taken
+CEILING = 1e-7  # what is left to 1 of one whose odds are; float32 has nothing finer
+KEEP_VALUES = {"Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze"}  # operators
+
+
+class OnnxTeacher(nn.Module):
+    """An ONNX file that takes and gives what every model of a study does; it cannot learn.
+
+    `forward` takes float32 `(B, C, H, W)` in [0, 1], on any device, and returns float32 logits
+    `(B, K)` there; no gradient passes through it.
+    """
+
+    def __init__(self, table: TrainTable, image_shape: ImageShape) -> None:
+        """Open the file and try it on images of that shape.
+
+        Raises:
+            KdtoolError: The file cannot be used, or does not say how its images are normalized.
+        """
+        super().__init__()
+        self.path, self.image_shape = Path(table.model), image_shape
+        self.session = open_session(self.path, torch.get_num_threads())
+        self.gpu_session: InferenceSession | None = None
+        model = read_model(self.path)
+        self.sha256 = [sha256_of(file) for file in (self.path, *external_files(self.path, model))]
+        metadata = read_metadata(self.session)
+        preprocess = metadata.get("preprocess")
+        form = preprocess.get("input") if isinstance(preprocess, dict) else None
+        self.input = image_input(
+            self.session, self.path, table.input_size, any_size=form == "resize"
+        )
+        said = self.session.get_modelmeta().custom_metadata_map.get("Image.NominalPixelRange")
+        said = "Normalized_0_1" if form == "tensor" else said  # kdtool's own
+        self.mean, self.std = normalization(table, self.path, self.input, said)
+        names = metadata.get("classes")
+        # As the file names its outputs; None: it does not
+        self.classes = [str(name) for name in names] if isinstance(names, list) else None
+        self.notes = self._notes_on_images()
+        self._choose_output(model)
+
+    def extra_repr(self) -> str:
+        """Tell all that the answers depend on, and not where the file lies."""
+        return f"sha256={self.sha256}, {self.input}, mean={self.mean}, std={self.std}"
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits `(B, K)` of images `(B, C, H, W)` in [0, 1]."""
+        session = self._session_on(images.device)
+        parts = [self._run(session, [self.output], part)[0] for part in self._batches(images)]
+        logits = torch.from_numpy(np.concatenate(parts)[: len(images)].astype(np.float32))
+        if self.gives == "probabilities":
+            logits = logits.clamp_min(FLOOR).log()
+        elif self.gives == "sigmoids":
+            logits = logits.clamp(FLOOR, 1 - CEILING).logit()
+        return logits.to(images.device)
+
+    def _session_on(self, device: torch.device) -> InferenceSession:
+        if device.type == "cpu":
+            return self.session
+        if self.gpu_session is None:
+            try:
+                if device.type != "cuda":
+                    raise KdtoolError(f"ONNX Runtime and PyTorch do not share {device.type}")
+                self.gpu_session = open_session(self.path, provider="cuda")
+            except KdtoolError as error:
+                self.gpu_session = self.session
+                self.notes.append(f"it answers on the processor: {error}")
+        return self.gpu_session
+
+    def _batches(self, images: Tensor) -> list[NDArray[Any]]:
+        """Return images `(B, C, H, W)` as the file takes them; a last batch is filled up."""
+        given = self._as_given(images)
+        size = self.input.batch or len(given)
+        missing = -len(given) % size
+        if missing:
+            given = np.concatenate([given, np.repeat(given[-1:], missing, axis=0)])
+        return np.split(given, len(given) // size)
+
+    def _as_given(self, images: Tensor) -> NDArray[Any]:
+        images = images.detach().float()
+        if self.input.channels > images.shape[1]:
+            images = images.expand(-1, 3, -1, -1)
+        elif self.input.channels < images.shape[1]:
+            luma = torch.tensor(LUMA, device=images.device).reshape(1, -1, 1, 1)
+            images = (images * luma).sum(dim=1, keepdim=True)
+        if self.input.size not in (None, tuple(images.shape[2:])):
+            images = F.interpolate(images, self.input.size, mode="bilinear", antialias=True)
+        mean, std = (
+            torch.tensor(values, device=images.device).reshape(1, -1, 1, 1)
+            for values in (self.mean, self.std)
+        )
+        images = (images - mean) / std
+        if self.input.dtype is np.uint8:
+            images = images.round().clamp(0, 255)
+        if self.input.channels_last:
+            images = images.permute(0, 2, 3, 1)
+        return images.contiguous().cpu().numpy().astype(self.input.dtype)
+
+    def _run(self, session: InferenceSession, outputs: list[str], given: NDArray[Any]) -> list[Any]:
+        try:
+            found: list[Any] = session.run(outputs, {self.input.name: given})
+        except RUNTIME_ERRORS as error:
+            raise ModelFileError(
+                f"{self.path} cannot answer to a batch of the shape {given.shape}: {error}; export "
+                "it for images of this size (or set teacher.input_size), with a dynamic batch"
+            ) from error
+        return found
+
+    def _notes_on_images(self) -> list[str]:
+        channels, *size = self.image_shape
+        notes = []
+        if self.input.size not in (None, tuple(size)):
+            height, width = self.input.size or size
+            notes.append(f"images of {size[0]}x{size[1]} are scaled to {height}x{width} for it")
+        if self.input.channels > channels:
+            notes.append("it takes colour: grey images are repeated in red, green and blue")
+        if self.input.channels < channels:
+            notes.append("it takes grey images: those of the data are turned into grey (luma)")
+        return notes
+
+    def _choose_output(self, model: ModelProto) -> None:
+        """Run the file once, and see which output holds the logits, and whether they are any."""
+        draws = torch.Generator().manual_seed(0)
+        images = torch.rand(self.input.batch or 2, *self.image_shape, generator=draws)
+        declared = self.session.get_outputs()
+        answers = self._run(self.session, [one.name for one in declared], self._batches(images)[0])
+        named = dict(zip([one.name for one in declared], answers, strict=True))
+        logits = {
+            name: answer
+            for name, answer in named.items()
+            if isinstance(answer, np.ndarray)
+            and answer.dtype.kind == "f"
+            and answer.ndim == 2
+            and len(answer) == len(images)
+            and answer.shape[1] > 1
+        }
+        if "logits" not in logits and len(logits) != 1:
+            has = ", ".join(f"{name} {_shape(answer)}" for name, answer in named.items())
+            raise ModelFileError(
+                f"{self.path} gives {has} for {len(images)} images; expected one output of a float "
+                f"for each class, ({len(images)}, C), or one of them to be called logits: export "
+                "it so"
+            )
+        self.output = "logits" if "logits" in logits else next(iter(logits))
+        found = logits[self.output].astype(np.float64)
+        self.num_logits = found.shape[1]
+        if np.isnan(found).any():
+            raise ModelFileError(f"{self.path} gives answers that are no numbers; export it again")
+        self.gives: Literal["logits", "probabilities", "sigmoids"] = "logits"
+        # Logits of random images have negative numbers among them, or sums that differ.
+        if (found >= 0).all() and np.allclose(found.sum(axis=1), 1, atol=5e-3):
+            self.gives = "probabilities"
+            self.notes.append(
+                f"its output {self.output} holds probabilities: their logarithms are its logits"
+            )
+        elif _made_by(model, self.output) == "Sigmoid":
+            self.gives = "sigmoids"
+            self.notes.append(
+                f"its output {self.output} holds a sigmoid of each class: what it was taken of are "
+                "its logits"
+            )
+
+
+def _made_by(model: ModelProto, output: str) -> str | None:
+    """Return the operator that makes an output, before those that only pass it on."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    node = makers.get(output)
+    while node is not None and node.op_type in KEEP_VALUES:
+        node = makers.get(node.input[0])
+    return node.op_type if node else None
+
+
+def _shape(answer: object) -> str:
+    return str(answer.shape) if isinstance(answer, np.ndarray) else type(answer).__name__

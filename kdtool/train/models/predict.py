@@ -1,0 +1,117 @@
+"""The answers of a model to a whole split."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kdtool.results.base import Metric
+from kdtool.stats.metrics import score
+from kdtool.train.data.splits import Split
+from kdtool.train.models.device import told_if_too_large
+from kdtool.train.models.networks import as_input
+from kdtool.train.models.preprocess import Enlarge
+
+# A batch must fit the caches of a CPU: mnist-cnn then sees 4 times the images of 1,024 a batch.
+CPU_BATCH, GPU_BATCH = 128, 1024
+# And the memory: MobileNetV2 holds 5 MB an image of 224 x 224 in one layer.
+CPU_PIXELS, GPU_PIXELS = 40 * 224**2, 160 * 224**2
+SMALLER = (
+    "end what else runs on it, make the images smaller, --set data.size, or use another --device"
+)
+
+
+@torch.no_grad()
+def predict(model: nn.Module, split: Split) -> Tensor:
+    """Return the logits `(N, C * S)` of a split in its order, float32, without dropout.
+
+    Raises:
+        KdtoolError: A batch does not fit into memory.
+    """
+    device = split.images.device
+    model.eval()
+    model.to(memory_format=torch.channels_last)
+    index = torch.arange(len(split), device=device)
+    cpu = device.type == "cpu"
+    most, pixels = (CPU_BATCH, CPU_PIXELS) if cpu else (GPU_BATCH, GPU_PIXELS)
+    size = min(most, images_within(pixels, model, split.images), len(split))
+    parts = torch.split(index, size)
+    with (
+        # cuDNN's TF32, on by default, has 10 bits: an ONNX file in float32 could not agree with it.
+        torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
+        told_if_too_large(size, split.images.shape[1:], SMALLER),
+    ):
+        return torch.cat([model(channels_last_input(split.batch(part)[0])) for part in parts])
+
+
+def images_within(pixels: int, model: nn.Module, images: Tensor) -> int:
+    """Return how many images have at most so many pixels, at least one.
+
+    Args:
+        pixels: Height times width, summed over the images.
+        model: May enlarge its images, which are then counted so.
+        images: `(N, C, H, W)`.
+    """
+    height, width = images.shape[2:]
+    for part in model.modules():
+        if isinstance(part, Enlarge):
+            height, width = part.size
+    return max(1, pixels // (height * width))
+
+
+def channels_last_input(images: Tensor) -> Tensor:
+    """Return what `as_input` does, channels last: convolutions then take about half the time."""
+    return as_input(images).contiguous(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """How good a model is on the validation split."""
+
+    loss: float  # cross-entropy with the labels of the classes, in nats
+    accuracy: float  # in [0, 1]
+    score: float  # the study's metric, in [0, 1]
+
+
+def validate(
+    model: nn.Module,
+    validation: Split,
+    num_classes: int,
+    metric: Metric = "accuracy",
+    positive: int | None = None,
+) -> Validation:
+    """Test a model on what epochs are chosen by.
+
+    Args:
+        model: Gives `(B, C * S)` logits.
+        validation: The split.
+        num_classes: C.
+        metric: Of the study.
+        positive: The class that AUCs are of, with two classes.
+    """
+    logits = class_logits(predict(model, validation), num_classes)
+    loss = F.cross_entropy(logits, validation.labels)
+    accuracy = (logits.argmax(dim=1) == validation.labels).float().mean().item()
+    if metric == "accuracy" or not loss.isfinite():
+        return Validation(loss.item(), accuracy, accuracy)
+    labels, probabilities = validation.labels.cpu().numpy(), logits.softmax(dim=1).cpu().numpy()
+    return Validation(loss.item(), accuracy, score(metric, labels, probabilities, positive))
+
+
+def class_logits(logits: Tensor, num_classes: int) -> Tensor:
+    """Merge subclasses: the softmax of a class is then the sum of those of its subclasses.
+
+    Args:
+        logits: `(B, C * S)`, subclass s of class c at c * S + s; with S = 1 returned as they are.
+        num_classes: C.
+
+    Returns:
+        `(B, C)`, the log-sum-exp over the subclasses of each class.
+
+    Source: Müller, Kornblith and Hinton 2020, arXiv:2002.03936.
+    """
+    if logits.shape[1] == num_classes:
+        return logits
+    merged: Tensor = logits.unflatten(1, (num_classes, -1)).logsumexp(dim=2)  # type: ignore[no-untyped-call]
+    return merged

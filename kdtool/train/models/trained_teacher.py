@@ -1,0 +1,346 @@
+"""Whether a teacher knows the classes at all, and has them in the order of the data's."""
+
+import difflib
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from scipy.stats import mannwhitneyu
+from sklearn.metrics import confusion_matrix
+from torch import Tensor, nn
+
+from kdtool.errors import KdtoolError, RecipeError
+from kdtool.recipe.training import TrainTable
+from kdtool.results.base import Metric
+from kdtool.results.study import EpochRecord, TrainingResult
+from kdtool.stats.intervals import mcnemar_p, wilson_interval
+from kdtool.train.data.splits import Split, Splits
+from kdtool.train.data.stratify import stratified_split
+from kdtool.train.models.count import graph_cost
+from kdtool.train.models.networks import as_input
+from kdtool.train.models.onnx_teacher import OnnxTeacher
+from kdtool.train.models.predict import class_logits, predict, validate
+
+
+class InOrder(nn.Module):
+    """A model whose logits are put into another order; what is not wanted is left out."""
+
+    def __init__(self, model: nn.Module, outputs: Sequence[str], classes: Sequence[str]) -> None:
+        """Name the outputs of `model`, all classes among them."""
+        super().__init__()
+        self.model, self.outputs = model, list(outputs)
+        self.index = [self.outputs.index(name) for name in classes]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits `(B, C)`, those of `model` at the places `index`."""
+        logits: Tensor = self.model(images)[:, self.index]
+        return logits
+
+    def extra_repr(self) -> str:
+        """Tell the order."""
+        return f"index={self.index}"
+
+
+def in_order(model: nn.Module, table: TrainTable, classes: Sequence[str]) -> nn.Module:
+    """Return a trained teacher that gives one logit for each class of the data, in their order.
+
+    Args:
+        model: The teacher, with as many outputs as `table.classes` has names.
+        table: Names its outputs, where the file does not.
+        classes: Of the data.
+
+    Raises:
+        RecipeError: A class of the data has no output, or the names do not fit the outputs.
+    """
+    names, num_logits = table.classes, len(table.classes or classes)
+    if isinstance(model, OnnxTeacher):
+        names, num_logits = table.classes or model.classes, model.num_logits
+    if len(names or classes) != num_logits:
+        given = f"{len(names)} names" if names else f"none of them, and the data {len(classes)}"
+        raise RecipeError(
+            f"{table.model} has {num_logits} outputs, and {given}; name in teacher.classes what "
+            "each output stands for, in order"
+        )
+    if names is None:
+        return model
+    if isinstance(model, OnnxTeacher) and names == model.classes and names != list(classes):
+        model.notes.append(
+            f"its classes are {', '.join(names[:20])}: put into the order of the data's"
+        )
+    missing = [name for name in classes if name not in names]
+    if missing or len(set(names)) < len(names):
+        raise RecipeError(_misnamed(table, names, classes, missing))
+    return model if list(names) == list(classes) else InOrder(model, names, classes)
+
+
+def classes_line(names: Sequence[str]) -> str:
+    """Return the line of a recipe that names a teacher's outputs."""
+    return f"teacher.classes = {json.dumps(list(names), ensure_ascii=False)}"
+
+
+def _misnamed(
+    table: TrainTable, names: Sequence[str], classes: Sequence[str], missing: Sequence[str]
+) -> str:
+    where = "teacher.classes" if table.classes else f"{table.model} names its outputs, and"
+    if not missing:
+        twice = next(name for name in names if list(names).count(name) > 1)
+        return f"{where} has {twice!r} twice; each output needs a name of its own"
+    close = difflib.get_close_matches(missing[0], names, n=1)
+    text = f"{where} lacks {missing[0]!r}, a class of the data"
+    text += f"; did you mean it by {close[0]!r}?" if close else f": {', '.join(names[:20])}"
+    if table.classes is None and len(names) == len(classes):
+        text += f"; if they are the classes of the data in their order, set {classes_line(classes)}"
+    elif table.classes is None:
+        text += "; name its outputs as the data's classes are, in teacher.classes"
+    return text
+
+
+MOST_IMAGES = 2000
+LEVEL = 0.001  # of the test that another order of the classes is better
+CHANCE_LEVEL = 0.025  # one-sided, as the lower end of a 95 % interval is
+
+Labels = NDArray[np.int64]
+
+
+def check_trained(model: nn.Module, splits: Sequence[Split], classes: Sequence[str]) -> None:
+    """Check a teacher that comes trained, on images that it is to teach from.
+
+    Args:
+        model: Gives logits `(B, C)`, in eval mode, on the device of the images.
+        splits: Images that may be looked at: not those of test.
+        classes: The C of the data.
+
+    Raises:
+        KdtoolError: Its classes stand in another order, or it is not shown to be above chance.
+    """
+    sample = sampled(splits, len(classes))
+    labels, logits = sample.labels.cpu().numpy(), predict(model, sample).cpu().numpy()
+    called = logits.argmax(axis=1)
+    order = better_order(labels, called, len(classes))
+    if order is not None:
+        outputs = model.outputs if isinstance(model, InOrder) else list(classes)
+        raise KdtoolError(_reordered(labels, called, order, classes, outputs))
+    if (fault := below_chance(labels, called, len(classes))) and not ranks(labels, logits):
+        raise KdtoolError(
+            f"the teacher {fault}: check that the file is the right one, how its images are scaled "
+            "(teacher.normalize), and the order of its classes (teacher.classes)"
+        )
+
+
+def chance_warning(model: nn.Module, validation: Split, num_classes: int) -> str | None:
+    """Say so if a teacher that was trained here is not shown to be above chance.
+
+    Args:
+        model: Gives logits `(B, C * S)`.
+        validation: Images that it did not learn from.
+        num_classes: C.
+    """
+    logits = class_logits(predict(model, validation), num_classes).cpu().numpy()
+    labels = validation.labels.cpu().numpy()
+    fault = below_chance(labels, logits.argmax(axis=1), num_classes)
+    if fault is None or ranks(labels, logits):
+        return None
+    return f"{fault}: it has nothing to teach; train it longer, or at another rate"
+
+
+def sampled(splits: Sequence[Split], num_classes: int) -> Split:
+    """Return at most about `MOST_IMAGES` of the splits' images, of each class its share."""
+    labels = torch.cat([split.labels for split in splits])
+    chosen = torch.ones(len(labels), dtype=torch.bool)
+    num_images = max(MOST_IMAGES, num_classes)
+    if len(labels) > num_images + num_classes:
+        chosen[:] = False
+        chosen[stratified_split(labels.cpu().numpy(), num_images)[1]] = True
+    # Only what is chosen is copied: all of it might not fit into memory twice.
+    parts = [
+        split.only(kept.to(split.labels.device))
+        for split, kept in zip(
+            splits, torch.split(chosen, [len(one) for one in splits]), strict=True
+        )
+    ]
+    return Split(torch.cat([one.images for one in parts]), torch.cat([one.labels for one in parts]))
+
+
+def below_chance(labels: Labels, predictions: Labels, num_classes: int) -> str | None:
+    """Say what a model recognizes, unless it is shown to do better than chance.
+
+    Whatever answers without looking at the image has a balanced accuracy of 1 / C on average.
+
+    Args:
+        labels: `(N,)` true classes.
+        predictions: `(N,)`.
+        num_classes: C.
+    """
+    balanced, lower = balanced_accuracy(labels, predictions)
+    if lower > 1 / num_classes:
+        return None
+    return (
+        f"recognizes {balanced:.1%} of {len(labels):,} images, mean over the classes, which is not "
+        f"shown to be above chance, {1 / num_classes:.1%}"
+    )
+
+
+def ranks(labels: Labels, logits: NDArray[np.floating]) -> bool:
+    """Say whether a model is shown to rank two classes above chance.
+
+    Where one of two is rare, a model may never call it and yet know it: its answers teach, whatever
+    threshold they are held to. Of more classes, one that knows anything calls two of them.
+
+    Args:
+        labels: `(N,)` true classes, each at least once.
+        logits: `(N, C)`; False if C is not 2.
+
+    Source: Mann and Whitney 1947, Annals of Mathematical Statistics 18, 50.
+    """
+    if logits.shape[1] != 2:
+        return False
+    odds = logits[:, 1] - logits[:, 0]
+    test = mannwhitneyu(odds[labels == 1], odds[labels == 0], alternative="greater")
+    return bool(test.pvalue < CHANCE_LEVEL)
+
+
+def balanced_accuracy(labels: Labels, predictions: Labels) -> tuple[float, float]:
+    """Return the balanced accuracy, and the lower end of its 95 % interval.
+
+    Args:
+        labels: `(N,)` true classes.
+        predictions: `(N,)`.
+
+    Source: Zou and Donner 2008, Statistics in Medicine 27, 1693, from Wilson's intervals of the
+        classes.
+    """
+    counts = [
+        (int((predictions[labels == c] == c).sum()), int((labels == c).sum()))
+        for c in np.unique(labels)
+    ]
+    shares = np.array([right / total for right, total in counts])
+    lower = np.array([wilson_interval(right, total)[0] for right, total in counts])
+    balanced = float(shares.mean())
+    return balanced, balanced - float(np.sqrt(((shares - lower) ** 2).sum())) / len(counts)
+
+
+def better_order(labels: Labels, predictions: Labels, num_classes: int) -> list[int] | None:
+    """Return which output stands for each class, if that is clearly not the one at its place.
+
+    The order that fits best is found on one half of the images and tested on the other: of so many
+    orders one always fits better by chance.
+
+    Args:
+        labels: `(N,)` true classes.
+        predictions: `(N,)` outputs.
+        num_classes: C.
+
+    Returns:
+        `(C,)`: the output of each class; None: none is clearly better.
+    """
+    by_class = np.argsort(labels, kind="stable")
+    found, tested = by_class[0::2], by_class[1::2]
+    confusion = confusion_matrix(
+        labels[found], predictions[found], labels=range(num_classes), normalize="true"
+    )
+    order = linear_sum_assignment(confusion, maximize=True)[1]
+    labels, predictions = labels[tested], predictions[tested]
+    as_given, reordered = predictions == labels, predictions == order[labels]
+    places = np.argsort(order)  # of each output: the class that it stands for
+    if (
+        reordered.sum() > as_given.sum()
+        and mcnemar_p(reordered, as_given) < LEVEL
+        and below_chance(labels, places[predictions], num_classes) is None
+    ):
+        return [int(output) for output in order]
+    return None
+
+
+def _reordered(
+    labels: Labels,
+    predictions: Labels,
+    order: Sequence[int],
+    classes: Sequence[str],
+    outputs: list[str],
+) -> str:
+    """Say which order was found, and how to set it."""
+    num_classes, named = len(classes), list(outputs)
+    for name, output in zip(classes, order, strict=True):
+        named[outputs.index(classes[output])] = name
+    moved = [
+        f"{classes[c]} stands where {classes[output]} should"
+        for c, output in enumerate(order)
+        if c != output
+    ]
+    reordered = np.argsort(order)[predictions]
+    before, after = (balanced_accuracy(labels, called)[0] for called in (predictions, reordered))
+    text = (
+        f"the teacher's classes stand in another order than the data's: {', '.join(moved[:10])}. "
+        f"It recognizes {before:.1%} of {len(labels):,} images as they are, mean over the classes, "
+        f"and {after:.1%} in the order found; set {classes_line(named)}"
+    )
+    if after < (1 + 1 / num_classes) / 2:  # half way from chance to all: an untrained net does so
+        text += (
+            ". That is little even so: is it trained, and are its images scaled as it was trained "
+            "(teacher.normalize)?"
+        )
+    return text
+
+
+def as_it_is(model: nn.Module, splits: Splits, metric: Metric) -> TrainingResult:
+    """Return what training would have, of a model that has nothing to learn: an epoch 0.
+
+    Args:
+        model: Gives logits `(B, C)`, on the device of the images.
+        splits: `train` and `validation` are looked at.
+        metric: Of the study.
+
+    Raises:
+        KdtoolError: Its classes stand in another order, or it is not shown to be above chance.
+    """
+    began, validation = time.perf_counter(), splits.validation
+    check_trained(model, [splits.train, validation], splits.classes)
+    found = validate(model, validation, len(splits.classes), metric, splits.positive)
+    epoch = EpochRecord(
+        epoch=0,
+        train_loss=None,
+        validation_loss=found.loss,
+        validation_accuracy=found.accuracy,
+        validation_score=found.score,
+        seconds=time.perf_counter() - began,
+    )
+    return TrainingResult(
+        epochs=[epoch],
+        best_epoch=0,
+        num_steps=0,
+        images_per_second=0.0,
+        device=validation.images.device.type,
+        precision="fp32",
+    )
+
+
+def notes_of(model: nn.Module, images: Split) -> list[str]:
+    """Return what the user should know of how a trained teacher answers; has it answer once.
+
+    Raises:
+        KdtoolError: It cannot answer to such images.
+    """
+    model.eval()(as_input(images.images[:1]))
+    notes = []
+    for file in (part for part in model.modules() if isinstance(part, OnnxTeacher)):
+        notes += file.notes
+        if operators := graph_cost(file).uncounted_ops:
+            notes.append(
+                f"{', '.join(operators)} cannot be counted: it has more parameters and MACs than "
+                "the report says"
+            )
+    return notes
+
+
+def check_place(path: Path, study: Path) -> None:
+    """Raise RecipeError if the teacher's file lies where the study writes files of its own."""
+    if path.resolve().parent == study.resolve():
+        raise RecipeError(
+            f"{path} lies in {study}, where the files of this study are written; give the study "
+            "another name with --set name=..., or copy the teacher elsewhere"
+        )

@@ -1,0 +1,1 @@
+"""From a recipe to a finished study: what is trained in which order."""

@@ -1,0 +1,178 @@
+"""From trained models to results.json and the report."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from kdtool.environment import collect_environment
+from kdtool.files import write_atomic
+from kdtool.recipe.schema import Recipe
+from kdtool.report.write import write_report
+from kdtool.results.base import Role, to_json
+from kdtool.results.evidence import SweepPoint
+from kdtool.results.machines import still_valid
+from kdtool.results.study import Cost, ModelResult, Results, SeedResult, load_results
+from kdtool.study.folder import key_of
+from kdtool.train.evaluation.bias_shift import bias_shifts
+from kdtool.train.evaluation.calibration import calibration
+from kdtool.train.evaluation.evaluate import Evaluated, evaluate, split_labels
+from kdtool.train.evaluation.images import (
+    flips,
+    gallery,
+    shown_images,
+    with_duplicate_images,
+    write_answers,
+)
+from kdtool.train.evaluation.saliency import explain
+from kdtool.train.evaluation.subclasses import subclass_use
+from kdtool.train.evaluation.verdicts import class_summaries, summaries, summary_of, verdicts
+from kdtool.train.export.choose import SHIPPED, Shipment, ship
+from kdtool.train.export.fp32 import decision
+from kdtool.train.models.count import count
+from kdtool.train.models.device import gpu_name
+from kdtool.train.models.networks import describe_model
+from kdtool.train.pipeline.sweep import Candidate, mean_worth
+from kdtool.train.run import Run, Trained
+
+
+def conclude(
+    run: Run, models: dict[Role, list[Trained]], sweep: list[SweepPoint], *, with_files: bool
+) -> Results:
+    """Test all models, now that every choice is made; export, time and explain the best of each.
+
+    Args:
+        run: The study.
+        models: Its trained models, one a seed.
+        sweep: What the choice of a setting was made on; may be empty.
+        with_files: Whether to write ONNX files, time and explain them.
+
+    Returns:
+        What stands in results.json.
+
+    Raises:
+        GateError: An ONNX file does not give what PyTorch gives.
+    """
+    evaluated = {role: [evaluate(run, one) for one in runs] for role, runs in models.items()}
+    chosen = {role: best_on_validation(seeds) for role, seeds in evaluated.items()}
+    shipments = ship(run, chosen) if with_files else {}
+    if with_files:
+        write_answers(run, chosen)
+    differences = flips(chosen, split_labels(run.splits.test))
+    uses = subclass_use(evaluated, chosen, run.splits)
+    return Results(
+        name=run.recipe.name,
+        recipe=portable(run.recipe),
+        environment=collect_environment(gpu_name(run.device)),
+        data=with_duplicate_images(run),
+        models={
+            role: model_result(run, seeds, chosen[role], shipments.get(role))
+            for role, seeds in evaluated.items()
+        },
+        metric=run.recipe.metric,
+        verdicts=verdicts(run, evaluated),
+        shipped=role_to_ship(evaluated) if with_files else None,
+        sweep=sweep,
+        flips=differences,
+        subclasses=uses,
+        bias_shifts=bias_shifts(evaluated, run.splits),
+        gallery=gallery(run, chosen, shown_images(differences, uses)),
+        explain=explain(run, chosen) if with_files and "teacher" in chosen else None,
+        devices=[],
+    )
+
+
+def role_to_ship(evaluated: dict[Role, list[Evaluated]]) -> Role | None:
+    """Return the students that are best on validation; among equals those without subclasses."""
+    return max(
+        (role for role in SHIPPED if role in evaluated),
+        key=lambda role: mean_worth([one.trained for one in evaluated[role]]),
+        default=None,
+    )
+
+
+def portable(recipe: Recipe) -> dict[str, object]:
+    """Return the recipe without places on this machine: the data have a fingerprint."""
+    return recipe.without_paths.model_dump(mode="json", exclude_none=True)
+
+
+def write_results(run: Run, results: Results) -> Results:
+    """Write results.json, and the report from it; return them.
+
+    What was measured on other devices is kept, of files that are still the same.
+    """
+    if run.study.results_path.exists():
+        devices = still_valid(load_results(run.study.results_path).devices, results.models)
+        results = results.model_copy(update={"devices": devices})
+    write_atomic(run.study.results_path, to_json(results))
+    write_report(results, run.study.folder)
+    return results
+
+
+def best_on_validation(seeds: list[Evaluated]) -> Evaluated:
+    """Highest metric on validation; among equals the lowest validation loss, then the first."""
+    return max(seeds, key=lambda one: one.trained.result.best.worth)
+
+
+def model_result(
+    run: Run, seeds: list[Evaluated], chosen: Evaluated, shipment: Shipment | None
+) -> ModelResult:
+    """Collect all that is known of the models of one role."""
+    role = chosen.trained.role
+    logits, labels = [one.test_logits for one in seeds], split_labels(run.splits.test)
+    validation_labels = split_labels(run.splits.validation)
+    return ModelResult(
+        **cost_of(run, role).model_dump(),
+        model=run.table(role).without_paths.model,
+        seeds=[
+            SeedResult(
+                **one.trained.result.model_dump(),
+                seed=one.trained.seed,
+                test=one.test,
+                calibration=calibration(one, validation_labels, labels),
+            )
+            for one in seeds
+        ],
+        exported_seed=chosen.trained.seed,
+        test=summaries(logits, labels, run.splits.positive),
+        per_class=class_summaries(logits, labels, run.splits.classes),
+        operating_point=decision(run, chosen),
+        files=shipment.files if shipment else {},
+        refused=shipment.refused if shipment else {},
+        recommended=shipment.recommended if shipment else None,
+    )
+
+
+def cost_of(run: Run, role: Role) -> Cost:
+    """Count the model of a role, by its architecture alone."""
+    model = run.build(role, seed=0)
+
+    def make() -> tuple[Cost, list[Path]]:
+        return count(model, run.image_shape), []
+
+    name = run.table(role).without_paths.model
+    key = key_of("cost", describe_model(name, model), run.image_shape)
+    return run.study.stage(f"cost-{role}", key, Cost, make)
+
+
+def sweep_points(run: Run, candidates: list[Candidate], best: Candidate) -> list[SweepPoint]:
+    """Report every setting of a sweep; the choice was made before test was opened."""
+    metric, positive = run.recipe.metric, run.splits.positive
+    points = []
+    for candidate in candidates:
+        tried = replace(run, recipe=candidate.recipe)
+        seeds = [evaluate(tried, student) for student in candidate.students]
+        validation = [one.validation_logits for one in seeds], split_labels(run.splits.validation)
+        test = [one.test_logits for one in seeds], split_labels(run.splits.test)
+        scored = metric != "accuracy"
+        points.append(
+            SweepPoint(
+                role=candidate.role,
+                settings=candidate.settings,
+                seeds=run.recipe.seeds,
+                validation_accuracy=summary_of("accuracy", *validation),
+                test_accuracy=summary_of("accuracy", *test),
+                validation_score=summary_of(metric, *validation, positive) if scored else None,
+                test_score=summary_of(metric, *test, positive) if scored else None,
+                selected=candidate is best,
+            )
+        )
+    return points

@@ -1,0 +1,467 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+from kdtool.edge.kit.build import NUM_GOLDEN, build_kit, pick_golden
+from kdtool.edge.kit.check import changed_files, check_kit, importable
+from kdtool.edge.kit.readme import KitFacts
+from kdtool.edge.predict import predict_files
+from kdtool.environment import collect_environment
+from kdtool.errors import GateError, ModelFileError, StudyError
+from kdtool.files import sha256_of
+from kdtool.results.base import to_json
+from kdtool.results.evidence import Rates
+from kdtool.results.study import FileResult, Parity
+
+NUM_IMAGES = 40
+CONTENT = [
+    "README.md",
+    "check.py",
+    "classifier.py",
+    *(f"golden/{place:02}.png" for place in range(NUM_GOLDEN)),
+    "golden/expected.json",
+    "labels.txt",
+    "manifest.json",
+    "model.onnx",
+    "picture.py",
+    "predict.py",
+    "requirements.txt",
+]
+
+
+@pytest.fixture
+def make_kit(tmp_path, make_classifier):
+    """A function that builds a kit, and returns its folder and what the check said."""
+
+    def make(folder="kit", form="pixels", channels=1, classes=("a", "b", "c"), **changes):
+        model = make_classifier(form, channels, classes, decision=changes.pop("decision", None))
+        path = model.path
+        shape = (NUM_IMAGES, 4, 6, channels)
+        images = np.random.default_rng(2).integers(0, 256, shape, dtype=np.uint8)
+        probabilities = model.answer(images).astype(np.float32)
+        parity = Parity(
+            num_images=NUM_IMAGES, agreement=1, max_abs_error=0, flipped=[], passed=True
+        )
+        file = FileResult(
+            path=path.name,
+            sha256=sha256_of(path),
+            size_bytes=path.stat().st_size,
+            opset=changes.pop("opset", 18),
+            accuracy=0.9,
+            parity=parity,
+        )
+        facts = KitFacts(
+            study="ring",
+            role="student",
+            precision="fp32",
+            file=file,
+            reason="The int8 file is not faster here.",
+            data="40 test images of noise",
+            rates=None,
+            environment=collect_environment(),
+        )
+        said = build_kit(
+            tmp_path / folder,
+            path,
+            replace(facts, **changes.pop("facts", {})),
+            images=images,
+            labels=np.arange(NUM_IMAGES) % len(classes),
+            probabilities=changes.pop("probabilities", probabilities),
+        )
+        assert not changes
+        return tmp_path / folder, said
+
+    return make
+
+
+def run(script, *arguments, env=None):
+    return subprocess.run(
+        [sys.executable, script, *arguments],
+        capture_output=True,
+        encoding="utf-8",
+        cwd="/",
+        env=env,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("form", ["pixels", "resize", "tensor"])
+def test_a_kit_gives_the_probabilities_in_closed_form(make_kit, form, channels):
+    folder, said = make_kit(form=form, channels=channels)
+    assert said.startswith(f"ok: {NUM_GOLDEN} of {NUM_GOLDEN} images as expected")
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    assert sorted(names) == sorted(CONTENT)
+    assert list(folder.parent.glob(".kit*")) == []
+    assert changed_files(folder) == []
+
+
+def test_predict_names_the_classes_and_goes_on_after_a_bad_image(tmp_path, make_kit):
+    folder, _ = make_kit("kit ü 犬", classes=["chat", "café", "犬"])
+    entry = json.loads((folder / "golden/expected.json").read_text(encoding="utf-8"))["images"][0]
+    golden = folder / "golden" / entry["file"]
+    Image.new("L", (12, 8)).save(tmp_path / "large.png")
+    # What a bare machine has: no locale, and a home where nothing may be written.
+    (tmp_path / "home").mkdir()
+    env = {"LC_ALL": "C", "HOME": str(tmp_path / "home"), "PYTHONDONTWRITEBYTECODE": "1"}
+    images = [str(golden), "/missing.png", str(tmp_path / "large.png")]
+    done = run(folder / "predict.py", "--threads", "2", *images, env=env)
+    best = np.argsort(-np.array(entry["probabilities"]))
+    labels = ["chat", "café", "犬"]
+    classes = ", ".join(f"{labels[k]} {100 * entry['probabilities'][k]:.1f} %" for k in best)
+    first, second = done.stdout.splitlines()
+    assert first == f"{golden}: {classes}"
+    assert second.startswith(f"{images[2]}: ")
+    assert done.stderr.splitlines() == [
+        "cannot read /missing.png: No such file or directory",
+        f"{images[2]}: resized from 12 x 8 to 6 x 4",
+    ]
+    assert done.returncode == 1
+    assert list((tmp_path / "home").rglob("*")) == []
+    assert run(folder / "predict.py", images[0]).returncode == 0
+
+
+RATES = Rates(
+    sensitivity=0.875,
+    sensitivity_ci95=(0.5, 0.95),
+    specificity=0.75,
+    specificity_ci95=(0.6, 0.9),
+    precision=0.5,
+    precision_ci95=(0.1, 0.9),
+    accuracy=0.775,
+    f1=0.5,
+)
+
+
+def test_a_kit_calls_the_positive_class_from_the_threshold_on(make_kit):
+    threshold = 0.9
+    folder, said = make_kit(
+        classes=["HP", "a|`b`, c"],
+        decision={"rule": "cost:5", "positive": "a|`b`, c", "threshold": threshold},
+        facts={"rates": RATES},
+    )
+    assert said.startswith("ok: ")
+    entries = json.loads((folder / "golden/expected.json").read_text(encoding="utf-8"))["images"]
+    done = run(folder / "predict.py", *(folder / "golden" / entry["file"] for entry in entries))
+    expected = []
+    for entry in entries:
+        hp, positive = (100 * probability for probability in entry["probabilities"])
+        texts = [
+            f"HP {hp:.1f} %",
+            f"a|`b`, c {positive:.1f} % (called from {100 * threshold:g} % on)",
+        ]
+        called = positive >= 100 * threshold
+        line = ", ".join(reversed(texts) if called else texts)
+        expected.append((called, f"{folder / 'golden' / entry['file']}: {line}"))
+    assert done.stdout.splitlines() == [line for _, line in expected]
+    assert len({called for called, _ in expected}) == 2
+
+    text = " ".join((folder / "README.md").read_text(encoding="utf-8").split())
+    for sentence in (
+        "An image is called `` a|`b`, c `` where that has a probability of at least 0.9, else "
+        "`HP`; `decide` gives the place of the class. That threshold was chosen on validation "
+        "images by the rule `cost:5`.",
+        "Both are of the more probable class. Called from 0.9 on, it recognized 77.50 % of them.",
+        "Of those that are `` a|`b`, c `` it called 87.50 % so (sensitivity, 95 % interval 50.00 % "
+        "to 95.00 %), and of the others 25.00 % (specificity 75.00 %, 95 % interval 60.00 % to "
+        "90.00 %).",
+    ):
+        assert sentence in text
+
+
+def test_the_readme_of_argmax_tells_sensitivity_too(make_kit):
+    chosen = {"rule": "argmax", "positive": "b", "threshold": 0.5}
+    folder, _ = make_kit(classes=["a", "b"], decision=chosen, facts={"rates": RATES})
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert "is called by its most probable class; `decide`" in text
+    assert "Of those that are `b` it called 87.50 % so" in text
+    assert "more probable class" not in text
+
+
+NAMES = [
+    " with space ",
+    "a, b",
+    "a|b",
+    "犬 и ё",
+    "*_[x](y)_*",
+    "<b>",
+    "n" * 250,
+    "#",
+    '"quoted"\\n',
+]
+
+
+def test_names_of_classes_are_the_same_everywhere(make_kit):
+    folder, _ = make_kit(classes=NAMES)
+    assert (folder / "labels.txt").read_text(encoding="utf-8").splitlines() == NAMES
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert "\n".join(f"    {name}" for name in NAMES) in text
+    golden = folder / "golden"
+    done = run(folder / "predict.py", *sorted(golden.glob("*.png")))
+    report = predict_files(folder / "model.onnx", sorted(golden.glob("*.png")))
+    for line, prediction in zip(done.stdout.splitlines(), report.predictions, strict=True):
+        assert prediction.decided == prediction.classes[0].name
+        assert line.startswith(f"{prediction.path}: {prediction.decided} ")
+    back = type(report).model_validate_json(to_json(report))
+    assert {entry.name for one in back.predictions for entry in one.classes} <= set(NAMES)
+
+
+def test_a_terminal_without_the_letter_gets_its_number(make_kit):
+    folder, _ = make_kit(classes=["chat", "café", "犬"])
+    env = {"PYTHONIOENCODING": "ascii"}
+    done = run(folder / "predict.py", folder / "golden/00.png", env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"\u72ac" in done.stdout
+
+
+def test_a_copy_works_elsewhere_and_the_check_finds_another_model(tmp_path, make_kit):
+    folder, _ = make_kit()
+    copy = Path(shutil.move(folder, tmp_path / "elsewhere"))
+    assert run(copy / "check.py").returncode == 0
+    model = onnx.load(copy / "model.onnx")
+    bias = next(tensor for tensor in model.graph.initializer if tensor.name == "bias")
+    shifted = np.frombuffer(bias.raw_data, np.float32) + np.array([0, 0, 0.02], np.float32)
+    bias.raw_data = shifted.tobytes()
+    onnx.save(model, copy / "model.onnx")
+    done = run(copy / "check.py")
+    assert done.returncode == 1
+    assert "FAILED: not as they were made: model.onnx; copy the kit again" in done.stdout
+    assert changed_files(copy) == ["model.onnx was changed"]
+    # A machine that computes otherwise looks like another model of the same bytes.
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["files"]["model.onnx"] = sha256_of(copy / "model.onnx")
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    done = run(copy / "check.py")
+    assert done.returncode == 1
+    assert "00.png: a probability differs by 0.00" in done.stdout
+    assert f"FAILED: 0 of {NUM_GOLDEN} images as expected" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "labels.txt", "golden/03.png", "manifest.json"])
+@pytest.mark.parametrize("how", ["cut", "gone"])
+def test_the_check_finds_what_a_bad_copy_lost(make_kit, name, how):
+    folder, _ = make_kit()
+    path = folder / name
+    content = path.read_bytes()
+    path.unlink()
+    if how == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    done = run(folder / "check.py")
+    assert done.returncode == 1
+    assert done.stdout == f"FAILED: not as they were made: {name}; copy the kit again\n"
+    assert "Traceback" not in done.stderr
+
+
+def test_the_check_runs_where_only_three_packages_and_their_needs_are():
+    modules, _ = importable()
+    assert {"numpy", "onnxruntime", "PIL"} <= set(modules)
+    assert not {"kdtool", "onnx", "torch", "pydantic", "rich"} & set(modules)
+
+
+@pytest.mark.parametrize("package", ["kdtool", "onnx", "rich"])
+@pytest.mark.parametrize("script", ["classifier.py", "predict.py"])
+def test_a_kit_that_needs_another_package_is_refused(make_kit, script, package):
+    folder, _ = make_kit()
+    script = folder / script
+    script.write_text(f"import {package}\n" + script.read_text())
+    with pytest.raises(GateError, match=f"No module named '{package}'") as error:
+        check_kit(folder)
+    assert error.value.exit_code == 3
+
+
+def test_a_kit_with_other_answers_is_not_written_and_the_old_one_stays(make_kit):
+    folder, _ = make_kit()
+    before = sha256_of(folder / "manifest.json")
+    wrong = np.full((NUM_IMAGES, 3), 1 / 3, np.float32)
+    with pytest.raises(GateError, match=f"FAILED: 0 of {NUM_GOLDEN} images") as error:
+        make_kit(probabilities=wrong)
+    assert error.value.exit_code == 3
+    assert sha256_of(folder / "manifest.json") == before
+    assert changed_files(folder) == []
+    with pytest.raises(GateError, match="FAILED"):
+        make_kit("new", probabilities=wrong)
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["kit", "model.onnx"]
+
+
+def test_a_kit_is_replaced_but_nothing_else_is(tmp_path, make_kit):
+    folder, _ = make_kit()
+    run(folder / "predict.py", folder / "golden/00.png")  # leaves __pycache__
+    make_kit(classes=["x", "y", "z"])
+    assert (folder / "labels.txt").read_text() == "x\ny\nz\n"
+    (tmp_path / "empty").mkdir()
+    make_kit("empty")
+
+    (folder / "photo.jpg").write_bytes(b"mine")
+    (folder / "predict.py").write_text("# mine")
+    (folder / "README.md").unlink()
+    message = (
+        r"was changed \(README\.md is missing; photo\.jpg is not of the kit; "
+        r"predict\.py was changed\)"
+    )
+    with pytest.raises(StudyError, match=message):
+        make_kit()
+    assert (folder / "photo.jpg").read_bytes() == b"mine"
+
+
+def test_an_environment_inside_the_kit_is_one_name_and_a_long_list_is_cut(make_kit):
+    folder, _ = make_kit()
+    (folder / "env" / "lib").mkdir(parents=True)
+    for number in range(20):
+        (folder / "env" / "lib" / f"{number}.py").touch()
+    assert changed_files(folder) == ["env is not of the kit"]
+    for number in range(10):
+        (folder / f"{number}.jpg").touch()
+    with pytest.raises(StudyError, match=r"\(0\.jpg is [^;]*(; \d\.jpg [^;]*){4}; 6 more\), which"):
+        make_kit()
+
+
+def test_a_folder_in_place_of_a_file_is_told(make_kit):
+    folder, _ = make_kit()
+    (folder / "golden" / "00.png").unlink()
+    (folder / "golden" / "00.png").mkdir()
+    assert changed_files(folder) == ["golden/00.png was changed"]
+
+
+@pytest.mark.parametrize("manifest", [None, "", "{", "[]", '{"files": 3}', "\xff"])
+def test_a_folder_that_is_no_kit_is_left_alone(tmp_path, make_kit, manifest):
+    (tmp_path / "kit").mkdir()
+    (tmp_path / "kit" / "thesis.tex").write_text("mine")
+    if manifest is not None:
+        (tmp_path / "kit" / "manifest.json").write_text(manifest, encoding="latin-1")
+    with pytest.raises(StudyError, match=r"kit exists and is not a kit; name another folder"):
+        make_kit()
+    with pytest.raises(StudyError, match=r"kit is not a kit: it has no readable manifest\.json"):
+        changed_files(tmp_path / "kit")
+    assert (tmp_path / "kit" / "thesis.tex").read_text() == "mine"
+
+
+def test_a_file_where_the_kit_should_be_is_left_alone(tmp_path, make_kit):
+    (tmp_path / "kit").write_text("mine")
+    with pytest.raises(StudyError, match="exists and is not a kit"):
+        make_kit()
+    with pytest.raises(StudyError, match=r"cannot write .*: Not a directory"):
+        make_kit("kit/inside")
+    assert (tmp_path / "kit").read_text() == "mine"
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="nobody can write in /proc")
+def test_a_file_system_that_cannot_be_written_is_told_even_to_root(make_kit):
+    with pytest.raises(StudyError, match=r"cannot write /proc/kit: "):
+        make_kit("/proc/kit")
+    with pytest.raises(StudyError, match=r"cannot write .*: File name too long"):
+        make_kit("k" * 300)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_told(tmp_path, make_kit):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    with pytest.raises(StudyError, match=r"cannot write .*: Permission denied"):
+        make_kit("locked/kit")
+
+
+def test_a_model_that_was_changed_since_it_was_checked_is_refused(tmp_path, make_kit):
+    file = FileResult.model_validate(
+        {
+            "path": "student.onnx",
+            "sha256": "0" * 64,
+            "size_bytes": 1,
+            "opset": 18,
+            "accuracy": 1,
+            "parity": {
+                "num_images": 1,
+                "agreement": 1,
+                "max_abs_error": 0,
+                "flipped": [],
+                "passed": True,
+            },
+        }
+    )
+    message = r"model\.onnx was changed since it was checked; `kdtool export STUDY` writes it again"
+    with pytest.raises(ModelFileError, match=message):
+        make_kit(facts={"file": file})
+    assert not (tmp_path / "kit").exists()
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "", "carriage\r", "next\x85line", "u\u2028"])
+def test_a_class_that_is_no_line_is_refused(tmp_path, make_kit, name):
+    with pytest.raises(ModelFileError, match="is empty or has a line break in its name"):
+        make_kit(classes=["a", name, "c"])
+    assert not (tmp_path / "kit").exists()
+
+
+def test_the_readme_tells_what_the_file_is(make_kit):
+    folder, _ = make_kit(classes=[f"class_{k}" for k in range(50)], channels=3)
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert text.startswith("# ring: student, fp32\n")
+    assert "`image`: uint8 `(N, 4, 6, 3)`" in text
+    assert "    class_39\n    ... and 10 more, see labels.txt\n" in text
+    # Wilson's interval for 36 of 40.
+    assert "90.00 % of 40 test images of noise (95 % interval 76.95 % to 96.04 %).\n" in text
+    assert "The int8 file is not faster here." in text
+    assert sha256_of(folder / "model.onnx") in text
+    assert "model linear, seed 0" in text
+    assert "$" not in text
+
+
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [("fp32", 1e-3), ("fp16", 1e-2), ("int8", 0.05)]
+)
+def test_the_tolerance_is_that_of_the_precision(make_kit, precision, tolerance):
+    folder, _ = make_kit(facts={"precision": precision})
+    assert json.loads((folder / "golden/expected.json").read_text())["tolerance"] == tolerance
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert f"off by up to {tolerance:g}: " in text
+    assert ("it is meant for GPUs" in text) == (precision == "fp16")
+
+
+def test_requirements_name_what_the_kit_was_checked_with(make_kit):
+    folder, _ = make_kit()
+    comment, *lines = (folder / "requirements.txt").read_text().splitlines()
+    assert lines == ["numpy>=1.26", "onnxruntime>=1.20", "pillow>=10.1"]
+    assert comment.startswith(f"# Checked with numpy {np.__version__}, onnxruntime ")
+    folder, _ = make_kit("newer", opset=22)
+    checked = comment.split("onnxruntime ")[1].split(",")[0]
+    assert f"onnxruntime>={checked}\n" in (folder / "requirements.txt").read_text()
+
+
+def test_golden_images_are_half_typical_of_all_classes_half_hard():
+    generator = np.random.default_rng(0)
+    probabilities = generator.dirichlet(np.full(4, 0.3), 400).astype(np.float32)
+    labels = np.arange(400) // 100  # sorted, as a folder of folders is
+    tolerance = 0.1
+    picked = pick_golden(labels, probabilities, tolerance)
+    assert len(set(picked)) == len(picked) == NUM_GOLDEN
+    top = np.sort(probabilities, axis=1)
+    margins = top[:, -1] - top[:, -2]
+    # A probability that is off by the tolerance cannot change the class of any.
+    assert (margins[picked] > 2 * tolerance).all()
+    assert labels[picked[:8]].tolist() == [0, 1, 2, 3] * 2
+    right = (probabilities.argmax(axis=1) == labels) & (margins > 2 * tolerance)
+    for label, first, second in zip(range(4), picked[:4], picked[4:8], strict=True):
+        own = np.flatnonzero(right & (labels == label))
+        distances = abs(margins - np.median(margins[own]))
+        assert sorted(own, key=lambda place: distances[place])[:2] == [first, second]
+    others = [k for k in range(400) if margins[k] > 2 * tolerance and k not in picked]
+    assert max(margins[picked[8:]]) <= min(margins[others])
+
+
+def test_few_images_and_a_model_without_a_clue_give_golden_images_as_well():
+    assert pick_golden(np.array([1, 0]), np.full((2, 2), 0.5, np.float32), 0.1) == [1, 0]
+    assert pick_golden(np.array([1, 1]), np.full((2, 2), 0.5, np.float32), 0.1) == [0, 1]
+
+
+@pytest.mark.parametrize("script", ["predict.py", "check.py", "classifier.py", "picture.py"])
+def test_scripts_are_short_and_know_nothing_of_kdtool(script):
+    text = files("kdtool.edge.portable").joinpath(script).read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 60
+    assert "kdtool" not in text.replace('"kdtool.', "")  # the names of metadata in the file

@@ -1,0 +1,224 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from kdtool.environment import collect_environment
+from kdtool.errors import StudyError
+from kdtool.files import write_atomic
+from kdtool.recipe.load import make_recipe, with_settings
+from kdtool.results.base import Summary, to_json
+from kdtool.results.study import DataResult, Results
+from kdtool.study.folder import Study, key_of, load_study
+from kdtool.study.ownership import claim, files_made_otherwise
+
+RECIPE = make_recipe(
+    {
+        "name": "tiny",
+        "data": {"source": "digits"},
+        "teacher": {"model": "mnist-cnn"},
+        "student": {"model": "mnist-mlp"},
+    },
+    "test",
+)
+DATA = DataResult(
+    source="digits",
+    description="digits",
+    classes=["0", "1"],
+    image_shape=(1, 8, 8),
+    num_train=2,
+    num_validation=2,
+    num_test=2,
+    class_counts={"train": [1, 1], "validation": [1, 1], "test": [1, 1]},
+    num_duplicates=0,
+    duplicates=[],
+    fingerprint="a",
+    warnings=[],
+)
+SCORE = Summary(mean=0.5, std=None, ci95=(0.4, 0.6))
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "runs").write_text("a file where the folder should be")
+    study = Study(tmp_path / "runs" / "tiny")
+    with pytest.raises(StudyError, match="cannot write"), study.locked():
+        pass
+    with pytest.raises(StudyError, match="cannot write"):
+        write_atomic(study.results_path, "")
+
+
+def counting(study, calls, name="stage", key="a"):
+    path = study.folder / "out.txt"
+
+    def make():
+        calls.append(key)
+        write_atomic(path, "content")
+        return SCORE, [path]
+
+    return study.stage(name, key, Summary, make)
+
+
+def test_a_stage_runs_once_for_a_key(tmp_path):
+    study, calls = Study(tmp_path), []
+    assert counting(study, calls) == SCORE
+    assert counting(study, calls) == SCORE
+    assert calls == ["a"]
+    counting(study, calls, key="b")
+    assert calls == ["a", "b"]
+    study.forget("stage")
+    counting(study, calls, key="b")
+    assert calls == ["a", "b", "b"]
+
+
+@pytest.mark.parametrize("damage", ["changed", "gone", "record cut off"])
+def test_a_stage_whose_files_do_not_stand_runs_again(tmp_path, damage):
+    study, calls = Study(tmp_path), []
+    counting(study, calls)
+    if damage == "changed":
+        (tmp_path / "out.txt").write_text("other")
+    elif damage == "gone":
+        (tmp_path / "out.txt").unlink()
+    else:
+        record = tmp_path / "stages" / "stage.json"
+        record.write_text(record.read_text()[:20])
+    counting(study, calls)
+    assert calls == ["a", "a"]
+
+
+def test_keys_differ_with_what_they_are_made_of():
+    other = RECIPE.model_copy(update={"name": "other"})
+    keys = {key_of(RECIPE), key_of(other), key_of(RECIPE, 1), key_of(RECIPE, "1"), key_of([1, 2])}
+    assert len(keys) == 5
+    assert key_of(RECIPE) == key_of(RECIPE.model_copy())
+
+
+def test_a_folder_of_another_recipe_is_not_taken_over(tmp_path):
+    study = Study(tmp_path)
+    claim(study, RECIPE, DATA, sweep={}, force=False)
+    claim(study, RECIPE, DATA, sweep={}, force=False)
+    distill = RECIPE.distill.model_copy(update={"temperature": 9.0})
+    other = RECIPE.model_copy(update={"distill": distill})
+    claim(study, other, DATA, sweep={}, force=False)  # nothing was trained: no study yet
+    claim(study, RECIPE, DATA, sweep={}, force=False)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "teacher-seed0-0.state.pt").touch()
+    with pytest.raises(StudyError) as caught:
+        claim(study, other, DATA, sweep={}, force=False)
+    assert "distill.temperature: there 4.0, here 9.0" in str(caught.value)
+    assert "--force" in str(caught.value)
+    claim(study, other, DATA, sweep={"distill.temperature": [4, 9]}, force=False)
+    claim(study, RECIPE, DATA, sweep={}, force=True)
+    subclass = {"subclass": RECIPE.subclass.model_copy(update={"per_class": 3})}
+    claim(study, RECIPE.model_copy(update=subclass), DATA, sweep={}, force=False)
+    (tmp_path / "checkpoints" / "subclass-teacher-seed0-0.state.pt").touch()
+    with pytest.raises(StudyError, match=r"subclass\.per_class: there 3, here 5"):
+        claim(study, RECIPE, DATA, sweep={}, force=False)
+    claim(study, RECIPE, DATA, sweep={}, force=True)
+    cheap = {"export": RECIPE.export.model_copy(update={"opset": 20})}
+    claim(study, RECIPE.model_copy(update=cheap), DATA, sweep={}, force=False)
+
+
+def test_other_data_are_told_once(tmp_path):
+    study = Study(tmp_path)
+    study.record_recipe(RECIPE)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "teacher-seed0-0.state.pt").touch()
+    results = Results(
+        name="tiny",
+        recipe={},
+        environment=collect_environment(None),
+        data=DATA,
+        models={},
+        verdicts=[],
+        sweep=[],
+        explain=None,
+        devices=[],
+    )
+    write_atomic(study.results_path, to_json(results))
+    other = DATA.model_copy(update={"fingerprint": "b"})
+    with pytest.raises(StudyError, match="the way they are split are not the same"):
+        claim(study, RECIPE, other, sweep={}, force=False)
+    smaller = RECIPE.model_copy(update={"data": RECIPE.data.model_copy(update={"size": 4})})
+    with pytest.raises(StudyError) as caught:
+        claim(study, smaller, other, sweep={}, force=False)
+    assert "data.size: there None, here 4" in str(caught.value)
+    assert "to train on" not in str(caught.value)
+
+
+def test_files_that_were_made_otherwise_are_told_with_what_keeps_them(tmp_path):
+    study = Study(tmp_path)
+    exported = RECIPE.export.model_copy(
+        update={"operating_point": "sensitivity:0.95", "precisions": ["fp32", "int8"]}
+    )
+    study.record_recipe(RECIPE.model_copy(update={"export": exported}))
+    assert files_made_otherwise(study, RECIPE) == []  # there are no files yet
+    study.results_path.touch()
+    found = files_made_otherwise(study, RECIPE)
+    assert [text.partition(":")[0] for text in found] == [
+        "export.precisions",
+        "export.operating_point",
+    ]
+    assert found[1] == (
+        "export.operating_point: the files of this study were made with sensitivity:0.95, and now "
+        "become argmax; --set 'export.operating_point=sensitivity:0.95' keeps them"
+    )
+    # what it says to type does what it says
+    kept = [text.split("'")[1].partition("=") for text in found]
+    settings = {key: json.loads(value) if "[" in value else value for key, _, value in kept}
+    assert files_made_otherwise(study, with_settings(RECIPE, settings)) == []
+
+
+def test_what_a_killed_run_left_unfinished_is_removed(tmp_path):
+    study = Study(tmp_path)
+    with study.locked():
+        pass
+    orphan = tmp_path / "stages" / ".export.x1y2.unfinished.json"
+    orphan.parent.mkdir()
+    orphan.touch()
+    (tmp_path / "stages" / "export.json").touch()
+    with study.locked():
+        assert [path.name for path in orphan.parent.iterdir()] == ["export.json"]
+
+
+def test_a_start_that_came_to_nothing_leaves_no_folder(tmp_path):
+    study = Study(tmp_path / "new")
+    with pytest.raises(ValueError, match="bad"), study.locked():
+        raise ValueError("bad")
+    assert not study.folder.exists()
+    with study.locked():
+        write_atomic(study.results_path, "a result")
+    assert study.results_path.read_text() == "a result"
+
+
+def test_an_error_inside_the_lock_is_not_blamed_on_the_folder(tmp_path):
+    with pytest.raises(FileNotFoundError), Study(tmp_path).locked():
+        (tmp_path / "missing").read_bytes()
+
+
+def test_a_folder_in_use_is_refused_and_freed_when_its_process_dies(tmp_path):
+    hold = (
+        "import sys, pathlib; from kdtool.study.folder import Study\n"
+        "with Study(pathlib.Path(sys.argv[1])).locked():\n"
+        "    print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", hold, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdout.readline() == b"held\n"
+    study = Study(tmp_path)
+    with pytest.raises(StudyError, match="in use by another kdtool run"), study.locked():
+        pass
+    holder.kill()
+    holder.communicate()
+    with study.locked():
+        pass
+
+
+def test_a_folder_without_a_study(tmp_path):
+    with pytest.raises(StudyError, match="holds no finished study"):
+        load_study(tmp_path)
+    write_atomic(tmp_path / "results.json", '{"schema": 7}')
+    Study(tmp_path).record_recipe(RECIPE)
+    with pytest.raises(StudyError, match=r"not a results\.json of schema 1: .*"):
+        load_study(tmp_path)

@@ -1,0 +1,105 @@
+"""The commands of a page, in its order, on a small set and for one epoch."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from pictures import save_classes
+from typer.testing import CliRunner
+
+from kdtool.cli.app import app
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+RESULTS = ROOT / "recipes" / "RESULTS.md"
+MEASURED = ROOT / "docs" / "MEASURED.md"
+SHORT = ["seeds=[0]", "profile.seconds=0.02", "teacher.epochs=1", "student.epochs=1"]
+SHORT += [
+    "teacher.phase=[]",
+    "student.phase=[]",
+    "teacher.min_steps=0",
+    "student.min_steps=0",
+    "data.root=DIR",
+    "export.max_drop=0.5",
+]
+# What recipes of large networks get in their place, and without the weights that are downloaded.
+SMALL = ["teacher.model=mnist-cnn", "student.model=mnist-mlp"]
+SMALL += ["teacher.weights=none", "student.weights=none"]
+SHORT_RECIPES = {
+    "recipes/folder.toml": [*SMALL, "data.size=28"],
+    "recipes/pneumoniamnist.toml": SMALL,
+    "recipes/efficientnet-lite.toml": [*SMALL, "teacher.input_size=32", "student.input_size=32"],
+}
+SHORT_SCRIPTS = {
+    "training_loop.py": ["--epochs", "1"],
+    "int8_speed.py": ["--seconds", "0.02", "--model", "mnist-cnn", "--size", "28"],
+    "same_file.py": ["--times", "1", "--seconds", "0.02"],
+    "profile_overhead.py": ["--times", "1"],
+    "finetuning.py": ["--images", "4", "--batch", "2", "--times", "1"],
+    "parallel_sweep.py": ["--steps", "2", "--times", "1", "--students", "2"],
+}
+
+
+def commands(page):
+    blocks = re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines() if line.strip()]
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+def run_page(page, folder, write_idx_set):
+    """Run every command of `page` in `folder`, the working folder; return how many ran."""
+    (folder / "recipes").symlink_to(ROOT / "recipes")
+    write_idx_set(folder / "DIR", num_train=300, num_test=60, num_classes=10, size=28)
+    write_npz(folder / "DIR" / "pneumoniamnist.npz", (28, 28), num_classes=2)
+    write_npz(folder / "DIR" / "cifar10-500.npz", (32, 32, 3), num_classes=10)
+    save_classes(folder / "my-pictures", 40)
+    return sum(run_command(command) for command in commands(page))
+
+
+def write_npz(path, shape, num_classes):
+    """Write a set of MedMNIST's form, of noise."""
+    rng, content = np.random.default_rng(0), {}
+    for split in ("train", "val", "test"):
+        content[f"{split}_images"] = rng.integers(0, 256, (40, *shape), dtype=np.uint8)
+        content[f"{split}_labels"] = np.arange(40)[:, None] % num_classes
+    np.savez(path, **content)
+
+
+def run_command(command):
+    """Run a command shortened, and say whether it is one that a test runs."""
+    program = " ".join(command[:3])
+    if "kdtool" in command:
+        run_kdtool(command[command.index("kdtool") + 1 :])
+    elif program == "uv run python":
+        short = SHORT_SCRIPTS[Path(command[3]).name]
+        script = [sys.executable, str(ROOT / command[3]), *command[4:], *short]
+        done = subprocess.run(script, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+    elif command[0] == "python3":
+        subprocess.run([sys.executable, *command[1:]], check=True, capture_output=True)
+    else:
+        assert command[-3:] == ["uv", "run", "pytest"], f"nothing runs {command}"
+        return False
+    return True
+
+
+def run_kdtool(command):
+    at = command.index(">") if ">" in command else len(command)
+    arguments, output = command[:at], command[at + 1 :]
+    if arguments[0] in {"distill", "subclass-distill", "finetune"}:
+        small = [
+            part for name, short in SHORT_RECIPES.items() if name in arguments for part in short
+        ]
+        before, after = (
+            [part for one in short for part in ("--set", one)] for short in (SHORT, small)
+        )
+        arguments = [arguments[0], *before, *arguments[1:], *after]
+    elif arguments[0] == "profile" and "--merge" not in arguments:
+        arguments += ["--seconds", "0.02"]
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, f"{command}: {done.output}"
+    for path in output:
+        Path(path).write_text(done.stdout)

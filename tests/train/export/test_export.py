@@ -1,0 +1,263 @@
+"""From a finished study to the files that ship, on real digits."""
+
+import csv
+import io
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+from shell import kdtool
+from typer.testing import CliRunner
+
+from kdtool.cli.app import app
+from kdtool.edge.metadata import read_metadata
+from kdtool.edge.session import open_session
+from kdtool.errors import GateError, KdtoolError, ModelFileError, RecipeError, StudyError
+from kdtool.files import write_atomic
+from kdtool.recipe.data import DataTable
+from kdtool.results.base import to_json
+from kdtool.results.study import load_results
+from kdtool.train.data.splits import load_splits
+
+
+@pytest.fixture(scope="module")
+def test_split():
+    return load_splits(DataTable(source="digits"), print).test
+
+
+def answers_of_pytorch(study, role, results):
+    """The class that PyTorch gave each test image, as `evaluate` left it on file."""
+    seed = results.models[role].exported_seed
+    (path,) = (study / "predictions").glob(f"{role}-seed{seed}-*.npz")
+    with np.load(path, allow_pickle=False) as answers:
+        return answers["test_probabilities"].argmax(axis=1)
+
+
+def test_the_int8_file_of_the_student_is_measured_against_fp32(finished, test_split):
+    results = load_results(finished / "results.json")
+    student = results.models["student"]
+    assert list(results.models["teacher"].files) == ["fp32"]
+    assert list(student.files) == ["fp32", "int8"]
+    int8, fp32 = student.files["int8"], student.files["fp32"]
+    assert int8.size_bytes < fp32.size_bytes / 3
+    pixels = np.ascontiguousarray(test_split.images.numpy().transpose(0, 2, 3, 1))
+    given = open_session(finished / int8.path).run(["logits"], {"image": pixels})[0].argmax(axis=1)
+    right = given == test_split.labels.numpy()
+    assert right.mean() == int8.accuracy
+    assert int8.gate.difference == pytest.approx(int8.accuracy - fp32.accuracy)
+    expected = answers_of_pytorch(finished, "student", results)
+    assert np.flatnonzero(given != expected).tolist() == int8.parity.flipped
+    assert student.recommended == ("int8" if int8.gate.recommended else "fp32")
+    assert (int8.quantization.target, int8.quantization.num_calibration) == ("portable", 300)
+
+
+def test_the_kit_gives_on_every_test_image_the_class_that_pytorch_gave(study, test_split):
+    kdtool("export", study, "--precisions", "fp32", "--kit")
+    results = load_results(study / "results.json")
+    folder = study.parent / "shown"
+    folder.mkdir()
+    for index, image in enumerate(test_split.images.numpy()[:, 0]):
+        Image.fromarray(image).save(folder / f"{index:03}.png")
+    pictures = sorted(folder.iterdir())
+    done = subprocess.run(
+        [sys.executable, str(study / "kit" / "predict.py"), *map(str, pictures)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    first = [line.split(": ", 1)[1].split()[0] for line in done.stdout.splitlines()]
+    assert first == [str(c) for c in answers_of_pytorch(study, "student", results)]
+    said = kdtool("predict", study / "student.onnx", *pictures[:3]).output
+    assert [line.split(": ")[1].split()[0] for line in said.splitlines()] == first[:3]
+
+
+def test_the_kit_holds_the_recommended_file(study):
+    kdtool("export", study, "--kit")
+    student = load_results(study / "results.json").models["student"]
+    recommended = student.files[student.recommended]
+    assert (study / "kit" / "model.onnx").read_bytes() == (study / recommended.path).read_bytes()
+
+
+def test_a_study_without_a_student_has_no_kit(study):
+    results = load_results(study / "results.json")
+    teacher = {"teacher": results.models["teacher"]}
+    alone = results.model_copy(update={"models": teacher, "verdicts": [], "shipped": None})
+    write_atomic(study / "results.json", to_json(alone))
+    before = (study / "teacher.onnx").stat().st_mtime_ns
+    with pytest.raises(StudyError, match="holds no student to ship; `kdtool distill RECIPE`"):
+        kdtool("export", study, "--kit")
+    assert (study / "teacher.onnx").stat().st_mtime_ns == before  # it was told at once
+
+
+@pytest.mark.parametrize("form", ["resize", "tensor"])
+def test_files_that_take_other_input_pass_the_same_gate(study, form):
+    precisions = "fp32,int8" if form == "resize" else "fp32"
+    kdtool("export", study, "--input", form, "--precisions", precisions, "--kit")
+    results = load_results(study / "results.json")
+    for model in results.models.values():
+        assert model.files["fp32"].parity.passed
+        assert model.files["fp32"].latency is not None
+    assert read_metadata(onnx.load(study / "student.onnx"))["preprocess"]["input"] == form
+    profile = kdtool("profile", study / "student.onnx", "--seconds", "0.02", "--json")
+    (measured,) = json.loads(profile.stdout)["models"]
+    assert measured["num_macs"] == results.models["student"].num_macs
+
+
+def test_what_the_last_export_made_does_not_stay_beside_other_files(study):
+    kdtool("export", study, "--kit")
+    done = kdtool("export", study, "--precisions", "fp32", "--opset", "20")
+    assert not (study / "student.int8.onnx").exists()
+    assert "holds an older file; `kdtool export" in done.stderr
+
+
+def test_a_file_tells_what_it_is(finished):
+    metadata = read_metadata(onnx.load(finished / "student.int8.onnx"))
+    counts = load_results(finished / "results.json").models["student"]
+    assert metadata["counts"] == {
+        "num_params": counts.num_params,
+        "num_macs": counts.num_macs,
+        "num_flops": counts.num_flops,
+        "partial": False,
+    }
+    assert metadata["preprocess"] == {
+        "input": "pixels",
+        "height": 8,
+        "width": 8,
+        "channels": 1,
+        "scale": "inside the file",
+    }
+    assert metadata["quantization"]["target"] == "portable"
+    props = {prop.key: prop.value for prop in onnx.load(finished / "student.onnx").metadata_props}
+    assert props["Image.BitmapPixelFormat"] == "Gray8"
+
+
+FRAGILE = """
+import torch
+from torch import nn
+
+class Scaled(nn.Module):
+    # Channels of 13 decades: 8 bits for all of them hold the largest two only.
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("scale", torch.logspace(-8, 4, 32))
+
+    def forward(self, x):
+        return (x * self.scale) / self.scale
+
+def fragile(image_shape, num_classes):
+    print("not JSON")
+    channels, height, width = image_shape
+    first = nn.Linear(channels * height * width, 32)
+    return nn.Sequential(nn.Flatten(), first, Scaled(), nn.Linear(32, num_classes))
+"""
+
+
+def test_int8_that_loses_too_much_is_not_kept_and_the_status_is_3(recipe, tmp_path, monkeypatch):
+    (tmp_path / "fragile_nets.py").write_text(FRAGILE)
+    monkeypatch.chdir(tmp_path)
+    settings = ["student.model=fragile_nets:fragile", "student.learning_rate=0.01", "seeds=[0]"]
+    options = [part for setting in settings for part in ("--set", setting)]
+    run = CliRunner().invoke(
+        app, ["distill", str(recipe), "--out", str(tmp_path), "--json", *options]
+    )
+    assert json.loads(run.stdout)["models"]["student"]["recommended"] == "fp32"
+    assert isinstance(run.exception, GateError)
+    assert run.exception.exit_code == 3
+    assert "student.int8.onnx is not kept: it loses" in str(run.exception)
+    study = tmp_path / "tiny"
+    assert not (study / "student.int8.onnx").exists()
+    student = load_results(study / "results.json").models["student"]
+    assert (list(student.files), student.recommended) == (["fp32"], "fp32")
+    assert "even with its first and last layer in fp32" in student.refused["int8"]
+    assert "is not kept" in (study / "report.md").read_text()
+    profile = kdtool("profile", study / "student.onnx", "--seconds", "0.02", "--json").stdout
+    (tmp_path / "pi.json").write_text(profile)
+    kdtool("profile", study, "--merge", tmp_path / "pi.json")  # what it does, it did
+
+
+def test_a_file_changed_after_its_check_does_not_ship(study):
+    """By someone between the check and the kit: the file on disk is not the one of results.json."""
+    path = study / "student.onnx"
+    model = onnx.load(path)
+    model.doc_string = "changed"
+    results = load_results(study / "results.json")
+    from kdtool.edge.kit.build import KitFacts, build_kit
+
+    file = results.models["student"].files["fp32"]
+    onnx.save(model, path)
+    facts = KitFacts(
+        study="tiny", role="student", precision="fp32", file=file, reason="", data="",
+        rates=None, environment=results.environment,
+    )  # fmt: skip
+    images = np.zeros((20, 8, 8, 1), np.uint8)
+    with pytest.raises(ModelFileError, match="was changed since it was checked"):
+        build_kit(
+            study / "kit", path, facts, images=images, labels=np.zeros(20, np.int64),
+            probabilities=np.full((20, 10), 0.1, np.float32),
+        )  # fmt: skip
+    assert not (study / "kit").exists()
+
+
+def test_a_study_and_a_checkpoint_can_be_profiled(study):
+    (checkpoint,) = (study / "checkpoints").glob("student-seed3-*.safetensors")
+    done = kdtool("profile", study, checkpoint, "--seconds", "0.02", "--csv")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    names = [row["name"].rsplit("/", 1)[-1] for row in rows]
+    assert names == [
+        "student.onnx", "student.int8.onnx", "control.onnx", "teacher.onnx",
+        checkpoint.name,
+    ]  # fmt: skip
+    assert rows[0]["num_params"] == rows[4]["num_params"]
+
+
+def test_figures_of_a_device_join_the_study_and_outlive_the_next_export(study):
+    profile = kdtool("profile", study / "student.onnx", "--seconds", "0.02", "--json").stdout
+    device = json.loads(profile)
+    device["environment"]["cpu"] = "Raspberry Pi 5"
+    (study.parent / "pi.json").write_text(json.dumps(device))
+    kdtool("profile", study, "--merge", study.parent / "pi.json")
+    assert "Raspberry Pi 5" in (study / "report.md").read_text()
+    kdtool("export", study, "--precisions", "fp32")
+    (joined,) = load_results(study / "results.json").devices
+    assert joined.environment.cpu == "Raspberry Pi 5"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--precisions", "int8"], '"fp32" is missing'),
+        (["--precisions", "fp32,fp8"], "export.precisions"),
+        (["--target", "mips"], "export.target"),
+        (["--input", "jpeg"], "export.input"),
+        (["--opset", "17"], "export.opset"),
+        (["--operating-point", "sens"], "export.operating_point"),
+        (["--operating-point", "youden"], 'point = "youden" is for two classes, and .* have 10'),
+    ],
+)
+def test_a_wrong_option_of_export_is_one_message(study, arguments, message):
+    before = (study / "results.json").read_bytes()
+    with pytest.raises(KdtoolError, match=message):
+        kdtool("export", study, *arguments)
+    assert (study / "results.json").read_bytes() == before
+
+
+def test_a_threshold_for_ten_classes_is_told_before_training(recipe, tmp_path):
+    given = ("--set", "export.operating_point=f1", "--out", tmp_path)
+    with pytest.raises(RecipeError, match='point = "f1" is for two classes, and the data have 10'):
+        kdtool("distill", recipe, *given)
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_checkpoint_outside_its_study_is_one_message(finished, tmp_path):
+    (checkpoint,) = (finished / "checkpoints").glob("student-seed3-*.safetensors")
+    shutil.copy(checkpoint, tmp_path / "alone.safetensors")
+    with pytest.raises(KdtoolError, match=r"results\.json"):
+        kdtool("profile", tmp_path / "alone.safetensors")
+    (tmp_path / "no.safetensors").write_bytes(b"abc")
+    with pytest.raises(KdtoolError, match="is not a checkpoint of a study"):
+        kdtool("profile", tmp_path / "no.safetensors")

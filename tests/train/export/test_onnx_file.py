@@ -1,0 +1,158 @@
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+from torch import nn
+
+from kdtool.edge.count.graph import count_graph
+from kdtool.edge.quantize import to_fp16, to_int8
+from kdtool.edge.session import open_session
+from kdtool.errors import KdtoolError
+from kdtool.train.export.onnx_file import answers, as_given, compare, make_onnx
+from kdtool.train.models.networks import build_model
+
+SHAPE = (3, 16, 20)
+
+
+@pytest.fixture(scope="module")
+def model():
+    model = build_model("mnist-cnn", SHAPE, 4, seed=0)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def exported(model):
+    return make_onnx(model, SHAPE, 4, 18)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (37, *SHAPE), np.uint8)
+
+
+def logits_of(model, images):
+    with torch.no_grad():
+        return model(torch.from_numpy(images).float() / 255).numpy()
+
+
+@pytest.fixture
+def path(exported, tmp_path):
+    onnx.save(exported, tmp_path / "student.onnx")
+    return tmp_path / "student.onnx"
+
+
+def test_the_file_takes_raw_pixels_and_gives_what_pytorch_gives(path, model, images):
+    logits = logits_of(model, images)
+    given, probabilities = answers(path, as_given(images, "pixels"))
+    parity = compare(given, logits)
+    assert parity.passed
+    assert (parity.num_images, parity.agreement, parity.flipped) == (37, 1.0, [])
+    expected = torch.from_numpy(logits).softmax(dim=1).numpy()
+    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
+
+
+def test_another_model_does_not_pass(path, images):
+    other = build_model("mnist-cnn", SHAPE, 4, seed=1).eval()
+    logits = logits_of(other, images)
+    given, _ = answers(path, as_given(images, "pixels"))
+    parity = compare(given, logits)
+    assert not parity.passed
+    assert len(parity.flipped) == round((1 - parity.agreement) * 37) > 0
+
+
+def test_logits_that_drift_without_flipping_a_class_do_not_pass(path, model, images):
+    logits = logits_of(model, images) * 1.01
+    given, _ = answers(path, as_given(images, "pixels"))
+    parity = compare(given, logits)
+    assert parity.agreement == 1.0
+    assert not parity.passed
+
+
+def test_inputs_and_outputs_are_named_and_the_batch_is_free(exported):
+    (image,) = exported.graph.input
+    dims = [dim.dim_param or dim.dim_value for dim in image.type.tensor_type.shape.dim]
+    assert (image.name, dims) == ("image", ["batch", 16, 20, 3])
+    assert image.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert [output.name for output in exported.graph.output] == ["logits", "probabilities"]
+
+
+def test_nothing_of_this_machine_is_left_in_the_file(exported):
+    content = exported.SerializeToString()
+    for trace in (b"/kdtool/", b".py", b"site-packages", b"stack_trace", b"torch"):
+        assert trace not in content
+
+
+def test_the_same_model_gives_the_same_bytes(exported, model):
+    again = make_onnx(model, SHAPE, 4, 18)
+    assert again.SerializeToString() == exported.SerializeToString()
+
+
+@pytest.mark.parametrize("opset", [18, 20])
+def test_the_opset_is_the_one_asked_for(model, opset):
+    exported = make_onnx(model, SHAPE, 4, opset)
+    assert {entry.domain: entry.version for entry in exported.opset_import}[""] == opset
+
+
+def test_the_file_counts_as_the_model_does(path, model):
+    cost = count_graph(path)
+    assert cost.num_params == sum(parameter.numel() for parameter in model.parameters())
+    assert not cost.partial
+
+
+def test_exporting_leaves_the_model_as_it_was(images):
+    model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(960, 4)).train()
+    make_onnx(model, SHAPE, 4, 18)
+    assert model.training
+
+
+@pytest.mark.parametrize(
+    ("form", "dims", "dtype"),
+    [
+        ("resize", ["batch", "height", "width", 3], onnx.TensorProto.UINT8),
+        ("tensor", ["batch", 3, 16, 20], onnx.TensorProto.FLOAT),
+    ],
+)
+def test_other_forms_of_input_give_the_same(model, images, tmp_path, form, dims, dtype):
+    exported = make_onnx(model, SHAPE, 4, 18, form)
+    (image,) = exported.graph.input
+    shape = [dim.dim_param or dim.dim_value for dim in image.type.tensor_type.shape.dim]
+    assert (shape, image.type.tensor_type.elem_type) == (dims, dtype)
+    onnx.save(exported, tmp_path / "model.onnx")
+    given, _ = answers(tmp_path / "model.onnx", as_given(images, form))
+    assert compare(given, logits_of(model, images)).passed
+
+
+@pytest.mark.parametrize("kind", ["int8", "fp16"])
+def test_a_smaller_file_that_resizes_crops_as_the_fp32_file_does(model, images, tmp_path, kind):
+    """Images of the model's own size would not show it: the sizes are computed in the graph."""
+    fp32, pixels = make_onnx(model, SHAPE, 4, 18, "resize"), as_given(images, "resize")
+    small = to_int8(fp32, pixels, "portable") if kind == "int8" else to_fp16(fp32)
+    large = np.repeat(np.repeat(pixels[:2], 197, axis=1), 31, axis=2)
+    sized = []
+    for one in (fp32, small):
+        one.graph.output.append(helper.make_tensor_value_info("sized", TensorProto.UINT8, None))
+        onnx.save(one, tmp_path / "model.onnx")
+        sized.append(open_session(tmp_path / "model.onnx").run(["sized"], {"image": large})[0])
+    np.testing.assert_array_equal(sized[1], sized[0])
+
+
+def test_subclasses_are_merged_in_the_file(images, tmp_path):
+    """A model of 4 classes with 5 subclasses each is one of 4 classes to its user, int8 as well."""
+    model = build_model("mnist-mlp", SHAPE, 20, seed=0).eval()
+    fp32, pixels = make_onnx(model, SHAPE, 4, 18), as_given(images, "pixels")
+    of_subclasses = torch.from_numpy(logits_of(model, images)).softmax(dim=1).numpy()
+    expected = of_subclasses.reshape(len(images), 4, 5).sum(axis=2)
+    for one, tolerance in ((fp32, 1e-6), (to_int8(fp32, pixels, "portable"), 2e-3)):
+        onnx.save(one, tmp_path / "model.onnx")
+        logits, probabilities = answers(tmp_path / "model.onnx", pixels)
+        assert logits.shape == (37, 4)
+        np.testing.assert_allclose(probabilities, expected, atol=tolerance)
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+
+
+def test_an_opset_that_the_exporter_does_not_write_is_one_error(model, capfd):
+    with pytest.raises(KdtoolError, match=r"export.opset = 99"):
+        make_onnx(model, SHAPE, 4, 99)
+    out, err = capfd.readouterr()
+    assert out + err == ""

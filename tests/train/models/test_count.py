@@ -1,0 +1,54 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from kdtool.train.models.count import count
+from kdtool.train.models.networks import build_model
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "classes", "params", "macs", "thop_macs"),
+    [
+        ("mnist-cnn", (1, 28, 28), 10, 1_011_466, 10_937_728, 10_937_728),
+        ("mnist-mlp", (1, 28, 28), 10, 1_238_730, 1_237_152, 1_237_152),
+        # The course report's "FLOPs" of these two are thop's count.
+        ("torchvision:resnet50", (3, 224, 224), 2, 23_512_130, 4_087_140_352, 4_131_698_688),
+        ("torchvision:mobilenet_v2", (3, 224, 224), 2, 2_226_434, 299_496_832, 326_209_280),
+    ],
+)
+def test_the_figures_of_the_course_report(name, shape, classes, params, macs, thop_macs):
+    cost = count(build_model(name, shape, classes, seed=0), shape)
+    assert (cost.num_params, cost.num_macs, cost.thop_macs) == (params, macs, thop_macs)
+    assert cost.num_flops == 2 * macs
+
+
+def test_attention_is_counted():
+    tokens, width = 49, 64
+    model = nn.TransformerEncoderLayer(width, 4, dim_feedforward=128, batch_first=True)
+    wrapped = nn.Sequential(nn.Flatten(2), nn.Unflatten(2, (tokens, 1)), Widen(width), model)
+    linear = tokens * (4 * width * width + 2 * width * 128)
+    attention = 2 * tokens * tokens * width
+    assert count(wrapped, (1, 7, 7)).num_macs == linear + attention
+
+
+class Widen(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.width = width
+
+    def forward(self, images):
+        return images[:, 0].expand(-1, -1, self.width)
+
+
+def test_counting_leaves_the_model_as_it_was():
+    model = build_model("torchvision:mobilenet_v2", (3, 32, 32), 2, seed=0).train()
+    model.features[0].eval()
+    before, modes = copy.deepcopy(model.state_dict()), [m.training for m in model.modules()]
+    count(model, (3, 32, 32))
+    after = model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert modes == [m.training for m in model.modules()]
+    assert torch.backends.mha.get_fastpath_enabled()

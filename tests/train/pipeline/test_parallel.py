@@ -1,0 +1,173 @@
+"""Models that are trained in several processes are those of one."""
+
+import os
+import signal
+import threading
+from dataclasses import replace
+from multiprocessing import Pipe, active_children
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from kdtool.cli.app import app
+from kdtool.errors import KdtoolError
+from kdtool.recipe.load import load_recipe, with_settings
+from kdtool.study.folder import Study
+from kdtool.terminal.progress import Terminal
+from kdtool.train.pipeline import parallel
+from kdtool.train.pipeline.parallel import Piece, train_ahead
+from kdtool.train.pipeline.roles import train_role
+from kdtool.train.run import open_run
+
+ROLES = ["teacher", "control", "student"]
+RECIPE = """
+name = "tiny"
+seeds = [3, 5]
+[data]
+source = "digits"
+[teacher]
+model = "mnist-mlp"
+epochs = 1
+min_steps = 0
+[student]
+model = "own_nets:small"
+epochs = 2
+min_steps = 0
+"""
+OWN_NETS = """
+from torch import nn
+
+def small(image_shape, num_classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, num_classes))
+"""
+
+
+class InterruptedBy(Terminal):
+    """A terminal where somebody types Ctrl-C when a text is shown so many times."""
+
+    def __init__(self, text, times):
+        super().__init__()
+        self.text, self.left = text, times
+
+    def say(self, text):
+        if self.text in text:
+            self.left -= 1
+            if self.left == 0:
+                os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.fixture
+def open_study(tmp_path, monkeypatch):
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    (tmp_path / "own_nets.py").write_text(OWN_NETS)
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe(tmp_path / "tiny.toml")
+
+    def open_it(out="runs", terminal=None, **settings):
+        changed = with_settings(recipe, settings)
+        study = Study(tmp_path / out / recipe.name)
+        return open_run(study, changed, "cpu", terminal or Terminal(quiet=True))
+
+    return open_it
+
+
+def train_here(run):
+    models = {}
+    for role in ROLES:
+        models[role] = train_role(run, role, models)
+    return models
+
+
+@pytest.mark.slow
+def test_processes_that_were_interrupted_leave_the_models_of_one(open_study):
+    # Of two processes one has then told of its second model, and so has written its first.
+    run = open_study(terminal=InterruptedBy("% on validation", times=3))
+    train_role(replace(run, terminal=Terminal(quiet=True)), "teacher", {})
+    with pytest.raises(KeyboardInterrupt):
+        train_ahead(run, ROLES, [({}, run.recipe)], jobs=2)
+    assert active_children() == []
+    written = {path: path.stat().st_mtime_ns for path in run.study.folder.glob("stages/*-seed*")}
+    assert len(written) > 1  # the teacher, and what the processes had done
+    ahead, here = train_here(open_study()), train_here(open_study("one-process"))
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    for role in ROLES:
+        for one, other in zip(ahead[role], here[role], strict=True):
+            assert (one.key, one.seed) == (other.key, other.seed)
+            torch.testing.assert_close(load_file(one.checkpoint), load_file(other.checkpoint))
+
+
+def test_what_a_process_tells_is_shown_with_its_setting_and_its_error_is_raised(open_study, capsys):
+    run = open_study(seeds=[3])
+    diverging = with_settings(run.recipe, {"student.learning_rate": 1e30})
+    pieces = iter(
+        [
+            ("T = 4", Piece("", "control", run.recipe, None).train),
+            ("T = 5", Piece("", "control", diverging, None).train),
+        ]
+    )
+    ours, theirs = Pipe()
+    arguments = (theirs, run.study, run.recipe, "cpu")
+    threading.Thread(target=parallel.work, args=arguments).start()
+    worker = parallel.Worker(ours, Terminal())
+
+    def follow():
+        while worker.take_event(pieces):
+            pass
+
+    with pytest.raises(KdtoolError, match=r"^the loss is .* in epoch 1, step .*; lower learning"):
+        follow()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("T = 4: control, seed 3: ")
+
+
+def test_a_process_that_is_killed_is_told():
+    ours, theirs = Pipe()
+    theirs.close()
+    worker = parallel.Worker(ours, Terminal())
+    with pytest.raises(KdtoolError, match=r"perhaps for lack of memory; .* --jobs 1"):
+        worker.take_event(iter([]))
+
+
+def test_no_process_is_started_where_all_stands_or_one_has_to_train(open_study, monkeypatch):
+    monkeypatch.setattr(parallel, "started", None)
+    run = open_study()
+    train_ahead(run, ROLES, [({}, run.recipe)], jobs=1)
+    train_here(run)
+    train_ahead(run, ROLES, [({}, run.recipe)], jobs=2)
+
+
+def test_processes_are_worth_it_for_much_to_learn(open_study, monkeypatch):
+    run = open_study(**{"student.model": "mnist-mlp", "student.epochs": 3})
+    roles = ["control", "student", "student"]
+    macs = 64 * 784 + 784 * 784 + 784 * 10
+    done = 3 * 2 * macs * 3 * 3 * len(run.splits.train)  # passes, mul and add; epochs, models
+    assert parallel.operations(run, roles) == done
+    assert parallel.operations(run, ["teacher"]) == 0
+    assert parallel.jobs_of(run, None, roles) == 1
+    assert parallel.jobs_of(run, 5, roles) == 3
+    monkeypatch.setattr(parallel, "WORTH_PROCESSES", done)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert parallel.jobs_of(run, None, roles) == 2
+    assert parallel.jobs_of(run, 1, roles) == 1
+
+
+def test_every_gpu_has_a_process(open_study, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    run = replace(open_study(), device=torch.device("cuda"))
+    assert parallel.jobs_of(run, None, ["teacher", "subclass-teacher", "control"]) == 2
+    assert [parallel.device_of(run, number) for number in range(3)] == [
+        "cuda:0",
+        "cuda:1",
+        "cuda:0",
+    ]
+    named = replace(run, device=torch.device("cuda:1"))
+    assert parallel.jobs_of(named, None, ["teacher", "control"]) == 1
+    assert parallel.device_of(named, 0) == "cuda:1"
+
+
+def test_no_processes_are_an_error(tmp_path):
+    done = CliRunner().invoke(app, ["distill", str(tmp_path / "tiny.toml"), "--jobs", "0"])
+    assert done.exit_code == 2
+    assert "--jobs" in done.output
