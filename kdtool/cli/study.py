@@ -45,7 +45,7 @@ def finetune(
         terminal = start(quiet=quiet)
         from kdtool.train.pipeline import commands
 
-        study = Study(out / loaded.name)
+        study = Study(out / loaded.name, terminal.warn)
         results = commands.finetune(
             study,
             loaded,
@@ -134,7 +134,7 @@ def _distill(
         from kdtool.train.pipeline.commands import Machine
         from kdtool.train.pipeline.commands import distill as command
 
-        study = Study(out / loaded.name)
+        study = Study(out / loaded.name, terminal.warn)
         results = command(
             study,
             loaded,

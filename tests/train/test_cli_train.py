@@ -153,7 +153,7 @@ def test_a_mended_recipe_is_not_another_one(folder):
         ("subclass-distill --set subclass.per_class=1", "with one subclass a class"),
         ("subclass-distill --set subclass.per_class=9999999999", "subclasses, take about"),
         ("subclass-distill --sweep subclass.per_class=2,9999999999", "subclasses, take about"),
-        ("subclass-distill --set teacher.batch_size=1", "the auxiliary loss tells the images"),
+        ("subclass-distill --set teacher.batch_size=1", "the auxiliary loss compares the images"),
         ("subclass-distill --set data.group=[[0,1],[2]]", "data.group leaves out 3"),
         ("subclass-distill --set data.group=[[0,1],[1,2,3]]", "data.group names 1 more than once"),
         ("subclass-distill --set teacher.model=teacher.safetensors", "is a file of weights"),

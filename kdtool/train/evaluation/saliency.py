@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from kdtool.files import replaced
 from kdtool.results.base import Role
 from kdtool.results.study import ExplainedImage, ExplainResult
-from kdtool.study.folder import key_of
+from kdtool.study.keys import key_of
 from kdtool.train.evaluation.evaluate import Evaluated, split_labels
 from kdtool.train.models.networks import as_input
 from kdtool.train.models.predict import class_logits, images_within
@@ -104,7 +104,7 @@ def explain(run: Run, models: dict[Role, Evaluated]) -> ExplainResult:
             teacher = heatmaps["teacher"]
             agreements = {role: agreement(maps, teacher) for role, maps in heatmaps.items()}
         else:
-            run.terminal.say(
+            run.reporter.say(
                 "saliency: the teacher is an ONNX file, which gives no gradients, so there are "
                 "maps of the others only, and no agreement with it"
             )

@@ -11,7 +11,7 @@ from kdtool.results.base import Role, to_json
 from kdtool.results.evidence import SweepPoint
 from kdtool.results.machines import still_valid
 from kdtool.results.study import Cost, ModelResult, Results, SeedResult, load_results
-from kdtool.study.folder import key_of
+from kdtool.study.keys import key_of
 from kdtool.train.evaluation.bias_shift import bias_shifts
 from kdtool.train.evaluation.calibration import calibration
 from kdtool.train.evaluation.evaluate import Evaluated, evaluate, split_labels
@@ -28,8 +28,8 @@ from kdtool.train.evaluation.verdicts import class_summaries, summaries, summary
 from kdtool.train.export.choose import SHIPPED, Shipment, ship
 from kdtool.train.export.fp32 import decision
 from kdtool.train.models.count import count
+from kdtool.train.models.describe import describe_model
 from kdtool.train.models.device import gpu_name
-from kdtool.train.models.networks import describe_model
 from kdtool.train.pipeline.sweep import Candidate, mean_worth
 from kdtool.train.run import Run, Trained
 
@@ -143,7 +143,7 @@ def model_result(
 
 def cost_of(run: Run, role: Role) -> Cost:
     """Count the model of a role, by its architecture alone."""
-    model = run.build(role, seed=0)
+    model = run.network(role)
 
     def make() -> tuple[Cost, list[Path]]:
         return count(model, run.image_shape), []
