@@ -123,20 +123,27 @@ def _distill(
     quiet: bool,
 ) -> None:
     from kdtool.recipe.load import load_recipe, parse_sweep
+    from kdtool.study.finished import command_key, finished_results
     from kdtool.study.folder import Study
+    from kdtool.terminal.progress import Terminal
 
     loaded = load_recipe(recipe, settings)
     swept = dict(parse_sweep(text) for text in sweep or [])
     if len(swept) < len(sweep or []):
         raise RecipeError("got --sweep twice for one key; give all its values to one --sweep")
+    study = Study(out / loaded.name)
+    key = command_key(loaded, subclasses=subclasses, sweep=swept, device=device)
+    if not force and (results := finished_results(study, key)):
+        Terminal(quiet=quiet).say(f"nothing left to do: {study.folder} is finished and unchanged")
+        show(results, study.folder, "study", as_json=as_json)
+        return
     with resumable():
         terminal = start(quiet=quiet)
         from kdtool.train.pipeline.commands import Machine
         from kdtool.train.pipeline.commands import distill as command
 
-        study = Study(out / loaded.name, terminal.warn)
         results = command(
-            study,
+            Study(study.folder, terminal.warn),
             loaded,
             terminal,
             subclasses=subclasses,

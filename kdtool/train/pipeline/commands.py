@@ -14,12 +14,14 @@ from kdtool.recipe.schema import Recipe
 from kdtool.results.base import ROLES, TEACHER_OF, Role
 from kdtool.results.evidence import SweepPoint
 from kdtool.results.study import ModelResult, Results, TrainingResult, load_results
+from kdtool.study.finished import command_key, record_finished
 from kdtool.study.folder import Study, load_study, swept_role
 from kdtool.study.ownership import CHEAP, claim, files_made_otherwise, same_but_for_files
 from kdtool.study.stages import StageRecord
 from kdtool.train.export.fp32 import check_exportable
 from kdtool.train.export.kit import no_student, warn_of_old_kit, write_kit
 from kdtool.train.pipeline.finish import conclude, sweep_points, write_results
+from kdtool.train.pipeline.inputs import inputs_of
 from kdtool.train.pipeline.parallel import train_ahead
 from kdtool.train.pipeline.roles import check_subclasses, plan_by_labels, plan_role, train_role
 from kdtool.train.pipeline.sweep import Candidate, Settings, best_candidate, grid, title_of
@@ -66,6 +68,7 @@ def distill(
         KdtoolError: The recipe, the data, a model, the device or the folder cannot be used.
     """
     settings = grid(recipe, sweep, subclasses=subclasses)
+    command = command_key(recipe, subclasses=subclasses, sweep=sweep, device=machine.device)
     with study.locked():
         run = open_run(study, recipe, machine.device, reporter)
         check_models(run)
@@ -91,6 +94,7 @@ def distill(
             points += sweep_points(run, candidates, best)
         results = write_results(run, conclude(run, models, points, with_files=True))
         warn_of_old_kit(run, results)
+        record_finished(study, command, inputs_of(recipe))
         return results
 
 
