@@ -59,14 +59,14 @@ def test_a_folder_of_another_recipe_is_not_taken_over(tmp_path):
     (tmp_path / "checkpoints" / "teacher-seed0-0.state.pt").touch()
     with pytest.raises(StudyError) as caught:
         claim(study, other, DATA, sweep={}, force=False)
-    assert "distill.temperature: there 4.0, here 9.0" in str(caught.value)
+    assert "distill.temperature: was 4.0, now 9.0" in str(caught.value)
     assert "--force" in str(caught.value)
     claim(study, other, DATA, sweep={"distill.temperature": [4, 9]}, force=False)
     claim(study, RECIPE, DATA, sweep={}, force=True)
     subclass = {"subclass": RECIPE.subclass.model_copy(update={"per_class": 3})}
     claim(study, RECIPE.model_copy(update=subclass), DATA, sweep={}, force=False)
     (tmp_path / "checkpoints" / "subclass-teacher-seed0-0.state.pt").touch()
-    with pytest.raises(StudyError, match=r"subclass\.per_class: there 3, here 5"):
+    with pytest.raises(StudyError, match=r"subclass\.per_class: was 3, now 5"):
         claim(study, RECIPE, DATA, sweep={}, force=False)
     claim(study, RECIPE, DATA, sweep={}, force=True)
     cheap = {"export": RECIPE.export.model_copy(update={"opset": 20})}
@@ -91,13 +91,13 @@ def test_other_data_are_reported_once(tmp_path):
     )
     write_atomic(study.results_path, to_json(results))
     other = DATA.model_copy(update={"fingerprint": "b"})
-    with pytest.raises(StudyError, match="the way they are split are not the same"):
+    with pytest.raises(StudyError, match="labels or their splits differ"):
         claim(study, RECIPE, other, sweep={}, force=False)
     smaller = RECIPE.model_copy(update={"data": RECIPE.data.model_copy(update={"size": 4})})
     with pytest.raises(StudyError) as caught:
         claim(study, smaller, other, sweep={}, force=False)
-    assert "data.size: there None, here 4" in str(caught.value)
-    assert "to train on" not in str(caught.value)
+    assert "data.size: was None, now 4" in str(caught.value)
+    assert "training images" not in str(caught.value)
 
 
 def test_files_made_with_other_settings_are_reported_with_the_settings_that_keep_them(tmp_path):
@@ -114,8 +114,8 @@ def test_files_made_with_other_settings_are_reported_with_the_settings_that_keep
         "export.operating_point",
     ]
     assert found[1] == (
-        "export.operating_point: the files of this study were made with sensitivity:0.95, and now "
-        "become argmax; --set 'export.operating_point=sensitivity:0.95' keeps them"
+        "export.operating_point: the files of this study were made with sensitivity:0.95 and are "
+        "now made with argmax; --set 'export.operating_point=sensitivity:0.95' keeps the old ones"
     )
     # the settings that it suggests do keep them
     kept = [text.split("'")[1].partition("=") for text in found]

@@ -60,7 +60,7 @@ def test_the_sizes_of_the_splits_are_reported(opened):
     reporter = Recorded()
     opened("distill.exclude_classes=[3]", reporter=reporter)
     all_images, without = reporter.said
-    assert "1,294 training, 143 validation and 360 test images; 10 classes; on cpu" in all_images
+    assert "1,294 training, 144 validation and 359 test images; 10 classes; on cpu" in all_images
     assert without.endswith("of the training images, without 3")
 
 

@@ -87,7 +87,7 @@ def _text_of(value: object, levels: int) -> str | None:
     if isinstance(value, nn.Module):
         return None  # has lines of its own
     if value is None or isinstance(value, PLAIN):
-        return f"{type(value).__qualname__} {value}"
+        return repr(value)
     if isinstance(value, torch.Tensor):
         return f"{tuple(value.shape)} {value.dtype}"
     if callable(value) and not isinstance(value, partial):

@@ -118,7 +118,7 @@ def test_a_finished_study_is_not_run_again(study):
 
 def test_a_sweep_trains_fresh_students_and_chooses_on_validation(study):
     sweep = ["--sweep", "distill.temperature=1,3", "--sweep", "distill.soft_weight=0.1,0.9"]
-    with pytest.raises(KdtoolError, match=r"sweep: there none, here over distill\.temperature"):
+    with pytest.raises(KdtoolError, match=r"sweep: was none, now over distill\.temperature"):
         kdtool("distill", study / "recipe.toml", "--out", study.parent, *sweep)
     kdtool("distill", study / "recipe.toml", "--out", study.parent, *sweep, *FP32, "--force")
     results = load_results(study / "results.json")
