@@ -298,7 +298,7 @@ def test_merging_needs_no_torch(study, report, tmp_path):
     path = written(report, tmp_path / "pi.json")
     code = (
         "import sys; sys.modules.update(dict.fromkeys(['torch', 'torchvision', 'onnxruntime']));"
-        "from pathlib import Path; from kdtool.devices import merge;"
+        "from pathlib import Path; from kdtool.study.device_profiles import merge;"
         f"merge(Path({str(study[0].folder)!r}), [Path({str(path)!r})], print)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -210,7 +210,8 @@ KILLER = """
 import json, os, signal, sys
 from pathlib import Path
 import onnxscript, torch._dynamo
-from kdtool XX
+from kdtool.cli import app as cli
+from kdtool.study import folder as study
 from kdtool.train.fit import state as kept
 
 def die():
