@@ -24,8 +24,9 @@ def inputs_of(recipe: Recipe) -> list[Path]:
 
 def data_places(data: DataTable) -> list[Path]:
     """Return the folder of the images; nothing for data that a package contains."""
-    if data.root is not None:
-        return [data.root]
+    root: Path | None = getattr(data, "root", None)  # the embedded digits have none
+    if root is not None:
+        return [root]
     if data.source in FAMILIES:
         return [FAMILIES[data.source].raw_folder(cache_folder())]
     return []
