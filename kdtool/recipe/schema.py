@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator
 
@@ -13,10 +13,6 @@ from kdtool.recipe.table import Positive, Table
 from kdtool.recipe.training import TrainTable
 from kdtool.results.base import Metric
 from kdtool.results.study import Precision
-
-if TYPE_CHECKING:  # which imports `run`, where `check_operating_point` is called
-    pass
-
 
 InputForm = Literal["pixels", "resize", "tensor"]
 
@@ -122,10 +118,9 @@ class Recipe(Table):
 
     @property
     def without_paths(self) -> Self:
-        """The same without the places of data and weights on this machine."""
+        """The same with the names of model files instead of their paths; `data.root` stays."""
         return self.model_copy(
             update={
-                "data": self.data.model_copy(update={"root": None}),
                 "teacher": self.teacher.without_paths,
                 "student": self.student.without_paths,
             }

@@ -19,7 +19,7 @@ from kdtool.edge.metadata import read_metadata
 from kdtool.edge.session import open_session
 from kdtool.errors import GateError, KdtoolError, ModelFileError, RecipeError, StudyError
 from kdtool.files import write_atomic
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import DigitsTable
 from kdtool.results.base import to_json
 from kdtool.results.study import load_results
 from kdtool.train.data.splits import load_splits
@@ -27,7 +27,7 @@ from kdtool.train.data.splits import load_splits
 
 @pytest.fixture(scope="module")
 def test_split():
-    return load_splits(DataTable(source="digits"), print).test
+    return load_splits(DigitsTable(source="digits"), print).test
 
 
 def answers_of_pytorch(study, role, results):
