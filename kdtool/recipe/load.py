@@ -25,7 +25,8 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     Args:
         path: A TOML file. Paths in it, those of `PATHS`, are relative to its folder.
         overrides: `KEY=VALUE` each, as given to `--set`; paths in these are relative to the working
-            folder, as a path typed in a shell is.
+            folder, as a path typed in a shell is. Epochs set so are exact: they overrule the
+            `min_steps` of the file.
 
     Raises:
         RecipeError: The file cannot be read, is not TOML, or is not a recipe.
@@ -48,8 +49,9 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path} is not valid TOML: {error}") from error
     _resolve_paths(content, PATHS, path.parent)
-    for override in overrides or []:
-        key, value = parse_setting(override)
+    settings = dict(parse_setting(override) for override in overrides or [])
+    _drop_min_steps(content, settings)
+    for key, value in settings.items():
         _put(content, key, value)
         _resolve_paths(content, {key} & PATHS, Path.cwd())
     return make_recipe(content, str(path))
@@ -111,6 +113,15 @@ def parse_sweep(text: str) -> tuple[str, list[Any]]:
             f"such as {key}=1,2,4,8,16,32"
         )
     return key, values
+
+
+def _drop_min_steps(content: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Drop the `min_steps` of a file if epochs are set on the command line: these are exact."""
+    for table in ("teacher", "student"):
+        if {f"{table}.epochs", f"{table}.phase"} & settings.keys():
+            keys = content.get(table)
+            if isinstance(keys, dict):
+                keys.pop("min_steps", None)
 
 
 def _parse_value(value: str) -> Any:
