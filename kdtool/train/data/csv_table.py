@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kdtool.errors import DataError
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import CsvTable
 from kdtool.train.data.labelled_files import (
     SPLIT_NAMES,
     LabelledFiles,
@@ -38,14 +38,13 @@ class Row:
     group: str | None  # None without `data.group_by`
 
 
-def list_table(table: DataTable) -> LabelledFiles:
+def list_table(table: CsvTable) -> LabelledFiles:
     """Return the pictures of source "csv", that the rows of a table name.
 
     Raises:
         DataError: The table or a picture is missing or cannot be used; all rows that are wrong
             are told at once.
     """
-    assert table.csv is not None, "the recipe sees to it"
     path = find_below(table, table.csv, "data.csv")
     folder = find_below(table, table.images, "data.images")
     root = find_below(table, Path(), "data.root")
@@ -79,8 +78,7 @@ def list_table(table: DataTable) -> LabelledFiles:
     )
 
 
-def _read_rows(path: Path, folder: Path, table: DataTable) -> Iterator[Row]:
-    assert table.columns is not None, "the recipe sees to it"
+def _read_rows(path: Path, folder: Path, table: CsvTable) -> Iterator[Row]:
     columns = table.columns
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from kdtool.errors import DataError
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import FolderTable
 from kdtool.train.data.labelled_files import (
     SPLIT_NAMES,
     LabelledFiles,
@@ -24,7 +24,7 @@ NO_PICTURES = {
 LAYOUT = "expected train/CLASS/... and test/CLASS/..., or CLASS/... to be split"
 
 
-def list_folder(table: DataTable) -> LabelledFiles:
+def list_folder(table: FolderTable) -> LabelledFiles:
     """Return the pictures of source "folder", their classes and splits.
 
     Its root holds a folder for train and test, and perhaps validation, each with a folder for each

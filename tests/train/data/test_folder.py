@@ -8,12 +8,12 @@ from pictures import save_classes
 from PIL import Image
 
 from kdtool.errors import DataError
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import FolderTable
 from kdtool.train.data.splits import load_splits
 
 
 def load(root, warn=pytest.fail, **settings):
-    return load_splits(DataTable(source="folder", root=root, **{"size": 24, **settings}), warn)
+    return load_splits(FolderTable(source="folder", root=root, **{"size": 24, **settings}), warn)
 
 
 def color(folder, name, number):
@@ -149,7 +149,7 @@ def test_progress_goes_to_the_last_file(tree):
     def progress(title, total):
         yield lambda done, text: seen.setdefault((title, total), []).append((done, text))
 
-    load_splits(DataTable(source="folder", root=tree, size=24), pytest.fail, progress)
+    load_splits(FolderTable(source="folder", root=tree, size=24), pytest.fail, progress)
     assert list(seen) == [("looking at the files", 40), ("reading the images", 40)]
     for calls in seen.values():
         assert [done for done, _ in calls] == list(range(1, 41))
