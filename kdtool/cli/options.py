@@ -1,4 +1,4 @@
-"""What the commands that work on a study share: their options, their beginning and their end."""
+"""Options, start and end that commands on a study share."""
 
 import sys
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from kdtool.cli.completion import choices, recipe_keys
 from kdtool.errors import GateError, InterruptedRunError
 
 if TYPE_CHECKING:
@@ -17,50 +18,84 @@ if TYPE_CHECKING:
 
 
 class Role(StrEnum):
-    """Whom `finetune` trains."""
+    """The model that `finetune` trains."""
 
     teacher = "teacher"
     student = "student"
 
     @property
     def trains(self) -> Literal["teacher", "control"]:
-        """The role in the study: without a teacher, a student is a control."""
+        """The role in the study: a student without a teacher is the control."""
         return "teacher" if self is Role.teacher else "control"
 
 
-RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A TOML file.")]
-StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder, such as runs/mnist.")]
-Out = Annotated[Path, typer.Option("--out", help="Where the study's folder is made.")]
+RecipePath = Annotated[
+    Path,
+    typer.Argument(metavar="RECIPE", help="TOML file that describes data and models."),
+]
+StudyPath = Annotated[
+    Path, typer.Argument(metavar="STUDY", help="Folder of a finished study, such as runs/mnist.")
+]
+Out = Annotated[
+    Path,
+    typer.Option(
+        "--out", metavar="FOLDER", help="Parent folder; the study is written to FOLDER/NAME."
+    ),
+]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe. Repeatable."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a key of the recipe, such as teacher.epochs=5. Repeatable.",
+        autocompletion=recipe_keys,
+    ),
 ]
 Sweep = Annotated[
     list[str] | None,
     typer.Option(
         metavar="KEY=V,V,...",
-        help="Fresh students for each value, chosen on validation. For one or two keys.",
+        help="Train students for each value and keep the best on validation, such as "
+        "distill.temperature=1,4,16. At most two keys.",
+        autocompletion=recipe_keys,
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON instead of a table.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help="Where PyTorch computes: auto, cpu, cuda or mps.",
+        autocompletion=choices("auto", "cpu", "cuda", "mps"),
+    ),
+]
 Force = Annotated[
-    bool, typer.Option("--force", help="Take over a folder that another recipe made.")
+    bool,
+    typer.Option("--force", help="Replace a study in this folder that has different settings."),
 ]
 Jobs = Annotated[
     int | None,
     typer.Option(
         "--jobs",
+        metavar="N",
         min=1,
         show_default=False,
-        help="Processes that train; else as many as help.",
+        help="Number of training processes, 1 or more. [default: auto]",
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show warnings and the results only.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", help="Print only warnings and the results, no progress.")
+]
+
+
+def split_list(text: str) -> list[str]:
+    """Split "a, b" at its commas; spaces around a value do not count."""
+    return [part.strip() for part in text.split(",")]
 
 
 def start(*, quiet: bool) -> "Terminal":
-    """Return where the command tells what it does; the imports that follow take seconds."""
+    """Return the terminal and announce the imports that follow, which take seconds."""
     from kdtool.terminal.progress import Terminal
 
     terminal = Terminal(quiet=quiet)
@@ -72,14 +107,14 @@ def start(*, quiet: bool) -> "Terminal":
 def resumable() -> Iterator[None]:
     """Turn Ctrl-C into one message and exit status 130.
 
-    Standard output is kept for the results: what a model of the user's prints goes elsewhere.
+    Standard output is for results only: what a user's own model prints goes to standard error.
     """
     try:
         with redirect_stdout(sys.stderr):
             yield
     except KeyboardInterrupt as error:
         raise InterruptedRunError(
-            "interrupted; the same command goes on from the last whole epoch"
+            "interrupted; run the same command again to resume after the last finished epoch"
         ) from error
 
 

@@ -78,7 +78,9 @@ def with_settings(recipe: Recipe, settings: dict[str, Any]) -> Recipe:
     content = recipe.model_dump(exclude_unset=True)
     for key, value in settings.items():
         _put(content, key, value)
-    return make_recipe(content, ", ".join(f"{key}={value}" for key, value in settings.items()))
+    return make_recipe(
+        content, ", ".join(f"{key}={_shown(value)}" for key, value in settings.items())
+    )
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -193,6 +195,12 @@ def _not_among(given: Any, expected: str) -> str:
 
 def _shown(value: Any) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def known_keys() -> list[str]:
+    """Return the keys of a recipe that take a value, such as `teacher.epochs`."""
+    keys = _known_keys(Recipe)
+    return [key for key in keys if not any(other.startswith(f"{key}.") for other in keys)]
 
 
 def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:

@@ -1,4 +1,4 @@
-"""Text as any terminal can print it."""
+"""Text that every terminal can print: messages, plain signs, narrow tables."""
 
 from rich import box
 from rich.console import Console
@@ -18,8 +18,27 @@ ROLE_STYLES = {
 _SIGNS = str.maketrans({TIMES: "x", MINUS: "-", NBSP: " "})
 
 
+def error_console() -> Console:
+    """Return standard error; letters that its encoding lacks are escaped."""
+    return Console(stderr=True, highlight=False)
+
+
+def print_message(console: Console, text: str, label: str = "", style: str = "") -> None:
+    """Print one message: wrapped in a terminal, on one line in a file or pipe.
+
+    Args:
+        console: The output.
+        text: The message; a line break in it is kept.
+        label: What kind of message it is, such as "error"; printed first.
+        style: Of the label.
+    """
+    message = Text.assemble((f"{label}:", style), " ") if label else Text()
+    message.append(plain_text(console, text))
+    console.print(message, soft_wrap=not console.is_terminal)
+
+
 def plain_text(console: Console, text: str, style: str = "") -> Text:
-    """Return text without signs of typography; letters that the terminal lacks as their number."""
+    """Return text in ASCII typography; letters that the terminal lacks are escaped."""
     encoded = text.translate(_SIGNS).encode(console.encoding, "backslashreplace")
     return Text(encoded.decode(console.encoding), style=style)
 
