@@ -32,7 +32,7 @@ from kdtool.report.sections.subclasses import alarm
 from kdtool.report.sections.training import kept_epoch
 from kdtool.results.base import Role
 from kdtool.results.study import Results
-from kdtool.terminal.text import ROLE_STYLES, new_table, plain_text
+from kdtool.terminal.text import ROLE_STYLES, new_table, plain_text, print_table
 
 BESIDE = ("weighted_f1", "roc_auc")  # of all classes; no more fits in 80 columns
 LONGEST_NAME = 8  # characters
@@ -101,10 +101,12 @@ def show_results(console: Console, results: Results, folder: Path) -> None:
 def _show_scores(console: Console, results: Results) -> None:
     if not results.models:
         return
-    console.print(_table(console, results), "")
+    print_table(console, _table(console, results))
+    console.print()
     by_class = class_table(console, results)
     if by_class:
-        console.print(by_class, "")
+        print_table(console, by_class)
+        console.print()
     few = few_images(results.data)
     if few:
         console.print(plain_text(console, few, "yellow"))
@@ -212,7 +214,8 @@ def show_trained(console: Console, results: Results, folder: Path, role: Role) -
             percent_range(run.test.accuracy_ci95),
         ]
         table.add_row(*(plain_text(console, cell) for cell in cells))
-    console.print(table, "")
+    print_table(console, table)
+    console.print()
     mean = model.test[metric]
     text = f"{metric_title(metric)} on the test images: {score_text(metric, mean.mean)}"
     if mean.std is not None:
@@ -258,7 +261,8 @@ def show_files(console: Console, results: Results, folder: Path) -> None:
         ]
         style = "bold" if is_shipped else ""
         table.add_row(*(plain_text(console, cell, style) for cell in cells))
-    console.print(table, "")
+    print_table(console, table)
+    console.print()
     show_failures(console, results)
     console.print(
         "Parity: test images that get the same class as from PyTorch. "
@@ -306,7 +310,8 @@ def show_explained(console: Console, results: Results, folder: Path) -> None:
                 text += f", agrees {image.agreement[role]:z.2f}"
             cells.append(plain_text(console, text, "red" if wrong else ""))
         table.add_row(str(image.index), *cells)
-    console.print(table, "")
+    print_table(console, table)
+    console.print()
     others = {role: one for role, one in explain.mean_agreement.items() if role != "teacher"}
     if others:
         means = listed(
