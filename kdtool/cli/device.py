@@ -1,6 +1,5 @@
 """The commands that need no PyTorch and run on a device too: profile, predict."""
 
-import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,8 +7,16 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
+from kdtool.cli.checks import (
+    check_choice,
+    check_classifier,
+    check_models,
+    check_seconds,
+    check_study_path,
+    split_list,
+)
 from kdtool.cli.completion import choices, providers
-from kdtool.cli.options import Json, split_list
+from kdtool.cli.options import Json
 from kdtool.errors import StudyError
 
 if TYPE_CHECKING:
@@ -92,6 +99,8 @@ def profile(
     from kdtool.edge.session import choose_provider
     from kdtool.edge.shapes import parse_shape
 
+    check_seconds(seconds)
+    check_models(models)
     runtimes = _runtimes(runtime)
     if "onnxruntime" in runtimes:
         provider, note = choose_provider(provider)
@@ -146,6 +155,7 @@ def predict(
 
     Needs no PyTorch. Images of another size are resized and centre-cropped.
     """
+    check_classifier(model, images)
     from kdtool.edge.predict import predict_files
 
     report = predict_files(model, images, threads)
@@ -179,14 +189,11 @@ def _runtimes(text: str) -> tuple["Runtime", ...]:
 
     known: tuple[Runtime, ...] = get_args(Runtime)
     parts = split_list(text)
-    found = tuple(dict.fromkeys(one for part in parts for one in known if one == part))
-    if wrong := [part for part in parts if part not in known]:
-        close = difflib.get_close_matches(SHORT_FOR.get(wrong[0].lower(), wrong[0].lower()), known)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        raise typer.BadParameter(
-            f"got --runtime {text}; expected one or more of: {', '.join(known)}{hint}"
-        )
-    return found
+    for part in parts:
+        if part not in known and (meant := SHORT_FOR.get(part.lower())):
+            raise typer.BadParameter(f"got --runtime {text}; did you mean {meant}?")
+        check_choice("--runtime", part, known)
+    return tuple(dict.fromkeys(one for part in parts for one in known if one == part))
 
 
 @contextmanager
@@ -245,6 +252,7 @@ def _merge(models: list[Path], profiles: list[Path], *, as_json: bool) -> None:
         raise typer.BadParameter(
             f"got {len(models)} paths with --merge; expected one, the folder of a study"
         )
+    check_study_path(models[0])
     from kdtool.cli.options import show
     from kdtool.study.device_profiles import merge
     from kdtool.terminal.progress import Terminal

@@ -1,9 +1,8 @@
 """Options, start and end that commands on a study share."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, redirect_stdout
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,21 +11,11 @@ import typer
 from kdtool.cli.completion import choices, recipe_keys
 from kdtool.errors import GateError, InterruptedRunError
 
+Ending = Literal["study", "trained", "files", "kit", "explained", "devices"]
+
 if TYPE_CHECKING:
     from kdtool.results.study import Results
     from kdtool.terminal.progress import Terminal
-
-
-class Role(StrEnum):
-    """The model that `finetune` trains."""
-
-    teacher = "teacher"
-    student = "student"
-
-    @property
-    def trains(self) -> Literal["teacher", "control"]:
-        """The role in the study: a student without a teacher is the control."""
-        return "teacher" if self is Role.teacher else "control"
 
 
 RecipePath = Annotated[
@@ -89,11 +78,6 @@ Quiet = Annotated[
 ]
 
 
-def split_list(text: str) -> list[str]:
-    """Split "a, b" at its commas; spaces around a value do not count."""
-    return [part.strip() for part in text.split(",")]
-
-
 def start(*, quiet: bool) -> "Terminal":
     """Return the terminal and announce the imports that follow, which take seconds."""
     from kdtool.terminal.progress import Terminal
@@ -121,14 +105,26 @@ def resumable() -> Iterator[None]:
 def show(
     results: "Results",
     folder: Path,
-    ending: Literal["study", "files", "explained", "devices"] | Role,
+    ending: Ending,
     *,
     as_json: bool,
+    warned: Collection[str] = (),
+    trained: Literal["teacher", "control"] | None = None,
+    next_step: tuple[str, str] | None = None,
 ) -> None:
     """Print what a command made: for a person, or the whole results as one JSON document.
 
+    Args:
+        results: The study's.
+        folder: The study's.
+        ending: What the command made.
+        as_json: Print JSON instead.
+        warned: Warnings that were printed before, which are not repeated.
+        trained: The role that `finetune` trained.
+        next_step: A purpose and the command for it, where the results do not say it.
+
     Raises:
-        GateError: A file that the recipe asks for lost too much accuracy and is not there.
+        GateError: A file that the recipe asks for lost too much accuracy and was not written.
     """
     if as_json:
         from kdtool.results.base import to_json
@@ -137,14 +133,23 @@ def show(
     else:
         from rich.console import Console
 
-        from kdtool.terminal.study import show_explained, show_files, show_results, show_trained
+        from kdtool.terminal import study
 
         console = Console()
-        if isinstance(ending, Role):
-            show_trained(console, results, folder, ending.trains)
+        study.show_warnings(console, results, warned)
+        if trained:
+            study.show_trained(console, results, folder, trained)
         else:
-            shows = {"files": show_files, "explained": show_explained}
-            shows.get(ending, show_results)(console, results, folder)
+            shows = {
+                "study": study.show_results,
+                "files": study.show_files,
+                "kit": study.show_kit,
+                "explained": study.show_explained,
+                "devices": study.show_devices,
+            }
+            shows[ending](console, results, folder)
+        steps = [next_step] if next_step else study.next_steps(results, folder, kit=ending == "kit")
+        study.show_next(console, steps)
     refused = [reason for model in results.models.values() for reason in model.refused.values()]
-    if refused and ending in {"study", "files"}:
+    if refused and ending in {"study", "files", "kit"}:
         raise GateError("; ".join(refused))

@@ -1,26 +1,33 @@
 """The commands on a study: finetune, distill, subclass-distill, export, explain."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from kdtool.cli.checks import (
+    check_choice,
+    check_device,
+    check_recipe_path,
+    check_study_path,
+    split_list,
+)
 from kdtool.cli.completion import choices
 from kdtool.cli.options import (
     Device,
+    Ending,
     Force,
     Jobs,
     Json,
     Out,
     Quiet,
     RecipePath,
-    Role,
     Set,
     StudyPath,
     Sweep,
     resumable,
     show,
-    split_list,
     start,
 )
 from kdtool.errors import RecipeError
@@ -29,13 +36,13 @@ from kdtool.errors import RecipeError
 def finetune(
     recipe: RecipePath,
     role: Annotated[
-        Role,
+        str,
         typer.Option(
             metavar="ROLE",
             help="Model to train: teacher, or student (the control, trained without a teacher).",
             autocompletion=choices("teacher", "student"),
         ),
-    ] = Role.teacher,
+    ] = "teacher",
     out: Out = Path("runs"),
     settings: Set = None,
     device: Device = "auto",
@@ -47,9 +54,13 @@ def finetune(
 
     A later `kdtool distill` with the same recipe uses the trained model and trains the others.
     """
+    check_choice("--role", role, ("teacher", "student"))
+    check_device(device)
+    check_recipe_path(recipe)
     from kdtool.recipe.load import load_recipe
     from kdtool.study.folder import Study
 
+    trained: Literal["teacher", "control"] = "teacher" if role == "teacher" else "control"
     loaded = load_recipe(recipe, settings)
     with resumable():
         terminal = start(quiet=quiet)
@@ -60,11 +71,22 @@ def finetune(
             study,
             loaded,
             terminal,
-            role=role.trains,
+            role=trained,
             device=device,
             force=force,
         )
-    show(results, study.folder, role, as_json=as_json)
+    options = [word for text in settings or [] for word in ("--set", text)]
+    options += [] if out == Path("runs") else ["--out", str(out)]
+    distillation = shlex.join(["kdtool", "distill", str(recipe), *options])
+    show(
+        results,
+        study.folder,
+        "trained",
+        as_json=as_json,
+        warned=terminal.warned,
+        trained=trained,
+        next_step=("train the other models and compare them", distillation),
+    )
 
 
 def distill(
@@ -141,6 +163,8 @@ def _distill(
     as_json: bool,
     quiet: bool,
 ) -> None:
+    check_device(device)
+    check_recipe_path(recipe)
     from kdtool.recipe.load import load_recipe, parse_sweep
     from kdtool.study.folder import Study
 
@@ -163,7 +187,7 @@ def _distill(
             sweep=swept,
             force=force,
         )
-    show(results, study.folder, "study", as_json=as_json)
+    show(results, study.folder, "study", as_json=as_json, warned=terminal.warned)
 
 
 def export(
@@ -230,7 +254,7 @@ def export(
     PyTorch; an int8 or fp16 file that loses too much accuracy is not written (exit status 3).
     """
     options: dict[str, object] = {
-        "precisions": split_list(precisions) if precisions else None,
+        "precisions": split_list(precisions) if precisions is not None else None,
         "target": target,
         "input": given,
         "opset": opset,
@@ -268,6 +292,8 @@ def _again(
     as_json: bool,
     quiet: bool,
 ) -> None:
+    check_device(device)
+    check_study_path(folder)
     from kdtool.recipe.load import with_settings
     from kdtool.study.folder import load_study
 
@@ -278,4 +304,5 @@ def _again(
         from kdtool.train.pipeline.commands import again
 
         results = again(folder, stage, settings, terminal, device=device, kit=kit)
-    show(results, folder, "files" if stage == "export" else "explained", as_json=as_json)
+    ending: Ending = "kit" if kit else "files" if stage == "export" else "explained"
+    show(results, folder, ending, as_json=as_json, warned=terminal.warned)

@@ -59,6 +59,11 @@ def print_table(console: Console, table: Table) -> None:
 
     Where the terminal is too narrow for it, each row becomes a block: its name, and below that a
     line for each column. No figure and no name is cut.
+
+    Args:
+        console: The output.
+        table: Of cells in one line each; a last column without a header is left out where it does
+            not fit.
     """
     head, *others = table.columns
     if not _fits(console, head, others) and others and not str(others[-1].header):
@@ -71,7 +76,8 @@ def print_table(console: Console, table: Table) -> None:
     columns = [(str(one.header).replace("\n", " "), [*one.cells]) for one in others]
     width = max(cell_len(header) for header, _ in columns)
     for k, name in enumerate(names):
-        console.print(_as_text(name), soft_wrap=True)
+        title = f"{_as_text(head.header).plain} ".lstrip()
+        console.print(Text(title) + _as_text(name), soft_wrap=True)
         for header, cells in columns:
             value = _as_text(cells[k])
             if value.plain.strip():
@@ -80,18 +86,17 @@ def print_table(console: Console, table: Table) -> None:
 
 def _fits(console: Console, head: Column, others: Sequence[Column]) -> bool:
     """Return whether whole figures and at least `NAME_WIDTH` of each name fit the width."""
-    name = min(_width(console, head), NAME_WIDTH)
+    name = min(_width(head), NAME_WIDTH)
     # Every box of ours has an edge of at most 1, and 2 between columns.
-    return 2 + name + sum(2 + _width(console, one) for one in others) <= console.width
+    return 2 + name + sum(2 + _width(one) for one in others) <= console.width
 
 
-def _width(console: Console, column: Column) -> int:
-    lines = [
-        line
-        for cell in (column.header, *column.cells)
-        for line in _as_text(cell).plain.split("\n")
-    ]
-    return max(cell_len(line) for line in lines)
+def _width(column: Column) -> int:
+    """Return the least width at which no cell is broken, and a header only between words."""
+    header = _as_text(column.header).plain
+    words = header.split("\n") if column.no_wrap else header.split()
+    lines = [line for cell in column.cells for line in _as_text(cell).plain.split("\n")]
+    return max((cell_len(text) for text in (*words, *lines)), default=0)
 
 
 def _as_text(cell: RenderableType) -> Text:
