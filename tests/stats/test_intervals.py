@@ -3,7 +3,7 @@ from itertools import chain, combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kdtool.stats.intervals import (
@@ -46,7 +46,6 @@ def test_mcnemar_by_hand():
     assert mcnemar_p(*right(1, 5)) == 2 * 7 / 64
 
 
-@settings(deadline=None)
 @given(only_first=st.integers(0, 60), only_second=st.integers(0, 60))
 def test_mcnemar_is_the_binomial_test(only_first, only_second):
     scipy_stats = pytest.importorskip("scipy.stats")
@@ -117,7 +116,6 @@ def test_values_of_many_kinds_have_the_interval_of_values_of_few(num_seeds):
     assert many_p == pytest.approx(p_value, abs=0.02)
 
 
-@settings(deadline=None, max_examples=50)
 @given(
     num_seeds=st.integers(1, 3),
     num_images=st.integers(1, 40),
