@@ -18,6 +18,7 @@ from kdtool.report.sections.comparison import Cell, Row, memory_cell, p50_cell, 
 from kdtool.report.sections.devices import Measured, measured
 from kdtool.results.base import TEACHER_OF, Role
 from kdtool.results.study import FP16_USE, FileResult, ModelResult, Precision, Quantization, Results
+from kdtool.stats.speed import is_faster, speed_of
 
 ONLY_FP32 = (
     'With precisions = ["fp32", "int8"] under [export] in the recipe, an int8 file is made as well '
@@ -131,7 +132,8 @@ def _on_devices(results: Results, model: ModelResult) -> list[str]:
 
 def _finding(row: Measured) -> str:
     ratio, (low, high) = row.time_ratio or (1.0, (1.0, 1.0))
-    found = "faster" if high < 1 else "slower" if low > 1 else "not measurably faster or slower"
+    speed = speed_of((low, high))
+    found = "not measurably faster or slower" if speed == "no measurable difference" else speed
     return (
         f"{row.file.path} is {found} than fp32: {ratio:.2f} of its time "
         f"({low:.2f} to {high:.2f}; {row.setting})"
@@ -145,9 +147,9 @@ def _advice(model: ModelResult, rows: list[Measured], compared: dict[Precision, 
         return "That machine was not quiet: measure there again before you choose."
     ratios = {model.files["fp32"].path: 1.0}
     for row in compared.values():
-        ratio, (_, high) = row.time_ratio or (1.0, (1.0, 1.0))
+        ratio, interval = row.time_ratio or (1.0, (1.0, 1.0))
         gate = row.file.gate
-        if high < 1 and gate and gate.ci95[0] > -gate.max_drop:
+        if is_faster(interval) and gate and gate.ci95[0] > -gate.max_drop:
             ratios[row.file.path] = ratio
     return f"Ship {min(ratios, key=lambda path: ratios[path])} there."
 
@@ -225,10 +227,10 @@ def _time_ratio(file: FileResult) -> Cell | None:
     if gate is None:
         return None
     low, high = gate.time_ratio_ci95
-    found = "faster" if high < 1 else "slower" if low > 1 else "no measurable difference"
+    speed = speed_of(gate.time_ratio_ci95)
     return Cell(
         value=f"{gate.time_ratio:.2f}{TIMES}",
         interval=f"{low:.2f} to {high:.2f}",
-        relative=found,
-        worse=low > 1,
+        relative=speed,
+        worse=speed == "slower",
     )

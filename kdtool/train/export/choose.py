@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import get_args
 
 from kdtool.edge.latency.measure import measure, ratio_of
-from kdtool.edge.latency.statistics import differs
 from kdtool.environment import collect_environment
 from kdtool.results.base import ROLES, Interval, Role
 from kdtool.results.study import FileResult, Gate, Precision, SpeedResult
 from kdtool.stats import intervals
+from kdtool.stats.speed import is_faster
 from kdtool.study.folder import key_of
 from kdtool.train.evaluation.evaluate import Evaluated
 from kdtool.train.export.fp32 import export
@@ -137,7 +137,7 @@ def judge(
         ratio_ci95: Of `ratio`.
         max_drop: Of accuracy; the lower end of the paired interval must lie above minus this.
     """
-    faster = differs(ratio_ci95) and ratio < 1
+    faster = is_faster(ratio_ci95)
     keeps = one.ci95[0] > -max_drop
     lower, upper = (100 * end for end in one.ci95)
     speed = f"{ratio:.2f} of the time of fp32 ({ratio_ci95[0]:.2f} to {ratio_ci95[1]:.2f})"
