@@ -53,8 +53,7 @@ def cost_comparisons(model: ModelResult, reference: ModelResult) -> list[tuple[R
     ]
     latency, other_latency = latency_of(model), latency_of(reference)
     if latency and other_latency:
-        ratio = relative_time(latency, other_latency, "lower", "higher")
-        pairs.append((ratio, "{} latency"))
+        pairs.append((relative_time(latency, other_latency, "lower", "higher"), "{} latency"))
     pairs.append(
         (relative(model.num_params, reference.num_params, "fewer", "more"), "{} parameters")
     )
