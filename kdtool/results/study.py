@@ -237,6 +237,8 @@ class ExplainResult(Record):
     images: list[ExplainedImage]
     mean_agreement: dict[Role, float]  # over `num_compared` test images
     num_compared: int
+    # Whether these are a stratified sample (or all); False: of an older kdtool, the first ones
+    is_stratified: bool = False
 
 
 class DataResult(Record):

@@ -28,6 +28,7 @@ from kdtool.report.sections.comparison import Cell, comparison_rows, parity_sent
 from kdtool.report.sections.devices import machine_labels
 from kdtool.report.sections.files import choice_sentence, ship_details, ship_sentence, shipped_role
 from kdtool.report.sections.operating_point import operating_sentence
+from kdtool.report.sections.saliency import compared_images
 from kdtool.report.sections.subclasses import alarm
 from kdtool.report.sections.training import kept_epoch
 from kdtool.results.base import Role
@@ -315,7 +316,8 @@ def show_explained(console: Console, results: Results, folder: Path) -> None:
         console.print(
             plain_text(
                 console,
-                f"Agreement with the teacher's heatmaps over {explain.num_compared:,} test images: "
+                f"Agreement with the teacher's heatmaps over "
+                f"{compared_images(explain, results.data.num_test)}: "
                 f"{means} (rank correlation: 1 is the same order of pixels, 0 is none).",
             )
         )
