@@ -30,6 +30,7 @@ from kdtool.report.sections.comparison import Cell, comparison_rows, parity_sent
 from kdtool.report.sections.devices import COLUMNS, machine_labels, measured, noise_sentences
 from kdtool.report.sections.files import choice_sentence, ship_details, ship_sentence, shipped_role
 from kdtool.report.sections.operating_point import operating_sentence
+from kdtool.report.sections.saliency import compared_images
 from kdtool.report.sections.subclasses import alarm
 from kdtool.report.sections.training import kept_epoch
 from kdtool.results.base import Role
@@ -397,9 +398,10 @@ def show_explained(console: Console, results: Results, folder: Path) -> None:
         means = listed(
             [f"{value:z.2f} for the {role_name(role)}" for role, value in others.items()]
         )
+        images = compared_images(explain, results.data.num_test)
         _show_sentence(
             console,
-            f"Agreement with the teacher's maps over {explain.num_compared:,} test images: {means} "
+            f"Agreement with the teacher's maps over {images}: {means} "
             "(rank correlation of pixels: 1 is the same order, 0 is no relation).",
         )
     models = listed([role_name(role) for role in roles])
