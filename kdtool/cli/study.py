@@ -176,11 +176,19 @@ def export(
     kit: Annotated[
         bool, typer.Option("--kit", help="Write STUDY/kit, which runs where no kdtool is.")
     ] = False,
+    wheel: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="KDTOOL.whl", help="Wheel of kdtool for the kit, from `uv build --wheel`."
+        ),
+    ] = None,
     device: Device = "auto",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Write and check the ONNX files of a study again."""
+    if wheel is not None and not kit:
+        raise typer.BadParameter(f"--wheel {wheel} goes into the kit; add --kit")
     options: dict[str, object] = {
         "precisions": precisions.split(",") if precisions else None,
         "target": target,
@@ -190,7 +198,7 @@ def export(
         "operating_point": operating_point,
     }
     settings = {f"export.{key}": value for key, value in options.items() if value is not None}
-    _again(study, "export", settings, device, kit=kit, as_json=as_json, quiet=quiet)
+    _again(study, "export", settings, device, kit=kit, wheel=wheel, as_json=as_json, quiet=quiet)
 
 
 def explain(
@@ -212,6 +220,7 @@ def _again(
     device: str,
     *,
     kit: bool = False,
+    wheel: Path | None = None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -224,5 +233,5 @@ def _again(
         terminal = start(quiet=quiet)
         from kdtool.train.pipeline.commands import again
 
-        results = again(folder, stage, settings, terminal, device=device, kit=kit)
+        results = again(folder, stage, settings, terminal, device=device, kit=kit, wheel=wheel)
     show(results, folder, "files" if stage == "export" else "explained", as_json=as_json)

@@ -6,6 +6,7 @@ from statistics import fmean
 from typing import Any, Literal
 
 from kdtool import __version__
+from kdtool.edge.kit.build import check_wheel
 from kdtool.errors import StudyError
 from kdtool.format import score_text, score_with_name
 from kdtool.recipe.load import load_recipe, with_settings
@@ -162,6 +163,7 @@ def again(
     *,
     device: str,
     kit: bool = False,
+    wheel: Path | None = None,
 ) -> Results:
     """Make a stage's files anew from the checkpoints of the study; nothing is trained.
 
@@ -172,6 +174,7 @@ def again(
         terminal: Shows progress.
         device: "auto" or a PyTorch device.
         kit: Write the kit of the study as well.
+        wheel: Of kdtool, for the kit.
 
     Raises:
         KdtoolError: The folder holds no finished study, or a checkpoint is missing.
@@ -182,6 +185,8 @@ def again(
         recipe = with_settings(recipe, settings)
         if kit and old.shipped is None:
             raise no_student(study.folder)
+        if wheel is not None:
+            check_wheel(wheel)
         run = open_run(study, recipe, device, terminal, finished=old)
         check_same(old, run)
         models: dict[Role, list[Trained]] = {}
@@ -194,7 +199,7 @@ def again(
         results = write_results(run, conclude(run, models, old.sweep, with_files=True))
         study.record_recipe(recipe)
         if kit:
-            write_kit(run, results)
+            write_kit(run, results, wheel)
         warn_of_old_kit(run, results)
         return results
 
