@@ -110,7 +110,7 @@ def test_without_a_threshold_the_most_probable_class_is_predicted(
 )
 def test_an_invalid_threshold_is_refused(make_classifier, classes, chosen):
     model = make_classifier(classes=classes, decision=chosen)
-    message = r"model\.onnx has the metadata kdtool\.decision = .*; expected a rule, .*; export the model a"
+    message = r"model\.onnx has the metadata kdtool\.decision = .*; expected a rule, .*; export"
     with pytest.raises(ModelFileError, match=message):
         predict_files(model.path, [])
 

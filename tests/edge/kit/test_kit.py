@@ -306,8 +306,8 @@ def test_a_kit_is_replaced_but_nothing_else_is(tmp_path, make_kit):
     (folder / "predict.py").write_text("# mine")
     (folder / "README.md").unlink()
     message = (
-        r"changes that would be lost \(README\.md is missing; photo\.jpg does not belong to the kit; "
-        r"predict\.py was changed\)"
+        r"changes that would be lost \(README\.md is missing; "
+        r"photo\.jpg does not belong to the kit; predict\.py was changed\)"
     )
     with pytest.raises(StudyError, match=message):
         make_kit()
