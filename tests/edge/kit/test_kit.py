@@ -1,9 +1,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
-from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -12,16 +9,14 @@ import onnx
 import pytest
 from PIL import Image
 
-from kdtool.edge.kit.build import NUM_GOLDEN, build_kit, pick_golden
+from kdtool.edge.kit.build import NUM_GOLDEN, pick_golden
 from kdtool.edge.kit.check import changed_files, check_kit, importable
-from kdtool.edge.kit.readme import KitFacts
 from kdtool.edge.predict import predict_files
-from kdtool.environment import collect_environment
 from kdtool.errors import GateError, ModelFileError, StudyError
 from kdtool.files import sha256_of
 from kdtool.results.base import to_json
 from kdtool.results.evidence import Rates
-from kdtool.results.study import FileResult, Parity
+from kdtool.results.study import FileResult
 
 NUM_IMAGES = 40
 CONTENT = [
@@ -39,62 +34,6 @@ CONTENT = [
 ]
 
 
-@pytest.fixture
-def make_kit(tmp_path, make_classifier):
-    """A function that builds a kit, and returns its folder and what the check said."""
-
-    def make(folder="kit", form="pixels", channels=1, classes=("a", "b", "c"), **changes):
-        model = make_classifier(form, channels, classes, decision=changes.pop("decision", None))
-        path = model.path
-        shape = (NUM_IMAGES, 4, 6, channels)
-        images = np.random.default_rng(2).integers(0, 256, shape, dtype=np.uint8)
-        probabilities = model.answer(images).astype(np.float32)
-        parity = Parity(
-            num_images=NUM_IMAGES, agreement=1, max_abs_error=0, flipped=[], passed=True
-        )
-        file = FileResult(
-            path=path.name,
-            sha256=sha256_of(path),
-            size_bytes=path.stat().st_size,
-            opset=changes.pop("opset", 18),
-            accuracy=0.9,
-            parity=parity,
-        )
-        facts = KitFacts(
-            study="ring",
-            role="student",
-            precision="fp32",
-            file=file,
-            reason="The int8 file is not faster here.",
-            data="40 test images of noise",
-            rates=None,
-            environment=collect_environment(),
-        )
-        said = build_kit(
-            tmp_path / folder,
-            path,
-            replace(facts, **changes.pop("facts", {})),
-            images=images,
-            labels=np.arange(NUM_IMAGES) % len(classes),
-            probabilities=changes.pop("probabilities", probabilities),
-        )
-        assert not changes
-        return tmp_path / folder, said
-
-    return make
-
-
-def run(script, *arguments, env=None):
-    return subprocess.run(
-        [sys.executable, script, *arguments],
-        capture_output=True,
-        encoding="utf-8",
-        cwd="/",
-        env=env,
-        check=False,
-    )
-
-
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("form", ["pixels", "resize", "tensor"])
 def test_a_kit_gives_the_probabilities_in_closed_form(make_kit, form, channels):
@@ -106,7 +45,7 @@ def test_a_kit_gives_the_probabilities_in_closed_form(make_kit, form, channels):
     assert changed_files(folder) == []
 
 
-def test_predict_prints_the_classes_and_continues_after_a_bad_image(tmp_path, make_kit):
+def test_predict_prints_the_classes_and_continues_after_a_bad_image(tmp_path, make_kit, run):
     folder, _ = make_kit("kit ü 犬", classes=["chat", "café", "犬"])
     entry = json.loads((folder / "golden/expected.json").read_text(encoding="utf-8"))["images"][0]
     golden = folder / "golden" / entry["file"]
@@ -143,7 +82,7 @@ RATES = Rates(
 )
 
 
-def test_a_kit_predicts_the_positive_class_from_its_threshold(make_kit):
+def test_a_kit_predicts_the_positive_class_from_its_threshold(make_kit, run):
     threshold = 0.9
     folder, said = make_kit(
         classes=["HP", "a|`b`, c"],
@@ -202,7 +141,7 @@ NAMES = [
 ]
 
 
-def test_names_of_classes_are_the_same_everywhere(make_kit):
+def test_names_of_classes_are_the_same_everywhere(make_kit, run):
     folder, _ = make_kit(classes=NAMES)
     assert (folder / "labels.txt").read_text(encoding="utf-8").splitlines() == NAMES
     text = (folder / "README.md").read_text(encoding="utf-8")
@@ -217,7 +156,7 @@ def test_names_of_classes_are_the_same_everywhere(make_kit):
     assert {entry.name for one in back.predictions for entry in one.classes} <= set(NAMES)
 
 
-def test_a_terminal_without_the_letter_gets_its_number(make_kit):
+def test_a_terminal_without_the_letter_gets_its_number(make_kit, run):
     folder, _ = make_kit(classes=["chat", "café", "犬"])
     env = {"PYTHONIOENCODING": "ascii"}
     done = run(folder / "predict.py", folder / "golden/00.png", env=env)
@@ -225,7 +164,7 @@ def test_a_terminal_without_the_letter_gets_its_number(make_kit):
     assert r"\u72ac" in done.stdout
 
 
-def test_a_copy_works_elsewhere_and_the_check_finds_another_model(tmp_path, make_kit):
+def test_a_copy_works_elsewhere_and_the_check_finds_another_model(tmp_path, make_kit, run):
     folder, _ = make_kit()
     copy = Path(shutil.move(folder, tmp_path / "elsewhere"))
     assert run(copy / "check.py").returncode == 0
@@ -250,7 +189,7 @@ def test_a_copy_works_elsewhere_and_the_check_finds_another_model(tmp_path, make
 
 @pytest.mark.parametrize("name", ["model.onnx", "labels.txt", "golden/03.png", "manifest.json"])
 @pytest.mark.parametrize("how", ["cut", "gone"])
-def test_the_check_finds_what_a_bad_copy_lost(make_kit, name, how):
+def test_the_check_finds_what_a_bad_copy_lost(make_kit, name, how, run):
     folder, _ = make_kit()
     path = folder / name
     content = path.read_bytes()
@@ -294,7 +233,7 @@ def test_a_kit_with_other_answers_is_not_written_and_the_old_one_stays(make_kit)
     assert sorted(path.name for path in folder.parent.iterdir()) == ["kit", "model.onnx"]
 
 
-def test_a_kit_is_replaced_but_nothing_else_is(tmp_path, make_kit):
+def test_a_kit_is_replaced_but_nothing_else_is(tmp_path, make_kit, run):
     folder, _ = make_kit()
     run(folder / "predict.py", folder / "golden/00.png")  # leaves __pycache__
     make_kit(classes=["x", "y", "z"])
