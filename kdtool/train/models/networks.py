@@ -12,6 +12,7 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
+from kdtool.environment import install_command
 from kdtool.errors import KdtoolError
 
 ImageShape = tuple[int, int, int]  # C, H, W
@@ -180,7 +181,7 @@ def timm() -> ModuleType:
     try:
         return importlib.import_module("timm")
     except ModuleNotFoundError as error:
-        raise KdtoolError("models timm:NAME need timm: pip install 'kdtool[timm]'") from error
+        raise KdtoolError(f"models timm:NAME need timm: {install_command('timm')}") from error
 
 
 def _timm_model(name: str, image_shape: ImageShape, num_classes: int) -> nn.Module:

@@ -53,7 +53,7 @@ def test_the_int8_file_of_the_student_is_measured_against_fp32(finished, test_sp
     expected = answers_of_pytorch(finished, "student", results)
     assert np.flatnonzero(given != expected).tolist() == int8.parity.flipped
     assert student.recommended == ("int8" if int8.gate.recommended else "fp32")
-    validation = load_splits(DataTable(source="digits"), print).validation
+    validation = load_splits(DigitsTable(source="digits"), print).validation
     pixels = np.ascontiguousarray(validation.images.numpy().transpose(0, 2, 3, 1))
     labels = validation.labels.numpy()
     one, other = (
@@ -264,9 +264,7 @@ def test_a_wrong_option_of_export_is_one_message(study, arguments, message):
 
 def test_a_threshold_for_ten_classes_is_told_before_training(recipe, tmp_path):
     given = ("--set", "export.operating_point=f1", "--out", tmp_path)
-    with pytest.raises(
-        RecipeError, match='point: got "f1", which is for two classes, but the data have 10'
-    ):
+    with pytest.raises(RecipeError, match='got "f1", which is for two classes, but .* have 10'):
         kdtool("distill", recipe, *given)
     assert not list(tmp_path.rglob("*.safetensors"))
 
