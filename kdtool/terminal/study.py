@@ -112,7 +112,7 @@ def _show_scores(console: Console, results: Results) -> None:
 
 def show_warnings(console: Console, results: Results) -> None:
     """Print what the user should know before trusting anything."""
-    for warning in results.data.warnings:
+    for warning in results.warnings:
         console.print(plain_text(console, f"warning: {printable(warning)}", "yellow"))
 
 

@@ -99,6 +99,7 @@ def train_model(
             f"(epoch {result.best_epoch} of {len(result.epochs)}), "
             f"{result.images_per_second:,.0f} images/s in {result.precision}"
         )
+        show_warnings(run, title, result)
         if role in TEACHERS:
             set_weights(model, weights)
             if warning := chance_warning(model, splits.validation, len(splits.classes)):
@@ -109,6 +110,12 @@ def train_model(
     state_path.unlink(missing_ok=True)  # only now: the stage stands
     run.study.record_origin(table_of(role), origin)
     return Trained(role, seed, key, checkpoint, result)
+
+
+def show_warnings(run: Run, title: str, result: TrainingResult) -> None:
+    """Show what is stored with the training of a model, and in the report as well."""
+    for warning in result.warnings:
+        run.terminal.warn(f"{title}: {warning}")
 
 
 def arithmetic(run: Run, role: Role) -> tuple[str, str]:
