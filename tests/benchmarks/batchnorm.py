@@ -55,7 +55,7 @@ def some(split, count):
 
 def row(name, train, test, num_steps):
     """Train one network; return a row of the table."""
-    table = TrainTable(model=name, batch_size=32, min_steps=0)
+    table = TrainTable(model=name, batch_size=16, min_steps=0)
     training, num_classes = Training(table, seed=0), 10
     model = build_model(name, tuple(train.images.shape[1:]), num_classes, seed=0)
     model.to(memory_format=torch.channels_last).train()
