@@ -54,10 +54,11 @@ def list_folder(table: DataTable) -> LabelledFiles:
         system += [name for name in names if is_system(name)]
         left_out += [place / name for name in names if (place / name).is_file()]
     for folder in class_folders:
-        found, hidden = files_below(folder, root)
-        system += hidden
-        images = [path for path in found if path.suffix.lower() not in NO_IMAGES]
-        left_out += [path for path in found if path.suffix.lower() in NO_IMAGES]
+        found = files_below(folder, root)
+        found.check_links(root)
+        system += found.system
+        images = [path for path in found.files if path.suffix.lower() not in NO_IMAGES]
+        left_out += [path for path in found.files if path.suffix.lower() in NO_IMAGES]
         paths += images
         labels += [classes.index(folder.name)] * len(images)
         if splits:

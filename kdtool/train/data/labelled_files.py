@@ -138,41 +138,48 @@ def is_inside(path: Path, root: Path) -> bool:
     return Path(os.path.realpath(path)).is_relative_to(root)
 
 
-def files_below(folder: Path, root: Path) -> tuple[list[Path], list[str]]:
-    """Return the files in `folder` and its subfolders, in order of their names.
+@dataclass(frozen=True, slots=True)
+class FoundFiles:
+    """What a folder and its subfolders hold."""
+
+    files: list[Path]  # in order of their names
+    system: list[str]  # names of hidden and system files and folders
+    refused: list[Path]  # links out of `data.root`, or to folders
+
+    def check_links(self, root: Path) -> None:
+        """Raise DataError if there are links that are not followed."""
+        if self.refused:
+            raise problem_list(
+                f"links are followed only to files below data.root = {root}; got",
+                [f"{shown(path, root)} -> {shown(path.readlink(), root)}" for path in self.refused],
+                "replace each link by the file or folder itself",
+            )
+
+
+def files_below(folder: Path, root: Path) -> FoundFiles:
+    """Return the files in `folder` and its subfolders, but for hidden and system files.
 
     Args:
         folder: No link, below `root`.
         root: Resolved, as `find_below` returns it.
 
-    Returns:
-        The files, and the names of hidden and system files and folders, which are left out.
-
     Raises:
-        DataError: A folder cannot be read, or links lead out of `root` or to folders.
+        DataError: A folder cannot be read.
     """
 
     def stop(error: OSError) -> None:
         raise DataError(f"cannot read the folder {error.filename}: {error.strerror}") from error
 
-    found, system, refused = [], [], []
+    found = FoundFiles([], [], [])
     for place, folders, files in os.walk(folder, onerror=stop):
-        system += [name for name in (*folders, *files) if is_system(name)]
+        found.system.extend(name for name in (*folders, *files) if is_system(name))
         folders[:] = sorted(name for name in folders if not is_system(name))
         here = Path(place)
-        refused += [here / name for name in folders if (here / name).is_symlink()]
+        found.refused.extend(here / name for name in folders if (here / name).is_symlink())
         for path in (here / name for name in sorted(files) if not is_system(name)):
-            if path.is_symlink() and not is_inside(path, root):
-                refused.append(path)
-            else:
-                found.append(path)
-    if refused:
-        raise problem_list(
-            f"links are followed only to files below data.root = {root}; got",
-            [f"{shown(path, root)} -> {shown(path.readlink(), root)}" for path in refused],
-            "replace each link by the file or folder itself",
-        )
-    return found, system
+            is_refused = path.is_symlink() and not is_inside(path, root)
+            (found.refused if is_refused else found.files).append(path)
+    return found
 
 
 def read_files(files: LabelledFiles, table: DataTable, progress: Progress) -> SourceData:
