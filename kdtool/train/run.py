@@ -16,7 +16,7 @@ from kdtool.results.study import Results, TrainingResult
 from kdtool.study.folder import StartTable, Study
 from kdtool.terminal.progress import Terminal
 from kdtool.train.data.splits import Splits, load_splits, without_classes
-from kdtool.train.fit.optimizer import check_trainable, epochs_to_train, phases_of
+from kdtool.train.fit.optimizer import check_trainable, epochs_warning, phases_of
 from kdtool.train.models.checkpoint import load_weights
 from kdtool.train.models.create import (
     is_checkpoint,
@@ -218,13 +218,9 @@ def open_run(
                 check_trainable(model, table, run.num_logits(role))
         if table.is_trained:
             continue
-        num_epochs = epochs_to_train(table, len(run.splits_of(role).train))
-        asked = sum(phase.epochs for phase in table.phase) or table.epochs
-        if num_epochs > asked and finished is None:
-            terminal.say(
-                f"{role}: {num_epochs} epochs instead of {asked}, which are fewer than "
-                f"min_steps = {table.min_steps} steps; --set {role}.min_steps=0 turns this off"
-            )
+        warning = epochs_warning(role, table, len(run.splits_of(role).train))
+        if warning and finished is None:
+            terminal.warn(warning)
     return run
 
 

@@ -139,10 +139,10 @@ def test_other_data_are_told_once(tmp_path):
     other = DATA.model_copy(update={"fingerprint": "b"})
     with pytest.raises(StudyError, match="the way they are split are not the same"):
         claim(study, RECIPE, other, sweep={}, force=False)
-    smaller = RECIPE.model_copy(update={"data": RECIPE.data.model_copy(update={"size": 4})})
+    smaller = RECIPE.model_copy(update={"data": RECIPE.data.model_copy(update={"validation": 0.3})})
     with pytest.raises(StudyError) as caught:
         claim(study, smaller, other, sweep={}, force=False)
-    assert "data.size: there None, here 4" in str(caught.value)
+    assert "data.validation: there 0.1, here 0.3" in str(caught.value)
     assert "to train on" not in str(caught.value)
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kdtool.errors import DataError
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import CsvTable
 from kdtool.train.data.labelled_files import (
     SPLIT_NAMES,
     SPLITS_EXPECTED,
@@ -54,13 +54,12 @@ class Findings:
     warnings: list[str] = field(default_factory=list)
 
 
-def list_table(table: DataTable) -> LabelledFiles:
+def list_table(table: CsvTable) -> LabelledFiles:
     """Return the images of source "csv", which the rows of a table name.
 
     Raises:
         DataError: The table or an image is missing or cannot be used; lists all wrong rows.
     """
-    assert table.csv is not None, "checked with the recipe"
     path = find_below(table, table.csv, "data.csv")
     folder = find_below(table, table.images, "data.images")
     root = find_below(table, Path(), "data.root")
@@ -102,9 +101,8 @@ def list_table(table: DataTable) -> LabelledFiles:
     )
 
 
-def _read_rows(path: Path, folder: Path, table: DataTable, found: Findings) -> Iterator[Row]:
+def _read_rows(path: Path, folder: Path, table: CsvTable, found: Findings) -> Iterator[Row]:
     """Yield the rows that are not empty and have no more fields than the header."""
-    assert table.columns is not None, "checked with the recipe"
     names = [table.columns.file, table.columns.label, table.columns.split, table.group_by]
     wanted = [None if name is None else _column_name(name) for name in names]
     records = _records(path, _read_text(path, found), [name for name in wanted if name])

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from kdtool.errors import DataError
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import FolderTable
 from kdtool.train.data.labelled_files import (
     SPLIT_NAMES,
     SPLITS_EXPECTED,
@@ -28,7 +28,7 @@ NO_IMAGES = {
 LAYOUT = "expected train/CLASS/... and test/CLASS/..., or CLASS/... to be split"
 
 
-def list_folder(table: DataTable) -> LabelledFiles:
+def list_folder(table: FolderTable) -> LabelledFiles:
     """Return the images of source "folder", their classes and splits.
 
     The root holds a folder for each split, each with a folder for each class; or a folder for each

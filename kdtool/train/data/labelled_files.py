@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdtool.errors import DataError
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import CsvTable, FolderTable
 from kdtool.train.data.checks import check_classes, classes_below, split_size
 from kdtool.train.data.images import read_pictures
 from kdtool.train.data.source import SPLITS, Progress, SourceData, first_of, problem_list
@@ -182,7 +182,9 @@ def files_below(folder: Path, root: Path) -> FoundFiles:
     return found
 
 
-def read_files(files: LabelledFiles, table: DataTable, progress: Progress) -> SourceData:
+def read_files(
+    files: LabelledFiles, table: FolderTable | CsvTable, progress: Progress
+) -> SourceData:
     """Split and read image files; the images of a split are contiguous, and in memory once.
 
     Raises:
@@ -218,7 +220,7 @@ def read_files(files: LabelledFiles, table: DataTable, progress: Progress) -> So
     )
 
 
-def _divide(files: LabelledFiles, table: DataTable) -> dict[str, NDArray[np.int64]]:
+def _divide(files: LabelledFiles, table: FolderTable | CsvTable) -> dict[str, NDArray[np.int64]]:
     """Return the numbers of the files of train, validation and test; what is absent is drawn."""
     everything = np.arange(len(files.paths))
     split_of = np.array(files.splits or ["train"] * len(everything))
@@ -230,11 +232,12 @@ def _divide(files: LabelledFiles, table: DataTable) -> dict[str, NDArray[np.int6
         split: files.labels[part] for split, part in parts.items() if split in required or len(part)
     }
     check_classes(files.description, files.classes, given)
+    group_by = table.group_by if isinstance(table, CsvTable) else None
     if files.splits is None:
-        parts["train"], parts["test"] = _draw(files, everything, "test", table.test, table.group_by)
+        parts["train"], parts["test"] = _draw(files, everything, "test", table.test, group_by)
     if not len(parts["validation"]):
         parts["train"], parts["validation"] = _draw(
-            files, parts["train"], "validation", table.validation, table.group_by
+            files, parts["train"], "validation", table.validation, group_by
         )
     return parts
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdtool.errors import DataError
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import CsvTable, FolderTable, NpzTable
 from kdtool.terminal.progress import Update
 
 # Shows how far a long piece of work is, as `Terminal.progress` does: its title and units in all.
@@ -49,18 +49,17 @@ class SourceData:
         return labels
 
 
-def find_below(table: DataTable, below: Path, what: str) -> Path:
+def find_below(table: FolderTable | CsvTable | NpzTable, below: Path, what: str) -> Path:
     """Return `data.root / below`, links resolved.
 
     Args:
-        table: Has a root.
+        table: Has a root and perhaps a home page.
         below: A path; "." for the root itself.
         what: Key of the recipe that names it, for the message.
 
     Raises:
         DataError: It is not there or leads out of the root; tells where to get the data.
     """
-    assert table.root is not None, "the recipe sees to it"
     try:
         root = table.root.resolve()
         found = (root / below).resolve()

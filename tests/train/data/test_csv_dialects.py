@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from kdtool.errors import DataError
-from kdtool.recipe.data import Columns, DataTable
+from kdtool.recipe.data import Columns, CsvTable
 from kdtool.train.data.splits import load_splits
 
 
@@ -79,7 +79,7 @@ def load(tmp_path, patient_rows):
         (tmp_path / "table.csv").write_bytes(text.encode(encoding))
         columns = Columns(**{"file": "file", "label": "label", **settings.pop("columns", {})})
         settings = {"root": tmp_path, "csv": Path("table.csv"), "columns": columns, **settings}
-        return load_splits(DataTable(source="csv", **settings), warn)
+        return load_splits(CsvTable(source="csv", **settings), warn)
 
     return load
 

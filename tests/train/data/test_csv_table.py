@@ -9,7 +9,7 @@ from pictures import save_mhist
 from PIL import Image
 
 from kdtool.errors import DataError
-from kdtool.recipe.data import Columns, DataTable
+from kdtool.recipe.data import Columns, CsvTable
 from kdtool.recipe.load import load_recipe
 from kdtool.train.data.splits import load_splits
 
@@ -51,7 +51,7 @@ def table(tmp_path, patient_rows):
     ):
         write(tmp_path / "table.csv", change(rows), **(written or {}))
         names = dict(zip(("file", "label", "split"), columns, strict=False))
-        table = DataTable(
+        table = CsvTable(
             source="csv",
             root=tmp_path,
             **{"csv": Path("table.csv"), "columns": Columns(**names), **settings},

@@ -7,12 +7,12 @@ import pytest
 from pictures import numbers, save_classes, save_number
 
 from kdtool.errors import DataError
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import FolderTable
 from kdtool.train.data.splits import load_splits
 
 
 def load(root, warn=pytest.fail, **settings):
-    return load_splits(DataTable(source="folder", root=root, **{"size": 24, **settings}), warn)
+    return load_splits(FolderTable(source="folder", root=root, **{"size": 24, **settings}), warn)
 
 
 def test_a_tree_of_classes_is_split_by_class_and_the_same_way_each_time(tree, tmp_path):
@@ -129,7 +129,7 @@ def test_progress_goes_to_the_last_file(tree):
     def progress(title, total):
         yield lambda done, text: seen.setdefault((title, total), []).append((done, text))
 
-    load_splits(DataTable(source="folder", root=tree, size=24), pytest.fail, progress)
+    load_splits(FolderTable(source="folder", root=tree, size=24), pytest.fail, progress)
     assert list(seen) == [("looking at the files", 40), ("reading the images", 40)]
     for calls in seen.values():
         assert [done for done, _ in calls] == list(range(1, 41))

@@ -5,12 +5,12 @@ import shutil
 import pytest
 from pictures import numbers, save_number, save_splits
 
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import FolderTable
 from kdtool.train.data.splits import load_splits
 
 
 def load(root, warn=pytest.fail, **settings):
-    return load_splits(DataTable(source="folder", root=root, **{"size": 24, **settings}), warn)
+    return load_splits(FolderTable(source="folder", root=root, **{"size": 24, **settings}), warn)
 
 
 def thousands(split):
