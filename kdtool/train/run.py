@@ -16,7 +16,7 @@ from kdtool.results.base import Role
 from kdtool.results.study import TrainingResult
 from kdtool.study.folder import Origin, StartTable, Study
 from kdtool.train.data.splits import Splits, load_splits, without_classes
-from kdtool.train.fit.optimizer import check_trainable, epochs_to_train, phases_of
+from kdtool.train.fit.optimizer import check_trainable, epochs_warning, phases_of
 from kdtool.train.models.checkpoint import load_weights
 from kdtool.train.models.create import (
     is_checkpoint,
@@ -251,15 +251,9 @@ def announce_weights(run: Run, role: Role) -> None:
 
 
 def announce_epochs(run: Run, role: Role) -> None:
-    """Report how many epochs a role trains where min_steps raises their number."""
-    table = run.table(role)
-    num_epochs = epochs_to_train(table, len(run.splits_of(role).train))
-    asked = sum(phase.epochs for phase in table.phase) or table.epochs
-    if num_epochs > asked:
-        run.reporter.say(
-            f"{role}: {num_epochs} epochs instead of {asked}, which are fewer than "
-            f"min_steps = {table.min_steps} steps; --set {role}.min_steps=0 turns this off"
-        )
+    """Warn where min_steps raises the number of epochs that a role trains."""
+    if warning := epochs_warning(role, run.table(role), len(run.splits_of(role).train)):
+        run.reporter.warn(warning)
 
 
 @dataclass(frozen=True)

@@ -93,10 +93,10 @@ def test_other_data_are_reported_once(tmp_path):
     other = DATA.model_copy(update={"fingerprint": "b"})
     with pytest.raises(StudyError, match="labels or their splits differ"):
         claim(study, RECIPE, other, sweep={}, force=False)
-    smaller = RECIPE.model_copy(update={"data": RECIPE.data.model_copy(update={"size": 4})})
+    smaller = RECIPE.model_copy(update={"data": RECIPE.data.model_copy(update={"validation": 0.3})})
     with pytest.raises(StudyError) as caught:
         claim(study, smaller, other, sweep={}, force=False)
-    assert "data.size: was None, now 4" in str(caught.value)
+    assert "data.validation: was 0.1, now 0.3" in str(caught.value)
     assert "training images" not in str(caught.value)
 
 

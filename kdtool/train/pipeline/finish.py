@@ -91,7 +91,9 @@ def role_to_ship(evaluated: dict[Role, list[Evaluated]]) -> Role | None:
 
 def portable(recipe: Recipe) -> dict[str, object]:
     """Return the recipe without paths on this machine: the data have a fingerprint."""
-    return recipe.without_paths.model_dump(mode="json", exclude_none=True)
+    return recipe.without_paths.model_dump(
+        mode="json", exclude_none=True, exclude={"data": {"root"}}
+    )
 
 
 def write_results(run: Run, results: Results) -> Results:

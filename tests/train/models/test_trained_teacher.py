@@ -11,7 +11,7 @@ from shell import RECIPE, kdtool
 from torch import nn
 
 from kdtool.errors import KdtoolError
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import DigitsTable
 from kdtool.recipe.load import load_recipe
 from kdtool.results.study import load_results
 from kdtool.study.folder import Study
@@ -168,7 +168,7 @@ class Someones(nn.Module):
 @pytest.fixture(scope="module")
 def someones(tmp_path_factory):
     """A file that PyTorch's own exporter wrote, with the classes 9 to 0 in this order."""
-    train = load_splits(DataTable(source="digits"), print).train
+    train = load_splits(DigitsTable(source="digits"), print).train
     torch.manual_seed(0)
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
     optimizer = torch.optim.Adam(net.parameters(), 1e-2)

@@ -14,7 +14,7 @@ from shell import kdtool
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.session import open_session
 from kdtool.errors import KdtoolError
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import DigitsTable
 from kdtool.recipe.load import load_recipe
 from kdtool.results.study import load_results
 from kdtool.terminal.progress import Terminal
@@ -47,7 +47,7 @@ def test_distill_goes_from_the_recipe_to_the_report(finished):
 
 def test_the_shipped_files_give_the_reported_accuracy_from_raw_pixels(finished):
     results = load_results(finished / "results.json")
-    test = load_splits(DataTable(source="digits"), print).test
+    test = load_splits(DigitsTable(source="digits"), print).test
     pixels = np.ascontiguousarray(test.images.numpy().transpose(0, 2, 3, 1))
     for role, model in results.models.items():
         file = model.files["fp32"]
@@ -73,7 +73,7 @@ def test_every_test_image_has_its_probabilities_on_file(finished):
 
 def test_the_teachers_targets_are_its_answers_to_each_training_image(finished):
     (path,) = (finished / "predictions").glob("teacher-logits-*.npy")
-    train = load_splits(DataTable(source="digits"), print).train
+    train = load_splits(DigitsTable(source="digits"), print).train
     pixels = np.ascontiguousarray(train.images.numpy().transpose(0, 2, 3, 1))
     logits, _ = open_session(finished / "teacher.onnx").run(None, {"image": pixels})
     np.testing.assert_allclose(np.load(path, allow_pickle=False), logits, atol=1e-4)

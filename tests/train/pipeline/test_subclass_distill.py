@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from shell import kdtool
 
 from kdtool.edge.session import open_session
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import DigitsTable
 from kdtool.recipe.load import load_recipe
 from kdtool.results.base import ROLES
 from kdtool.results.study import load_results
@@ -61,7 +61,7 @@ def test_all_five_roles_are_in_one_study_and_trained_models_are_reused(finished,
 
 def test_a_model_with_subclasses_has_a_head_for_them_and_its_file_has_the_classes(subclassed):
     results = load_results(subclassed / "results.json")
-    test = load_splits(DataTable(source="digits"), print).test
+    test = load_splits(DigitsTable(source="digits"), print).test
     pixels = np.ascontiguousarray(test.images.numpy().transpose(0, 2, 3, 1))
     for role in ("subclass-teacher", "subclass-student"):
         (checkpoint, *_) = sorted((subclassed / "checkpoints").glob(f"{role}-*.safetensors"))
