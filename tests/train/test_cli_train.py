@@ -163,7 +163,9 @@ def test_a_recipe_fixed_before_training_can_use_the_same_folder(folder):
         ),
     ],
 )
-def test_recipes_that_cannot_be_distilled_or_swept_are_an_error(folder, monkeypatch, given, message):
+def test_recipes_that_cannot_be_distilled_or_swept_are_an_error(
+    folder, monkeypatch, given, message
+):
     monkeypatch.chdir(folder)
     (folder / "fixed_head.py").write_text(
         "from torch import nn\n"
