@@ -168,7 +168,6 @@ def _distill(
     from kdtool.recipe.load import load_recipe, parse_sweep
     from kdtool.study.finished import command_key, finished_results
     from kdtool.study.folder import Study
-    from kdtool.terminal.progress import Terminal
 
     loaded = load_recipe(recipe, settings)
     swept = dict(parse_sweep(text) for text in sweep or [])
@@ -177,7 +176,8 @@ def _distill(
     study = Study(out / loaded.name)
     key = command_key(loaded, subclasses=subclasses, sweep=swept, device=device)
     if not force and (results := finished_results(study, key)):
-        Terminal(quiet=quiet).say(f"nothing left to do: {study.folder} is finished and unchanged")
+        if not quiet:
+            typer.echo(f"nothing left to do: {study.folder} is finished and unchanged", err=True)
         show(results, study.folder, "study", as_json=as_json)
         return
     with resumable():
