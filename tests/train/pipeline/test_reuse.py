@@ -17,7 +17,8 @@ from kdtool.results.study import load_results
 from kdtool.study.folder import Study
 from kdtool.study.keys import key_of
 from kdtool.train.fit import state
-from kdtool.train.pipeline.roles import train_role
+from kdtool.train.pipeline.roles import plan_role, train_role
+from kdtool.train.pipeline.train_model import copy_from_sibling
 from kdtool.train.reporter import Silent
 from kdtool.train.run import open_run
 
@@ -230,3 +231,16 @@ def test_a_network_without_batch_norm_has_no_number_of_it(run):
     (teacher,) = train_role(run, "teacher", {})
     numbers = teacher.key.partition(":")[0]
     assert numbers == key_of("train").partition(":")[0]
+
+
+def test_an_unreadable_study_in_the_same_folder_is_a_warning(run, tmp_path):
+    (plan,) = plan_role(run, "teacher", {})
+    record = tmp_path / "other" / "stages" / f"{plan.checkpoint.stem}.json"
+    record.mkdir(parents=True)  # a folder in the place of the file: reading it is an OSError
+    warnings = []
+    study = Study(run.study.folder, warnings.append)
+    assert copy_from_sibling(study, plan) is None
+    (warning,) = warnings
+    assert warning.startswith(
+        f"teacher, seed 3 is not copied from {tmp_path / 'other'}: cannot read"
+    )
