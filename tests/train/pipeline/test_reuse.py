@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,11 +13,12 @@ from safetensors.torch import load_file
 from shell import kdtool
 
 from kdtool.errors import StudyError
-from kdtool.recipe.load import load_recipe
+from kdtool.recipe.load import load_recipe, with_settings
 from kdtool.results.study import load_results
 from kdtool.study.folder import Study
 from kdtool.study.keys import key_of
 from kdtool.train.fit import state
+from kdtool.train.pipeline.commands import check_settings
 from kdtool.train.pipeline.roles import plan_role, train_role
 from kdtool.train.pipeline.train_model import copy_from_sibling
 from kdtool.train.reporter import Silent
@@ -88,6 +90,14 @@ def make_old(folder):
             files = {new: files[old]}
         old_record = {"key": key, "files": files, "result": record["result"]}
         (folder / "stages" / f"{name}.json").write_text(json.dumps(old_record, indent=1))
+
+
+def test_only_networks_that_may_not_export_are_exported_before_training(small, run):
+    assert not list((small / "stages").glob("exportable-*"))
+    settings = {"student.model": "torchvision:shufflenet_v2_x0_5", "student.input_size": 32}
+    recipe = with_settings(run.recipe, settings)
+    check_settings(replace(run, recipe=recipe), [({}, recipe)], {}, subclasses=False, force=False)
+    assert [path.stem for path in run.study.folder.glob("stages/*")] == ["exportable-student"]
 
 
 def weights_of(folder):
