@@ -37,10 +37,10 @@ def finetune(
     quiet: Quiet = False,
 ) -> None:
     """Train the teacher, or with --role student the control."""
-    from kdtool.recipe.load import load_recipe
+    from kdtool.recipe.checks import load_checked
     from kdtool.study.folder import Study
 
-    loaded = load_recipe(recipe, settings)
+    loaded = load_checked(recipe, settings, device, out)
     with resumable():
         terminal = start(quiet=quiet)
         from kdtool.train.pipeline import commands
@@ -122,13 +122,15 @@ def _distill(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    from kdtool.recipe.load import load_recipe, parse_sweep
+    from kdtool.recipe.checks import load_checked
+    from kdtool.recipe.load import check_sweep, parse_sweep
     from kdtool.study.folder import Study
 
-    loaded = load_recipe(recipe, settings)
+    loaded = load_checked(recipe, settings, device, out)
     swept = dict(parse_sweep(text) for text in sweep or [])
     if len(swept) < len(sweep or []):
         raise RecipeError("got --sweep twice for one key; give all its values to one --sweep")
+    check_sweep(loaded, swept, subclasses=subclasses)
     with resumable():
         terminal = start(quiet=quiet)
         from kdtool.train.pipeline.commands import Machine
@@ -215,11 +217,12 @@ def _again(
     as_json: bool,
     quiet: bool,
 ) -> None:
+    from kdtool.recipe.checks import check_again
     from kdtool.recipe.load import with_settings
     from kdtool.study.folder import load_study
 
     _, recipe, _ = load_study(folder)
-    with_settings(recipe, settings)  # an error now, and not seconds later
+    check_again(with_settings(recipe, settings), device)  # before PyTorch is imported
     with resumable():
         terminal = start(quiet=quiet)
         from kdtool.train.pipeline.commands import again

@@ -13,7 +13,8 @@ from pydantic_core import to_jsonable_python
 from kdtool.errors import RecipeError
 from kdtool.recipe.data import IdxFiles
 from kdtool.recipe.problems import keys_of_source, problems_of, shown
-from kdtool.recipe.schema import Recipe
+from kdtool.recipe.schema import DistillTable, Recipe, SubclassTable
+from kdtool.recipe.table import Table, did_you_mean
 
 # Keys that hold, or may hold, a path.
 PATHS = {"data.root", "teacher.model", "teacher.weights", "student.weights"}
@@ -30,6 +31,15 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
 
     Raises:
         RecipeError: The file cannot be read, is not TOML, or is not a recipe.
+    """
+    return make_recipe(read_recipe(path, overrides), str(path))
+
+
+def read_recipe(path: Path, overrides: list[str] | None = None) -> dict[str, Any]:
+    """Return the content of the recipe at `path`, not yet checked; see `load_recipe`.
+
+    Raises:
+        RecipeError: The file cannot be read or is not TOML, or an override is not `KEY=VALUE`.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
@@ -53,8 +63,9 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     _drop_min_steps(content, settings)
     for key, value in settings.items():
         _put(content, key, value)
-        _resolve_paths(content, {key} & PATHS, Path.cwd())
-    return make_recipe(content, str(path))
+        given = {path for path in PATHS if path == key or path.startswith(f"{key}.")}
+        _resolve_paths(content, given, Path.cwd())
+    return content
 
 
 def make_recipe(content: dict[str, Any], source: str) -> Recipe:
@@ -63,12 +74,29 @@ def make_recipe(content: dict[str, Any], source: str) -> Recipe:
     Raises:
         RecipeError: It is not one; lists every problem with its key.
     """
+    if problems := problems_in(content):
+        raise recipe_error(source, problems)
+    return parse_recipe(content)
+
+
+def parse_recipe(content: dict[str, Any]) -> Recipe:
+    """Return `content`, which has no problems, as a recipe."""
+    return Recipe.model_validate(_without_old_defaults(content))
+
+
+def problems_in(content: dict[str, Any]) -> list[str]:
+    """Return what is wrong with `content` as a recipe; nothing if it is one."""
     try:
-        return Recipe.model_validate(_without_old_defaults(content))
+        parse_recipe(content)
     except ValidationError as error:
-        problems = [f"  {text}" for text in problems_of(error, content)]
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise RecipeError("\n".join([f"{source}: {count}", *problems])) from error
+        return problems_of(error, content)
+    return []
+
+
+def recipe_error(source: str, problems: list[str]) -> RecipeError:
+    """Return one error that lists all problems of the recipe `source`."""
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    return RecipeError("\n".join([f"{source}: {count}", *(f"  {text}" for text in problems)]))
 
 
 def recipe_toml(recipe: Recipe) -> str:
@@ -101,7 +129,7 @@ def parse_sweep(text: str) -> tuple[str, list[Any]]:
     """Split `KEY=VALUE,VALUE,...` into the key and its values.
 
     Raises:
-        RecipeError: Fewer than two values, or a value stands twice.
+        RecipeError: There are fewer than two values, or one is repeated.
     """
     key, first = parse_setting(text)
     values = first
@@ -113,6 +141,48 @@ def parse_sweep(text: str) -> tuple[str, list[Any]]:
             f"such as {key}=1,2,4,8,16,32"
         )
     return key, values
+
+
+SWEPT_TABLES = ("distill", "subclass")
+NOT_SWEPT = {"distill.exclude_classes"}  # it changes the controls as well
+
+
+def check_sweep(recipe: Recipe, sweep: dict[str, list[Any]], *, subclasses: bool) -> None:
+    """Check that the keys of a sweep can be swept, and each value by itself.
+
+    Args:
+        recipe: The study's.
+        sweep: Keys and their values.
+        subclasses: Whether the study has subclass students.
+
+    Raises:
+        RecipeError: A key cannot be swept, or a value is not allowed for it.
+    """
+    if len(sweep) > 2:
+        raise RecipeError(f"got --sweep of {len(sweep)} keys, expected one or two")
+    for key, values in sweep.items():
+        table = key.partition(".")[0]
+        if table not in SWEPT_TABLES or key in NOT_SWEPT:
+            raise RecipeError(
+                f"got --sweep {key}, expected a key of [distill] or [subclass] that changes how "
+                "students learn: any other would be tuned for the student and not for its control"
+                f"{did_you_mean(key, _sweepable(), '{}')}"
+            )
+        if table == "subclass" and not subclasses:
+            raise RecipeError(f"got --sweep {key}, which needs `kdtool subclass-distill`")
+        for value in values:
+            with_settings(recipe, {key: value})
+    if len({key.partition(".")[0] for key in sweep}) > 1:
+        raise RecipeError(
+            f"got --sweep {' and '.join(sweep)}, expected keys of one table, as the tables are for "
+            "different students; sweep one after the other"
+        )
+
+
+def _sweepable() -> list[str]:
+    tables: dict[str, type[Table]] = {"distill": DistillTable, "subclass": SubclassTable}
+    keys = [f"{name}.{key}" for name, table in tables.items() for key in table.model_fields]
+    return [key for key in keys if key not in NOT_SWEPT]
 
 
 def _drop_min_steps(content: dict[str, Any], settings: dict[str, Any]) -> None:

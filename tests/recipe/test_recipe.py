@@ -278,6 +278,8 @@ def test_root_is_relative_to_the_recipe_and_on_the_command_line_to_the_working_f
     assert load_recipe(path).data.root == tmp_path / "here"
     given = load_recipe(path, ["data.root=there"])
     assert given.data.root == tmp_path / "elsewhere" / "there"
+    given = load_recipe(path, ["data={source='folder',root='there'}"])
+    assert given.data.root == tmp_path / "elsewhere" / "there"
 
 
 def test_files_of_models_are_found_as_the_data_are(write, tmp_path, monkeypatch):

@@ -236,7 +236,10 @@ def test_figures_of_a_device_join_the_study_and_outlive_the_next_export(study):
         (["--input", "jpeg"], "export.input"),
         (["--opset", "17"], "export.opset"),
         (["--operating-point", "sens"], "export.operating_point"),
-        (["--operating-point", "youden"], 'point: got "youden", which is for two classes, but .* have 10'),
+        (
+            ["--operating-point", "youden"],
+            'point: got "youden", which is for two classes, but .* have 10',
+        ),
     ],
 )
 def test_a_wrong_option_of_export_is_one_message(study, arguments, message):
@@ -248,7 +251,9 @@ def test_a_wrong_option_of_export_is_one_message(study, arguments, message):
 
 def test_a_threshold_for_ten_classes_is_told_before_training(recipe, tmp_path):
     given = ("--set", "export.operating_point=f1", "--out", tmp_path)
-    with pytest.raises(RecipeError, match='point: got "f1", which is for two classes, but the data have 10'):
+    with pytest.raises(
+        RecipeError, match='point: got "f1", which is for two classes, but the data have 10'
+    ):
         kdtool("distill", recipe, *given)
     assert not list(tmp_path.rglob("*.safetensors"))
 
