@@ -38,11 +38,11 @@ def finetune(
 ) -> None:
     """Train the teacher, or with --role student the control."""
     from kdtool.recipe.checks import load_checked
-    from kdtool.study.folder import Study
 
     loaded = load_checked(recipe, settings, device, out)
     with resumable():
         terminal = start(quiet=quiet)
+        from kdtool.study.folder import Study
         from kdtool.train.pipeline import commands
 
         study = Study(out / loaded.name)
@@ -124,7 +124,6 @@ def _distill(
 ) -> None:
     from kdtool.recipe.checks import load_checked
     from kdtool.recipe.load import check_sweep, parse_sweep
-    from kdtool.study.folder import Study
 
     loaded = load_checked(recipe, settings, device, out)
     swept = dict(parse_sweep(text) for text in sweep or [])
@@ -133,6 +132,7 @@ def _distill(
     check_sweep(loaded, swept, subclasses=subclasses)
     with resumable():
         terminal = start(quiet=quiet)
+        from kdtool.study.folder import Study
         from kdtool.train.pipeline.commands import Machine
         from kdtool.train.pipeline.commands import distill as command
 
