@@ -1,4 +1,4 @@
-"""Whether the files, models and device of a recipe exist, checked before PyTorch is imported."""
+"""Whether the files and models of a recipe exist, checked before PyTorch is imported."""
 
 import re
 from pathlib import Path
@@ -19,20 +19,18 @@ ONNX_STARTS = (b"\x08", b"\x12", b"\x1a", b"\x22", b"\x28", b"\x32", b"\x3a", b"
                b"\xa2\x01", b"\xca\x01", b"\xd2\x01")  # fmt: skip
 TORCHVISION_FOLDERS = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}
 NUM_CLASSES = dict.fromkeys((*TORCHVISION_FOLDERS, "digits"), 10)
-DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
-def load_checked(path: Path, overrides: list[str] | None, device: str, out: Path) -> Recipe:
+def load_checked(path: Path, overrides: list[str] | None, out: Path) -> Recipe:
     """Read a recipe to train by; report all its problems at once, those of its files included.
 
     Args:
         path: A TOML file.
         overrides: `KEY=VALUE` each, as given to `--set`.
-        device: As given to `--device`.
         out: Folder of the studies.
 
     Raises:
-        RecipeError: It is not a recipe, or a file, model or device that it names does not exist.
+        RecipeError: It is not a recipe, or a file or model that it names does not exist.
     """
     content = read_recipe(path, overrides)
     name = _text(content, "name") or ""
@@ -42,33 +40,20 @@ def load_checked(path: Path, overrides: list[str] | None, device: str, out: Path
         *model_problems(content, "student", out / name),
         *data_problems(content),
         *_operating_point_problems(content),
-        *device_problems(device),
     ]
     if problems:
         raise recipe_error(str(path), problems)
     return parse_recipe(content)
 
 
-def check_again(recipe: Recipe, device: str) -> None:
-    """Check what a finished study needs to be exported or explained again.
+def check_again(recipe: Recipe) -> None:
+    """Check the data that a finished study needs to be exported or explained again.
 
     Raises:
-        RecipeError: Its data do not exist any more, or there is no such device.
+        RecipeError: They do not exist any more.
     """
-    problems = [*data_problems(recipe.model_dump(mode="json")), *device_problems(device)]
-    if problems:
+    if problems := data_problems(recipe.model_dump(mode="json")):
         raise recipe_error(recipe.name, problems)
-
-
-def device_problems(device: str) -> list[str]:
-    """Return why `device` cannot be one; whether it exists here, only PyTorch can say."""
-    kind, colon, number = device.partition(":")
-    if kind in DEVICES and (not colon or (kind == "cuda" and number.isdecimal())):
-        return []
-    hint = (
-        '; did you mean "cuda"?' if "gpu" in kind.lower() else did_you_mean(kind.lower(), DEVICES)
-    )
-    return [f"--device: got {device}, expected {', '.join(DEVICES)} or cuda:NUMBER{hint}"]
 
 
 def _text(content: dict[str, Any], *keys: str) -> str | None:

@@ -69,7 +69,7 @@ def read_recipe(path: Path, overrides: list[str] | None = None) -> dict[str, Any
 
 
 def make_recipe(content: dict[str, Any], source: str) -> Recipe:
-    """Check `content` as a recipe; `source` names it in the message.
+    """Check `content` as a recipe; `source` names it in the message, unless it is empty.
 
     Raises:
         RecipeError: It is not one; lists every problem with its key.
@@ -94,9 +94,11 @@ def problems_in(content: dict[str, Any]) -> list[str]:
 
 
 def recipe_error(source: str, problems: list[str]) -> RecipeError:
-    """Return one error that lists all problems of the recipe `source`."""
+    """Return one error that lists all problems of the recipe `source`, which may be empty."""
+    if not source:
+        return RecipeError("\n".join(problems))
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    return RecipeError("\n".join([f"{source}: {count}", *(f"  {text}" for text in problems)]))
+    return RecipeError("\n  ".join([f"{source}: {count}", *problems]))
 
 
 def recipe_toml(recipe: Recipe) -> str:
@@ -109,7 +111,7 @@ def with_settings(recipe: Recipe, settings: dict[str, Any]) -> Recipe:
     content = recipe.model_dump(exclude_unset=True)
     for key, value in settings.items():
         _put(content, key, value)
-    return make_recipe(content, ", ".join(f"{key}={value}" for key, value in settings.items()))
+    return make_recipe(content, "")
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

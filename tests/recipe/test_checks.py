@@ -1,7 +1,8 @@
-"""Files, models and devices of a recipe are checked with the rest of it, before PyTorch loads."""
+"""Files and models of a recipe are checked with the rest of it, before PyTorch loads."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -51,9 +52,9 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def problems(*settings, device="auto", out=Path("runs")):
+def problems(*settings):
     with pytest.raises(RecipeError) as caught:
-        load_checked(Path("recipe.toml"), list(settings), device, out)
+        load_checked(Path("recipe.toml"), list(settings), Path("runs"))
     return str(caught.value)
 
 
@@ -110,16 +111,6 @@ def test_a_file_or_name_that_does_not_exist_is_an_error_of_its_key(here, setting
 
 
 @pytest.mark.parametrize(
-    ("device", "hint"),
-    [("gpu", "cuda"), ("cdua", "cuda"), ("CPU", "cpu"), ("cuda:x", "cuda"), ("cpu:0", "cpu")],
-)
-def test_a_device_that_cannot_exist_is_an_error(here, device, hint):
-    text = f"--device: got {device}, expected auto, cpu, cuda, mps or cuda:NUMBER"
-    assert text in problems(device=device)
-    assert f'did you mean "{hint}"?' in problems(device=device)
-
-
-@pytest.mark.parametrize(
     "settings",
     [
         ["student.weights=zip.pth"],
@@ -136,7 +127,7 @@ def test_a_device_that_cannot_exist_is_an_error(here, device, hint):
     ],
 )
 def test_what_exists_is_no_problem(here, settings):
-    load_checked(Path("recipe.toml"), settings, "cuda:0", Path("runs"))
+    load_checked(Path("recipe.toml"), settings, Path("runs"))
 
 
 def test_all_problems_are_listed_at_once_with_those_of_the_recipe(here):
@@ -147,11 +138,10 @@ def test_all_problems_are_listed_at_once_with_those_of_the_recipe(here):
         "teacher.epochs=soon",
         "student.weights=imagnet",
         "student.temperature=4",
-        device="gpu",
     )
-    assert "recipe.toml: 8 problems" in text
+    assert "recipe.toml: 7 problems" in text
     keys = ["name", "data.size", "data.root", "teacher.model", "teacher.epochs"]
-    for key in [*keys, "student.weights", "student.temperature", "--device"]:
+    for key in [*keys, "student.weights", "student.temperature"]:
         assert f"\n  {key}: " in text
 
 
@@ -166,7 +156,7 @@ def test_a_trained_study_needs_the_file_of_its_weights_no_more(here):
     (here / "runs" / "tiny" / "checkpoints").mkdir(parents=True)
     assert "there is no file" in problems("student.weights=gone.pth")
     (here / "runs" / "tiny" / "checkpoints" / "student-seed0.safetensors").touch()
-    load_checked(Path("recipe.toml"), ["student.weights=gone.pth"], "cpu", Path("runs"))
+    load_checked(Path("recipe.toml"), ["student.weights=gone.pth"], Path("runs"))
 
 
 WRONG = [
@@ -200,8 +190,8 @@ def test_torch_is_not_imported_for_a_wrong_recipe(here):
         text=True,
         check=False,
     )
-    assert done.stdout.split() == ["1"] * len(WRONG), done.stderr
-    errors = done.stderr.split("error: ")[1:]
+    assert done.stdout.split() == ["1"] * 6 + ["2", "1"], done.stderr
+    errors = re.split("error: ", done.stderr, flags=re.IGNORECASE)[1:]
     expected = [
         "imagnet",
         "resnet81",

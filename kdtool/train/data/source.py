@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kdtool.errors import DataError
 from kdtool.recipe.data import CsvTable, FolderTable, NpzTable
-from kdtool.terminal.progress import Update
+from kdtool.train.reporter import Update
 
 # Shows how far a long piece of work is, as `Terminal.progress` does: its title and units in all.
 Progress = Callable[[str, int], AbstractContextManager[Update]]

@@ -2,7 +2,6 @@
 
 import copy
 import difflib
-import hashlib
 import importlib
 import sys
 from collections import OrderedDict
@@ -164,16 +163,6 @@ def check_model_name(name: str) -> None:
             f"(built in: {', '.join(BUILT_IN)}; or torchvision:NAME, timm:NAME, "
             "package.module:function; of a teacher also FILE.onnx)"
         )
-
-
-def describe_model(name: str, model: nn.Module) -> str:
-    """Return what tells `model` from another of the same name: its layers and a user's source."""
-    kind, colon, _function = name.partition(":")
-    source = b""
-    if colon and kind not in {"torchvision", "timm"}:
-        source = Path(sys.modules[kind].__file__ or "").read_bytes()
-    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    return hashlib.sha256(f"{model}{shapes}".encode() + source).hexdigest()
 
 
 def torchvision_models() -> ModuleType:

@@ -1,4 +1,4 @@
-"""Fresh students for every value of a recipe key; the value is chosen on validation."""
+"""Sweeps: new students for every value of a recipe key; the value is chosen on validation."""
 
 import itertools
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Settings = dict[str, Any]  # recipe key -> value
 
 @dataclass(frozen=True)
 class Candidate:
-    """The students of one setting, one a seed, none of them started from another's weights."""
+    """The students of one setting, one a seed, each trained from its own initial weights."""
 
     role: Role  # "student" or "subclass-student"
     settings: Settings
@@ -53,6 +53,6 @@ def best_candidate(candidates: list[Candidate]) -> Candidate:
 
 
 def mean_worth(seeds: list[Trained]) -> tuple[float, float]:
-    """Return the mean metric on validation, and the mean loss there, negative."""
+    """Return the mean metric and the negative mean loss on validation."""
     scores, minus_losses = zip(*(one.result.best.worth for one in seeds), strict=True)
     return fmean(scores), fmean(minus_losses)
