@@ -254,6 +254,12 @@ def export(
             "--kit", help="Also write STUDY/kit, a folder that runs on a device without kdtool."
         ),
     ] = False,
+    wheel: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="KDTOOL.whl", help="Wheel of kdtool for the kit, from `uv build --wheel`."
+        ),
+    ] = None,
     device: Device = "auto",
     as_json: Json = False,
     quiet: Quiet = False,
@@ -263,6 +269,8 @@ def export(
     Nothing is trained. What is not given stays as in the recipe. Each file is compared with
     PyTorch; an int8 or fp16 file that loses too much accuracy is not written (exit status 3).
     """
+    if wheel is not None and not kit:
+        raise typer.BadParameter(f"--wheel {wheel} goes into the kit; add --kit")
     options: dict[str, object] = {
         "precisions": split_list(precisions) if precisions is not None else None,
         "target": target,
@@ -272,7 +280,7 @@ def export(
         "operating_point": operating_point,
     }
     settings = {f"export.{key}": value for key, value in options.items() if value is not None}
-    _again(study, "export", settings, device, kit=kit, as_json=as_json, quiet=quiet)
+    _again(study, "export", settings, device, kit=kit, wheel=wheel, as_json=as_json, quiet=quiet)
 
 
 def explain(
@@ -299,6 +307,7 @@ def _again(
     device: str,
     *,
     kit: bool = False,
+    wheel: Path | None = None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -314,6 +323,6 @@ def _again(
         terminal = start(quiet=quiet)
         from kdtool.train.pipeline.commands import again
 
-        results = again(folder, stage, settings, terminal, device=device, kit=kit)
+        results = again(folder, stage, settings, terminal, device=device, kit=kit, wheel=wheel)
     ending: Ending = "kit" if kit else "files" if stage == "export" else "explained"
     show(results, folder, ending, as_json=as_json, warned=terminal.warned)

@@ -120,14 +120,14 @@ def _show_scores(console: Console, results: Results) -> None:
 
 
 def show_warnings(console: Console, results: Results, printed: Collection[str] = ()) -> None:
-    """Print the study's warnings.
+    """Print the warnings about data and models.
 
     Args:
         console: The output.
         results: The study's.
         printed: Warnings that this command has printed before, which are not repeated.
     """
-    for warning in results.data.warnings:
+    for warning in results.warnings:
         if warning not in printed:
             console.print(plain_text(console, f"warning: {printable(warning)}", "yellow"))
 

@@ -26,6 +26,7 @@ from kdtool.train.data.checks import (
     contradiction_warnings,
     duplicate_warnings,
     near_duplicate_warnings,
+    similar_class_warnings,
     split_size,
 )
 from kdtool.train.data.classes import (
@@ -185,6 +186,7 @@ def load_splits(
         fingerprint=fingerprint(data.classes, [*images.values(), *fine.values(), *drawn], groups),
         warnings=[
             *data.warnings,
+            *similar_class_warnings(data.classes),
             *duplicate_warnings(len(exact), exact, data.names),
             *near_duplicate_warnings(len(near), near, data.names),
             *contradiction_warnings(torn, data.names),

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from kdtool.edge.kit.build import check_wheel
 from kdtool.errors import StudyError
 from kdtool.format import score_text, score_with_name
 from kdtool.recipe.load import load_recipe, with_settings
@@ -235,6 +236,7 @@ def again(
     *,
     device: str,
     kit: bool = False,
+    wheel: Path | None = None,
 ) -> Results:
     """Run a stage again with the checkpoints of a study, of an older kdtool too; train nothing.
 
@@ -245,6 +247,7 @@ def again(
         reporter: Shows progress.
         device: "auto" or a PyTorch device.
         kit: Write the kit of the study as well.
+        wheel: Of kdtool, for the kit.
 
     Raises:
         KdtoolError: The folder holds no finished study, or a checkpoint is missing.
@@ -255,6 +258,8 @@ def again(
         recipe = with_settings(recipe, settings)
         if kit and old.shipped is None:
             raise no_student(study.folder)
+        if wheel is not None:
+            check_wheel(wheel)
         run = open_run(study, recipe, device, reporter)
         check_same_data(old, run)
         models = models_of(run, old)
@@ -264,7 +269,7 @@ def again(
         results = write_results(run, conclude(run, models, old.sweep, with_files=True))
         study.record_recipe(recipe)
         if kit:
-            write_kit(run, results)
+            write_kit(run, results, wheel)
         warn_of_old_kit(run, results)
         return results
 

@@ -264,9 +264,7 @@ def test_a_wrong_option_of_export_is_one_message(study, arguments, message):
 
 def test_a_threshold_for_ten_classes_is_told_before_training(recipe, tmp_path):
     given = ("--set", "export.operating_point=f1", "--out", tmp_path)
-    with pytest.raises(
-        RecipeError, match='point: got "f1", which is for two classes, but the data have 10'
-    ):
+    with pytest.raises(RecipeError, match=r'got "f1", which is for two classes, but .* have 10'):
         kdtool("distill", recipe, *given)
     assert not list(tmp_path.rglob("*.safetensors"))
 
