@@ -106,7 +106,14 @@ def page() -> str:
     parts += ["## [data]", DATA]
     common = set(DataKeys.model_fields) - {"source"}
     first = tables["MnistTable"]
-    parts += [_rows({key: first["properties"][key] for key in common_order(common)}, first, tables)]
+    keys = {
+        "source": {
+            "enum": list(TABLES),
+            "description": DataKeys.model_fields["source"].description,
+        }
+    }
+    keys |= {key: first["properties"][key] for key in DataKeys.model_fields if key in common}
+    parts += [_rows(keys, first, tables)]
     for name in dict.fromkeys(table.__name__ for table in TABLES.values()):
         sources = [source for source, table in TABLES.items() if table.__name__ == name]
         given = " or ".join(f'`source = "{source}"`' for source in sources)
@@ -130,11 +137,6 @@ def page() -> str:
         parts += [f"## [{key}]", _sentence(node["description"])]
         parts += [_rows(table["properties"], table, tables)]
     return "\n\n".join(part.strip() for part in parts) + "\n"
-
-
-def common_order(keys: set[str]) -> list[str]:
-    """Return keys in the order of the model."""
-    return [key for key in DataKeys.model_fields if key in keys]
 
 
 HEADER = ("| key | values | default | meaning |", "|---|---|---|---|")
