@@ -1,4 +1,4 @@
-"""Reading and changing a recipe: TOML, `--set`, `--sweep`, and what is wrong with it."""
+"""Read a recipe and change it: TOML, `--set` and `--sweep`."""
 
 import difflib
 import tomllib
@@ -16,7 +16,7 @@ from kdtool.recipe.problems import keys_of_source, problems_of, shown
 from kdtool.recipe.schema import DistillTable, Recipe, SubclassTable
 from kdtool.recipe.table import Table, did_you_mean
 
-# Keys that hold, or may hold, a path.
+# Keys with values that are, or may be, paths.
 PATHS = {"data.root", "teacher.model", "teacher.weights", "student.weights"}
 
 
@@ -47,14 +47,14 @@ def read_recipe(path: Path, overrides: list[str] | None = None) -> dict[str, Any
         raise RecipeError(f"there is no recipe {path}{_other_recipes(path)}") from error
     except IsADirectoryError as error:
         raise RecipeError(
-            f"{path} is a folder; a recipe is a TOML file (if it holds a folder of pictures for "
-            f"each class: recipes/folder.toml --set data.root={path})"
+            f"{path} is a folder, expected a recipe, a TOML file; if it has one folder of pictures "
+            f"for each class, use recipes/folder.toml --set data.root={path}"
         ) from error
     except OSError as error:
         raise RecipeError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise RecipeError(
-            f"{path} is not a text file in UTF-8, and a recipe is a TOML file: {error}"
+            f"{path} is not text in UTF-8, expected a TOML file: {error}"
         ) from error
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path} is not valid TOML: {error}") from error
@@ -63,7 +63,7 @@ def read_recipe(path: Path, overrides: list[str] | None = None) -> dict[str, Any
     _drop_min_steps(content, settings)
     for key, value in settings.items():
         _put(content, key, value)
-        given = {path for path in PATHS if path == key or path.startswith(f"{key}.")}
+        given = {known for known in PATHS if known == key or known.startswith(f"{key}.")}
         _resolve_paths(content, given, Path.cwd())
     return content
 
@@ -115,7 +115,7 @@ def with_settings(recipe: Recipe, settings: dict[str, Any]) -> Recipe:
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """Split `KEY=VALUE`; VALUE is read as TOML, and as plain text where it is no TOML.
+    """Split `KEY=VALUE`; VALUE is TOML, or else text without quotes.
 
     Raises:
         RecipeError: There is no `=`.
@@ -208,12 +208,12 @@ def _put(content: dict[str, Any], key: str, value: Any) -> None:
     for table in tables:
         content = content.setdefault(table, {})
         if not isinstance(content, dict):
-            raise RecipeError(f"cannot set {key}: {table} is a value, not a table")
+            raise RecipeError(f"got --set {key}, but {table} is a value, not a table")
     content[last] = value
 
 
 def _resolve_paths(content: dict[str, Any], keys: Iterable[str], folder: Path) -> None:
-    """Make the paths at some keys absolute, where there are any."""
+    """Make the paths at some keys absolute, if the recipe has them."""
     for key in keys:
         table, _, last = key.partition(".")
         values = content.get(table)
@@ -222,7 +222,7 @@ def _resolve_paths(content: dict[str, Any], keys: Iterable[str], folder: Path) -
         try:
             values[last] = str((folder / Path(values[last]).expanduser()).resolve())
         except RuntimeError as error:  # ~ and no home
-            raise RecipeError(f"{key}: got {shown(values[last])}: {error}") from error
+            raise RecipeError(f"{key}: got {shown(values[last])}; {error}") from error
 
 
 def _is_path(key: str, value: Any) -> bool:
@@ -235,12 +235,12 @@ def _is_path(key: str, value: Any) -> bool:
 
 def _other_recipes(path: Path) -> str:
     if not path.parent.is_dir():
-        return f" (nor a folder {path.parent})"
+        return f", and no folder {path.parent}"
     found = sorted(other.name for other in path.parent.glob("*.toml"))
     close = difflib.get_close_matches(path.stem, [name[: -len(".toml")] for name in found], n=1)
     if close:
         return f"; did you mean {path.parent / close[0]}.toml?"
-    return f"; that folder holds {', '.join(found)}" if found else ""
+    return f"; its folder has {', '.join(found)}" if found else ""
 
 
 # What kdtool up to 0.1 wrote into the recipe.toml of every study, whatever its source was.

@@ -244,7 +244,7 @@ def test_a_recipe_that_is_no_readable_file(tmp_path, write):
         load_recipe(tmp_path / "minst.toml")
     with pytest.raises(RecipeError, match="is a folder"):
         load_recipe(tmp_path)
-    with pytest.raises(RecipeError, match="not a text file in UTF-8"):
+    with pytest.raises(RecipeError, match="is not text in UTF-8, expected a TOML file"):
         load_recipe(write(b"\xff\xfe"))
 
 
