@@ -92,7 +92,9 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in TRAIN_EXTRA:
             raise
-        fail(f'this command needs {error.name}: pip install "kdtool[cpu,train]"', 1)
+        from kdtool.environment import install_command
+
+        fail(f"this command needs {error.name}: {install_command('train')}", 1)
 
 
 def fail(message: str, exit_code: int) -> None:

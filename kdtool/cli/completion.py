@@ -16,7 +16,7 @@ def choices(*names: str) -> Completion:
 
 def recipe_keys(incomplete: str) -> list[str]:
     """Complete the key of KEY=VALUE."""
-    from kdtool.recipe.load import known_keys  # takes 0.3 s, and only when keys are completed
+    from kdtool.recipe.problems import known_keys  # takes 0.3 s, and only when keys are completed
 
     # A phase is one of a list, and --set cannot reach into it.
     keys = [key for key in known_keys() if ".phase." not in key]

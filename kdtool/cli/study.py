@@ -66,7 +66,7 @@ def finetune(
         terminal = start(quiet=quiet)
         from kdtool.train.pipeline import commands
 
-        study = Study(out / loaded.name)
+        study = Study(out / loaded.name, terminal.warn)
         results = commands.finetune(
             study,
             loaded,
@@ -166,20 +166,27 @@ def _distill(
     check_device(device)
     check_recipe_path(recipe)
     from kdtool.recipe.load import load_recipe, parse_sweep
+    from kdtool.study.finished import command_key, finished_results
     from kdtool.study.folder import Study
+    from kdtool.terminal.progress import Terminal
 
     loaded = load_recipe(recipe, settings)
     swept = dict(parse_sweep(text) for text in sweep or [])
     if len(swept) < len(sweep or []):
         raise RecipeError("got --sweep twice for one key; give all its values to one --sweep")
+    study = Study(out / loaded.name)
+    key = command_key(loaded, subclasses=subclasses, sweep=swept, device=device)
+    if not force and (results := finished_results(study, key)):
+        Terminal(quiet=quiet).say(f"nothing left to do: {study.folder} is finished and unchanged")
+        show(results, study.folder, "study", as_json=as_json)
+        return
     with resumable():
         terminal = start(quiet=quiet)
         from kdtool.train.pipeline.commands import Machine
         from kdtool.train.pipeline.commands import distill as command
 
-        study = Study(out / loaded.name)
         results = command(
-            study,
+            Study(study.folder, terminal.warn),
             loaded,
             terminal,
             subclasses=subclasses,
@@ -244,6 +251,12 @@ def export(
             "--kit", help="Also write STUDY/kit, a folder that runs on a device without kdtool."
         ),
     ] = False,
+    wheel: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="KDTOOL.whl", help="Wheel of kdtool for the kit, from `uv build --wheel`."
+        ),
+    ] = None,
     device: Device = "auto",
     as_json: Json = False,
     quiet: Quiet = False,
@@ -253,6 +266,8 @@ def export(
     Nothing is trained. What is not given stays as in the recipe. Each file is compared with
     PyTorch; an int8 or fp16 file that loses too much accuracy is not written (exit status 3).
     """
+    if wheel is not None and not kit:
+        raise typer.BadParameter(f"--wheel {wheel} goes into the kit; add --kit")
     options: dict[str, object] = {
         "precisions": split_list(precisions) if precisions is not None else None,
         "target": target,
@@ -262,7 +277,7 @@ def export(
         "operating_point": operating_point,
     }
     settings = {f"export.{key}": value for key, value in options.items() if value is not None}
-    _again(study, "export", settings, device, kit=kit, as_json=as_json, quiet=quiet)
+    _again(study, "export", settings, device, kit=kit, wheel=wheel, as_json=as_json, quiet=quiet)
 
 
 def explain(
@@ -289,6 +304,7 @@ def _again(
     device: str,
     *,
     kit: bool = False,
+    wheel: Path | None = None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -303,6 +319,6 @@ def _again(
         terminal = start(quiet=quiet)
         from kdtool.train.pipeline.commands import again
 
-        results = again(folder, stage, settings, terminal, device=device, kit=kit)
+        results = again(folder, stage, settings, terminal, device=device, kit=kit, wheel=wheel)
     ending: Ending = "kit" if kit else "files" if stage == "export" else "explained"
     show(results, folder, ending, as_json=as_json, warned=terminal.warned)

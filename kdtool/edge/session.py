@@ -22,6 +22,7 @@ from kdtool.edge.providers import (
     short_names,
     why_not,
 )
+from kdtool.environment import install_command
 from kdtool.errors import KdtoolError, ModelFileError
 
 # From 1.29 on, onnxruntime writes files to the user's cache and starts a thread that phones home
@@ -38,8 +39,8 @@ except ModuleNotFoundError as error:
     if error.name is None or error.name.partition(".")[0] != "onnxruntime":
         raise
     raise KdtoolError(
-        'running a model needs onnxruntime: pip install "kdtool[cpu]", '
-        'or pip install "kdtool[gpu]" on a machine with an NVIDIA GPU'
+        f"running a model needs onnxruntime: {install_command('cpu')}, "
+        f"or on a machine with an NVIDIA GPU: {install_command('gpu')}"
     ) from error
 
 __all__ = ["RUNTIME_ERRORS", "InferenceSession", "choose_provider", "open_session", "probe_model"]

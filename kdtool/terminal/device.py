@@ -34,7 +34,7 @@ def _describe(prediction: Prediction, report: PredictionReport) -> str:
         return f"error: {prediction.error}"
     limits = {}
     if report.threshold is not None:
-        limits[report.positive] = f" (called from {100 * report.threshold:.4g} % on)"
+        limits[report.positive] = f" (threshold {100 * report.threshold:.4g} %)"
     called_first = sorted(prediction.classes, key=lambda entry: entry.name != prediction.decided)
     classes = ", ".join(
         f"{entry.name} {100 * entry.probability:.1f} %{limits.get(entry.name, '')}"

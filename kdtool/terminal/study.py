@@ -30,6 +30,7 @@ from kdtool.report.sections.comparison import Cell, comparison_rows, parity_sent
 from kdtool.report.sections.devices import COLUMNS, machine_labels, measured, noise_sentences
 from kdtool.report.sections.files import choice_sentence, ship_details, ship_sentence, shipped_role
 from kdtool.report.sections.operating_point import operating_sentence
+from kdtool.report.sections.saliency import compared_images
 from kdtool.report.sections.subclasses import alarm
 from kdtool.report.sections.training import kept_epoch
 from kdtool.results.base import Role
@@ -119,14 +120,14 @@ def _show_scores(console: Console, results: Results) -> None:
 
 
 def show_warnings(console: Console, results: Results, printed: Collection[str] = ()) -> None:
-    """Print the study's warnings.
+    """Print the warnings about data and models.
 
     Args:
         console: The output.
         results: The study's.
         printed: Warnings that this command has printed before, which are not repeated.
     """
-    for warning in results.data.warnings:
+    for warning in results.warnings:
         if warning not in printed:
             console.print(plain_text(console, f"warning: {printable(warning)}", "yellow"))
 
@@ -179,10 +180,10 @@ def next_steps(results: Results, folder: Path, *, kit: bool) -> list[tuple[str, 
     steps = [("classify an image", shlex.join(["kdtool", "predict", str(file)]) + " IMAGE")]
     if kit:
         check = shlex.join(["python3", str(Path(folder.name) / "kit" / "check.py")])
-        steps.append((f"check it on a device, copy {folder / 'kit'} there and type", check))
+        steps.append((f"check it on a device, copy {folder / 'kit'} there and run", check))
     else:
         export = shlex.join(["kdtool", "export", str(folder), "--kit"])
-        steps.append(("run it on a device without kdtool", export))
+        steps.append(("make a folder that runs on a device without kdtool", export))
     return steps
 
 
@@ -397,9 +398,10 @@ def show_explained(console: Console, results: Results, folder: Path) -> None:
         means = listed(
             [f"{value:z.2f} for the {role_name(role)}" for role, value in others.items()]
         )
+        images = compared_images(explain, results.data.num_test)
         _show_sentence(
             console,
-            f"Agreement with the teacher's maps over {explain.num_compared:,} test images: {means} "
+            f"Agreement with the teacher's maps over {images}: {means} "
             "(rank correlation of pixels: 1 is the same order, 0 is no relation).",
         )
     models = listed([role_name(role) for role in roles])

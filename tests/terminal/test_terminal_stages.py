@@ -160,7 +160,7 @@ def test_the_next_commands_name_the_file_to_ship(build):
     steps = next_steps(results, folder, kit=False)
     assert steps == [
         ("classify an image", "kdtool predict 'my runs/mnist/student.int8.onnx' IMAGE"),
-        ("run it on a device without kdtool", "kdtool export 'my runs/mnist' --kit"),
+        ("make a folder that runs on a device without kdtool", "kdtool export 'my runs/mnist' --kit"),
     ]
     (_, (_, command)) = next_steps(results, folder, kit=True)
     assert command == "python3 mnist/kit/check.py"
