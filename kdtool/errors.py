@@ -33,3 +33,19 @@ class InterruptedRunError(KdtoolError):
     """Ctrl-C; the same command resumes, and nothing finished is lost."""
 
     exit_code = 130
+
+
+def reason(error: BaseException) -> str:
+    """Return why another library failed, in words for a message: no error number, no object.
+
+    Args:
+        error: Of the system, Python or a library.
+    """
+    if isinstance(error, UnicodeDecodeError):
+        byte = error.object[error.start]
+        return f"byte {byte:#04x} at position {error.start} is not {error.encoding.upper()}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror  # without the number and the name of the file
+    if isinstance(error, KeyError) and error.args:
+        return str(error.args[0])  # `str` of it adds quotes
+    return " ".join(str(error).split()) or type(error).__name__
