@@ -10,7 +10,7 @@ import tomli_w
 from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
-from kdtool.errors import RecipeError
+from kdtool.errors import RecipeError, reason
 from kdtool.recipe.data import IdxFiles
 from kdtool.recipe.problems import keys_of_source, problems_of, shown
 from kdtool.recipe.schema import DistillTable, Recipe, SubclassTable
@@ -54,7 +54,7 @@ def read_recipe(path: Path, overrides: list[str] | None = None) -> dict[str, Any
         raise RecipeError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise RecipeError(
-            f"{path} is not text in UTF-8, expected a TOML file: {error}"
+            f"{path} is not text in UTF-8, expected a TOML file: {reason(error)}"
         ) from error
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path} is not valid TOML: {error}") from error
