@@ -130,7 +130,7 @@ def test_progress_goes_to_the_last_file(tree):
         yield lambda done, text: seen.setdefault((title, total), []).append((done, text))
 
     load_splits(FolderTable(source="folder", root=tree, size=24), pytest.fail, progress)
-    assert list(seen) == [("looking at the files", 40), ("reading the images", 40)]
+    assert list(seen) == [("checking the files", 40), ("reading the images", 40)]
     for calls in seen.values():
         assert [done for done, _ in calls] == list(range(1, 41))
         assert calls[-1][1] == "40 of 40"
@@ -272,7 +272,10 @@ BAD = {
         "the folders in pictures are the classes, use --set data.root=",
     ),
     "notes only": (lambda tree: written(tree / "d" / "notes.txt"), "no image of class d"),
-    "a film": (lambda tree: written(tree / "a" / "film.mp4"), "a/film.mp4: no image that Pillow"),
+    "a film": (
+        lambda tree: written(tree / "a" / "film.mp4"),
+        "a/film.mp4: not an image that Pillow can read; it begins with the text",
+    ),
     "link outwards": (
         link("a/out.png", "/etc/hostname"),
         "to files below data.root = ",
