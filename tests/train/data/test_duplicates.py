@@ -179,5 +179,5 @@ def test_near_duplicates_are_reported_with_the_names_of_their_files(tmp_path):
     assert (result.num_near_duplicates, result.num_duplicates) == (1, 0)
     assert result.near_duplicates[0][:2] == ("test", 5)
     assert result.warnings == warnings
-    assert warnings[0].startswith("1 image looks nearly like one of another split, such as ")
+    assert warnings[0].startswith("1 image looks nearly like one in another split, such as ")
     assert "test/a/copy.png (test) and train/a/2.png (" in warnings[0]

@@ -51,7 +51,7 @@ def test_split_folders_are_kept(tree, validation):
         assert splits.result.class_counts["validation"] == [1, 2]
         assert len(splits.train) == 27
     (warning,) = warnings
-    assert "images have another label than an equal one, such as" in warning
+    assert "images have another label than an identical image, such as" in warning
 
 
 def test_images_of_every_kind_are_read_and_system_files_left_out(tmp_path):
@@ -146,7 +146,7 @@ def test_broken_files_and_duplicates_are_reported_by_name(tree):
     result = load(tree, warn=warnings.append, skip_broken=True).result
     assert result.warnings == warnings
     assert warnings[0] == "1 of 53 files is broken and left out: a/broken.png (an empty file)"
-    assert "images stand bit for bit in two splits, such as b/copy" in warnings[1]
+    assert "images are exact copies of images in another split, such as b/copy" in warnings[1]
 
 
 def test_a_link_to_a_file_of_the_set_is_followed(tree):
@@ -265,7 +265,7 @@ BAD = {
     "new class in test": (new_class_in_test, "no image of class new in the train split"),
     "validation lacks": (
         validation_lacks,
-        "got 1 validation images for 2 classes, expected at least one of each",
+        "2 classes, but validation images: 1; expected at least one of each class",
     ),
     "one folder around all": (
         wrapped,
