@@ -1,14 +1,20 @@
-"""What messages say of files and of the errors of libraries."""
+"""How messages describe files and the errors of libraries; the recipe fragments of docs/data.md."""
 
 import io
+import re
+import tomllib
 import urllib.error
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
+from pydantic import TypeAdapter
 
+from kdtool.recipe.data import TABLES, DataTable
 from kdtool.train.data.source import beginning, plain_reason
 
+GUIDE = Path(__file__).parents[3] / "docs" / "data.md"
 BEGINNINGS = [
     (b"", "is empty"),
     (b"# kdtool\n\nmore", "begins with the text '# kdtool'"),
@@ -62,3 +68,18 @@ def test_a_reason_of_the_disk_is_that_of_the_system():
 
 def test_an_error_without_text_has_its_name():
     assert plain_reason(EOFError()) == "EOFError"
+
+
+FRAGMENTS = re.findall(r"```toml\n(.*?)```", GUIDE.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("fragment", FRAGMENTS)
+def test_each_fragment_of_the_guide_is_a_valid_data_table(fragment):
+    given = tomllib.loads(fragment)["data"]
+    table = TypeAdapter(DataTable).validate_python(given)
+    assert table.source == given["source"]
+
+
+def test_the_guide_has_every_source():
+    listed = {source for source in TABLES if f'"{source}"' in GUIDE.read_text(encoding="utf-8")}
+    assert listed == set(TABLES)
