@@ -58,7 +58,7 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
 
 
 def make_recipe(content: dict[str, Any], source: str) -> Recipe:
-    """Check `content` as a recipe; `source` names it in the message.
+    """Check `content` as a recipe; `source` names it in the message, unless it is empty.
 
     Raises:
         RecipeError: It is not one; lists every problem with its key.
@@ -66,9 +66,11 @@ def make_recipe(content: dict[str, Any], source: str) -> Recipe:
     try:
         return Recipe.model_validate(_without_old_defaults(content))
     except ValidationError as error:
-        problems = [f"  {text}" for text in problems_of(error, content)]
+        problems = problems_of(error, content)
+        if not source:
+            raise RecipeError("\n".join(problems)) from error
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise RecipeError("\n".join([f"{source}: {count}", *problems])) from error
+        raise RecipeError("\n  ".join([f"{source}: {count}", *problems])) from error
 
 
 def recipe_toml(recipe: Recipe) -> str:
@@ -81,7 +83,7 @@ def with_settings(recipe: Recipe, settings: dict[str, Any]) -> Recipe:
     content = recipe.model_dump(exclude_unset=True)
     for key, value in settings.items():
         _put(content, key, value)
-    return make_recipe(content, ", ".join(f"{key}={value}" for key, value in settings.items()))
+    return make_recipe(content, "")
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

@@ -135,6 +135,12 @@ def _tables_in(field: FieldInfo) -> list[type[BaseModel]]:
     return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
 
 
+def known_keys() -> list[str]:
+    """Return the keys of a recipe that take a value, such as `teacher.epochs`."""
+    keys = _known_keys(Recipe)
+    return [key for key in keys if not any(other.startswith(f"{key}.") for other in keys)]
+
+
 def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
     keys = []
     for name, field in model.model_fields.items():

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kdtool.errors import DataError
 from kdtool.recipe.data import CsvTable, FolderTable, NpzTable
-from kdtool.terminal.progress import Update
+from kdtool.train.reporter import Update
 
 # Shows the progress of long work, as `Terminal.progress` does: its title and number of units.
 Progress = Callable[[str, int], AbstractContextManager[Update]]

@@ -110,7 +110,11 @@ def test_the_study_lives_on_when_the_file_moves_and_not_when_it_changes(taught, 
 @pytest.mark.parametrize(
     ("command", "teacher", "message"),
     [
-        ("subclass-distill", "big.onnx", r"\[teacher\] big\.onnx comes trained and cannot teach"),
+        (
+            "subclass-distill",
+            "big.onnx",
+            r"big\.onnx is pretrained, but a subclass teacher",
+        ),
         ("distill", "gone.onnx", r"cannot read the model .*gone\.onnx"),
         ("distill", "runs/bad/teacher.onnx", r"lies in .*bad.*; give the study another name"),
     ],

@@ -114,11 +114,11 @@ def test_a_sweep_over_subclasses_trains_a_teacher_for_each_number(subclassed, tm
     assert points[1].test_accuracy == five.test["accuracy"]  # the ones that stood already
 
 
-def test_a_study_beside_it_takes_over_the_models_that_fit(subclassed, tmp_path):
+def test_models_that_fit_are_copied_from_a_study_in_the_same_folder(subclassed, tmp_path):
     arguments = [subclassed / "recipe.toml", "--out", tmp_path, "--role", "student"]
     shutil.copytree(subclassed, tmp_path / "tiny")
     done = kdtool("finetune", *arguments, "--set", "name=other")
-    assert done.stderr.count("taken over") == 2
+    assert done.stderr.count("copied from the study tiny") == 2
     assert weights(tmp_path / "other", "control") == weights(subclassed, "control")
     settings = ["--set", "name=changed", "--set", "student.epochs=1"]
-    assert "taken over" not in kdtool("finetune", *arguments, *settings).stderr
+    assert "copied" not in kdtool("finetune", *arguments, *settings).stderr
