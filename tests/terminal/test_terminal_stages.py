@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from sample_scores import came_trained
+from sample_scores import pretrained
 
 from kdtool.terminal.study import show_explained, show_files, show_results, show_trained
 
@@ -86,13 +86,13 @@ def test_training_shows_validation_and_test_of_every_seed(build):
 
 def test_training_shows_the_metric_of_the_study_beside_the_accuracy(build):
     results = build(classes=("SSA", "HP"), num_test=977, scores={"metric": "weighted_f1"})
-    text = shown(SHOWS["trained"], came_trained(results))
+    text = shown(SHOWS["trained"], pretrained(results))
     assert max(map(len, text.splitlines())) <= 80
     lines = [flat(line) for line in text.splitlines()]
     for run in results.models["teacher"].seeds:
         low, high = run.test.accuracy_ci95
         score, f1 = run.best.score, run.test.weighted_f1
-        expected = f"{run.seed} came trained {score:.3f} {f1:.3f} {100 * run.test.accuracy:.2f} % "
+        expected = f"{run.seed} pretrained {score:.3f} {f1:.3f} {100 * run.test.accuracy:.2f} % "
         assert f"{expected}{100 * low:.2f} to {100 * high:.2f}" in lines
     mean = results.models["teacher"].test["weighted_f1"]
     said = f"Weighted F1 on the test images: {mean.mean:.3f}, {mean.std:.3f} of spread over 3 seeds"
@@ -100,6 +100,6 @@ def test_training_shows_the_metric_of_the_study_beside_the_accuracy(build):
 
 
 def test_a_teacher_without_heatmaps_is_agreed_with_by_nobody(build):
-    text = shown(show_explained, came_trained(build(explain=True)))
+    text = shown(show_explained, pretrained(build(explain=True)))
     assert "14 2 2 93 % 3 93 % 2 93 %" in flat(text)
     assert "Agreement" not in text
