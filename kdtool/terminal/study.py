@@ -16,10 +16,10 @@ from kdtool.format import (
     printable,
     role_name,
     roles_present,
-    whole_percent,
     score_change_size,
     score_text,
     test_score,
+    whole_percent,
 )
 from kdtool.report.cells import Cell
 from kdtool.report.sections import verdict as verdicts

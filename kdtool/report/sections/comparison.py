@@ -20,11 +20,11 @@ from kdtool.format import (
     relative,
     role_name,
     roles_present,
-    two_digits,
     score_change,
     score_range,
     score_text,
     short_count,
+    two_digits,
 )
 from kdtool.report.canvas import Bar, Drawing, horizontal_bars, latency_bar
 from kdtool.report.cells import (
