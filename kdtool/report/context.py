@@ -123,7 +123,7 @@ def report_context(results: Results, folder: Path) -> ReportContext:
 def _header(results: Results) -> Header:
     return Header(
         name=printable(results.name),
-        warnings=[printable(warning) for warning in results.data.warnings],
+        warnings=[printable(warning) for warning in results.warnings],
         models=[(role, printable(results.models[role].model)) for role in roles_present(results)],
         data=printable(results.data.description),
         num_classes=len(results.data.classes),

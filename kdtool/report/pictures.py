@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kdtool.errors import StudyError
+from kdtool.errors import StudyError, reason
 from kdtool.results.evidence import Gallery, GalleryImage
 from kdtool.results.study import Results
 
@@ -93,7 +93,7 @@ def reading(path: Path, what: str, fix: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise StudyError(f"cannot read {what} in {path}: {error}; {fix}") from error
+        raise StudyError(f"cannot read {what} in {path}: {reason(error)}; {fix}") from error
 
 
 def rgb(image: NDArray[np.uint8]) -> Picture:

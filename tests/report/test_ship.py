@@ -76,7 +76,9 @@ def test_rows_compare_int8_with_fp32(build, typed):
     results = build(int8=True)
     fp32, int8 = results.models["student"].files.values()
     rows = {row.key: row.cells for row in ship_rows(results)}
-    assert rows["difference"][0] is None
+    assert rows["validation"][0] is rows["difference"][0] is None
+    assert typed(rows["validation"][1].value) == "-0.10"
+    assert typed(rows["validation"][1].interval) == "-0.25 to +0.05"
     assert typed(rows["difference"][1].value) == "-0.03"
     assert typed(rows["difference"][1].interval) == "-0.11 to +0.05"
     assert typed(rows["ratio"][1].value) == "0.62x"

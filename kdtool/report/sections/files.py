@@ -35,6 +35,10 @@ ONLY_FP32 = (
     'With precisions = ["fp32", "int8"] under [export] in the recipe, kdtool also makes an int8 '
     "file, measures it, and says whether it is worth shipping."
 )
+CHOSEN = (
+    "A smaller file and its fp32 layers are chosen on validation images. Test images only confirm "
+    "the chosen file, once: they can withdraw a recommendation, but they choose nothing."
+)
 MOST_NAMES = 6  # of nodes, in a sentence
 
 
@@ -141,6 +145,8 @@ def ship_details(results: Results) -> list[str]:
         if file.quantization:
             sentences.append(f"{file.path}: {quantization_phrase(file.quantization)}.")
     sentences += [f"{reason}." for reason in model.refused.values()]
+    if any(file.gate and file.gate.num_validation for file in model.files.values()):
+        sentences.append(CHOSEN)
     return sentences + _on_devices(results, model)
 
 
@@ -232,9 +238,15 @@ def ship_rows(results: Results) -> list[Row]:
             cells=[Cell(value=percent(file.accuracy)) for file in files],
         ),
         Row(
+            key="validation",
+            label="Accuracy relative to fp32, validation",
+            note="in points; these images choose the file",
+            cells=[_validation_difference(file) for file in files],
+        ),
+        Row(
             key="difference",
-            label="Accuracy relative to fp32",
-            note="in points, on the same images; exact McNemar test",
+            label="Accuracy relative to fp32, test",
+            note="in points; these images confirm the choice, once; exact McNemar test",
             cells=[_difference(file) for file in files],
         ),
         Row(
@@ -266,6 +278,14 @@ def _difference(file: FileResult) -> Cell | None:
         return None
     interval = points_range(gate.ci95)
     return Cell(value=points(gate.difference), interval=interval, relative=p_value(gate.mcnemar_p))
+
+
+def _validation_difference(file: FileResult) -> Cell | None:
+    gate = file.gate
+    if gate is None or gate.validation_difference is None or gate.validation_ci95 is None:
+        return None
+    interval = points_range(gate.validation_ci95)
+    return Cell(value=points(gate.validation_difference), interval=interval)
 
 
 def _time_ratio(file: FileResult) -> Cell | None:

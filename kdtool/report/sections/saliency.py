@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdtool.errors import StudyError
-from kdtool.format import agreement, printable, role_name, whole_percent
+from kdtool.format import agreement, count, printable, role_name, whole_percent
 from kdtool.report.canvas import LIGHT, Drawing, new_figure
 from kdtool.report.pictures import PIXELATED_BELOW, Picture, data_url, reading, rgb
 from kdtool.results.base import ROLES, Role
@@ -60,7 +60,7 @@ class SaliencySection:
     method: str
     roles: list[Role]
     rows: list[SaliencyRow]
-    num_compared: int
+    compared: str  # the test images that the agreement is averaged over
     agreements: list[tuple[Role, str]]  # mean agreement with the teacher's heatmaps
     pixelated: bool
     figure: Drawing
@@ -91,7 +91,7 @@ def section(results: Results, folder: Path) -> SaliencySection | None:
         method=printable(explain.method),
         roles=list(saliency.heatmaps),
         rows=rows,
-        num_compared=explain.num_compared,
+        compared=compared_images(explain, results.data.num_test),
         agreements=[
             (role, agreement(mean))
             for role, mean in explain.mean_agreement.items()
@@ -117,6 +117,14 @@ def _entry(record: ExplainedImage, role: Role, heatmap: Picture) -> SaliencyEntr
         is_wrong=predicted is not None and predicted != record.label,
         agreement=agreement(record.agreement[role]) if compared else "",
     )
+
+
+def compared_images(explain: ExplainResult, num_test: int) -> str:
+    """Return the test images that the agreement is averaged over, such as "all 300 test images"."""
+    if explain.num_compared >= num_test:
+        return f"all {count(num_test)} test images"
+    kind = "a stratified sample of" if explain.is_stratified else "the first"
+    return f"{kind} {count(explain.num_compared)} of {count(num_test)} test images"
 
 
 def load_saliency(explain: ExplainResult, folder: Path) -> Saliency:

@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kdtool.errors import DataError
-from kdtool.recipe.data import DataTable, IdxFiles
+from kdtool.errors import DataError, reason
+from kdtool.recipe.data import IdxFiles, IdxTable
 from kdtool.train.data.images import check_memory
 from kdtool.train.data.source import SourceData
 
@@ -28,13 +28,12 @@ MOST_UNPACKED = 1032  # times the size of a gzip file. Source: https://zlib.net/
 GET_AGAIN = "get the file again"
 
 
-def load_idx(table: DataTable) -> SourceData:
+def load_idx(table: IdxTable) -> SourceData:
     """Return the set of source "idx": four files of any names under `data.root`.
 
     Raises:
         DataError: A file is missing or damaged, or the four do not fit together.
     """
-    assert table.root is not None, "the recipe sees to it"
     description = f"IDX files in {table.root.name}"
     return read_set(table.root, table.files, classes=table.classes, description=description)
 
@@ -157,7 +156,7 @@ def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
                 raise DataError(f"{path} is gzip but not named .gz; rename it to {path.name}.gz")
             yield gzip.GzipFile(fileobj=file) if is_gzip else file
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path} is damaged: {error}; {GET_AGAIN}") from error
+        raise DataError(f"{path} is damaged: {reason(error)}; {GET_AGAIN}") from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
 

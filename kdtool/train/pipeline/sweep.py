@@ -1,15 +1,13 @@
-"""Fresh students for every value of a recipe key; the value is chosen on validation."""
+"""Sweeps: new students for every value of a recipe key; the value is chosen on validation."""
 
 import itertools
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from kdtool.errors import RecipeError
-from kdtool.recipe.load import with_settings
+from kdtool.recipe.load import check_sweep, with_settings
 from kdtool.recipe.schema import Recipe
 from kdtool.results.base import Role
-from kdtool.study.folder import SWEPT
 from kdtool.train.run import Trained
 
 Settings = dict[str, Any]  # recipe key -> value
@@ -17,7 +15,7 @@ Settings = dict[str, Any]  # recipe key -> value
 
 @dataclass(frozen=True)
 class Candidate:
-    """The students of one setting, one a seed, none of them started from another's weights."""
+    """The students of one setting, one a seed, each trained from its own initial weights."""
 
     role: Role  # "student" or "subclass-student"
     settings: Settings
@@ -28,9 +26,6 @@ class Candidate:
 def title_of(settings: Settings) -> str:
     """Return a setting in words."""
     return ", ".join(f"{key} = {value}" for key, value in settings.items())
-
-
-NOT_SWEPT = {"distill.exclude_classes"}  # it changes the controls as well
 
 
 def grid(
@@ -46,23 +41,7 @@ def grid(
     Raises:
         RecipeError: A key cannot be swept, or a value is not allowed for it.
     """
-    if len(sweep) > 2:
-        raise RecipeError(f"got a sweep over {len(sweep)} keys, expected one or two")
-    for key in sweep:
-        table = key.partition(".")[0]
-        if table not in SWEPT or key in NOT_SWEPT:
-            raise RecipeError(
-                f"cannot sweep {key}: only keys of [distill] and [subclass] that say how students "
-                "learn can be swept; any other would be tuned for the student and not for its "
-                "control"
-            )
-        if table == "subclass" and not subclasses:
-            raise RecipeError(f"cannot sweep {key} here; `kdtool subclass-distill` does")
-    if len({key.partition(".")[0] for key in sweep}) > 1:
-        raise RecipeError(
-            f"got a sweep over {' and '.join(sweep)}, expected keys of one table: they tune "
-            "different students; sweep one after the other"
-        )
+    check_sweep(recipe, sweep, subclasses=subclasses)
     combinations = itertools.product(*sweep.values())
     settings = [dict(zip(sweep, values, strict=True)) for values in combinations]
     return [(chosen, with_settings(recipe, chosen)) for chosen in settings]
@@ -74,6 +53,6 @@ def best_candidate(candidates: list[Candidate]) -> Candidate:
 
 
 def mean_worth(seeds: list[Trained]) -> tuple[float, float]:
-    """Return the mean metric on validation, and the mean loss there, negative."""
+    """Return the mean metric and the negative mean loss on validation."""
     scores, minus_losses = zip(*(one.result.best.worth for one in seeds), strict=True)
     return fmean(scores), fmean(minus_losses)
