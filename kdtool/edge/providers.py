@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import distributions
 from typing import Any
 
-from kdtool.environment import install_command, nvidia_gpu, pip
+from kdtool.install import install_command, pip
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -40,7 +40,7 @@ PACKAGES = {
     "rocm": "onnxruntime-rocm",
 }
 
-_NVIDIA = frozenset(("cuda", "tensorrt", "tensorrt-rtx"))
+NVIDIA = frozenset(("cuda", "tensorrt", "tensorrt-rtx"))
 
 # Each of them brings the whole module `onnxruntime`.
 _RUNTIMES = frozenset(
@@ -115,15 +115,6 @@ def share_of(provider: str, parts: Sequence[tuple[str, int]]) -> float | None:
     total = sum(count for _, count in parts)
     own = sum(count for name, count in parts if name == provider)
     return own / total if total else None
-
-
-def gpu_of(providers: Iterable[str]) -> str | None:
-    """Return the name of the GPU that one of `providers` computes on; None for none or unknown.
-
-    Args:
-        providers: Keys of `PROVIDERS` that were used.
-    """
-    return None if _NVIDIA.isdisjoint(providers) else nvidia_gpu()
 
 
 def why_not(provider: str, said: str) -> str:

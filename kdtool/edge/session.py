@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from onnx import TensorProto, helper
-
 from kdtool.edge.model_file import check_file, describe_damage, external_files, read_model
 from kdtool.edge.providers import (
     AUTOMATIC,
@@ -21,8 +19,8 @@ from kdtool.edge.providers import (
     short_names,
     why_not,
 )
-from kdtool.environment import install_command
 from kdtool.errors import KdtoolError, ModelFileError
+from kdtool.install import install_command
 
 # From 1.29 on, onnxruntime writes files to the user's cache and starts a thread that phones home
 # (its PR 27379), unless this is set before its import; its own call to switch it off is too late.
@@ -42,7 +40,7 @@ except ModuleNotFoundError as error:
         f"or on a machine with an NVIDIA GPU: {install_command('gpu')}"
     ) from error
 
-__all__ = ["RUNTIME_ERRORS", "InferenceSession", "choose_provider", "open_session", "probe_model"]
+__all__ = ["PROBE_MODEL", "RUNTIME_ERRORS", "InferenceSession", "choose_provider", "open_session"]
 
 # They share no base class but Exception.
 RUNTIME_ERRORS = (
@@ -56,6 +54,13 @@ RUNTIME_ERRORS = (
     ort_errors.NoSuchFile,
     ort_errors.NotImplemented,
     ort_errors.RuntimeException,
+)
+
+# The smallest ONNX file that a provider can run: y = Relu(x), one float32 number; opset 13. Stored
+# as bytes because a process that times models does not import onnx.
+PROBE_MODEL = bytes.fromhex(
+    "08083a370a0c0a0178120179220452656c75120570726f62655a0f0a0178120a0a08080112040a02"
+    "0801620f0a0179120a0a08080112040a02080142040a00100d"
 )
 
 RECORD_PROVIDERS = "session.record_ep_graph_assignment_info"
@@ -125,7 +130,7 @@ def choose_provider(name: str) -> tuple[str, str]:
         failures = []
         for candidate in (short for short in AUTOMATIC if short in present):
             try:
-                _start(probe_model(), 1, candidate)
+                _start(PROBE_MODEL, 1, candidate)
             except (KdtoolError, *RUNTIME_ERRORS) as error:
                 failures.append(str(error))
             else:
@@ -197,18 +202,6 @@ def _words_of_libraries() -> Iterator[IO[str]]:
             for stream, copy in enumerate(kept, start=1):
                 os.dup2(copy, stream)
                 os.close(copy)
-
-
-def probe_model() -> bytes:
-    """Return the smallest ONNX file that a provider can run."""
-    graph = helper.make_graph(
-        [helper.make_node("Relu", ["x"], ["y"])],
-        "probe",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
-    )
-    opset = helper.make_opsetid("", 13)
-    return bytes(helper.make_model(graph, opset_imports=[opset], ir_version=8).SerializeToString())
 
 
 def _explain(path: Path, said: str) -> str:

@@ -10,8 +10,8 @@ from PIL import Image
 from kdtool.edge.portable.classifier import decide, decision, image_shape, load, predict
 from kdtool.edge.portable.picture import read_image
 from kdtool.edge.predict import predict_files
-from kdtool.environment import pip
 from kdtool.errors import KdtoolError, ModelFileError
+from kdtool.install import pip
 
 ANY = ["height", "width"]
 

@@ -3,16 +3,16 @@ import sys
 import onnxruntime
 import pytest
 
+from kdtool.edge.profile import gpu_of
 from kdtool.edge.providers import (
     AUTOMATIC,
     PROVIDERS,
     conflict,
-    gpu_of,
     how_to_get,
     short_names,
     why_not,
 )
-from kdtool.environment import pip
+from kdtool.install import pip
 
 
 def install(folder, *names):

@@ -17,14 +17,14 @@ from kdtool.edge.providers import (
     share_of,
     short_names,
 )
-from kdtool.edge.session import choose_provider, open_session
+from kdtool.edge.session import PROBE_MODEL, choose_provider, open_session
 from kdtool.errors import KdtoolError, ModelFileError
 
 AZURE = "AzureExecutionProvider"  # in every wheel; runs no operator of ONNX
 needs_azure = pytest.mark.skipif(
     AZURE not in onnxruntime.get_available_providers()
     or not hasattr(onnxruntime.InferenceSession, "get_provider_graph_assignment_info"),
-    reason="this onnxruntime does not tell which nodes ran where",
+    reason="this onnxruntime does not report where nodes ran",
 )
 
 
@@ -44,7 +44,7 @@ UNREADABLE = {
     "text": (b"hello, this is no model", "is not an ONNX file"),
     "png": (b"\x89PNG\r\n\x1a\n" + bytes(100), "is not an ONNX file"),
     "pytorch": (b"PK\x03\x04" + bytes(100), "is not an ONNX file"),
-    "no graph": (b"\x08\x0a", "is damaged or was cut short"),
+    "no graph": (b"\x08\x0a", "is damaged or truncated"),
 }
 
 
@@ -74,7 +74,7 @@ def test_truncated_file_is_refused_wherever_it_was_cut(tmp_path, tiny_onnx, open
     path = tmp_path / "cut.onnx"
     for length in range(1, graph_end, 41):
         path.write_bytes(content[:length])
-        with pytest.raises(ModelFileError, match="is damaged or was cut short"):
+        with pytest.raises(ModelFileError, match="is damaged or truncated"):
             open_file(path)
 
 
@@ -193,3 +193,13 @@ def test_onnxruntime_leaves_no_file_in_the_users_home(tmp_path, tiny_onnx):
     )
     subprocess.run([sys.executable, "-c", code, str(tiny_onnx)], env=env, check=True)
     assert list((tmp_path / "home").rglob("*")) == []
+
+
+def test_the_probe_model_is_one_relu():
+    model = onnx.load_model_from_string(PROBE_MODEL)
+    onnx.checker.check_model(model, full_check=True)
+    (node,) = model.graph.node
+    assert (node.op_type, *node.input, *node.output) == ("Relu", "x", "y")
+    session = onnxruntime.InferenceSession(PROBE_MODEL, providers=["CPUExecutionProvider"])
+    (result,) = session.run(None, {"x": np.array([-2], np.float32)})
+    assert result == [0]
