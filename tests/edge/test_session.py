@@ -126,7 +126,9 @@ def test_wrong_arguments_are_refused(tiny_onnx):
     "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="has CUDA"
 )
 def test_provider_that_is_not_there_is_an_error_not_a_slow_run(tiny_onnx):
-    with pytest.raises(KdtoolError, match=r"'cuda' is not installed; .* \"kdtool\[gpu\]\""):
+    with pytest.raises(
+        KdtoolError, match=r"'cuda' is not installed; .* \"onnxruntime-gpu\[cuda,cudnn\]"
+    ):
         open_session(tiny_onnx, provider="cuda")
 
 
