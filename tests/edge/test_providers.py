@@ -90,13 +90,13 @@ TENSORRT = "onnxruntime_pybind_state.cc:729 void Register() Please install Tenso
         ("cuda", CUDA, "libcublasLt.so.13: cannot open shared object file: No such file or direc"),
         ("cuda", CUDA.splitlines()[-1], "Failed to create CUDAExecutionProvider. Require cuDNN 9"),
         ("tensorrt", TENSORRT, "Please install TensorRT libraries."),
-        ("coreml", "", "onnxruntime does not say why"),
+        ("coreml", "", "onnxruntime gives no reason"),
     ],
 )
-def test_broken_provider_is_told_with_its_cause(provider, said, cause):
+def test_a_broken_provider_is_reported_with_its_cause(provider, said, cause):
     message = why_not(provider, said)
-    assert message.startswith(f"'{provider}' does not work here ({cause}")
-    assert message.endswith("or ask for 'cpu'")
+    assert message.startswith(f"the provider {provider} does not work here ({cause}")
+    assert message.endswith("or use 'cpu'")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the script is for a shell")

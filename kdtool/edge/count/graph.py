@@ -1,4 +1,4 @@
-"""Parameters and multiply-accumulates of an ONNX file, read off its graph without running it."""
+"""Count parameters and multiply-accumulates (MACs) of an ONNX file, without running it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ from kdtool.edge.model_file import read_model
 from kdtool.edge.shapes import GivenShapes, input_shapes
 from kdtool.errors import ModelFileError
 
-ElemTypes = dict[str, int]  # TensorProto.DataType of every tensor that has a known one
+ElemTypes = dict[str, int]  # TensorProto.DataType of every tensor with a known type
 
-# Where each operator takes learned tensors. Scales and zero points of quantization are not learned.
+# Input positions of learned tensors. Scales and zero points of quantization are not learned.
 WEIGHT_INPUTS: dict[str, tuple[int, ...]] = {
     "BatchNormalization": (1, 2),
     "Conv": (1, 2),
@@ -48,8 +48,8 @@ WEIGHT_INPUTS: dict[str, tuple[int, ...]] = {
 
 STATISTICS_INPUTS: dict[str, tuple[int, ...]] = {"BatchNormalization": (3, 4)}
 
-# What may stand between a stored tensor and its use. Not Unsqueeze: Caffe's BatchNorm + Scale pairs
-# are exported with one, and hold one learned scale and shift, not two (light_densenet121).
+# Operators allowed between a stored tensor and its use. Not Unsqueeze: Caffe's BatchNorm + Scale
+# pairs are exported with one, and hold one learned scale and shift, not two (light_densenet121).
 LOOK_THROUGH = frozenset(
     ("Cast", "DequantizeLinear", "Identity", "QuantizeLinear", "Reshape", "Transpose")
 )
@@ -78,7 +78,7 @@ def count_params(
     stored |= {name for name, node in producers.items() if node.op_type.startswith("Constant")}
 
     def origin(name: str) -> str:
-        """The stored tensor that `name` is made of; "" if it is computed."""
+        """Return the stored tensor that `name` comes from; "" if it is computed."""
         while name not in stored:
             node = producers.get(name)
             if node is None or node.op_type not in LOOK_THROUGH:
@@ -109,10 +109,10 @@ def count_params(
 
 
 def _at(node: NodeProto, positions: dict[str, tuple[int, ...]]) -> Iterator[str]:
-    """Yield the inputs of `node` that stand at the positions given for its operator."""
+    """Yield the inputs of `node` at the positions listed for its operator."""
     if is_standard(node):
         for position in positions.get(node.op_type, ()):
-            if position < len(node.input):  # trailing inputs may be left out
+            if position < len(node.input):  # trailing inputs are optional
                 yield node.input[position]
 
 
@@ -122,7 +122,7 @@ def _computed_by_layers(graph: GraphProto) -> set[str]:
     Not the scales that quantization at run time computes: what multiplies them is no layer scale.
     """
     computed: set[str] = set()
-    for node in graph.node:  # sorted: ONNX wants every producer before its consumers
+    for node in graph.node:  # sorted: in ONNX every producer comes before its consumers
         if (is_standard(node) and node.op_type in MAC_RULES) or not computed.isdisjoint(node.input):
             last = 1 if node.op_type == "DynamicQuantizeLinear" else len(node.output)
             computed.update(node.output[:last])
@@ -136,10 +136,10 @@ MAX_SHAPE_VALUES = 4096
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GraphCost:
-    """What one forward pass of a batch costs, whatever the device."""
+    """The cost of one forward pass of a batch, independent of the device."""
 
     num_params: int  # learned numbers
-    num_bn_statistics: int  # running means and variances of BatchNorm, not among num_params
+    num_bn_statistics: int  # running means and variances of BatchNorm, not in num_params
     num_macs: int  # of the whole batch; FLOPs = 2 x MACs
     uncounted_ops: tuple[str, ...]  # without a rule or known shapes
 
@@ -168,14 +168,14 @@ def count_graph(path: Path, batch: int = 1, shapes: GivenShapes | None = None) -
 
 
 def count_model(model: ModelProto, batch: int = 1, shapes: GivenShapes | None = None) -> GraphCost:
-    """Count as `count_graph` what is already in memory; `model` stays as it is."""
+    """Count a model in memory as `count_graph` does; `model` is not changed."""
     copy = ModelProto()
     copy.CopyFrom(model)
     return _count(copy, batch, shapes)
 
 
 def _count(model: ModelProto, batch: int, shapes: GivenShapes | None) -> GraphCost:
-    """Count `model`, which is changed."""
+    """Count `model`, and change it."""
     graph, known = infer_shapes(model, batch, shapes)
     num_params, num_bn_statistics, unknown = count_params(graph, known, _elem_types(graph))
     num_macs, uncounted = count_macs(list(graph.node), known)
@@ -233,7 +233,7 @@ def _drop_values(graph: GraphProto) -> None:
 
 
 def _fix_inputs(graph: GraphProto, batch: int, given: GivenShapes | None) -> None:
-    stored = {tensor.name for tensor in graph.initializer}  # up to IR 3 they are inputs as well
+    stored = {tensor.name for tensor in graph.initializer}  # inputs, too, up to IR 3
     inputs = [value for value in graph.input if value.name not in stored]
     for value in inputs:
         kind = value.type.WhichOneof("value")

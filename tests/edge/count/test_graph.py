@@ -311,7 +311,7 @@ def test_weights_in_another_file_are_counted_without_it(tmp_path, make_onnx):
     ("dims", "message"),
     [
         (["n", "height", 8, 3], "--shape height,8,3"),
-        ([4, 8, 8, 3], "batches of 4 only, but 1 was asked for"),
+        ([4, 8, 8, 3], "the batch size is fixed to 4, but 1 was requested"),
         (["n", 0, 8, 3], "every dimension must be at least 1"),
         (None, "has no shape"),
     ],
