@@ -88,7 +88,7 @@ def test_wrong_options_are_refused(tiny_onnx, options, message):
 
 
 def test_nothing_to_profile_is_an_error():
-    with pytest.raises(KdtoolError, match="no model was given"):
+    with pytest.raises(KdtoolError, match="no model given"):
         profile_models([], ProfileOptions())
 
 

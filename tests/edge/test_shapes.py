@@ -52,7 +52,7 @@ def test_every_input_has_a_shape_and_one_has_the_batch():
             "the shape (n, 3, h, w), and --shape 224,224,3 does not fit it",
         ),
         ({"x": ["n", 3, 8]}, {"x": (1, 3, 8)}, "a shape is given without the batch"),
-        ({"x": ["n", 3]}, {"y": (3,)}, "names the input 'y', but the model has the inputs 'x'"),
+        ({"x": ["n", 3]}, {"y": (3,)}, "is for the input 'y', but the model has the inputs 'x'"),
         (
             {"x": ["n", 3], "y": ["n", 3]},
             {"": (3,)},

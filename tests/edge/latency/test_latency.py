@@ -66,7 +66,7 @@ def test_heavier_model_is_slower(tiny_onnx, heavy_onnx):
         ({"seconds": float("inf")}, "seconds is inf"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"provider": "tpu"}, "no provider 'tpu'"),
-        ({"shapes": {"z": (3,)}}, "names the input 'z'"),
+        ({"shapes": {"z": (3,)}}, "is for the input 'z'"),
     ],
 )
 def test_wrong_arguments_are_refused_in_one_message(tiny_onnx, arguments, message):
@@ -99,5 +99,5 @@ def test_model_that_needs_more_memory_than_there_is_is_named(
     nodes = fold_when_loaded if stored else [helper.make_node("Expand", ["x", "shape"], ["y"])]
     inputs, size = {"x": (TensorProto.FLOAT, ["n", 1])}, {"shape": np.array([1, 2**32])}  # 16 GiB
     path = make_onnx(nodes, inputs, size, name="huge.onnx")
-    with pytest.raises(KdtoolError, match=r"huge\.onnx needs more memory than there is"):
+    with pytest.raises(KdtoolError, match=r"huge\.onnx needs more memory than is available"):
         measure([path])

@@ -49,5 +49,5 @@ def test_every_input_is_fed_and_given_shapes_close_open_ones():
 
 @pytest.mark.parametrize("dtype", ["tensor(int64)", np.dtype(np.int64)])
 def test_inputs_that_are_no_images_are_refused(dtype):
-    with pytest.raises(ModelFileError, match=r"input 'x' is \S*int64.*which are uint8"):
+    with pytest.raises(ModelFileError, match=r"input 'x' has the type \S*int64.*inputs of uint8"):
         random_input({"x": (["n", 5], dtype)}, 1, {})
