@@ -95,13 +95,9 @@ def describe_damage(path: Path) -> str:
         first = file.read(8)
     if first[:1] == b"\x08":
         return f"is damaged or truncated ({path.stat().st_size} bytes); copy or export it again"
-    return f"is not an ONNX file ({_beginning(first)}); give a file that was exported to ONNX"
-
-
-def _beginning(first: bytes) -> str:
-    if first.isascii() and first.decode().isprintable():
-        return f"it begins with {first.decode()}"
-    return f"its first bytes are {first.hex(' ')}"
+    text = first.decode("ascii", "replace").partition("\n")[0]
+    begins = f"'{text}'" if text.isascii() and text.isprintable() else f"bytes {first.hex(' ')}"
+    return f"is not an ONNX file (it begins with {begins}); give a file that was exported to ONNX"
 
 
 def external_files(path: Path, model: ModelProto) -> list[Path]:

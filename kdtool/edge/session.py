@@ -1,10 +1,11 @@
 """Open ONNX Runtime sessions, with errors that a user can act on; imports onnxruntime."""
 
+import difflib
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -141,9 +142,23 @@ def choose_provider(name: str) -> tuple[str, str]:
         return name, ""
     has = f"onnxruntime {onnxruntime.__version__} here has: {', '.join(['auto', *present])}"
     if name not in PROVIDERS:
-        raise KdtoolError(f"unknown provider {name!r}; {has}")
+        raise KdtoolError(f"unknown provider {name!r}{_did_you_mean(name, present)}; {has}")
     fix = conflict() or how_to_get(name)
     raise KdtoolError(f"the provider {name!r} is not installed; {has}; for {name!r}: {fix}")
+
+
+def _did_you_mean(name: str, present: Sequence[str]) -> str:
+    """Return a hint on the provider that a user may have meant, or "".
+
+    Args:
+        name: As it was typed.
+        present: Keys of `PROVIDERS` that this onnxruntime has.
+    """
+    short = name.lower().removesuffix("executionprovider")
+    if short == "gpu":
+        return f"; did you mean {next((one for one in AUTOMATIC if one in present), 'cuda')}?"
+    close = difflib.get_close_matches(short, ["auto", *PROVIDERS], n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _start(model: str | bytes, threads: int, provider: str) -> InferenceSession:

@@ -22,7 +22,7 @@ def warn_of_old_kit(run: Run, results: Results) -> None:
     model = run.study.folder / "kit" / MODEL
     shipped = [m.files[m.recommended].sha256 for m in results.models.values() if m.recommended]
     if model.exists() and sha256_of(model) not in shipped:
-        run.terminal.warn(
+        run.reporter.warn(
             f"{model.parent} holds an older file; `kdtool export {run.study.folder} --kit` "
             "writes it anew"
         )
@@ -73,4 +73,4 @@ def write_kit(run: Run, results: Results, wheel: Path | None = None) -> None:
         probabilities=probabilities,
         wheel=wheel,
     )
-    run.terminal.say(f"{folder}: {output}")
+    run.reporter.say(f"{folder}: {output}")
