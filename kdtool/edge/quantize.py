@@ -32,12 +32,12 @@ def to_int8(
     """Return `model` with 8-bit weights, one scale per channel, and 8-bit activations (static QDQ).
 
     Args:
-        model: fp32, with one input; left as it was.
-        images: `(N, ...)` as the model takes them; the ranges of all activations are set by these,
-            one after the other: the least and the greatest value.
+        model: fp32, with one input; is not changed.
+        images: `(N, ...)`, inputs of the model; their least and greatest values set the range of
+            each activation.
         target: x86: unsigned activations, signed weights (U8S8), the fast pair there. arm: S8S8.
-            portable: U8S8 with weights of 7 bits, as processors without VNNI saturate at int16.
-        kept_fp32: Names of nodes that stay as they are.
+            portable: U8S8 with 7-bit weights, as processors without VNNI saturate at int16.
+        kept_fp32: Names of nodes that stay in fp32.
 
     Source: onnxruntime.ai/docs/performance/model-optimizations/quantization.html; U8S8 on x86 and
     MinMax were measured: S8S8 took 1.9 times as long as U8S8 for MobileNetV2.
@@ -83,7 +83,7 @@ def to_int8(
 def to_fp16(model: ModelProto) -> ModelProto:
     """Return `model` with 16-bit weights and arithmetic; inputs and outputs are unchanged.
 
-    Half the size. On processors without fp16 arithmetic it is slower than fp32.
+    The file has half the size; on CPUs without fp16 arithmetic it is slower than fp32.
     """
     from onnxruntime.transformers.float16 import (  # type: ignore[import-untyped]
         convert_float_to_float16,

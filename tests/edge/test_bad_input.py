@@ -18,7 +18,7 @@ relu = helper.make_node("Relu", ["x"], ["y"])
 
 @pytest.fixture
 def split(make_onnx):
-    """A function that makes a model whose weights are said to lie at a location."""
+    """A function that makes a model that refers to weights at a location."""
 
     def make(location):
         nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
@@ -62,7 +62,7 @@ def test_weights_that_are_missing_or_cut_short_are_named(tmp_path, split, open_f
         open_file(path)
 
 
-def test_size_in_bytes_that_is_no_number_is_damage(split):
+def test_a_size_that_is_not_a_number_is_damage(split):
     path = split("w.data")
     model = read_model(path)
     next(e for e in model.graph.initializer[0].external_data if e.key == "length").value = "x"
@@ -70,7 +70,7 @@ def test_size_in_bytes_that_is_no_number_is_damage(split):
         external_files(path, model)
 
 
-def test_text_that_is_no_text_is_damage(tiny_onnx):
+def test_invalid_text_is_damage(tiny_onnx):
     content = tiny_onnx.read_bytes()
     tiny_onnx.write_bytes(content.replace(b"GlobalAveragePool", b"Global\xffveragePool"))
     with pytest.raises(ModelFileError, match="is damaged or truncated"):
@@ -84,7 +84,7 @@ def test_an_unreadable_file_is_an_error(tiny_onnx):
         read_model(tiny_onnx)
 
 
-def test_an_input_that_is_no_tensor_is_named(make_onnx):
+def test_an_input_that_is_not_a_tensor_is_named(make_onnx):
     path = make_onnx([helper.make_node("SequenceAt", ["x", "i"], ["y"])], {}, {"i": np.array(0)})
     model = onnx.load(path)
     model.graph.input.append(helper.make_tensor_sequence_value_info("x", FLOAT, None))
@@ -135,7 +135,7 @@ def test_newer_files_are_counted_as_far_as_they_are_understood(make_onnx):
         open_session(path)
 
 
-def test_any_letters_are_good_for_a_path(make_onnx, tmp_path):
+def test_a_path_may_have_any_letters(make_onnx, tmp_path):
     (tmp_path / "modèle 猫").mkdir()
     path = make_onnx([relu], {"x": (FLOAT, ["n", 3])}, name="modèle 猫/[bold]ß.onnx")
     assert count_graph(path).num_macs == 0

@@ -48,7 +48,7 @@ def test_keys_of_onnx_are_plain_text(tiny_onnx, channels, pixels):
     assert read_metadata(model) == {"schema": 1}
 
 
-def test_metadata_of_others_is_left_out(tiny_onnx):
+def test_metadata_of_other_tools_is_ignored(tiny_onnx):
     model = onnx.load(tiny_onnx)
     model.metadata_props.add(key="names", value="{0: 'cat'}")
     assert read_metadata(model) == {}
@@ -63,7 +63,7 @@ def test_what_is_not_json_is_refused_and_never_run(tiny_onnx, text):
 
 
 @pytest.mark.parametrize("height", ["224", None, 0, -1, 1.5, [224], True])
-def test_a_height_that_is_no_height_is_refused(tiny_onnx, height):
+def test_a_height_that_is_not_a_positive_integer_is_refused(tiny_onnx, height):
     model = onnx.load(tiny_onnx)
     made_for = {"input": "resize", "height": 28, "width": 32, "channels": 3}
     write_metadata(model, {"preprocess": made_for})

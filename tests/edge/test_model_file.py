@@ -31,7 +31,7 @@ def move_weights(path, location):
     return model
 
 
-def test_external_files_are_found_beside_the_model(split_onnx):
+def test_external_files_are_found_next_to_the_model(split_onnx):
     assert external_files(split_onnx, read_model(split_onnx)) == [split_onnx.parent / "w.data"]
 
 

@@ -15,7 +15,7 @@ from kdtool.results.profile import ProfileReport
 
 @pytest.fixture
 def split_onnx(make_onnx):
-    """5400 weights in `w.data` beside the model; opset 17."""
+    """5400 weights in `w.data` next to the model; opset 17."""
     matmul = helper.make_node("MatMul", ["x", "w"], ["y"])
     weight = {"w": np.ones((60, 90), np.float32)}
     path = make_onnx([matmul], {"x": (TensorProto.FLOAT, ["n", 60])}, weight, opset=17)

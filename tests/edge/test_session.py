@@ -38,7 +38,7 @@ def test_session_runs_the_model_on_as_many_threads_as_asked(tiny_onnx):
     np.testing.assert_allclose(probs, expected, rtol=1e-5)
 
 
-# What stands in the file, and the message of whoever opens it, with or without onnxruntime.
+# Content of the file, and the message on opening it, with or without onnxruntime.
 UNREADABLE = {
     "empty": (b"", "is empty"),
     "text": (b"hello, this is no model", "is not an ONNX file"),
@@ -100,7 +100,7 @@ def edited(tiny_onnx, **changes):
         ({"ir_version": 99}, r"ONNX IR version 99 and this onnxruntime knows versions up to \d\d;"),
     ],
 )
-def test_file_beyond_this_runtime_says_what_is_beyond(tiny_onnx, changes, message):
+def test_a_file_too_new_for_this_runtime_is_explained(tiny_onnx, changes, message):
     with pytest.raises(ModelFileError, match=message):
         open_session(edited(tiny_onnx, **changes))
 
@@ -125,7 +125,7 @@ def test_wrong_arguments_are_refused(tiny_onnx):
 @pytest.mark.skipif(
     "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="has CUDA"
 )
-def test_provider_that_is_not_there_is_an_error_not_a_slow_run(tiny_onnx):
+def test_a_missing_provider_is_an_error_not_a_slow_run(tiny_onnx):
     with pytest.raises(
         KdtoolError, match=r"'cuda' is not installed; .* \"onnxruntime-gpu\[cuda,cudnn\]"
     ):
@@ -143,7 +143,7 @@ def test_provider_is_taken_by_name_or_the_best_that_works():
 
 
 @needs_azure
-def test_automatic_choice_says_why_it_is_not_another(monkeypatch):
+def test_the_automatic_choice_gives_its_reason(monkeypatch):
     monkeypatch.setitem(PROVIDERS, "directml", AZURE)  # is there, but runs no operator
     provider, line = choose_provider("auto")
     assert provider == "cpu"

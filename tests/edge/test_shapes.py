@@ -103,7 +103,7 @@ def test_a_file_with_several_inputs_is_counted(make_onnx):
     assert count_graph(path, 2, {"b": (5, 7)}).num_macs == 2 * 3 * 5 * 7
 
 
-def test_a_model_in_memory_is_counted_like_its_file_and_stays_as_it_is(make_onnx):
+def test_a_model_in_memory_is_counted_like_its_file_and_not_changed(make_onnx):
     weight = np.ones((100, 90), np.float32)  # large enough that its values are dropped
     matmul = helper.make_node("MatMul", ["x", "w"], ["y"])
     path = make_onnx([matmul], {"x": (FLOAT, ["n", 100])}, {"w": weight})

@@ -1,7 +1,7 @@
 """Replace onnxruntime's own (contrib) operators by equivalent ONNX operators, for counting.
 
-ONNX infers no shapes for operators of the domain `com.microsoft`: without a stand-in, the first of
-them would leave every layer behind it uncounted.
+ONNX infers no shapes for operators of the domain `com.microsoft`: without a replacement, all
+layers after the first of them would be uncounted.
 """
 
 from collections.abc import Callable

@@ -70,8 +70,8 @@ def count_params(
     scaling and normalization of pixels in front of the first layer are not, nor are shapes.
 
     Returns:
-        Parameters; the running statistics of batch normalization, which are not among them; the
-        operators that make a weight whose shape is not known, so that it is missing.
+        Parameters; the running statistics of batch normalization, which are not included in them;
+        the operators that compute a weight of unknown shape, which is not counted.
     """
     producers = {output: node for node in graph.node for output in node.output}
     stored = {tensor.name for tensor in graph.initializer}
@@ -130,7 +130,7 @@ def _computed_by_layers(graph: GraphProto) -> set[str]:
 
 
 # Shapes are inferred from the values of small tensors, such as the target of a Reshape. Larger ones
-# are weights, whose values are dropped first: inference would copy them three times.
+# are weights; their values are dropped first, as inference would copy them three times.
 MAX_SHAPE_VALUES = 4096
 
 
@@ -153,12 +153,12 @@ def count_graph(path: Path, batch: int = 1, shapes: GivenShapes | None = None) -
     """Count the parameters and MACs of an ONNX file.
 
     Args:
-        path: ONNX file; weights in files beside it are not read, their shapes are enough.
-        batch: Images in a batch, where the file leaves that open.
-        shapes: Of the inputs that the file leaves open.
+        path: ONNX file; weights in other files are not read; their shapes are enough.
+        batch: Images in a batch, if the file has a dynamic batch.
+        shapes: Shapes of inputs with dynamic dimensions.
 
     Raises:
-        ModelFileError: No readable ONNX file, or inputs whose shapes are neither fixed nor given.
+        ModelFileError: Not a readable ONNX file, or inputs with shapes neither fixed nor given.
     """
     model = read_model(path)
     try:
@@ -195,11 +195,11 @@ def infer_shapes(
     Args:
         model: Is changed: large weights lose their values, and stored shapes, which are often stale
             after quantization, are dropped (onnxruntime issue 25890).
-        batch: What an open first dimension of an input is set to.
-        given: Shapes of inputs that the file leaves open.
+        batch: Size of a dynamic first dimension of an input.
+        given: Shapes of inputs with dynamic dimensions.
 
     Raises:
-        ModelFileError: An input has no fixed size, or not this batch; the graph contradicts itself.
+        ModelFileError: An input has no fixed size, or another batch size; or shapes contradict.
     """
     _drop_values(model.graph)
     if model.functions:  # what torch exports without optimization

@@ -158,8 +158,8 @@ def count_macs(nodes: list[NodeProto], shapes: Shapes) -> tuple[int, set[str]]:
     """Sum the multiply-accumulates of `nodes`.
 
     Returns:
-        The total, and the operators that it lacks: those without a rule, and those with one whose
-        shapes are not known.
+        The total, and the uncounted operators: those without a rule, and those with unknown
+        shapes.
     """
     total = 0
     uncounted: set[str] = set()

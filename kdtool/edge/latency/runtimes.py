@@ -83,7 +83,7 @@ def explained_errors(job: Job) -> Iterator[None]:
     except MemoryError as error:
         raise ModelFileError(too_large(job)) from error
     except (ModelFileError, RuntimeError, *RUNTIME_ERRORS) as error:
-        if any(said in str(error) for said in OUT_OF_MEMORY):
+        if any(text in str(error) for text in OUT_OF_MEMORY):
             raise ModelFileError(too_large(job)) from error
         if job.path in str(error):
             raise

@@ -8,7 +8,7 @@ from kdtool.edge.latency.driver import run_rounds, started_workers, turns
 from kdtool.edge.latency.job import Job
 
 
-def test_models_take_turns_and_whoever_came_last_comes_first():
+def test_models_take_turns_in_alternating_order():
     assert list(turns(num_models=3, num_blocks=2)) == [0, 1, 2, 2, 1, 0]
     assert list(turns(num_models=2, num_blocks=2, first=1)) == [1, 0, 0, 1]
 
@@ -24,7 +24,7 @@ def test_every_model_gets_every_block_in_every_round(tiny_onnx):
 
 
 @pytest.mark.skipif(not Path("/proc/stat").is_file(), reason="needs /proc/stat")
-def test_busy_neighbour_is_noticed(tiny_onnx):
+def test_a_busy_neighbour_is_detected(tiny_onnx):
     neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         with started_workers(1) as workers:

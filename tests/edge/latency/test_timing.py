@@ -50,6 +50,6 @@ def test_every_input_is_fed_and_given_shapes_close_open_ones():
 
 
 @pytest.mark.parametrize("dtype", ["tensor(int64)", np.dtype(np.int64)])
-def test_inputs_that_are_no_images_are_refused(dtype):
+def test_inputs_of_other_types_than_images_are_refused(dtype):
     with pytest.raises(ModelFileError, match=r"input 'x' has the type \S*int64.*inputs of uint8"):
         random_input({"x": (["n", 5], dtype)}, 1, {})
