@@ -8,7 +8,20 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import onnx
 import pytest
+from hypothesis import HealthCheck, settings
 from onnx import TensorProto, helper, numpy_helper
+
+# The suite draws the same examples in each run and has no time limit for one, so a clone passes or
+# fails the same each time. tests/random_run.sh draws new examples.
+_shared = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "database": None}
+settings.register_profile("suite", derandomize=True, **_shared)
+settings.register_profile(
+    "random",
+    max_examples=int(os.environ.get("KDTOOL_EXAMPLES", "10000")),
+    print_blob=True,
+    **_shared,
+)
+settings.load_profile("suite")
 
 pytest_plugins = ["report_fixtures"]
 

@@ -10,14 +10,12 @@ from kdtool.edge.count.graph import GraphCost, count_graph
 from kdtool.edge.latency.driver import Child, started_children
 from kdtool.edge.latency.job import Job
 from kdtool.edge.latency.measure import Measurement, matrix_rate, measure_jobs, ratio_of
-from kdtool.edge.latency.statistics import differs
 from kdtool.edge.metadata import read_metadata, shape_of_image
 from kdtool.edge.model_file import external_files, model_opset, read_model
 from kdtool.edge.providers import gpu_of
 from kdtool.environment import collect_environment
 from kdtool.errors import KdtoolError
 from kdtool.files import sha256_of
-from kdtool.results.base import Interval
 from kdtool.results.profile import (
     Comparison,
     Latency,
@@ -26,6 +24,7 @@ from kdtool.results.profile import (
     ProfileReport,
     Runtime,
 )
+from kdtool.stats.speed import speed_phrase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,19 +108,6 @@ def profile_models(paths: Sequence[Path], options: ProfileOptions) -> ProfileRep
     )
 
 
-def speed_verdict(ratio: float, ci95: Interval) -> str:
-    """Say in words what a ratio of times means.
-
-    Args:
-        ratio: Time of a model / time of the one it is compared with.
-        ci95: Of `ratio`.
-    """
-    if not differs(ci95):
-        return "no measurable difference"
-    factor, direction = (1 / ratio, "faster") if ratio < 1 else (ratio, "slower")
-    return f"{factor:.2f} times {direction}"
-
-
 def _name(path: Path, runtime: Runtime) -> str:
     return str(path) if runtime == "onnxruntime" else f"{path} ({runtime})"
 
@@ -139,7 +125,7 @@ def _comparisons(names: list[str], measured: list[Measurement]) -> list[Comparis
                 batch_size=measurement.latency.batch_size,
                 ratio=ratio,
                 ci95=ci95,
-                verdict=speed_verdict(ratio, ci95),
+                verdict=speed_phrase(ratio, ci95),
             )
         )
     return comparisons

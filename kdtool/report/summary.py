@@ -71,7 +71,7 @@ def tiles(results: Results) -> list[Tile]:
     ratios = [relative(student.num_flops, teacher.num_flops, "fewer FLOPs", "more FLOPs")]
     ours, theirs = comparison.latency_of(student), comparison.latency_of(teacher)
     if ours and theirs:
-        ratios.append(relative(ours.p50_ms, theirs.p50_ms, "faster", "slower"))
+        ratios.append(comparison.relative_time(ours, theirs))
     file, other = comparison.file_of(student), comparison.file_of(teacher)
     if file and other:
         ratio = relative(file.size_bytes, other.size_bytes, "smaller file", "larger file")

@@ -40,7 +40,13 @@ from kdtool.report.sections.images import (
     twin_pictures,
 )
 from kdtool.report.sections.operating_point import operating_figure
-from kdtool.report.sections.saliency import Picture, Saliency, load_saliency, saliency_figure
+from kdtool.report.sections.saliency import (
+    Picture,
+    Saliency,
+    compared_images,
+    load_saliency,
+    saliency_figure,
+)
 from kdtool.report.sections.sweep import sweep_figure
 from kdtool.report.sections.training import score_by_epoch
 from kdtool.report.sections.verdict import differences, on_methods
@@ -196,6 +202,9 @@ def _environment(
     environment.filters["score"] = partial(score_text, results.metric)
     environment.filters["score_range"] = partial(score_interval, results.metric)
     environment.filters["fine_rows"] = lambda use: subclasses.fine_rows(results, use.fine)
+    environment.filters["compared_images"] = partial(
+        compared_images, num_test=results.data.num_test
+    )
     environment.filters["shift_sentence"] = lambda one: bias_shift.shift_sentence(results, one)
     return environment
 

@@ -29,12 +29,15 @@ FP16_USE = (
 
 
 class Parity(Record):
-    """Whether a file gives what PyTorch gave, over the whole test split."""
+    """Whether a file gives the same outputs as PyTorch, over the whole test split."""
 
     num_images: int
-    agreement: float  # share of the images with the same top-1 class
-    max_abs_error: float | None  # of the logits; None: some are no number
-    flipped: list[int]  # test images whose top-1 class differs
+    agreement: float  # share of the images that are not flipped
+    max_abs_error: float | None  # of the logits; None: some are not finite
+    flipped: list[int]  # test images whose top-1 class differs, ties excluded
+    # Test images whose top-1 class differs although PyTorch's own margin between the two classes
+    # is no larger than `max_abs_error`: rounding decides between them.
+    ties: list[int] = Field(default=[])
     passed: bool | None  # None: int8 and fp16 need not agree, they have a `Gate`
 
 
@@ -50,19 +53,28 @@ class Quantization(Record):
 
     target: Literal["x86", "arm", "portable"]
     num_calibration: int  # training images whose activations set the ranges
-    kept_fp32: list[str]  # nodes that were left as they were, because the drop was too large else
+    # Nodes left in fp32 because the file lost too much on validation without them
+    kept_fp32: list[str]
 
 
 class Gate(Record):
-    """Whether a smaller file should be shipped instead of the fp32 file."""
+    """Whether a smaller file should be shipped instead of the fp32 file.
 
-    difference: float  # accuracy of what this file calls - of what the fp32 file calls, on test
-    ci95: Interval
-    mcnemar_p: float  # exact
-    max_drop: float  # what the lower end of `ci95` must stay above minus of
+    Validation images choose the file, test images confirm it once, and its time decides.
+    """
+
+    # Accuracy of this file - accuracy of the fp32 file, on validation, where the file was chosen:
+    # at least -`max_drop`. None: of an older kdtool, which decided on test alone.
+    validation_difference: float | None = None
+    validation_ci95: Interval | None = None  # paired
+    num_validation: int | None = None
+    difference: float  # the same on test, where the choice is confirmed
+    ci95: Interval  # paired; confirmed where its lower end is above -`max_drop`
+    mcnemar_p: float  # exact, on test
+    max_drop: float  # `export.max_drop`
     time_ratio: float  # time of this file / time of the fp32 file, measured in turn
     time_ratio_ci95: Interval
-    recommended: bool
+    recommended: bool  # confirmed, and measurably faster than fp32
     reason: str  # in words, with figures
 
 
@@ -226,6 +238,8 @@ class ExplainResult(Record):
     images: list[ExplainedImage]
     mean_agreement: dict[Role, float]  # over `num_compared` test images
     num_compared: int
+    # Whether these are a stratified sample (or all); False: of an older kdtool, the first ones
+    is_stratified: bool = False
 
 
 class DataResult(Record):

@@ -16,7 +16,9 @@ Word = Literal["HELPED", "NO EVIDENCE", "HURT"]
 
 NUM_DRAWS = 10_000  # of the images
 SEED_DRAWS = 20  # for each of these: Student's t has long tails, which few draws show badly
-MOST_KINDS = 100  # of values that are drawn one by one
+# Drawing how often each distinct value occurs takes about as long as drawing 25 single images.
+FEW_VALUES, IMAGES_PER_VALUE = 100, 25
+DRAWN_AT_ONCE = 50_000  # numbers; they stay in the cache, and memory is bounded
 LEVEL = 0.05  # of every interval and verdict
 Z95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
 
@@ -115,12 +117,23 @@ def verdict_of(difference: float, p_value: float) -> Word:
 
 
 def _drawn_sums(values: NDArray[np.floating], rng: np.random.Generator) -> NDArray[np.floating]:
-    """Return `(NUM_DRAWS,)` sums of N values that are drawn from the N `values`, with return."""
+    """Return `(NUM_DRAWS,)` sums of N values drawn from the N `values` with replacement.
+
+    Both ways below draw from the same distribution; they differ in time. Either takes at most
+    about 40 microseconds an image: 0.4 s for 10,000 images.
+    """
     num_images = len(values)
-    kinds, counts = np.unique(values, return_counts=True)
-    if len(kinds) > MOST_KINDS:  # of so many images a sum is as good as normal
-        return rng.normal(values.sum(), values.std() * math.sqrt(num_images), NUM_DRAWS)
-    return np.asarray(rng.multinomial(num_images, counts / num_images, size=NUM_DRAWS) @ kinds)
+    distinct, counts = np.unique(values, return_counts=True)
+    by_count = len(distinct) <= max(FEW_VALUES, num_images // IMAGES_PER_VALUE)
+    sums = np.empty(NUM_DRAWS)
+    rows = max(1, DRAWN_AT_ONCE // (len(distinct) if by_count else num_images))
+    for start in range(0, NUM_DRAWS, rows):
+        part = sums[start : start + rows]
+        if by_count:
+            part[:] = rng.multinomial(num_images, counts / num_images, size=len(part)) @ distinct
+        else:
+            part[:] = values[rng.integers(num_images, size=(len(part), num_images))].sum(axis=1)
+    return sums
 
 
 def _seed_error(

@@ -13,8 +13,8 @@ import numpy as np
 import onnx
 
 from kdtool.edge.latency.measure import measure, ratio_of
-from kdtool.edge.profile import speed_verdict
 from kdtool.edge.quantize import to_fp16, to_int8
+from kdtool.stats.speed import speed_phrase
 from kdtool.train.export.onnx_file import make_onnx
 from kdtool.train.models.networks import build_model
 
@@ -41,7 +41,7 @@ def main():
             print(
                 f"{name:14} {path.stat().st_size / 1e6:5.2f} MB  p50 {one.latency.p50_ms:6.2f} ms  "
                 f"ratio to fp32 {ratio:.3f}  {lower:.3f} .. {upper:.3f}  "
-                f"{speed_verdict(ratio, (lower, upper))}"
+                f"{speed_phrase(ratio, (lower, upper))}"
             )
         if measured[0].latency.noise:
             print("noisy:", measured[0].latency.noise)

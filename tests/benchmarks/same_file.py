@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from kdtool.edge.count.graph import count_graph
 from kdtool.edge.latency.measure import measure, ratio_of
-from kdtool.edge.profile import speed_verdict
+from kdtool.stats.speed import speed_phrase
 
 SAME = "no measurable difference"
 
@@ -71,7 +71,7 @@ def compare(first, second, times, seconds):
     for _ in range(times):
         one, other = measure([first, second], seconds=seconds)
         ratio, (lower, upper) = ratio_of(other, one)
-        verdicts.append(speed_verdict(ratio, (lower, upper)))
+        verdicts.append(speed_phrase(ratio, (lower, upper)))
         p50 = one.latency.p50_ms
         print(
             f"  p50 {p50:.4f} ms  ratio {ratio:.3f}  {lower:.3f} .. {upper:.3f}  {verdicts[-1]}"

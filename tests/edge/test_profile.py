@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from kdtool.edge.metadata import write_metadata
-from kdtool.edge.profile import ProfileOptions, profile_models, speed_verdict
+from kdtool.edge.profile import ProfileOptions, profile_models
 from kdtool.errors import KdtoolError
 from kdtool.results.base import to_json
 from kdtool.results.profile import ProfileReport
@@ -90,18 +90,3 @@ def test_wrong_options_are_refused(tiny_onnx, options, message):
 def test_nothing_to_profile_is_an_error():
     with pytest.raises(KdtoolError, match="no model was given"):
         profile_models([], ProfileOptions())
-
-
-@pytest.mark.parametrize(
-    ("ratio", "ci95", "verdict"),
-    [
-        (0.8, (0.79, 0.81), "1.25 times faster"),
-        (1.5, (1.4, 1.6), "1.50 times slower"),
-        (0.95, (0.9, 1.001), "no measurable difference"),
-        (1.0, (1.0, 1.0), "no measurable difference"),
-        (1.003, (1.001, 1.005), "no measurable difference"),
-        (0.997, (0.995, 0.999), "no measurable difference"),
-    ],
-)
-def test_speed_verdict_in_words(ratio, ci95, verdict):
-    assert speed_verdict(ratio, ci95) == verdict

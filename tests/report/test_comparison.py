@@ -1,7 +1,7 @@
 import pytest
 
 from kdtool.report.sections.classes import class_rows, exported_scores, mistakes, most_changed
-from kdtool.report.sections.comparison import comparison_rows
+from kdtool.report.sections.comparison import comparison_rows, p50_cell
 
 
 def row(results, key):
@@ -75,3 +75,20 @@ def test_mistakes_are_the_largest_cells_off_the_diagonal(build):
     found = mistakes(results, top=5)
     assert [mistake.counts["student"] for mistake in found] == wrong[:5]
     assert found[0].counts["student"] == matrix[int(found[0].true)][int(found[0].predicted)]
+
+
+@pytest.mark.parametrize(
+    ("interval", "relative"),
+    [
+        ((0.97, 0.985), "1.02x faster"),
+        ((0.97, 0.995), "no measurable difference"),
+        ((1.011, 1.03), "1.02x slower"),
+    ],
+)
+def test_two_models_of_the_comparison_table_use_the_same_rule(build, typed, interval, relative):
+    latency = build().models["teacher"].files["fp32"].latency
+    other = latency.model_copy(update={"p50_ms": 1.0, "p50_ci95_ms": (1.0, 1.0)})
+    one = latency.model_copy(update={"p50_ms": sum(interval) / 2, "p50_ci95_ms": interval})
+    cell = p50_cell(one, other)
+    assert typed(cell.relative) == relative
+    assert cell.worse == relative.endswith("slower")

@@ -76,7 +76,9 @@ def test_rows_compare_int8_with_fp32(build, typed):
     results = build(int8=True)
     fp32, int8 = results.models["student"].files.values()
     rows = {row.key: row.cells for row in ship_rows(results)}
-    assert rows["difference"][0] is None
+    assert rows["validation"][0] is rows["difference"][0] is None
+    assert typed(rows["validation"][1].value) == "-0.10"
+    assert typed(rows["validation"][1].interval) == "-0.25 to +0.05"
     assert typed(rows["difference"][1].value) == "-0.03"
     assert typed(rows["difference"][1].interval) == "-0.11 to +0.05"
     assert typed(rows["ratio"][1].value) == "0.62x"
@@ -87,14 +89,45 @@ def test_rows_compare_int8_with_fp32(build, typed):
 
 
 @pytest.mark.parametrize(
-    ("ratio", "interval", "word"),
-    [(0.9, (0.8, 0.99), "faster"), (1.0, (0.9, 1.1), "no meas"), (1.1, (1.01, 1.2), "slower")],
+    ("interval", "speed"),
+    [
+        ((0.8, 0.9899), "faster"),
+        ((0.8, 0.99), "no measurable difference"),
+        ((0.97, 0.995), "no measurable difference"),
+        ((1.005, 1.03), "no measurable difference"),
+        ((1.01, 1.2), "no measurable difference"),
+        ((1.0101, 1.2), "slower"),
+    ],
 )
-def test_a_ratio_is_a_difference_only_if_its_interval_leaves_out_one(build, ratio, interval, word):
+def test_the_file_table_and_the_device_sentence_use_the_same_rule(build, interval, speed):
+    ratio = sum(interval) / 2
     results = build(int8={"time_ratio": ratio, "time_ratio_ci95": interval})
     (cells,) = [row.cells for row in ship_rows(results) if row.key == "ratio"]
-    assert cells[1].relative.startswith(word)
-    assert cells[1].worse == (word == "slower")
+    assert (cells[1].relative, cells[1].worse) == (speed, speed == "slower")
+
+    results = build(int8=True, devices=(("Pi", 6.0, ratio),))
+    (device,) = results.devices
+    files = [
+        file.model_copy(
+            update={
+                "timings": [
+                    timing.model_copy(update={"time_ratio_ci95": interval})
+                    if timing.time_ratio
+                    else timing
+                    for timing in file.timings
+                ]
+            }
+        )
+        for file in device.files
+    ]
+    device = device.model_copy(update={"files": files})
+    results = results.model_copy(update={"devices": [device]})
+    (sentence,) = [text for text in ship_details(results) if text.startswith("On Pi")]
+    words = "not measurably faster or slower" if speed.startswith("no") else speed
+    assert f"student.int8.onnx is {words} than fp32" in sentence
+    assert sentence.endswith(
+        "Ship student.int8.onnx there." if speed == "faster" else "Ship student.onnx there."
+    )
 
 
 @pytest.mark.parametrize(

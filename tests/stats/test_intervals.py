@@ -1,12 +1,14 @@
 import math
+import tracemalloc
 from itertools import chain, combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kdtool.stats.intervals import (
+    _drawn_sums,
     holm,
     interval_and_p,
     mcnemar_p,
@@ -46,7 +48,6 @@ def test_mcnemar_by_hand():
     assert mcnemar_p(*right(1, 5)) == 2 * 7 / 64
 
 
-@settings(deadline=None)
 @given(only_first=st.integers(0, 60), only_second=st.integers(0, 60))
 def test_mcnemar_is_the_binomial_test(only_first, only_second):
     scipy_stats = pytest.importorskip("scipy.stats")
@@ -117,7 +118,6 @@ def test_values_of_many_kinds_have_the_interval_of_values_of_few(num_seeds):
     assert many_p == pytest.approx(p_value, abs=0.02)
 
 
-@settings(deadline=None, max_examples=50)
 @given(
     num_seeds=st.integers(1, 3),
     num_images=st.integers(1, 40),
@@ -132,6 +132,53 @@ def test_p_is_below_five_percent_where_the_interval_excludes_zero(
     (low, high), p_value = interval_and_p(values, rng)
     assert (p_value < 0.05) == (low > 0 or high < 0)
     assert 0 < p_value <= 1
+
+
+def few_large_values(num_images, num_large):
+    """Values that are all different, most of them near 0 and some near 1: far from normal."""
+    values = np.linspace(0, 0.01, num_images)
+    values[:num_large] += 1
+    return values
+
+
+@pytest.mark.parametrize(("num_images", "num_large"), [(150, 3), (1000, 8), (3000, 3)])
+def test_many_different_values_are_drawn_by_bootstrap_and_not_from_a_normal_distribution(
+    num_images, num_large
+):
+    values = few_large_values(num_images, num_large)
+    draws = _drawn_sums(values, np.random.default_rng(0))
+    # Moments of a sum of N independent draws: N times the mean, the variance and the third moment.
+    error = values.std() * math.sqrt(num_images)
+    skewness = ((values - values.mean()) ** 3).mean() / values.std() ** 3 / math.sqrt(num_images)
+    assert skewness > 0.3
+    assert draws.mean() == pytest.approx(values.sum(), abs=4 * error / 100)
+    assert draws.std() == pytest.approx(error, rel=0.03)
+    found = ((draws - draws.mean()) ** 3).mean() / draws.std() ** 3
+    assert found == pytest.approx(skewness, abs=0.12)
+    # Of a few large values the number that is drawn is binomial.
+    number = np.round(draws - 0.005 * num_images)
+    share = (1 - num_large / num_images) ** num_images
+    assert np.mean(number <= 0) == pytest.approx(share, abs=0.015)
+
+
+@pytest.mark.parametrize("copies", [5, 25])  # single images are drawn, or counts of each value
+def test_both_ways_to_draw_have_the_quantiles_of_a_plain_bootstrap(copies):
+    values = np.repeat(np.arange(120.0) ** 2, copies)
+    rng = np.random.default_rng(1)
+    expected = np.array([rng.choice(values, len(values)).sum() for _ in range(10_000)])
+    draws = _drawn_sums(values, np.random.default_rng(0))
+    for level in (0.025, 0.5, 0.975):
+        want = np.quantile(expected, level)
+        assert np.quantile(draws, level) == pytest.approx(want, abs=0.1 * expected.std())
+
+
+def test_a_bootstrap_of_many_images_takes_little_memory():
+    values = np.random.default_rng(0).normal(size=20_000)
+    tracemalloc.start()
+    _drawn_sums(values, np.random.default_rng(0))
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 5e6
 
 
 @pytest.mark.parametrize(("num_seeds", "least"), [(1, 2 / 10_001), (3, 2 / 200_001)])

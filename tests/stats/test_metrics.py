@@ -2,7 +2,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kdtool.results.base import METRICS
@@ -37,7 +37,6 @@ def answers(rng, num_images, num_classes, num_levels):
     return labels, odds / odds.sum(axis=1, keepdims=True)
 
 
-@settings(deadline=None)
 @given(
     metric=st.sampled_from(METRICS),
     num_classes=st.integers(2, 4),

@@ -102,6 +102,7 @@ def explain_result(classes, roles, num_images):
         images=[image(i) for i in range(num_images)],
         mean_agreement={r: AGREEMENT[r] for r in roles},
         num_compared=500,
+        is_stratified=True,
     )
 
 

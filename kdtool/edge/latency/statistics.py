@@ -25,8 +25,6 @@ MAX_SPREAD = 0.10  # of the medians of the blocks of a process, relative
 MAX_DRIFT = 0.05  # between the halves of the measurement, relative
 MAX_OTHER_CORES = 0.1
 MIN_OWN_CORES = 0.9  # of one thread
-# Ours: copies of one file were up to 0.5 % apart with intervals that left out 1, for whole minutes.
-RESOLUTION = 0.01  # of a ratio of times
 
 
 def percentile_ms(runs_ms: NDArray[np.float64], percent: int) -> float | None:
@@ -75,16 +73,6 @@ def ratio_of_rounds(of: Rounds, against: Rounds, seed: int = 0) -> tuple[float, 
     picks = _resampled_rounds(len(log_ratios), seed)
     resampled = np.exp(picks @ log_ratios / len(log_ratios))
     return float(np.exp(log_ratios.mean())), _expanded_interval(resampled, len(log_ratios))
-
-
-def differs(ratio_ci95: Interval) -> bool:
-    """Whether a ratio of times tells two models apart: it lies beyond 1 by more than 1 %.
-
-    Args:
-        ratio_ci95: Of the ratio.
-    """
-    lower, upper = ratio_ci95
-    return lower > 1 + RESOLUTION or upper < 1 - RESOLUTION
 
 
 def noise_note(

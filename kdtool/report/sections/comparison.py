@@ -29,6 +29,7 @@ from kdtool.report.canvas import Bar, horizontal_bars, latency_bar
 from kdtool.results.base import TEACHER_OF, Metric, Role
 from kdtool.results.profile import Latency
 from kdtool.results.study import FileResult, ModelResult, Results
+from kdtool.stats.speed import ratio_interval, speed_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,8 +53,7 @@ def cost_comparisons(model: ModelResult, reference: ModelResult) -> list[tuple[R
     ]
     latency, other_latency = latency_of(model), latency_of(reference)
     if latency and other_latency:
-        ratio = relative(latency.p50_ms, other_latency.p50_ms, "lower", "higher")
-        pairs.append((ratio, "{} latency"))
+        pairs.append((relative_time(latency, other_latency, "lower", "higher"), "{} latency"))
     pairs.append(
         (relative(model.num_params, reference.num_params, "fewer", "more"), "{} parameters")
     )
@@ -62,6 +62,22 @@ def cost_comparisons(model: ModelResult, reference: ModelResult) -> list[tuple[R
         ratio = relative(file.size_bytes, other_file.size_bytes, "smaller", "larger")
         pairs.append((ratio, "{} file size"))
     return [(ratio, phrase.format(ratio.text)) for ratio, phrase in pairs if ratio and ratio.times]
+
+
+def relative_time(
+    latency: Latency, other: Latency, better: str = "faster", worse: str = "slower"
+) -> Relative:
+    """Compare the medians of two latencies; by the rule of `speed_of`, they may not differ.
+
+    The two models were not compared round by round, so the interval of their ratio is that of
+    both medians' ends.
+    """
+    speed = speed_of(ratio_interval(latency.p50_ci95_ms, other.p50_ci95_ms))
+    if speed != "no measurable difference":
+        ratio = relative(latency.p50_ms, other.p50_ms, better, worse)
+        if ratio is not None:
+            return ratio
+    return Relative(times="", word="no measurable difference", worse=False)
 
 
 def cost_sentence(results: Results, role: Role = "student") -> str | None:
@@ -264,7 +280,7 @@ def p50_cell(latency: Latency | None, other: Latency | None) -> Cell | None:
     if latency is None:
         return None
     low, high = latency.p50_ci95_ms
-    ratio = relative(latency.p50_ms, other.p50_ms, "faster", "slower") if other else None
+    ratio = relative_time(latency, other) if other else None
     interval = f"{three_digits(low)} to {three_digits(high)}"
     return _cell(milliseconds(latency.p50_ms), ratio, interval=interval)
 
@@ -275,7 +291,10 @@ def _percentile(
     value, reference = (of(one) if one else None for one in (latency, other))
     if value is None:
         return None
-    ratio = relative(value, reference, "faster", "slower") if reference else None
+    ratio = None
+    # Percentiles have no interval: the medians decide whether there is a difference at all.
+    if latency and other and reference and relative_time(latency, other).times:
+        ratio = relative(value, reference, "faster", "slower")
     return _cell(milliseconds(value), ratio)
 
 

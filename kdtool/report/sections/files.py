@@ -18,10 +18,15 @@ from kdtool.report.sections.comparison import Cell, Row, memory_cell, p50_cell, 
 from kdtool.report.sections.devices import Measured, measured
 from kdtool.results.base import TEACHER_OF, Role
 from kdtool.results.study import FP16_USE, FileResult, ModelResult, Precision, Quantization, Results
+from kdtool.stats.speed import is_faster, speed_of
 
 ONLY_FP32 = (
     'With precisions = ["fp32", "int8"] under [export] in the recipe, an int8 file is made as well '
     "and measured, which says whether it is worth shipping."
+)
+CHOSEN = (
+    "A smaller file and its fp32 layers are chosen on validation images. Test images only confirm "
+    "the chosen file, once: they can withdraw a recommendation, but they choose nothing."
 )
 MOST_NAMES = 6  # of nodes, in a sentence
 
@@ -94,6 +99,8 @@ def ship_details(results: Results) -> list[str]:
         if file.quantization:
             sentences.append(f"{file.path}: {quantization_phrase(file.quantization)}.")
     sentences += [f"{reason}." for reason in model.refused.values()]
+    if any(file.gate and file.gate.num_validation for file in model.files.values()):
+        sentences.append(CHOSEN)
     return sentences + _on_devices(results, model)
 
 
@@ -131,7 +138,8 @@ def _on_devices(results: Results, model: ModelResult) -> list[str]:
 
 def _finding(row: Measured) -> str:
     ratio, (low, high) = row.time_ratio or (1.0, (1.0, 1.0))
-    found = "faster" if high < 1 else "slower" if low > 1 else "not measurably faster or slower"
+    speed = speed_of((low, high))
+    found = "not measurably faster or slower" if speed == "no measurable difference" else speed
     return (
         f"{row.file.path} is {found} than fp32: {ratio:.2f} of its time "
         f"({low:.2f} to {high:.2f}; {row.setting})"
@@ -145,9 +153,9 @@ def _advice(model: ModelResult, rows: list[Measured], compared: dict[Precision, 
         return "That machine was not quiet: measure there again before you choose."
     ratios = {model.files["fp32"].path: 1.0}
     for row in compared.values():
-        ratio, (_, high) = row.time_ratio or (1.0, (1.0, 1.0))
+        ratio, interval = row.time_ratio or (1.0, (1.0, 1.0))
         gate = row.file.gate
-        if high < 1 and gate and gate.ci95[0] > -gate.max_drop:
+        if is_faster(interval) and gate and gate.ci95[0] > -gate.max_drop:
             ratios[row.file.path] = ratio
     return f"Ship {min(ratios, key=lambda path: ratios[path])} there."
 
@@ -184,9 +192,15 @@ def ship_rows(results: Results) -> list[Row]:
             cells=[Cell(value=percent(file.accuracy)) for file in files],
         ),
         Row(
+            key="validation",
+            label="Accuracy against fp32, validation",
+            note="in points; these images choose the file",
+            cells=[_validation_difference(file) for file in files],
+        ),
+        Row(
             key="difference",
-            label="Accuracy against fp32",
-            note="in points, on the same images; exact McNemar test",
+            label="Accuracy against fp32, test",
+            note="in points; these images confirm the choice, once; exact McNemar test",
             cells=[_difference(file) for file in files],
         ),
         Row(
@@ -220,15 +234,23 @@ def _difference(file: FileResult) -> Cell | None:
     return Cell(value=points(gate.difference), interval=interval, relative=p_value(gate.mcnemar_p))
 
 
+def _validation_difference(file: FileResult) -> Cell | None:
+    gate = file.gate
+    if gate is None or gate.validation_difference is None or gate.validation_ci95 is None:
+        return None
+    interval = points_range(gate.validation_ci95)
+    return Cell(value=points(gate.validation_difference), interval=interval)
+
+
 def _time_ratio(file: FileResult) -> Cell | None:
     gate = file.gate
     if gate is None:
         return None
     low, high = gate.time_ratio_ci95
-    found = "faster" if high < 1 else "slower" if low > 1 else "no measurable difference"
+    speed = speed_of(gate.time_ratio_ci95)
     return Cell(
         value=f"{gate.time_ratio:.2f}{TIMES}",
         interval=f"{low:.2f} to {high:.2f}",
-        relative=found,
-        worse=low > 1,
+        relative=speed,
+        worse=speed == "slower",
     )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdtool.errors import StudyError
-from kdtool.format import printable, role_name, rough_percent
+from kdtool.format import count, printable, role_name, rough_percent
 from kdtool.report.canvas import LIGHT, new_figure
 from kdtool.results.base import ROLES, Role
 from kdtool.results.study import ExplainedImage, ExplainResult
@@ -31,6 +31,14 @@ class Saliency:
 
     images: list[Picture]
     heatmaps: dict[Role, list[Picture]]
+
+
+def compared_images(explain: ExplainResult, num_test: int) -> str:
+    """Return over which test images the agreement is averaged, such as "500 test images, ..."."""
+    if explain.num_compared >= num_test:
+        return f"all {count(num_test)} test images"
+    kind = "a stratified sample of" if explain.is_stratified else "the first"
+    return f"{kind} {count(explain.num_compared)} of {count(num_test)} test images"
 
 
 def load_saliency(explain: ExplainResult, folder: Path) -> Saliency:

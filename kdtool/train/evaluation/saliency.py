@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from kdtool.files import replaced
 from kdtool.results.base import Role
 from kdtool.results.study import ExplainedImage, ExplainResult
-from kdtool.study.folder import key_of
+from kdtool.study.keys import key_of
+from kdtool.train.data.stratify import stratified_split
 from kdtool.train.evaluation.evaluate import Evaluated, split_labels
 from kdtool.train.models.networks import as_input
 from kdtool.train.models.predict import class_logits, images_within
@@ -74,7 +75,23 @@ def agreement(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArra
     return np.asarray(correlation, dtype=np.float64)
 
 
-NUM_COMPARED = 500  # test images over which the agreement is averaged
+NUM_COMPARED = 500  # test images over which the agreement is averaged, at least one a class
+
+
+def compared_images(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the test images over which the agreement is averaged, ascending.
+
+    They are a stratified sample, always the same for the same labels: the first images of a set
+    that is sorted by class would be of few classes.
+
+    Args:
+        labels: `(N,)` true classes.
+    """
+    num_classes = len(np.unique(labels))
+    num_images = max(NUM_COMPARED, num_classes)
+    if len(labels) <= num_images + num_classes:
+        return np.arange(len(labels))
+    return stratified_split(labels, num_images)[1]
 
 
 def explain(run: Run, models: dict[Role, Evaluated]) -> ExplainResult:
@@ -92,7 +109,7 @@ def explain(run: Run, models: dict[Role, Evaluated]) -> ExplainResult:
 
     def make() -> tuple[ExplainResult, list[Path]]:
         chosen = telling_images(labels, models, run.recipe.explain.images)
-        compared = np.arange(min(NUM_COMPARED, len(test)))
+        compared = compared_images(labels)
         wanted = torch.from_numpy(np.concatenate([chosen, compared])).to(run.device)
         images = test.batch(wanted)[0]
         heatmaps = {
@@ -104,7 +121,7 @@ def explain(run: Run, models: dict[Role, Evaluated]) -> ExplainResult:
             teacher = heatmaps["teacher"]
             agreements = {role: agreement(maps, teacher) for role, maps in heatmaps.items()}
         else:
-            run.terminal.say(
+            run.reporter.say(
                 "saliency: the teacher is an ONNX file, which gives no gradients, so there are "
                 "maps of the others only, and no agreement with it"
             )
@@ -131,6 +148,7 @@ def explain(run: Run, models: dict[Role, Evaluated]) -> ExplainResult:
                 role: float(values[len(chosen) :].mean()) for role, values in agreements.items()
             },
             num_compared=len(compared),
+            is_stratified=True,
         )
         return result, [path]
 

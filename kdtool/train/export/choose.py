@@ -1,4 +1,4 @@
-"""The files of a study: which there are, how fast they are, and which one to ship."""
+"""The files of a study: which exist, how fast they are, and which one to ship."""
 
 import math
 from dataclasses import dataclass
@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import get_args
 
 from kdtool.edge.latency.measure import measure, ratio_of
-from kdtool.edge.latency.statistics import differs
 from kdtool.environment import collect_environment
 from kdtool.results.base import ROLES, Interval, Role
 from kdtool.results.study import FileResult, Gate, Precision, SpeedResult
 from kdtool.stats import intervals
-from kdtool.study.folder import key_of
+from kdtool.stats.speed import is_faster
+from kdtool.study.keys import key_of
 from kdtool.train.evaluation.evaluate import Evaluated
 from kdtool.train.export.fp32 import export
-from kdtool.train.export.int8_fp16 import Smaller, make_smaller
+from kdtool.train.export.int8_fp16 import AccuracyDifference, Smaller, make_smaller
 from kdtool.train.export.onnx_file import given_shape
 from kdtool.train.run import Run
 
-# Whose files are shipped; teacher and control are there to be compared with.
+# Roles with files to ship; those of teacher and control are for comparison only.
 SHIPPED: tuple[Role, ...] = ("student", "subclass-student")
 
 
@@ -28,17 +28,17 @@ class Shipment:
     """The files of one model."""
 
     files: dict[Precision, FileResult]
-    refused: dict[Precision, str]  # why a file that was asked for is not there
+    refused: dict[Precision, str]  # precision that the recipe asks for -> why it has no file
     recommended: Precision
 
 
 def ship(run: Run, chosen: dict[Role, Evaluated]) -> dict[Role, Shipment]:
-    """Write, check and time the ONNX files of the models, and choose which to ship.
+    """Write, check and time the ONNX files of the models, and choose which file to ship.
 
     Raises:
-        GateError: A file does not give what PyTorch gives.
+        GateError: A file does not give the same outputs as PyTorch.
     """
-    # A teacher that is an ONNX file is the user's own.
+    # The user already has the ONNX file of a teacher that is one.
     written = {role: one for role, one in chosen.items() if not run.table(role).is_onnx}
     fp32 = {role: export(run, evaluated) for role, evaluated in written.items()}
     smaller: dict[Role, dict[Precision, Smaller]] = {
@@ -53,7 +53,7 @@ def ship(run: Run, chosen: dict[Role, Evaluated]) -> dict[Role, Shipment]:
         if role not in chosen or precision not in run.recipe.export.precisions:
             (run.study.folder / f"{role}.{precision}.onnx").unlink(missing_ok=True)
     for role in ROLES:
-        if role not in written:  # of a study that stood here before
+        if role not in written:  # of an earlier study in this folder
             (run.study.folder / f"{role}.onnx").unlink(missing_ok=True)
     kept = [one.file for made in smaller.values() for one in made.values() if one.file]
     pairs = {
@@ -67,17 +67,17 @@ def ship(run: Run, chosen: dict[Role, Evaluated]) -> dict[Role, Shipment]:
 
 
 def time_files(run: Run, files: list[FileResult], pairs: dict[str, str]) -> SpeedResult:
-    """Time files on this machine, in turn, so that its drift hits all alike.
+    """Time files on this machine, in turn, so that its drift affects all of them alike.
 
     Args:
         run: The study.
-        files: Which.
-        pairs: Path of a file -> path of the one that it is compared with.
+        files: To measure.
+        pairs: Path of a file -> path of the file that it is compared with.
     """
     table, environment = run.recipe.profile, collect_environment()
 
     def make() -> tuple[SpeedResult, list[Path]]:
-        run.terminal.say(f"measuring latency, {len(files)} x {table.seconds:g} s")
+        run.reporter.say(f"measuring latency, {len(files)} x {table.seconds:g} s")
         measured = measure(
             [run.study.folder / file.path for file in files],
             threads=table.threads,
@@ -98,15 +98,15 @@ def time_files(run: Run, files: list[FileResult], pairs: dict[str, str]) -> Spee
 def shipment(
     run: Run, fp32: FileResult, smaller: dict[Precision, Smaller], speed: SpeedResult
 ) -> Shipment:
-    """Put together what is known of the files of one model; ship the fastest that may be."""
+    """Collect the files of one model; the fastest of those that passed their gate is shipped."""
     files: dict[Precision, FileResult] = {"fp32": fp32}
     refused: dict[Precision, str] = {}
     for precision, one in smaller.items():
-        if one.file is None:
+        if one.file is None or one.test is None:
             refused[precision] = one.refused or ""
             continue
-        num_images, ratio = len(run.splits.test), speed.ratios[one.file.path]
-        gate = judge(one, num_images, *ratio, run.recipe.export.max_drop)
+        ratio, ratio_ci95 = speed.ratios[one.file.path]
+        gate = judge(one.validation, one.test, ratio, ratio_ci95, run.recipe.export.max_drop)
         files[precision] = one.file.model_copy(update={"gate": gate})
     files = {
         precision: file.model_copy(update={"latency": speed.latency[file.path]})
@@ -120,44 +120,54 @@ def shipment(
 def least_images(max_drop: float) -> int:
     """Return on how many images a file that never differs is shown to lose less than `max_drop`.
 
-    It is where the lower end of `stats.no_difference_interval` comes to lie above minus that.
+    From there on the lower end of `intervals.no_difference_interval` is above -`max_drop`.
     """
     return math.floor(intervals.Z95 * math.sqrt(2) / max_drop) - 1
 
 
 def judge(
-    one: Smaller, num_images: int, ratio: float, ratio_ci95: Interval, max_drop: float
+    validation: AccuracyDifference,
+    test: AccuracyDifference,
+    ratio: float,
+    ratio_ci95: Interval,
+    max_drop: float,
 ) -> Gate:
-    """Recommend a smaller file if it is faster, and shown to lose less than `max_drop`.
+    """Recommend a chosen file if it is faster and the test images confirm its accuracy.
 
     Args:
-        one: The file and what it costs in accuracy.
-        num_images: Of the test split.
-        ratio: Its time / the time of the fp32 file.
-        ratio_ci95: Of `ratio`.
-        max_drop: Of accuracy; the lower end of the paired interval must lie above minus this.
+        validation: What it costs on validation, at most `max_drop`: by this it was chosen.
+        test: What it costs on test. The lower end of its paired interval must be above -`max_drop`;
+            this can only withdraw the recommendation of a file, never choose another one.
+        ratio: Time of the file / time of the fp32 file, measured in turn.
+        ratio_ci95: Its 95 % interval; see `kdtool.stats.speed` for what counts as faster.
+        max_drop: Largest loss of accuracy that the recipe allows, in (0, 1).
     """
-    faster = differs(ratio_ci95) and ratio < 1
-    keeps = one.ci95[0] > -max_drop
-    lower, upper = (100 * end for end in one.ci95)
+    faster = is_faster(ratio_ci95)
+    confirmed = test.ci95[0] > -max_drop
+    lower, upper = (100 * end for end in test.ci95)
     speed = f"{ratio:.2f} of the time of fp32 ({ratio_ci95[0]:.2f} to {ratio_ci95[1]:.2f})"
-    accuracy = f"{100 * one.difference:+.2f} points of accuracy ({lower:+.2f} to {upper:+.2f})"
     allowed = f"{100 * max_drop:g} point{'' if max_drop == 0.01 else 's'}"
     least = least_images(max_drop)
-    reasons = [f"it takes {speed}" if faster else f"it is not faster: it takes {speed}"]
-    reasons.append(
-        f"{accuracy}, shown to lose less than {allowed}"
-        if keeps
-        else f"{accuracy}, not shown to lose less than {allowed}"
-        + (f", which takes {least:,} test images or more" if num_images < least else "")
-    )
+    reasons = [
+        f"it takes {speed}" if faster else f"it is not measurably faster: it takes {speed}",
+        f"chosen on {validation.num_images:,} validation images with "
+        f"{100 * validation.difference:+.2f} points of accuracy",
+        f"{'confirmed' if confirmed else 'not confirmed'} on {test.num_images:,} test images to "
+        f"lose less than {allowed}: {100 * test.difference:+.2f} points ({lower:+.2f} to "
+        f"{upper:+.2f})",
+    ]
+    if not confirmed and test.num_images < least:
+        reasons.append(f"that takes {least:,} test images or more")
     return Gate(
-        difference=one.difference,
-        ci95=one.ci95,
-        mcnemar_p=one.mcnemar_p,
+        validation_difference=validation.difference,
+        validation_ci95=validation.ci95,
+        num_validation=validation.num_images,
+        difference=test.difference,
+        ci95=test.ci95,
+        mcnemar_p=test.mcnemar_p,
         max_drop=max_drop,
         time_ratio=ratio,
         time_ratio_ci95=ratio_ci95,
-        recommended=faster and keeps,
+        recommended=faster and confirmed,
         reason="; ".join(reasons),
     )

@@ -1,6 +1,5 @@
 """The ONNX file of a model of the study, under its final name only if it is the model."""
 
-import math
 from pathlib import Path
 
 import onnx
@@ -12,25 +11,26 @@ from kdtool.errors import GateError, StudyError
 from kdtool.files import replaced, sha256_of
 from kdtool.results.base import Role
 from kdtool.results.evidence import OperatingPoint
-from kdtool.results.study import Exportable, FileResult
-from kdtool.study.folder import key_of, load_study
+from kdtool.results.study import Exportable, FileResult, Parity
+from kdtool.study.folder import load_study
+from kdtool.study.keys import key_of
 from kdtool.train.evaluation.calibration import fit_temperature
 from kdtool.train.evaluation.evaluate import Evaluated, split_labels
 from kdtool.train.evaluation.operating_point import operating_point
 from kdtool.train.export.onnx_file import answers, as_given, called, compare, given_shape, make_onnx
 from kdtool.train.models.checkpoint import load_facts, load_weights
 from kdtool.train.models.create import make_model
-from kdtool.train.models.networks import describe_model
+from kdtool.train.models.describe import describe_model
 from kdtool.train.models.trained_teacher import in_order
 from kdtool.train.run import TEACHERS, Run, Trained, load_model, table_of
 
 
 def export(run: Run, evaluated: Evaluated) -> FileResult:
-    """Write `ROLE.onnx`, once it gave the class that PyTorch gave on every test image.
+    """Write `ROLE.onnx` if it passes the comparison with PyTorch on every test image.
 
     Raises:
-        GateError: It gave another class on some; a file of that name from before stays as it was.
-        RecipeError: `export.operating_point` is for two classes, and there are more.
+        GateError: It did not pass; an earlier file of that name is left unchanged.
+        RecipeError: `export.operating_point` is for two classes, but the data has more.
     """
     trained, table = evaluated.trained, run.recipe.export
     temperature, point = file_temperature(run, evaluated), decision(run, evaluated)
@@ -51,14 +51,8 @@ def export(run: Run, evaluated: Evaluated) -> FileResult:
             onnx.save(model, unfinished)
             logits, probabilities = answers(unfinished, as_given(images, table.input))
             parity = compare(logits, evaluated.test_logits / temperature)
-            error = math.nan if parity.max_abs_error is None else parity.max_abs_error
             if not parity.passed:
-                raise GateError(
-                    f"{path} is not written: its logits differ from PyTorch's by up to "
-                    f"{error:.2g}, and {len(parity.flipped)} of "
-                    f"{parity.num_images} test images get another class "
-                    f"(the first: {parity.flipped[:10]})"
-                )
+                raise GateError(f"{path} is not written: {failure(parity)}")
             result = FileResult(
                 path=path.name,
                 sha256=sha256_of(unfinished),
@@ -68,15 +62,36 @@ def export(run: Run, evaluated: Evaluated) -> FileResult:
                 parity=parity,
                 temperature=temperature,
             )
-        run.terminal.say(
-            f"{path.name}: the class that PyTorch gives on all {parity.num_images:,} test images, "
-            f"logits within {error:.1g}"
+        run.reporter.say(
+            f"{path.name}: same class as PyTorch on all {parity.num_images:,} test images"
+            f"{tie_note(parity)}, logits within {parity.max_abs_error:.1g}"
         )
         return result, [path]
 
     made_from = [trained.key, table.opset, table.input, temperature, classes]
     key = key_of("export", *made_from, decision_of(point))
     return run.study.stage(f"export-{trained.role}", key, FileResult, make)
+
+
+def failure(parity: Parity) -> str:
+    """Return why a file did not pass the comparison with PyTorch, in words with figures."""
+    if parity.max_abs_error is None:
+        return "some of its logits are not finite, those of PyTorch are"
+    text = f"its logits differ from PyTorch's by up to {parity.max_abs_error:.2g}"
+    if parity.flipped:
+        text += (
+            f", and {len(parity.flipped):,} of {parity.num_images:,} test images get another class "
+            f"(first indices: {', '.join(map(str, parity.flipped[:10]))})"
+        )
+    return text
+
+
+def tie_note(parity: Parity) -> str:
+    """Return how many images are ties between two classes, in brackets; empty if none is."""
+    if not parity.ties:
+        return ""
+    images = "1 is a tie" if len(parity.ties) == 1 else f"{len(parity.ties):,} are ties"
+    return f" ({images} between two classes within rounding)"
 
 
 def file_temperature(run: Run, evaluated: Evaluated) -> float:
@@ -106,11 +121,11 @@ def check_exportable(run: Run, role: Role) -> None:
         return
     name, table = run.table(role).model, run.recipe.export
     num_classes = len(run.splits.classes)
-    model = run.build(role, seed=0)
+    model = run.network(role)
 
     def make() -> tuple[Exportable, list[Path]]:
-        written = make_onnx(model.eval(), run.image_shape, num_classes, table.opset, table.input)
-        run.terminal.say(f"{role}: {name} can be written as ONNX, opset {table.opset}")
+        written = make_onnx(model, run.image_shape, num_classes, table.opset, table.input)
+        run.reporter.say(f"{role}: {name} can be written as ONNX, opset {table.opset}")
         return Exportable(ir_version=written.ir_version, opset=table.opset), []
 
     key = key_of(

@@ -1,4 +1,4 @@
-"""int8 and fp16 files: made from the fp32 file, and kept only if they cost little accuracy."""
+"""int8 and fp16 files: made from fp32, chosen on validation images, confirmed once on test."""
 
 import tempfile
 from pathlib import Path
@@ -16,12 +16,21 @@ from kdtool.files import sha256_of, write_atomic
 from kdtool.results.base import Interval, Record
 from kdtool.results.study import FileResult, Precision, Quantization
 from kdtool.stats import intervals
-from kdtool.study.folder import key_of
+from kdtool.study.keys import key_of
 from kdtool.train.data.splits import Split
-from kdtool.train.evaluation.evaluate import Evaluated, split_labels
+from kdtool.train.evaluation.evaluate import Evaluated, Labels, split_labels
 from kdtool.train.export.fp32 import decision, file_temperature
 from kdtool.train.export.onnx_file import Answers, answers, as_given, called, compare
 from kdtool.train.run import Run
+
+
+class AccuracyDifference(Record):
+    """Accuracy of a smaller file minus that of the fp32 model, on the same images."""
+
+    num_images: int
+    difference: float
+    ci95: Interval  # paired
+    mcnemar_p: float  # exact
 
 
 class Smaller(Record):
@@ -29,56 +38,60 @@ class Smaller(Record):
 
     file: FileResult | None  # None: refused
     refused: str | None  # why
-    difference: float  # accuracy of what it calls - of what the fp32 file calls, on test
-    ci95: Interval
-    mcnemar_p: float  # exact
+    validation: AccuracyDifference  # by which the file was chosen or refused
+    test: AccuracyDifference | None  # None: refused, so the test images were not used
 
 
 def make_smaller(run: Run, evaluated: Evaluated, fp32: FileResult, precision: Precision) -> Smaller:
     """Write `ROLE.int8.onnx` or `ROLE.fp16.onnx`, unless it loses more than `export.max_drop`.
 
-    What stays in fp32 is chosen on validation images; test images are looked at once, at the end.
+    Validation images decide that, and which layers of an int8 file stay in fp32. A file that was
+    chosen is then compared once on the test images, which change nothing about it.
     """
     table, folder = run.recipe.export, run.study.folder
     path = folder / f"{evaluated.trained.role}.{precision}.onnx"
 
     def make() -> tuple[Smaller, list[Path]]:
         source = onnx.load(folder / fp32.path)
-        run.terminal.say(f"making {path.name}")
+        run.reporter.say(f"making {path.name}")
         with tempfile.TemporaryDirectory() as scratch:
             trial = Path(scratch) / path.name
-            drop, quantization = first_that_keeps(run, evaluated, source, precision, trial)
-            smaller = on_test(run, evaluated, trial, quantization)
-            if max(drop, -smaller.difference) <= table.max_drop:
+            validation, quantization = choose_on_validation(
+                run, evaluated, source, precision, trial
+            )
+            if keeps_accuracy(validation, table.max_drop):
+                file, test = confirm_on_test(run, evaluated, trial, quantization)
                 write_atomic(path, trial.read_bytes())
-                return smaller, [path]
+                return Smaller(file=file, refused=None, validation=validation, test=test), [path]
         path.unlink(missing_ok=True)  # of an earlier recipe
         kept = quantization.kept_fp32 if quantization else []
         even = " even with its first and last layer in fp32" if kept else ""
         refused = (
-            f"{path.name} is not kept: it loses {100 * drop:.2f} points of accuracy on validation "
-            f"and {-100 * smaller.difference:.2f} on test images{even}; "
+            f"{path.name} is not kept: it loses {-100 * validation.difference:.2f} points of "
+            f"accuracy on validation images{even}; "
             f"max_drop = {table.max_drop:g} allows {100 * table.max_drop:g}"
         )
-        run.terminal.warn(refused)
-        return smaller.model_copy(update={"file": None, "refused": refused}), []
+        run.reporter.warn(refused)
+        return Smaller(file=None, refused=refused, validation=validation, test=None), []
 
     how = [table.target, table.calibration_images] if precision == "int8" else []
     key = key_of("smaller", fp32.sha256, how, table.max_drop, table.input, run.fingerprint)
     return run.study.stage(f"export-{path.stem}", key, Smaller, make)
 
 
-def first_that_keeps(
+def choose_on_validation(
     run: Run, evaluated: Evaluated, source: ModelProto, precision: Precision, trial: Path
-) -> tuple[float, Quantization | None]:
-    """Write to `trial` the first variant that loses at most `max_drop` on validation, or the last.
+) -> tuple[AccuracyDifference, Quantization | None]:
+    """Write to `trial` the first variant that keeps its accuracy on validation, or the last.
+
+    int8 has two variants: all layers in int8, then the first and the last layer in fp32.
 
     Returns:
-        What the one written loses there, and how it was made if it is int8.
+        What the written variant costs on validation, and how it was made if it is int8.
     """
     if precision == "fp16":
         onnx.save(to_fp16(source), trial)
-        return validation_drop(run, evaluated, trial), None
+        return on_validation(run, evaluated, trial), None
     table = run.recipe.export
     images = calibration_images(run)
     for kept_fp32 in ([], first_and_last_layer(source)):
@@ -88,10 +101,15 @@ def first_that_keeps(
         )
         write_metadata(model, {"quantization": quantization.model_dump()})
         onnx.save(model, trial)
-        drop = validation_drop(run, evaluated, trial)
-        if drop <= table.max_drop:
+        found = on_validation(run, evaluated, trial)
+        if keeps_accuracy(found, table.max_drop):
             break
-    return drop, quantization
+    return found, quantization
+
+
+def keeps_accuracy(validation: AccuracyDifference, max_drop: float) -> bool:
+    """Return whether a file is chosen: on validation it loses at most `max_drop`."""
+    return -validation.difference <= max_drop
 
 
 def calibration_images(run: Run) -> NDArray[np.generic]:
@@ -102,39 +120,54 @@ def calibration_images(run: Run) -> NDArray[np.generic]:
     return as_given(train.images.cpu().numpy()[chosen], table.input)
 
 
-def validation_drop(run: Run, evaluated: Evaluated, path: Path) -> float:
-    """Return how much less accurate a file is than PyTorch's model, on validation."""
-    labels = split_labels(run.splits.validation)
+def on_validation(run: Run, evaluated: Evaluated, path: Path) -> AccuracyDifference:
+    """Compare a file with PyTorch's model on the validation images."""
     _, calls = calls_of_file(run, evaluated, path, run.splits.validation)
     reference = calls_of_model(run, evaluated, evaluated.validation_logits)
-    return float((reference == labels).mean() - (calls == labels).mean())
+    return accuracy_difference(calls, reference, split_labels(run.splits.validation))
 
 
-def on_test(
+def confirm_on_test(
     run: Run, evaluated: Evaluated, path: Path, quantization: Quantization | None
-) -> Smaller:
-    """Compare a file with PyTorch's model, and so with the fp32 file, on every test image."""
+) -> tuple[FileResult, AccuracyDifference]:
+    """Compare a chosen file with PyTorch's model, and so with the fp32 file, on the test images.
+
+    The fp32 file gives PyTorch's class on every test image, ties within rounding excepted.
+    """
     labels, temperature = split_labels(run.splits.test), file_temperature(run, evaluated)
     logits, calls = calls_of_file(run, evaluated, path, run.splits.test)
-    right = calls == labels
-    reference = calls_of_model(run, evaluated, evaluated.test_logits) == labels
+    reference = calls_of_model(run, evaluated, evaluated.test_logits)
     parity = compare(logits, evaluated.test_logits / temperature)
     file = FileResult(
         path=path.name,
         sha256=sha256_of(path),
         size_bytes=path.stat().st_size,
         opset=model_opset(read_model(path)),
-        accuracy=float(right.mean()),
+        accuracy=float((calls == labels).mean()),
         parity=parity.model_copy(update={"passed": None}),
         quantization=quantization,
         temperature=temperature,
     )
-    return Smaller(
-        file=file,
-        refused=None,
-        difference=float(right.mean() - reference.mean()),
-        ci95=intervals.paired_difference_interval(right, reference),
-        mcnemar_p=intervals.mcnemar_p(right, reference),
+    return file, accuracy_difference(calls, reference, labels)
+
+
+def accuracy_difference(
+    calls: NDArray[np.int64], reference: NDArray[np.int64], labels: Labels
+) -> AccuracyDifference:
+    """Compare the accuracy of two models on the same images.
+
+    Args:
+        calls: `(N,)` classes that a file calls.
+        reference: `(N,)` classes that the fp32 model calls.
+        labels: `(N,)` true classes.
+    """
+    right, reference_right = calls == labels, reference == labels
+    return AccuracyDifference(
+        num_images=len(labels),
+        # of whole numbers: a loss of exactly `max_drop` is not above it by rounding
+        difference=(int(right.sum()) - int(reference_right.sum())) / len(labels),
+        ci95=intervals.paired_difference_interval(right, reference_right),
+        mcnemar_p=intervals.mcnemar_p(right, reference_right),
     )
 
 

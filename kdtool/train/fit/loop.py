@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from kdtool.errors import KdtoolError
 from kdtool.format import score_text
 from kdtool.results.study import EpochRecord, TrainingResult
-from kdtool.terminal.progress import Update
 from kdtool.train.data.splits import Splits
 from kdtool.train.fit.batch_norm import mode_warning, norm_layers, statistics_of
 from kdtool.train.fit.batches import (
@@ -28,6 +27,7 @@ from kdtool.train.fit.state import State, Weights, best_epoch, patience_of
 from kdtool.train.models.checkpoint import set_weights
 from kdtool.train.models.device import Precision, autocast, choose_precision, told_if_too_large
 from kdtool.train.models.predict import validate
+from kdtool.train.reporter import Update
 
 # Loss of a batch, a scalar; logits `(B, C * S)`.
 BatchLoss = Callable[[Tensor, Batch], Tensor]

@@ -156,3 +156,55 @@ def test_an_opset_that_the_exporter_does_not_write_is_one_error(model, capfd):
         make_onnx(model, SHAPE, 4, 99)
     out, err = capfd.readouterr()
     assert out + err == ""
+
+
+STEP = 2.0**-20  # about 1e-6, and exact in float32 next to 2
+
+
+def logits(*rows):
+    return np.array(rows, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("expected", "given", "flipped", "ties", "passed"),
+    [
+        # PyTorch's margin is 0, the file rounds the other way
+        (logits([2, 2, 0]), logits([2, 2 + STEP, 0]), [], [0], True),
+        # the margin is as large as the error
+        (logits([2 + STEP, 2, 0]), logits([2, 2 + STEP / 2, 0]), [], [0], True),
+        # the margin is above the error, as both logits err in opposite directions: a flip
+        (
+            logits([2 + 3 * STEP, 2, 0]),
+            logits([2 + STEP, 2 + 2 * STEP, 0]),
+            [0],
+            [],
+            False,
+        ),
+        # a margin below an error that is itself too large is no excuse
+        (logits([1, 0, 0]), logits([0, 1, 0]), [0], [], False),
+        (logits([2, 2 - 2.0**-10, 0]), logits([2 - 2.0**-10, 2, 0]), [0], [], False),
+        # a tie is forgiven, the flip of another image is not
+        (logits([2, 2, 0], [9, 3, 1]), logits([2, 2 + STEP, 0], [3, 9, 1]), [1], [0], False),
+        # not finite: another class, and an error that is no number
+        (logits([2, 2, 0]), logits([np.nan, 2, 0]), [0], [], False),
+        (logits([2, 1, 0]), logits([2, 1, 0]), [], [], True),
+    ],
+)
+def test_an_image_is_flipped_only_if_pytorchs_margin_is_above_the_error(
+    expected, given, flipped, ties, passed
+):
+    parity = compare(given, expected)
+    assert (parity.flipped, parity.ties, parity.passed) == (flipped, ties, passed)
+    assert parity.agreement == 1 - len(flipped) / len(given)
+
+
+def test_one_tie_among_ten_thousand_images_passes():
+    rng = np.random.default_rng(0)
+    expected = rng.normal(0, 4, (10_000, 10)).astype(np.float32)
+    expected[1234, :2] = expected[1234].max() + 1  # two classes of exactly one logit
+    given = expected + rng.uniform(-STEP, STEP, expected.shape).astype(np.float32)
+    given[1234, 1] = given[1234, 0] + STEP
+    parity = compare(given, expected)
+    assert parity.passed
+    assert 1234 in parity.ties
+    assert parity.agreement == 1

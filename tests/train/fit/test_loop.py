@@ -4,7 +4,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from kdtool.errors import KdtoolError
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import DigitsTable
 from kdtool.recipe.training import PhaseTable, TrainTable
 from kdtool.train.data.splits import load_splits
 from kdtool.train.fit import loop
@@ -17,7 +17,7 @@ from kdtool.train.models.predict import validate
 
 @pytest.fixture(scope="module")
 def splits():
-    return load_splits(DataTable(source="digits"), print)
+    return load_splits(DigitsTable(source="digits"), print)
 
 
 TABLE = TrainTable(

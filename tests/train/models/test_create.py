@@ -25,7 +25,7 @@ from kdtool.recipe.training import Normalization, TrainTable
 from kdtool.train.export.onnx_file import answers, as_given, compare, make_onnx
 from kdtool.train.models.checkpoint import save_weights
 from kdtool.train.models.create import load_pretrained, make_model, origin_of
-from kdtool.train.models.networks import describe_model
+from kdtool.train.models.describe import describe_model
 from kdtool.train.models.preprocess import network_of
 from kdtool.train.models.trained_teacher import InOrder
 from kdtool.train.run import describe_weights
@@ -107,7 +107,7 @@ def test_small_images_are_told_and_can_be_enlarged(weights):
 def test_a_head_alone_on_drawn_weights_is_told():
     (note,) = describe_weights(table(train="head"), SHAPE, 2)
     assert note.warn
-    assert note.text == 'without weights, train = "head" leaves all else as it is drawn, and frozen'
+    assert note.text == 'without weights, train = "head" freezes all other layers at random weights'
     assert describe_weights(table(), SHAPE, 2) == []
 
 
