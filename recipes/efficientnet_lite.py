@@ -21,8 +21,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-# The package has 0.01, for ImageNet's many steps: with some hundred the statistics stay behind.
-BATCH_NORM_MOMENTUM = 0.1
 NUM_TRAIN, NUM_VALIDATION, NUM_TEST = 50, 20, 200  # of each class
 
 
@@ -41,9 +39,6 @@ def _network(name: str, image_shape: tuple[int, int, int], num_classes: int) -> 
     network: nn.Module = package.EfficientNet.from_name(
         name, in_channels=image_shape[0], num_classes=num_classes
     )
-    for part in network.modules():
-        if isinstance(part, nn.BatchNorm2d):
-            part.momentum = BATCH_NORM_MOMENTUM
     return network
 
 
