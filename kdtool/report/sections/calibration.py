@@ -93,8 +93,8 @@ def calibration_advice(results: Results) -> str | None:
 
 
 def _is_folded(results: Results) -> bool:
-    export = results.recipe["export"]
-    return isinstance(export, dict) and bool(export["calibrate"])
+    export = results.recipe.get("export")
+    return isinstance(export, dict) and bool(export.get("calibrate"))
 
 
 def reliability_figure(results: Results, width: int) -> "Figure | None":
