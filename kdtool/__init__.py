@@ -1,3 +1,3 @@
 """kdtool distils image classifiers for small devices, and proves that it helped."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

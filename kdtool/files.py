@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Atomic writes, and hashes of files."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ UNFINISHED = ".unfinished"  # in the name of a file that is being written
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
-    """Write `path` whole or not at all; a reader sees the old content or the new, never a part.
+    """Write `path` atomically: a reader sees the old content or the new, never a part.
 
     Raises:
         StudyError: The disk is full or the folder cannot be written.
@@ -24,7 +24,7 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """Give the name of an unfinished file, which takes the name `path` when the block ends well.
+    """Yield the path of a temporary file, renamed to `path` if the block raises nothing.
 
     Raises:
         StudyError: The disk is full or the folder cannot be written.

@@ -1,4 +1,4 @@
-"""The commands by name, and errors; lazy imports live in the modules cli_*.py only."""
+"""Entry point: the commands by name, and how errors are reported."""
 
 from typing import Annotated
 
@@ -6,44 +6,85 @@ import typer
 
 from kdtool import __version__
 from kdtool.cli.device import predict, profile
+from kdtool.cli.help import HELP_OPTIONS, Command, Group
 from kdtool.cli.study import distill, explain, export, finetune, subclass_distill
 from kdtool.errors import KdtoolError
 
 app = typer.Typer(
-    add_completion=False,
+    cls=Group,
+    context_settings=HELP_OPTIONS,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # help in plain text takes a third of the time
     help="Distil image classifiers for small devices, and prove that it helped.",
+    epilog="Start with `kdtool distill recipes/mnist.toml`; `kdtool COMMAND -h` explains a "
+    "command.",
 )
 
-# What each module that may be absent comes with.
+# Modules that the extra `train` installs.
 TRAIN_EXTRA = {
     "jinja2", "matplotlib", "mlxtend", "onnxscript", "safetensors", "scipy", "sklearn",
     "thop", "torch", "torchvision",
 }  # fmt: skip
 
-app.command()(finetune)
-app.command()(distill)
-app.command("subclass-distill")(subclass_distill)
-app.command()(export)
-app.command()(explain)
-app.command()(profile)
-app.command()(predict)
+DISTILL = """\
+kdtool distill recipes/mnist.toml
+kdtool distill recipes/folder.toml --set data.root=photos --set name=photos
+kdtool distill recipes/mnist.toml --sweep distill.temperature=1,4,16"""
+SUBCLASS_DISTILL = """\
+kdtool subclass-distill recipes/mnist-2x5.toml
+kdtool subclass-distill recipes/mnist-2x5.toml --sweep subclass.per_class=2,5"""
+FINETUNE = """\
+kdtool finetune recipes/mnist.toml
+kdtool finetune recipes/mnist.toml --role student --set student.epochs=5"""
+EXPORT = """\
+kdtool export runs/mnist --kit
+kdtool export runs/mnist --precisions fp32,int8 --target arm"""
+EXPLAIN = """\
+kdtool explain runs/mnist
+kdtool explain runs/mnist --images 24"""
+PROFILE = """\
+kdtool profile runs/mnist
+kdtool profile student.onnx teacher.onnx --threads 1,4 --json > pi5.json
+kdtool profile runs/mnist --merge pi5.json"""
+PREDICT = """\
+kdtool predict runs/mnist/student.onnx photo.png
+kdtool predict runs/mnist/student.onnx photos/*.png --json"""
+
+app.command(
+    cls=Command, epilog=DISTILL, short_help="Run a study: teacher, control, student, report."
+)(distill)
+app.command(
+    "subclass-distill",
+    cls=Command,
+    epilog=SUBCLASS_DISTILL,
+    short_help="Run a study that also distils through subclasses.",
+)(subclass_distill)
+app.command(cls=Command, epilog=FINETUNE, short_help="Train one model of a study.")(finetune)
+app.command(cls=Command, epilog=EXPORT, short_help="Write and check a study's ONNX files again.")(
+    export
+)
+app.command(cls=Command, epilog=EXPLAIN, short_help="Compute a study's saliency maps again.")(
+    explain
+)
+app.command(cls=Command, epilog=PROFILE, short_help="Measure ONNX files (no PyTorch needed).")(
+    profile
+)
+app.command(cls=Command, epilog=PREDICT, short_help="Classify images (no PyTorch needed).")(predict)
 
 
 @app.callback(invoke_without_command=True)
 def root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
-    """Take the options that stand before the command."""
+    """Handle the options that precede the command."""
     if version:
         typer.echo(f"kdtool {__version__}")
         raise typer.Exit
 
 
 def main() -> None:
-    """Entry point: errors the user can mend become one message on standard error."""
+    """Run the command line; a `KdtoolError` becomes one message on standard error."""
     try:
         app()
     except KdtoolError as error:
@@ -51,14 +92,14 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in TRAIN_EXTRA:
             raise
-        fail(f'this command needs {error.name}: pip install "kdtool[cpu,train]"', 1)
+        from kdtool.environment import install_command
+
+        fail(f"this command needs {error.name}: {install_command('train')}", 1)
 
 
 def fail(message: str, exit_code: int) -> None:
-    """Report and leave."""
-    from rich.console import Console
-    from rich.markup import escape
+    """Print an error and exit."""
+    from kdtool.terminal.text import error_console, print_message
 
-    console = Console(stderr=True, highlight=False)
-    console.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
+    print_message(error_console(), message, "error", "bold red")
     raise SystemExit(exit_code)

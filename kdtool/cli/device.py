@@ -1,13 +1,21 @@
-"""The commands that run on the device, where no PyTorch is installed."""
+"""The commands that need no PyTorch and run on a device too: profile, predict."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
+from kdtool.cli.checks import (
+    check_choice,
+    check_classifier,
+    check_models,
+    check_seconds,
+    check_study_path,
+    split_list,
+)
+from kdtool.cli.completion import choices, providers
 from kdtool.cli.options import Json
 from kdtool.errors import StudyError
 
@@ -15,63 +23,94 @@ if TYPE_CHECKING:
     from kdtool.results.profile import ProfileReport, Runtime
 
 COMMAND = "ParameterSource.COMMANDLINE"
-
-Threads = Annotated[int, typer.Option(min=1, help="Threads of ONNX Runtime.")]
+SHORT_FOR = {"ort": "onnxruntime", "onnx": "onnxruntime", "ov": "openvino"}
 
 
 def profile(
     context: typer.Context,
     models: Annotated[
         list[Path],
-        typer.Argument(metavar="MODEL.onnx...", help="ONNX files, or the folder of a study."),
+        typer.Argument(
+            metavar="MODEL...", help="ONNX files, or the folder of a study for all of its files."
+        ),
     ],
     threads: Annotated[
-        str, typer.Option(metavar="N,N,...", help="Threads of the runtime, such as 1,2,4.")
+        str, typer.Option(metavar="N,...", help="Numbers of threads to measure with, such as 1,4.")
     ] = "1",
-    batch: Annotated[str, typer.Option(metavar="N,N,...", help="Images a run, such as 1,8.")] = "1",
-    seconds: Annotated[float, typer.Option(help="How long to measure each file.")] = 3.0,
-    provider: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    batch: Annotated[
+        str, typer.Option(metavar="N,...", help="Batch sizes to measure, such as 1,8.")
+    ] = "1",
+    seconds: Annotated[
+        float, typer.Option(metavar="S", help="Seconds to measure each file in each setting.")
+    ] = 3.0,
+    provider: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Execution provider of ONNX Runtime: auto, cpu, cuda, coreml, ...",
+            autocompletion=providers,
+        ),
+    ] = "auto",
     runtime: Annotated[
-        str, typer.Option(metavar="NAME,...", help="onnxruntime, openvino or both.")
+        str,
+        typer.Option(
+            metavar="NAME,...",
+            help="Runtimes to measure with: onnxruntime, openvino or both.",
+            autocompletion=choices("onnxruntime", "openvino", "onnxruntime,openvino"),
+        ),
     ] = "onnxruntime",
     shape: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="[INPUT=]D,D,...",
-            help="Shape of an image, where the file leaves it open; without the batch. Repeatable.",
+            metavar="[INPUT=]D,...",
+            help="Shape of one image without the batch, such as 3,224,224, if the file leaves it "
+            "open. Repeatable.",
         ),
     ] = None,
-    ops: Annotated[bool, typer.Option("--ops", help="Show the time of each operator.")] = False,
+    ops: Annotated[
+        bool, typer.Option("--ops", help="Also show the time of each operator.")
+    ] = False,
     merge: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="PROFILE.json",
-            help="Join what `kdtool profile --json` measured on a device to a study. Repeatable.",
+            help="Measure nothing; add what `kdtool profile --json` measured on another machine "
+            "to the report of the study MODEL. Repeatable.",
         ),
     ] = None,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print the results as CSV.")] = False,
 ) -> None:
-    """Count and time ONNX files; needs no PyTorch."""
+    """Measure ONNX files: parameters, MACs, memory and latency, and which file is faster.
+
+    Needs no PyTorch. Each further file is compared with the first one.
+    """
     if as_json and as_csv:
-        raise typer.BadParameter("got --json and --csv; standard output holds one of them")
+        raise typer.BadParameter("got both --json and --csv; give one of them")
     if merge:
         given = [key for key in context.params if str(context.get_parameter_source(key)) == COMMAND]
         if useless := sorted(set(given) - {"models", "merge", "as_json"}):
-            raise typer.BadParameter(f"--merge measures nothing; leave out {', '.join(useless)}")
+            raise typer.BadParameter(
+                f"--merge measures nothing; remove {', '.join(f'--{key}' for key in useless)}"
+            )
         _merge(models, merge, as_json=as_json)
         return
     from kdtool.edge.profile import ProfileOptions, profile_models
     from kdtool.edge.session import choose_provider
     from kdtool.edge.shapes import parse_shape
 
+    check_seconds(seconds)
+    check_models(models)
     runtimes = _runtimes(runtime)
     if "onnxruntime" in runtimes:
         provider, note = choose_provider(provider)
         if note:
             typer.echo(note, err=True)
     elif provider not in {"auto", "cpu"}:
-        raise typer.BadParameter(f"--provider {provider} is of onnxruntime; leave it out")
+        raise typer.BadParameter(
+            f"got --provider {provider} with --runtime {runtime}; providers belong to onnxruntime: "
+            "remove --provider"
+        )
     options = ProfileOptions(
         threads=_numbers("--threads", threads),
         batch_sizes=_numbers("--batch", batch),
@@ -105,12 +144,18 @@ def _print(report: "ProfileReport", *, as_json: bool, as_csv: bool) -> None:
 
 
 def predict(
-    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="Made by kdtool.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="ONNX file that kdtool exported.")],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")],
-    threads: Threads = 1,
+    threads: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Threads of ONNX Runtime, 1 or more.")
+    ] = 1,
     as_json: Json = False,
 ) -> None:
-    """Say what is on images; needs no PyTorch."""
+    """Classify images with an exported model.
+
+    Needs no PyTorch. Images of another size are resized and centre-cropped.
+    """
+    check_classifier(model, images)
     from kdtool.edge.predict import predict_files
 
     report = predict_files(model, images, threads)
@@ -130,10 +175,10 @@ def predict(
 
 def _numbers(option: str, text: str) -> tuple[int, ...]:
     """Read "1,2,4"."""
-    parts = text.split(",")
-    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+    parts = split_list(text)
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise typer.BadParameter(
-            f"got {option} {text}; expected whole numbers of at least 1, such as {option} 1,2,4"
+            f"got {option} {text}; expected whole numbers of 1 or more, such as {option} 1,2,4"
         )
     return tuple(dict.fromkeys(map(int, parts)))
 
@@ -143,32 +188,34 @@ def _runtimes(text: str) -> tuple["Runtime", ...]:
     from kdtool.results.profile import Runtime
 
     known: tuple[Runtime, ...] = get_args(Runtime)
-    found = tuple(one for part in text.split(",") for one in known if one == part.strip())
-    if len(found) != len(text.split(",")):
-        raise typer.BadParameter(
-            f"got --runtime {text}; expected one or more of: {', '.join(known)}"
-        )
-    return found
+    parts = split_list(text)
+    for part in parts:
+        if part not in known and (meant := SHORT_FOR.get(part.lower())):
+            raise typer.BadParameter(f"got --runtime {text}; did you mean {meant}?")
+        check_choice("--runtime", part, known)
+    return tuple(dict.fromkeys(one for part in parts for one in known if one == part))
 
 
 @contextmanager
 def _onnx_files(paths: list[Path]) -> Iterator[list[tuple[Path, Path]]]:
-    """Give ONNX files and what they are called.
+    """Yield ONNX files and the names to show for them.
 
-    For the folder of a study, these are its files; for a checkpoint, one for the time being.
+    For the folder of a study: its files; a checkpoint is exported to a temporary file.
     """
+    from tempfile import TemporaryDirectory  # slow to import, and not needed for the help
+
     files: list[tuple[Path, Path]] = []
     with TemporaryDirectory() as scratch:
         for number, path in enumerate(paths):
             if path.is_dir() and (path / "results.json").exists():
                 from kdtool.results.study import load_results
 
-                # The student first: all are compared with the first, and its int8 file with it.
+                # The student first: every other file, its int8 file too, is compared with it.
                 models = reversed(load_results(path / "results.json").models.values())
                 listed = [path / file.path for model in models for file in model.files.values()]
                 if not listed:
                     raise StudyError(
-                        f"{path} has no ONNX files; `kdtool distill RECIPE` makes them"
+                        f"{path} has no ONNX files; `kdtool distill RECIPE` writes them"
                     )
                 files += [(file, file) for file in listed]
             elif path.suffix == ".safetensors":
@@ -183,7 +230,7 @@ def _onnx_files(paths: list[Path]) -> Iterator[list[tuple[Path, Path]]]:
 
 
 def _with_names(report: "ProfileReport", names: dict[str, str]) -> "ProfileReport":
-    """Call the models by what the user gave, not by a file that is gone."""
+    """Replace the names of temporary files by those that the user gave."""
 
     def swap(name: str) -> str:
         path = next(path for path in names if name.startswith(path))
@@ -200,9 +247,12 @@ def _with_names(report: "ProfileReport", names: dict[str, str]) -> "ProfileRepor
 
 
 def _merge(models: list[Path], profiles: list[Path], *, as_json: bool) -> None:
-    """Join figures of devices to a study."""
+    """Add measurements of other machines to a study."""
     if len(models) != 1:
-        raise typer.BadParameter(f"--merge takes one study, but {len(models)} paths were given")
+        raise typer.BadParameter(
+            f"got {len(models)} paths with --merge; expected one, the folder of a study"
+        )
+    check_study_path(models[0])
     from kdtool.cli.options import show
     from kdtool.study.device_profiles import merge
     from kdtool.terminal.progress import Terminal

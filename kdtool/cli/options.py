@@ -1,66 +1,85 @@
-"""What the commands that work on a study share: their options, their beginning and their end."""
+"""Options, start and end that commands on a study share."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, redirect_stdout
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from kdtool.cli.completion import choices, recipe_keys
 from kdtool.errors import GateError, InterruptedRunError
+
+Ending = Literal["study", "trained", "files", "kit", "explained", "devices"]
 
 if TYPE_CHECKING:
     from kdtool.results.study import Results
     from kdtool.terminal.progress import Terminal
 
 
-class Role(StrEnum):
-    """Whom `finetune` trains."""
-
-    teacher = "teacher"
-    student = "student"
-
-    @property
-    def trains(self) -> Literal["teacher", "control"]:
-        """The role in the study: without a teacher, a student is a control."""
-        return "teacher" if self is Role.teacher else "control"
-
-
-RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A TOML file.")]
-StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder, such as runs/mnist.")]
-Out = Annotated[Path, typer.Option("--out", help="Where the study's folder is made.")]
+RecipePath = Annotated[
+    Path,
+    typer.Argument(metavar="RECIPE", help="TOML file that describes data and models."),
+]
+StudyPath = Annotated[
+    Path, typer.Argument(metavar="STUDY", help="Folder of a finished study, such as runs/mnist.")
+]
+Out = Annotated[
+    Path,
+    typer.Option(
+        "--out", metavar="FOLDER", help="Parent folder; the study is written to FOLDER/NAME."
+    ),
+]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe. Repeatable."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a key of the recipe, such as teacher.epochs=5. Repeatable.",
+        autocompletion=recipe_keys,
+    ),
 ]
 Sweep = Annotated[
     list[str] | None,
     typer.Option(
         metavar="KEY=V,V,...",
-        help="Fresh students for each value, chosen on validation. For one or two keys.",
+        help="Train students for each value and keep the best on validation, such as "
+        "distill.temperature=1,4,16. At most two keys.",
+        autocompletion=recipe_keys,
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON instead of a table.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help="Where PyTorch computes: auto, cpu, cuda or mps.",
+        autocompletion=choices("auto", "cpu", "cuda", "mps"),
+    ),
+]
 Force = Annotated[
-    bool, typer.Option("--force", help="Take over a folder that another recipe made.")
+    bool,
+    typer.Option("--force", help="Replace a study in this folder that has different settings."),
 ]
 Jobs = Annotated[
     int | None,
     typer.Option(
         "--jobs",
+        metavar="N",
         min=1,
         show_default=False,
-        help="Processes that train; else as many as help.",
+        help="Number of training processes, 1 or more. [default: auto]",
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show warnings and the results only.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", help="Print only warnings and the results, no progress.")
+]
 
 
 def start(*, quiet: bool) -> "Terminal":
-    """Return where the command tells what it does; the imports that follow take seconds."""
+    """Return the terminal and announce the imports that follow, which take seconds."""
     from kdtool.terminal.progress import Terminal
 
     terminal = Terminal(quiet=quiet)
@@ -72,28 +91,40 @@ def start(*, quiet: bool) -> "Terminal":
 def resumable() -> Iterator[None]:
     """Turn Ctrl-C into one message and exit status 130.
 
-    Standard output is kept for the results: what a model of the user's prints goes elsewhere.
+    Standard output is for results only: what a user's own model prints goes to standard error.
     """
     try:
         with redirect_stdout(sys.stderr):
             yield
     except KeyboardInterrupt as error:
         raise InterruptedRunError(
-            "interrupted; the same command goes on from the last whole epoch"
+            "interrupted; run the same command again to resume after the last finished epoch"
         ) from error
 
 
 def show(
     results: "Results",
     folder: Path,
-    ending: Literal["study", "files", "explained", "devices"] | Role,
+    ending: Ending,
     *,
     as_json: bool,
+    warned: Collection[str] = (),
+    trained: Literal["teacher", "control"] | None = None,
+    next_step: tuple[str, str] | None = None,
 ) -> None:
     """Print what a command made: for a person, or the whole results as one JSON document.
 
+    Args:
+        results: The study's.
+        folder: The study's.
+        ending: What the command made.
+        as_json: Print JSON instead.
+        warned: Warnings that were printed before, which are not repeated.
+        trained: The role that `finetune` trained.
+        next_step: A purpose and the command for it, where the results do not say it.
+
     Raises:
-        GateError: A file that the recipe asks for lost too much accuracy and is not there.
+        GateError: A file that the recipe asks for lost too much accuracy and was not written.
     """
     if as_json:
         from kdtool.results.base import to_json
@@ -102,14 +133,23 @@ def show(
     else:
         from rich.console import Console
 
-        from kdtool.terminal.study import show_explained, show_files, show_results, show_trained
+        from kdtool.terminal import study
 
         console = Console()
-        if isinstance(ending, Role):
-            show_trained(console, results, folder, ending.trains)
+        study.show_warnings(console, results, warned)
+        if trained:
+            study.show_trained(console, results, folder, trained)
         else:
-            shows = {"files": show_files, "explained": show_explained}
-            shows.get(ending, show_results)(console, results, folder)
+            shows = {
+                "study": study.show_results,
+                "files": study.show_files,
+                "kit": study.show_kit,
+                "explained": study.show_explained,
+                "devices": study.show_devices,
+            }
+            shows[ending](console, results, folder)
+        steps = [next_step] if next_step else study.next_steps(results, folder, kit=ending == "kit")
+        study.show_next(console, steps)
     refused = [reason for model in results.models.values() for reason in model.refused.values()]
-    if refused and ending in {"study", "files"}:
+    if refused and ending in {"study", "files", "kit"}:
         raise GateError("; ".join(refused))

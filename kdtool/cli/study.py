@@ -1,19 +1,28 @@
-"""The commands that train: finetune, distill, subclass-distill."""
+"""The commands on a study: finetune, distill, subclass-distill, export, explain."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from kdtool.cli.checks import (
+    check_choice,
+    check_device,
+    check_recipe_path,
+    check_study_path,
+    split_list,
+)
+from kdtool.cli.completion import choices
 from kdtool.cli.options import (
     Device,
+    Ending,
     Force,
     Jobs,
     Json,
     Out,
     Quiet,
     RecipePath,
-    Role,
     Set,
     StudyPath,
     Sweep,
@@ -26,9 +35,14 @@ from kdtool.errors import RecipeError
 
 def finetune(
     recipe: RecipePath,
-    role: Annotated[Role, typer.Option(help="student: the control, without a teacher.")] = (
-        Role.teacher
-    ),
+    role: Annotated[
+        str,
+        typer.Option(
+            metavar="ROLE",
+            help="Model to train: teacher, or student (the control, trained without a teacher).",
+            autocompletion=choices("teacher", "student"),
+        ),
+    ] = "teacher",
     out: Out = Path("runs"),
     settings: Set = None,
     device: Device = "auto",
@@ -36,25 +50,43 @@ def finetune(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train the teacher, or with --role student the control."""
+    """Train one model of a study: the teacher, or with --role student the control.
+
+    A later `kdtool distill` with the same recipe uses the trained model and trains the others.
+    """
+    check_choice("--role", role, ("teacher", "student"))
+    check_device(device)
+    check_recipe_path(recipe)
     from kdtool.recipe.load import load_recipe
     from kdtool.study.folder import Study
 
+    trained: Literal["teacher", "control"] = "teacher" if role == "teacher" else "control"
     loaded = load_recipe(recipe, settings)
     with resumable():
         terminal = start(quiet=quiet)
         from kdtool.train.pipeline import commands
 
-        study = Study(out / loaded.name)
+        study = Study(out / loaded.name, terminal.warn)
         results = commands.finetune(
             study,
             loaded,
             terminal,
-            role=role.trains,
+            role=trained,
             device=device,
             force=force,
         )
-    show(results, study.folder, role, as_json=as_json)
+    options = [word for text in settings or [] for word in ("--set", text)]
+    options += [] if out == Path("runs") else ["--out", str(out)]
+    distillation = shlex.join(["kdtool", "distill", str(recipe), *options])
+    show(
+        results,
+        study.folder,
+        "trained",
+        as_json=as_json,
+        warned=terminal.warned,
+        trained=trained,
+        next_step=("train the other models and compare them", distillation),
+    )
 
 
 def distill(
@@ -68,7 +100,12 @@ def distill(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run a whole study: teacher, control, student, report."""
+    """Run a study: train teacher, control and student, test whether distillation helped, report.
+
+    Writes weights, ONNX files, results.json and report.html to the study's folder. The control is
+    the same network as the student, trained without a teacher. After an interruption the same
+    command resumes.
+    """
     _distill(
         recipe,
         out,
@@ -94,7 +131,11 @@ def subclass_distill(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run a whole study, with students that learn from subclasses too."""
+    """Run a study that also distils through subclasses, for data with few classes.
+
+    As `kdtool distill`, with one more teacher, which splits each class into subclasses, and one
+    more student, which learns to predict them.
+    """
     _distill(
         recipe,
         out,
@@ -122,21 +163,30 @@ def _distill(
     as_json: bool,
     quiet: bool,
 ) -> None:
+    check_device(device)
+    check_recipe_path(recipe)
     from kdtool.recipe.load import load_recipe, parse_sweep
+    from kdtool.study.finished import command_key, finished_results
     from kdtool.study.folder import Study
+    from kdtool.terminal.progress import Terminal
 
     loaded = load_recipe(recipe, settings)
     swept = dict(parse_sweep(text) for text in sweep or [])
     if len(swept) < len(sweep or []):
         raise RecipeError("got --sweep twice for one key; give all its values to one --sweep")
+    study = Study(out / loaded.name)
+    key = command_key(loaded, subclasses=subclasses, sweep=swept, device=device)
+    if not force and (results := finished_results(study, key)):
+        Terminal(quiet=quiet).say(f"nothing left to do: {study.folder} is finished and unchanged")
+        show(results, study.folder, "study", as_json=as_json)
+        return
     with resumable():
         terminal = start(quiet=quiet)
         from kdtool.train.pipeline.commands import Machine
         from kdtool.train.pipeline.commands import distill as command
 
-        study = Study(out / loaded.name)
         results = command(
-            study,
+            Study(study.folder, terminal.warn),
             loaded,
             terminal,
             subclasses=subclasses,
@@ -144,45 +194,82 @@ def _distill(
             sweep=swept,
             force=force,
         )
-    show(results, study.folder, "study", as_json=as_json)
+    show(results, study.folder, "study", as_json=as_json, warned=terminal.warned)
 
 
 def export(
     study: StudyPath,
     precisions: Annotated[
-        str | None, typer.Option(metavar="P,P,...", help="Of the student: fp32,int8,fp16.")
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="Files of the student: fp32, and any of int8 and fp16.",
+            autocompletion=choices("fp32", "fp32,int8", "fp32,fp16", "fp32,int8,fp16"),
+        ),
     ] = None,
     target: Annotated[
-        str | None, typer.Option(help="Processor for int8: x86, arm or portable.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Processor that int8 files are for: x86, arm or portable.",
+            autocompletion=choices("x86", "arm", "portable"),
+        ),
     ] = None,
     given: Annotated[
-        str | None, typer.Option("--input", help="What the files take: pixels, resize or tensor.")
+        str | None,
+        typer.Option(
+            "--input",
+            metavar="NAME",
+            help="Input of the files: pixels (images of the model's size), resize (images of any "
+            "size) or tensor (float32, as in PyTorch).",
+            autocompletion=choices("pixels", "resize", "tensor"),
+        ),
     ] = None,
-    opset: Annotated[int | None, typer.Option(help="Write this ONNX opset, 18 or above.")] = None,
+    opset: Annotated[
+        int | None, typer.Option(metavar="N", help="ONNX opset of the files, 18 or higher.")
+    ] = None,
     calibrate: Annotated[
         bool | None,
         typer.Option(
-            "--calibrate/--no-calibrate", help="Put the temperature fitted on validation into them."
+            "--calibrate/--no-calibrate",
+            help="Divide the logits by the temperature fitted on validation, so that "
+            "probabilities are calibrated.",
         ),
     ] = None,
     operating_point: Annotated[
         str | None,
         typer.Option(
             metavar="RULE",
-            help="Of two classes: from which probability on the positive one is called, such as "
-            "youden, sensitivity:0.95 or cost:5.",
+            help="With two classes, how to choose the threshold of the positive class: youden, "
+            "f1, sensitivity:0.95, specificity:0.95, cost:5, or argmax for 0.5.",
+            autocompletion=choices("argmax", "youden", "f1", "sensitivity:", "cost:"),
         ),
     ] = None,
     kit: Annotated[
-        bool, typer.Option("--kit", help="Write STUDY/kit, which runs where no kdtool is.")
+        bool,
+        typer.Option(
+            "--kit", help="Also write STUDY/kit, a folder that runs on a device without kdtool."
+        ),
     ] = False,
+    wheel: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="KDTOOL.whl", help="Wheel of kdtool for the kit, from `uv build --wheel`."
+        ),
+    ] = None,
     device: Device = "auto",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write and check the ONNX files of a study again."""
+    """Write a study's ONNX files again, with other settings, and check them.
+
+    Nothing is trained. What is not given stays as in the recipe. Each file is compared with
+    PyTorch; an int8 or fp16 file that loses too much accuracy is not written (exit status 3).
+    """
+    if wheel is not None and not kit:
+        raise typer.BadParameter(f"--wheel {wheel} goes into the kit; add --kit")
     options: dict[str, object] = {
-        "precisions": precisions.split(",") if precisions else None,
+        "precisions": split_list(precisions) if precisions is not None else None,
         "target": target,
         "input": given,
         "opset": opset,
@@ -190,17 +277,22 @@ def export(
         "operating_point": operating_point,
     }
     settings = {f"export.{key}": value for key, value in options.items() if value is not None}
-    _again(study, "export", settings, device, kit=kit, as_json=as_json, quiet=quiet)
+    _again(study, "export", settings, device, kit=kit, wheel=wheel, as_json=as_json, quiet=quiet)
 
 
 def explain(
     study: StudyPath,
-    images: Annotated[int | None, typer.Option(help="How many test images to show.")] = None,
+    images: Annotated[
+        int | None, typer.Option(metavar="N", help="Number of test images to show, 1 to 64.")
+    ] = None,
     device: Device = "auto",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compute the saliency maps of a study again."""
+    """Compute a study's saliency maps again: which pixels each prediction depends on.
+
+    Nothing is trained; the report gets the new images.
+    """
     settings: dict[str, object] = {} if images is None else {"explain.images": images}
     _again(study, "explain", settings, device, as_json=as_json, quiet=quiet)
 
@@ -212,17 +304,21 @@ def _again(
     device: str,
     *,
     kit: bool = False,
+    wheel: Path | None = None,
     as_json: bool,
     quiet: bool,
 ) -> None:
+    check_device(device)
+    check_study_path(folder)
     from kdtool.recipe.load import with_settings
     from kdtool.study.folder import load_study
 
     _, recipe, _ = load_study(folder)
-    with_settings(recipe, settings)  # an error now, and not seconds later
+    with_settings(recipe, settings)  # an error before PyTorch is loaded
     with resumable():
         terminal = start(quiet=quiet)
         from kdtool.train.pipeline.commands import again
 
-        results = again(folder, stage, settings, terminal, device=device, kit=kit)
-    show(results, folder, "files" if stage == "export" else "explained", as_json=as_json)
+        results = again(folder, stage, settings, terminal, device=device, kit=kit, wheel=wheel)
+    ending: Ending = "kit" if kit else "files" if stage == "export" else "explained"
+    show(results, folder, ending, as_json=as_json, warned=terminal.warned)

@@ -87,7 +87,9 @@ def describe_damage(path: Path) -> str:
         first = file.read(8)
     if first[:1] == b"\x08":
         return f"is damaged or was cut short ({path.stat().st_size} bytes); copy or export it again"
-    return f"is not an ONNX file (it begins with {first!r}); give a file that was exported to ONNX"
+    text = first.decode("ascii", "replace").partition("\n")[0]
+    begins = f"'{text}'" if text.isascii() and text.isprintable() else f"bytes {first.hex(' ')}"
+    return f"is not an ONNX file (it begins with {begins}); give a file that was exported to ONNX"
 
 
 def external_files(path: Path, model: ModelProto) -> list[Path]:

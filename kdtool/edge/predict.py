@@ -1,5 +1,6 @@
-"""What an image classifier says of image files, by the very lines that its kit runs on a device."""
+"""Classify image files with the same code that a kit runs on a device (`portable/`)."""
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from pydantic import Field
 
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.session import RUNTIME_ERRORS, InferenceSession, open_session
+from kdtool.environment import pip
 from kdtool.errors import KdtoolError, ModelFileError
 from kdtool.results.base import SCHEMA, Record
 
@@ -18,34 +20,35 @@ try:
 except ModuleNotFoundError as error:
     if error.name != "PIL":
         raise
-    raise KdtoolError("reading images needs Pillow: pip install pillow") from error
+    raise KdtoolError(f"reading images needs Pillow: {pip()} install pillow") from error
 
 LABELS = "labels.txt"
+MAX_SHOWN = 80  # characters of a wrong value, in a message
 
 
 class ClassProbability(Record):
-    """How likely a class is, says the model."""
+    """The probability of one class."""
 
     name: str = Field(alias="class")
     probability: float  # in [0, 1]
 
 
 class Prediction(Record):
-    """What a model says of one image."""
+    """The result for one image."""
 
     path: str
-    decided: str | None = None  # the class that it is called; None if the image could not be read
+    decided: str | None = None  # the predicted class; None if the image could not be read
     classes: list[ClassProbability]  # most probable first; empty if the image could not be read
-    resized_from: tuple[int, int] | None  # width and height, where they are not the model's
+    resized_from: tuple[int, int] | None  # width and height, if they differ from the model's
     error: str | None  # why the image could not be read
 
 
 class PredictionReport(Record):
-    """The answer of `kdtool predict`."""
+    """The results of `kdtool predict`."""
 
     schema_version: Literal[1] = Field(default=SCHEMA, alias="schema")
     model: str
-    # Of two classes: `positive` is called from this probability on. None: the most probable class
+    # With two classes: `positive` is predicted from this probability. None: the most probable class
     positive: str | None = None
     threshold: float | None = None
     predictions: list[Prediction]  # in the order given
@@ -57,16 +60,16 @@ def predict_files(
     """Classify image files, one at a time.
 
     Args:
-        model: ONNX file of an image classifier that kdtool exported; another one if it takes uint8
-            images `(N, H, W, C)`, has an output `probabilities`, and `labels.txt` lies beside it.
-        images: In any format that Pillow reads. Those of another size than the model's are scaled
-            at the shorter side and cropped to it, unless the model does so itself.
+        model: ONNX file of an image classifier that kdtool exported; or any other one with uint8
+            images `(N, H, W, C)` as input, an output `probabilities`, and `labels.txt` next to it.
+        images: In any format that Pillow reads. Unless the model resizes images itself, they are
+            resized to its size at the shorter side, and cropped.
         threads: At least 1.
-        top: How many classes to name.
+        top: Number of classes to list.
 
     Raises:
-        KdtoolError: The model cannot be used. An image that cannot be read is no exception: its
-            `Prediction` tells why.
+        KdtoolError: The model cannot be used. For an image that cannot be read, its `Prediction`
+            has the reason.
     """
     session = open_session(model, threads)
     check_classifier(session, model)
@@ -82,10 +85,10 @@ def predict_files(
 
 
 def check_classifier(session: InferenceSession, path: Path) -> None:
-    """Check that a model takes images and gives probabilities, as kdtool's own files do.
+    """Check that a model takes images and returns probabilities, as kdtool's own files do.
 
     Raises:
-        ModelFileError: It does not; the message says what it takes or gives instead.
+        ModelFileError: It does not; the message has its inputs or outputs.
     """
     inputs, outputs = session.get_inputs(), [output.name for output in session.get_outputs()]
     if (
@@ -95,26 +98,27 @@ def check_classifier(session: InferenceSession, path: Path) -> None:
     ):
         given = ", ".join(f"{entry.name}: {entry.type} {entry.shape}" for entry in inputs)
         raise ModelFileError(
-            f"{path} takes {given}; kdtool predicts with models of one input, uint8 (N, H, W, C) "
-            "or float32 (N, C, H, W); export it with kdtool"
+            f"{path} has the input {given}; kdtool predicts with models that have one input, "
+            "uint8 (N, H, W, C) or float32 (N, C, H, W); export the model with kdtool"
         )
     channels = image_shape(session)[2]
     if channels not in (1, 3):
         raise ModelFileError(
-            f"{path} takes images of {channels} channels; image files are read as 1 (gray) or "
-            "3 (red, green, blue)"
+            f"{path} takes images with {channels} channels; image files are read with 1 (gray) or "
+            "3 (RGB)"
         )
     if "probabilities" not in outputs:
         raise ModelFileError(
-            f"{path} has no output 'probabilities' but {', '.join(outputs)}; export it with kdtool"
+            f"{path} has the outputs {', '.join(outputs)}, and none is 'probabilities'; export the "
+            "model with kdtool"
         )
 
 
 def class_names(session: InferenceSession, path: Path) -> list[str]:
-    """Return the classes of a model, from its metadata or else from `labels.txt` beside it.
+    """Return the class names of a model, from its metadata or from `labels.txt` next to it.
 
     Raises:
-        ModelFileError: It has neither, or not one for each probability.
+        ModelFileError: It has neither, or another number of names than of probabilities.
     """
     metadata = read_metadata(session)
     labels = path.with_name(LABELS)
@@ -122,21 +126,21 @@ def class_names(session: InferenceSession, path: Path) -> list[str]:
         names = metadata["classes"]
     elif session.get_inputs()[0].type != "tensor(uint8)":
         raise ModelFileError(
-            f"{path} takes float32 images and does not say how they are scaled, as files that "
-            "kdtool exported do; export it with kdtool"
+            f"{path} takes float32 images, and its metadata do not say how they are scaled; export "
+            "the model with kdtool"
         )
     elif labels.is_file():
         names = _read_lines(labels)
     else:
         raise ModelFileError(
-            f"{path} does not name its classes, as files that kdtool exported do; "
-            f"write them into {labels}, one a line"
+            f"{path} has no class names in its metadata; write them into {labels}, one per line"
         )
     shapes = {output.name: output.shape for output in session.get_outputs()}
     num_classes = shapes["probabilities"][-1]
     if not isinstance(names, list) or (isinstance(num_classes, int) and len(names) != num_classes):
         raise ModelFileError(
-            f"{path} gives {num_classes} probabilities, but its classes are {str(names)[:80]}"
+            f"{path} returns {num_classes} probabilities, but its class names are "
+            f"{_shortened(names)}"
         )
     return [str(name) for name in names]
 
@@ -144,10 +148,10 @@ def class_names(session: InferenceSession, path: Path) -> list[str]:
 def check_decision(
     session: InferenceSession, path: Path, classes: list[str]
 ) -> tuple[int, float] | None:
-    """Return which class is called from what probability on; None: the most probable is called.
+    """Return the index of the positive class and its threshold, as `decision` does, checked.
 
     Raises:
-        ModelFileError: The file's metadata do not say so.
+        ModelFileError: The file's metadata do not hold a valid rule.
     """
     try:
         chosen = decision(session)
@@ -155,11 +159,16 @@ def check_decision(
             return chosen
     except (KeyError, TypeError, ValueError):
         pass
-    given = str(read_metadata(session).get("decision"))
     raise ModelFileError(
-        f"{path} should name a rule, which of its two classes is positive, and a threshold in its "
-        f"metadata 'kdtool.decision', but has {given[:80]}; export it again"
+        f"{path} has the metadata kdtool.decision = "
+        f"{_shortened(read_metadata(session).get('decision'))}; expected a rule, the positive one "
+        "of two classes and its threshold; export the model again"
     )
+
+
+def _shortened(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 def _read_lines(path: Path) -> list[str]:
@@ -175,8 +184,7 @@ def _predict_file(
     try:
         pixels, (width, height) = read_image(path, image_shape(session))
     except ValueError as error:
-        hint = "; name the images in it" if path.is_dir() else ""
-        return Prediction(path=str(path), classes=[], resized_from=None, error=f"{error}{hint}")
+        return Prediction(path=str(path), classes=[], resized_from=None, error=str(error))
     try:
         rows = predict(session, pixels[None])
     except RUNTIME_ERRORS as error:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import distributions
 from typing import Any
 
-from kdtool.environment import nvidia_gpu
+from kdtool.environment import install_command, nvidia_gpu, pip
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -65,7 +65,7 @@ def conflict(search_path: list[str] | None = None) -> str | None:
     wanted = runtimes[-1] if "onnxruntime-gpu" not in runtimes else "onnxruntime-gpu"
     return (
         f"the packages {' and '.join(runtimes)} are both installed and overwrite each other's "
-        f"files: pip uninstall -y {' '.join(runtimes)}, then pip install {wanted}"
+        f"files: {pip()} uninstall {' '.join(runtimes)}, then {pip()} install {wanted}"
     )
 
 
@@ -77,10 +77,14 @@ def short_names(available: Iterable[str]) -> list[str]:
 def how_to_get(provider: str) -> str:
     """Say what to install for a provider that this onnxruntime is built without."""
     if provider in ("cuda", "tensorrt"):
-        return 'pip install "kdtool[gpu]" in an environment without kdtool[cpu]'
+        return _replace_onnxruntime(install_command("gpu"))
     if provider in PACKAGES:
-        return f"pip install {PACKAGES[provider]} in an environment without kdtool[cpu]"
+        return _replace_onnxruntime(f"{pip()} install {PACKAGES[provider]}")
     return "it needs an onnxruntime that is built with it"
+
+
+def _replace_onnxruntime(install: str) -> str:
+    return f"{pip()} uninstall onnxruntime, then {install}"
 
 
 def provider_share(session: Any) -> float | None:

@@ -1,10 +1,11 @@
 """ONNX Runtime sessions; the only module that imports onnxruntime."""
 
+import difflib
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -21,6 +22,7 @@ from kdtool.edge.providers import (
     short_names,
     why_not,
 )
+from kdtool.environment import install_command
 from kdtool.errors import KdtoolError, ModelFileError
 
 # From 1.29 on, onnxruntime writes files to the user's cache and starts a thread that phones home
@@ -37,8 +39,8 @@ except ModuleNotFoundError as error:
     if error.name is None or error.name.partition(".")[0] != "onnxruntime":
         raise
     raise KdtoolError(
-        'running a model needs onnxruntime: pip install "kdtool[cpu]", '
-        'or pip install "kdtool[gpu]" on a machine with an NVIDIA GPU'
+        f"running a model needs onnxruntime: {install_command('cpu')}, "
+        f"or on a machine with an NVIDIA GPU: {install_command('gpu')}"
     ) from error
 
 __all__ = ["RUNTIME_ERRORS", "InferenceSession", "choose_provider", "open_session", "probe_model"]
@@ -135,9 +137,23 @@ def choose_provider(name: str) -> tuple[str, str]:
         return name, ""
     has = f"this onnxruntime {onnxruntime.__version__} has: {', '.join(['auto', *present])}"
     if name not in PROVIDERS:
-        raise KdtoolError(f"there is no provider {name!r}; {has}")
+        raise KdtoolError(f"there is no provider {name!r}{_did_you_mean(name, present)}; {has}")
     mend = conflict() or how_to_get(name)
     raise KdtoolError(f"the provider {name!r} is not installed; {has}; for {name!r}: {mend}")
+
+
+def _did_you_mean(name: str, present: Sequence[str]) -> str:
+    """Return a hint on the provider that a user may have meant, or "".
+
+    Args:
+        name: As it was typed.
+        present: Keys of `PROVIDERS` that this onnxruntime has.
+    """
+    short = name.lower().removesuffix("executionprovider")
+    if short == "gpu":
+        return f"; did you mean {next((one for one in AUTOMATIC if one in present), 'cuda')}?"
+    close = difflib.get_close_matches(short, ["auto", *PROVIDERS], n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _start(model: str | bytes, threads: int, provider: str) -> InferenceSession:

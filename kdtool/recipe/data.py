@@ -3,125 +3,219 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
-from kdtool.recipe.table import Positive, Table, TomlPath
+from kdtool.recipe.table import Positive, Table, TomlPath, did_you_mean
 
-ClassList = Annotated[list[int | str], Field(min_length=1)]  # by place, from 0, or name
+ClassList = Annotated[list[int | str], Field(min_length=1)]  # by index, from 0, or name
+ClassNames = Annotated[list[str], Field(min_length=2)]
+# Descriptions of keys that several sources have.
+ROOT = "folder of the data, relative to the recipe"
+DOWNLOADED = f"{ROOT}; without it the data are downloaded into the user's cache"
+HOME = "web page with the data, named in the error if they are missing"
+CLASSES = "names of the classes, in the order of their labels"
 
 
 class IdxFiles(Table):
-    """Four files of the MNIST format, plain or .gz, relative to `data.root`."""
+    """Names of four files in the MNIST format, plain or .gz, relative to `data.root`."""
 
-    train_images: TomlPath = Path("train-images-idx3-ubyte")
-    train_labels: TomlPath = Path("train-labels-idx1-ubyte")
-    test_images: TomlPath = Path("t10k-images-idx3-ubyte")
-    test_labels: TomlPath = Path("t10k-labels-idx1-ubyte")
+    train_images: TomlPath = Field(
+        default=Path("train-images-idx3-ubyte"), description="training images"
+    )
+    train_labels: TomlPath = Field(
+        default=Path("train-labels-idx1-ubyte"), description="their labels"
+    )
+    test_images: TomlPath = Field(default=Path("t10k-images-idx3-ubyte"), description="test images")
+    test_labels: TomlPath = Field(
+        default=Path("t10k-labels-idx1-ubyte"), description="their labels"
+    )
 
 
 class Columns(Table):
-    """Names of the columns of a csv file."""
+    """Names of the columns of a csv table."""
 
-    file: str  # path of the image, below `data.images`
-    label: str
-    split: str | None = None  # train, validation (or val, valid) or test; None: kdtool draws them
-
-
-class DataTable(Table):
-    """Where the images come from and how they are split."""
-
-    source: Literal["mnist", "fashion-mnist", "kmnist", "idx", "digits", "folder", "csv", "npz"]
-    root: TomlPath | None = (
-        None  # relative to the recipe; None: the user's cache, filled by download
+    file: str = Field(description="column with the path of the image, relative to `data.images`")
+    label: str = Field(description="column with the class")
+    split: str | None = Field(
+        default=None,
+        description="column with the split: train, validation (or val, valid) or test; without it "
+        "kdtool draws the splits",
     )
-    home: str | None = None  # the page that gives out the data; told when they are absent
-    offline: Literal["mnist-5k"] | None = None  # what stands in when the download fails
-    # Share below 1, number of images from 1 on; drawn where the source does not say
-    validation: Positive = 0.1  # of the train images
-    test: Positive = 0.2  # of all images of "folder" and "csv"
-    # Classes to merge, by number or name, each of the source's classes once:
-    # [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
-    group: Annotated[list[ClassList], Field(min_length=2)] | None = None
-    files: IdxFiles = IdxFiles()
-    file: TomlPath | None = None  # the .npz, below `root`
-    classes: Annotated[list[str], Field(min_length=2)] | None = None  # in order
-    csv: TomlPath | None = None  # the table, below `root`
-    columns: Columns | None = None
-    images: TomlPath = Path()  # folder of the images of "csv", below `root`
-    group_by: str | None = None  # column; images that agree in it stay in one split: a patient's
-    size: int | None = Field(default=None, ge=1)  # side in pixels; None: the images' own
-    channels: Literal[1, 3] | None = None  # None: 1 if all images are grey, else 3
-    skip_broken: bool = False  # leave broken files out, instead of stopping
-    # Of two classes the one to be found; None: the one with fewer images to train on
-    positive: int | str | None = None  # by place, from 0, or name
-    # Changes of the images that models learn from, drawn anew for each image and epoch; those of
-    # `AUGMENTATIONS`, such as ["crop:0.8", "flip", "rotate:20"]
-    augment: list[str] = Field(default=[])
 
-    @field_validator("validation", "test")
+
+class DataKeys(Table):
+    """The keys that every source has."""
+
+    source: str = Field(description="where the images come from")
+    validation: Positive = Field(
+        default=0.1,
+        description="validation images drawn from the training images if the source has none: a "
+        "share below 1, or a number of images",
+    )
+    group: Annotated[list[ClassList], Field(min_length=2)] | None = Field(
+        default=None,
+        description="classes to merge, each class of the source in one list, by index or name, "
+        "such as `[[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]`",
+    )
+    positive: int | str | None = Field(
+        default=None,
+        description="with two classes the positive one, by index or name; without it the class "
+        "with fewer images",
+    )
+    augment: list[str] = Field(
+        default=[],
+        description="random changes of the training images, drawn for each image and epoch, such "
+        'as `["crop:0.8", "flip", "rotate:20"]`',
+    )
+
+    @field_validator("validation")
     @classmethod
-    def _share_below_one(cls, value: float) -> float:
-        if value >= 1 and value != int(value):
-            raise ValueError(f"got {value}, expected a share below 1 or a whole number of images")
-        return value
+    def _validation_is_a_share_or_a_count(cls, value: float) -> float:
+        return check_share(value)
 
     @field_validator("augment")
     @classmethod
     def _known_augmentations(cls, value: list[str]) -> list[str]:
         names = [parse_augmentation(text)[0] for text in value]
-        if len(set(names)) < len(names):
-            raise ValueError("the same augmentation twice")
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(
+                f"got {', '.join(repeated)} more than once, expected each at most once"
+            )
         return value
 
-    @model_validator(mode="after")
-    def _keys_fit_source(self) -> Self:
-        for key, sources in SOURCES_OF.items():
-            given = getattr(self, key) != type(self).model_fields[key].default
-            if given and self.source not in sources:
-                known = " or ".join(f'"{source}"' for source in sources)
-                raise ValueError(f"`{key}` is only for source {known}")
-        for key, meaning in NEEDED.get(self.source, {}).items():
-            if getattr(self, key) is None:
-                raise ValueError(f'source "{self.source}" needs `{key}`, {meaning}')
-        if self.offline is not None and self.source != "mnist":
-            raise ValueError(f'offline "{self.offline}" can only stand in for source "mnist"')
-        return self
+
+class MnistTable(DataKeys):
+    """MNIST, from a folder or downloaded."""
+
+    source: Literal["mnist"] = Field(description="the 70,000 digits of MNIST")
+    root: TomlPath | None = Field(default=None, description=DOWNLOADED)
+    offline: Literal["mnist-5k"] | None = Field(
+        default=None, description="dataset to use if the download fails: 5,000 digits of MNIST"
+    )
 
 
-PICTURES = ("folder", "csv")
-SOURCES_OF: dict[str, tuple[str, ...]] = {  # the keys that are not for every source
-    "root": ("mnist", "fashion-mnist", "kmnist", "idx", *PICTURES, "npz"),
-    "home": (*PICTURES, "npz"),
-    "test": PICTURES,
-    "files": ("idx",),
-    "file": ("npz",),
-    "classes": ("idx", "csv", "npz"),
-    "csv": ("csv",),
-    "columns": ("csv",),
-    "images": ("csv",),
-    "group_by": ("csv",),
-    "size": PICTURES,
-    "channels": PICTURES,
-    "skip_broken": PICTURES,
+class MnistLikeTable(DataKeys):
+    """Fashion-MNIST or KMNIST, from a folder or downloaded."""
+
+    source: Literal["fashion-mnist", "kmnist"] = Field(
+        description="70,000 images of clothes, or of handwritten hiragana"
+    )
+    root: TomlPath | None = Field(default=None, description=DOWNLOADED)
+
+
+class DigitsTable(DataKeys):
+    """The digits of scikit-learn, which need no files."""
+
+    source: Literal["digits"] = Field(description="1,797 digits of 8 x 8 pixels in scikit-learn")
+
+
+class IdxTable(DataKeys):
+    """Images of your own in four files of the MNIST format."""
+
+    source: Literal["idx"] = Field(description="four files in the MNIST format")
+    root: TomlPath = Field(description=ROOT)
+    files: IdxFiles = Field(default=IdxFiles(), description="names of the four files")
+    classes: ClassNames | None = Field(default=None, description=f"{CLASSES}; default: 0, 1, ...")
+
+
+class NpzTable(DataKeys):
+    """Images of your own in a NumPy file with the arrays of MedMNIST."""
+
+    source: Literal["npz"] = Field(description="a NumPy file with the arrays of MedMNIST")
+    root: TomlPath = Field(description=ROOT)
+    home: str | None = Field(default=None, description=HOME)
+    file: TomlPath = Field(description="the .npz file, relative to `data.root`")
+    classes: ClassNames | None = Field(default=None, description=f"{CLASSES}; default: 0, 1, ...")
+
+
+class PictureKeys(DataKeys):
+    """The keys of the sources that read image files."""
+
+    root: TomlPath = Field(description=ROOT)
+    home: str | None = Field(default=None, description=HOME)
+    test: Positive = Field(
+        default=0.2,
+        description="test images drawn from all images if the data have no test split: a share "
+        "below 1, or a number of images",
+    )
+    size: int | None = Field(
+        default=None,
+        ge=1,
+        description="side in pixels that images are resized and centre-cropped to; needed if "
+        "their sizes differ",
+    )
+    channels: Literal[1, 3] | None = Field(
+        default=None,
+        description="1 for grey, 3 for colour; without it 1 if all images are grey, else 3",
+    )
+    skip_broken: bool = Field(
+        default=False, description="skip unreadable images with a warning instead of stopping"
+    )
+
+    @field_validator("test")
+    @classmethod
+    def _test_is_a_share_or_a_count(cls, value: float) -> float:
+        return check_share(value)
+
+
+class FolderTable(PictureKeys):
+    """Images of your own in one folder for each class."""
+
+    source: Literal["folder"] = Field(description="image files in one folder for each class")
+
+
+class CsvTable(PictureKeys):
+    """Images of your own, with their classes in a table."""
+
+    source: Literal["csv"] = Field(description="image files, with their classes in a csv table")
+    csv: TomlPath = Field(description="the table, relative to `data.root`")
+    columns: Columns = Field(
+        description='names of its columns, such as `{ file = "name", label = "class" }`'
+    )
+    images: TomlPath = Field(
+        default=Path(), description="folder of the images, relative to `data.root`"
+    )
+    classes: ClassNames | None = Field(
+        default=None, description=f"{CLASSES}; default: alphabetical, numbers by value"
+    )
+    group_by: str | None = Field(
+        default=None,
+        description="column, such as the patient; images with the same value stay in one split",
+    )
+
+
+DataTable = Annotated[
+    MnistTable | MnistLikeTable | DigitsTable | IdxTable | NpzTable | FolderTable | CsvTable,
+    Field(discriminator="source"),
+]
+TABLES: dict[str, type[DataKeys]] = {  # source -> the model of its keys
+    "mnist": MnistTable,
+    "fashion-mnist": MnistLikeTable,
+    "kmnist": MnistLikeTable,
+    "digits": DigitsTable,
+    "idx": IdxTable,
+    "folder": FolderTable,
+    "csv": CsvTable,
+    "npz": NpzTable,
 }
-ROOT = {"root": "the folder of the data"}
-NEEDED: dict[str, dict[str, str]] = {
-    "idx": ROOT,
-    "folder": ROOT,
-    "csv": {
-        **ROOT,
-        "csv": "the table, below `root`",
-        "columns": 'such as { file = "name", label = "class" }',
-    },
-    "npz": {**ROOT, "file": "the .npz, below `root`"},
-}
+
+
+def check_share(value: float) -> float:
+    """Return `value` if it is a share below 1 or a whole number of images.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if value >= 1 and value != int(value):
+        raise ValueError(f"got {value}, expected a share below 1 or a whole number of images")
+    return value
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What may be asked of one kind of augmentation."""
+    """The value that one kind of augmentation takes."""
 
     meaning: str
     default: float
@@ -130,13 +224,13 @@ class Augmentation:
 
 
 AUGMENTATIONS = {
-    "crop": Augmentation("least share of the area that is kept", 0.8, 0.05, 1),
-    "flip": Augmentation("chance of being mirrored left to right", 0.5, 0, 1),
-    "vflip": Augmentation("chance of being mirrored top to bottom", 0.5, 0, 1),
-    "rotate": Augmentation("most degrees to either side", 10, 0, 180),
-    "shift": Augmentation("most share of the side, in either direction", 0.1, 0, 1),
-    "brightness": Augmentation("most change of the brightness, as a share", 0.2, 0, 1),
-    "contrast": Augmentation("most change of the contrast, as a share", 0.2, 0, 1),
+    "crop": Augmentation("smallest share of the area to keep", 0.8, 0.05, 1),
+    "flip": Augmentation("probability of a left-right flip", 0.5, 0, 1),
+    "vflip": Augmentation("probability of a top-bottom flip", 0.5, 0, 1),
+    "rotate": Augmentation("largest angle in degrees, in both directions", 10, 0, 180),
+    "shift": Augmentation("largest shift as a share of the side, in both directions", 0.1, 0, 1),
+    "brightness": Augmentation("largest relative change of the brightness", 0.2, 0, 1),
+    "contrast": Augmentation("largest relative change of the contrast", 0.2, 0, 1),
 }
 
 
@@ -144,11 +238,12 @@ def parse_augmentation(text: str) -> tuple[str, float]:
     """Split `NAME` or `NAME:VALUE` of `data.augment`.
 
     Raises:
-        ValueError: There is no such augmentation, or its value is out of range.
+        ValueError: The augmentation is unknown or its value is out of range.
     """
     name, colon, value = text.partition(":")
     if name not in AUGMENTATIONS:
-        raise ValueError(f'got "{text}", expected one of {", ".join(AUGMENTATIONS)}')
+        hint = did_you_mean(name, AUGMENTATIONS)
+        raise ValueError(f'got "{text}", expected one of {", ".join(AUGMENTATIONS)}{hint}')
     kind = AUGMENTATIONS[name]
     try:
         number = float(value) if colon else kind.default
@@ -156,7 +251,7 @@ def parse_augmentation(text: str) -> tuple[str, float]:
         number = math.nan
     if not kind.lowest <= number <= kind.highest:
         raise ValueError(
-            f'got "{text}", expected {name}:VALUE, {kind.meaning}, '
-            f"from {kind.lowest:g} to {kind.highest:g}"
+            f'got "{text}", expected {name}:VALUE with the {kind.meaning}, '
+            f"{kind.lowest:g} to {kind.highest:g}"
         )
     return name, number

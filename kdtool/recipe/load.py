@@ -1,17 +1,18 @@
 """Reading and changing a recipe: TOML, `--set`, `--sweep`, and what is wrong with it."""
 
 import difflib
-import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import tomli_w
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
+from pydantic_core import to_jsonable_python
 
 from kdtool.errors import RecipeError
+from kdtool.recipe.data import IdxFiles
+from kdtool.recipe.problems import keys_of_source, problems_of, shown
 from kdtool.recipe.schema import Recipe
 
 # Keys that hold, or may hold, a path.
@@ -24,7 +25,8 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     Args:
         path: A TOML file. Paths in it, those of `PATHS`, are relative to its folder.
         overrides: `KEY=VALUE` each, as given to `--set`; paths in these are relative to the working
-            folder, as a path typed in a shell is.
+            folder, as a path typed in a shell is. Epochs set so are exact: they overrule the
+            `min_steps` of the file.
 
     Raises:
         RecipeError: The file cannot be read, is not TOML, or is not a recipe.
@@ -47,25 +49,28 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path} is not valid TOML: {error}") from error
     _resolve_paths(content, PATHS, path.parent)
-    for override in overrides or []:
-        key, value = parse_setting(override)
+    settings = dict(parse_setting(override) for override in overrides or [])
+    _drop_min_steps(content, settings)
+    for key, value in settings.items():
         _put(content, key, value)
         _resolve_paths(content, {key} & PATHS, Path.cwd())
     return make_recipe(content, str(path))
 
 
 def make_recipe(content: dict[str, Any], source: str) -> Recipe:
-    """Check `content` as a recipe; `source` names it in the message.
+    """Check `content` as a recipe; `source` names it in the message, unless it is empty.
 
     Raises:
         RecipeError: It is not one; lists every problem with its key.
     """
     try:
-        return Recipe.model_validate(content)
+        return Recipe.model_validate(_without_old_defaults(content))
     except ValidationError as error:
-        problems = [f"  {_describe(problem)}" for problem in error.errors()]
+        problems = problems_of(error, content)
+        if not source:
+            raise RecipeError("\n".join(problems)) from error
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise RecipeError("\n".join([f"{source}: {count}", *problems])) from error
+        raise RecipeError("\n  ".join([f"{source}: {count}", *problems])) from error
 
 
 def recipe_toml(recipe: Recipe) -> str:
@@ -78,7 +83,7 @@ def with_settings(recipe: Recipe, settings: dict[str, Any]) -> Recipe:
     content = recipe.model_dump(exclude_unset=True)
     for key, value in settings.items():
         _put(content, key, value)
-    return make_recipe(content, ", ".join(f"{key}={value}" for key, value in settings.items()))
+    return make_recipe(content, "")
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -112,6 +117,15 @@ def parse_sweep(text: str) -> tuple[str, list[Any]]:
     return key, values
 
 
+def _drop_min_steps(content: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Drop the `min_steps` of a file if epochs are set on the command line: these are exact."""
+    for table in ("teacher", "student"):
+        if {f"{table}.epochs", f"{table}.phase"} & settings.keys():
+            keys = content.get(table)
+            if isinstance(keys, dict):
+                keys.pop("min_steps", None)
+
+
 def _parse_value(value: str) -> Any:
     try:
         return tomllib.loads(f"value = {value}")["value"]
@@ -138,7 +152,7 @@ def _resolve_paths(content: dict[str, Any], keys: Iterable[str], folder: Path) -
         try:
             values[last] = str((folder / Path(values[last]).expanduser()).resolve())
         except RuntimeError as error:  # ~ and no home
-            raise RecipeError(f"{key}: got {_shown(values[last])}: {error}") from error
+            raise RecipeError(f"{key}: got {shown(values[last])}: {error}") from error
 
 
 def _is_path(key: str, value: Any) -> bool:
@@ -159,60 +173,21 @@ def _other_recipes(path: Path) -> str:
     return f"; that folder holds {', '.join(found)}" if found else ""
 
 
-def _describe(problem: ErrorDetails) -> str:
-    key = ".".join(map(str, problem["loc"])) or "the recipe"
-    kind, given = problem["type"], problem["input"]
-    if kind == "missing":
-        text = "is missing"
-    elif kind == "extra_forbidden":
-        text = f"unknown key{_suggest_key(key)}"
-    elif kind == "literal_error":
-        text = _not_among(given, problem["ctx"]["expected"])
-    elif kind == "value_error":
-        text = str(problem["ctx"]["error"])
-    elif kind == "model_type":
-        text = f"got {_shown(given)}, expected a table, [{key}]"
-    elif kind == "list_type":
-        text = f"got {_shown(given)}, expected a list, such as [{given}]"
-    elif kind == "string_pattern_mismatch":
-        text = f"got {_shown(given)}, expected letters, digits, '.', '_' and '-' only"
-    else:
-        expected = problem["msg"].replace("Input should be ", "").replace("a valid i", "an i")
-        expected = re.sub("List should have (.*) after validation.*", r"\1", expected)
-        expected = re.sub("^(greater|less)", r"a value \1", expected.replace("a valid ", "a "))
-        text = f"got {_shown(given)}, expected {expected}"
-    return f"{key}: {text}"
+# What kdtool up to 0.1 wrote into the recipe.toml of every study, whatever its source was.
+OLD_DEFAULTS = to_jsonable_python(
+    {"test": 0.2, "files": IdxFiles(), "images": Path(), "skip_broken": False}
+)
 
 
-def _not_among(given: Any, expected: str) -> str:
-    allowed = re.findall(r"'([^']*)'", expected)
-    close = difflib.get_close_matches(str(given), allowed, n=1)
-    hint = f'; did you mean "{close[0]}"?' if close else ""
-    return f"got {_shown(given)}, expected one of {', '.join(allowed)}{hint}"
-
-
-def _shown(value: Any) -> str:
-    return f'"{value}"' if isinstance(value, str) else str(value)
-
-
-def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
-    keys = []
-    for name, field in model.model_fields.items():
-        keys.append(prefix + name)
-        kinds = [field.annotation, *get_args(field.annotation)]
-        for kind in kinds:
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                keys += _known_keys(kind, f"{prefix}{name}.")
-    return keys
-
-
-def _suggest_key(key: str) -> str:
-    known = _known_keys(Recipe)
-    key = re.sub(r"\.\d+", "", key)  # the place in a list of tables
-    folder, _, last = key.rpartition(".")
-    siblings = [k for k in known if k.rpartition(".")[0] == folder]
-    close = difflib.get_close_matches(key, siblings, n=1, cutoff=0.7)
-    elsewhere = [k for k in known if k.rpartition(".")[2] == last]
-    if close or elsewhere:
-        return f"; did you mean `{(elsewhere or close)[0]}`?"
-    return f"; known here: {', '.join(k.rpartition('.')[2] for k in siblings)}" if siblings else ""
+def _without_old_defaults(content: dict[str, Any]) -> dict[str, Any]:
+    """Drop the defaults of other sources, which an older kdtool wrote, from `[data]`."""
+    data = content.get("data")
+    if not isinstance(data, dict) or not OLD_DEFAULTS.keys() <= data.keys():
+        return content
+    own = keys_of_source(data)
+    kept = {
+        key: value
+        for key, value in data.items()
+        if key in own or key not in OLD_DEFAULTS or value != OLD_DEFAULTS[key]
+    }
+    return content | {"data": kept}

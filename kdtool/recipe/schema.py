@@ -1,22 +1,18 @@
-"""The recipe as strict frozen models; every default lives here and in recipe_data and _train."""
+"""The recipe as strict frozen models: all defaults are defined here, in data.py and training.py."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator
 
 from kdtool.errors import RecipeError
 from kdtool.recipe.data import DataTable
-from kdtool.recipe.table import Positive, Table
+from kdtool.recipe.table import Positive, Table, did_you_mean
 from kdtool.recipe.training import TrainTable
 from kdtool.results.base import Metric
 from kdtool.results.study import Precision
-
-if TYPE_CHECKING:  # which imports `run`, where `check_operating_point` is called
-    pass
-
 
 InputForm = Literal["pixels", "resize", "tensor"]
 
@@ -24,35 +20,54 @@ InputForm = Literal["pixels", "resize", "tensor"]
 class DistillTable(Table):
     """How the student learns from the teacher.
 
-    Defaults: the CIFAR-100 setting of RepDistiller and mdistiller, temperature 4 and weights
-    0.9 and 0.1.
+    Source: for the defaults, the CIFAR-100 setting of RepDistiller and mdistiller: temperature 4,
+    weights 0.9 and 0.1.
     """
 
-    temperature: Positive = 4.0
-    soft_weight: float = Field(default=0.9, ge=0, le=1)
-    # Classes whose images students and controls do not learn from, by number or name
-    exclude_classes: list[int | str] = Field(default=[])
+    temperature: Positive = Field(
+        default=4.0, description="temperature that softens the logits of teacher and student"
+    )
+    soft_weight: float = Field(
+        default=0.9, ge=0, le=1, description="weight of the soft targets; the labels get the rest"
+    )
+    exclude_classes: list[int | str] = Field(
+        default=[],
+        description="classes, by index or name, without training images for students and controls",
+    )
 
 
 class SubclassTable(Table):
-    """How the teacher invents subclasses, and the student learns from them.
+    """How the teacher learns subclasses, and the student learns from them.
 
-    Defaults: the authors' MNIST-2x5, google-research/subclass_distillation/mnist_colab.ipynb.
+    Source: for the defaults, the authors' MNIST-2x5,
+    google-research/subclass_distillation/mnist_colab.ipynb.
     """
 
-    per_class: int = 5
-    temperature: Positive = 4.0
-    soft_weight: float = Field(default=0.5, ge=0, le=1)
-    auxiliary_weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)  # of the teacher's loss
-    auxiliary_temperature: Positive = 1.0
+    per_class: int = Field(
+        default=5, description="subclasses of each class", json_schema_extra={"minimum": 2}
+    )
+    temperature: Positive = Field(
+        default=4.0, description="temperature that softens the logits of teacher and student"
+    )
+    soft_weight: float = Field(
+        default=0.5, ge=0, le=1, description="weight of the soft targets; the labels get the rest"
+    )
+    auxiliary_weight: float = Field(
+        default=1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="weight of the auxiliary loss, which spreads the teacher's subclasses",
+    )
+    auxiliary_temperature: Positive = Field(
+        default=1.0, description="temperature of the auxiliary loss"
+    )
 
     @field_validator("per_class")
     @classmethod
     def _more_than_one(cls, value: int) -> int:
         if value < 2:
             raise ValueError(
-                f"got {value}, expected 2 or more: with one subclass a class this is knowledge "
-                "distillation, `kdtool distill`"
+                f"got {value}, expected 2 or more; with one subclass use `kdtool distill`"
             )
         return value
 
@@ -60,21 +75,40 @@ class SubclassTable(Table):
 class ExportTable(Table):
     """The ONNX files."""
 
-    # pixels: uint8 (N, H, W, C) of the model's size | resize: of any size, scaled and cropped to it
-    # | tensor: float32 (N, C, H, W) in [0, 1], as PyTorch takes it
-    input: InputForm = "pixels"
-    precisions: list[Precision] = Field(default=["fp32"], min_length=1)  # of the student
-    opset: int = Field(default=18, ge=18)  # the exporter writes none below 18
-    # Of int8. x86: U8S8, for processors with VNNI | arm: S8S8 | portable: U8S8 with 7-bit weights,
-    # which no processor saturates
-    target: Literal["x86", "arm", "portable"] = "portable"
-    calibration_images: int = Field(default=300, ge=1, le=5000)  # of the train split
-    max_drop: float = Field(default=0.01, gt=0, lt=1)  # of accuracy, that int8 and fp16 may cost
-    calibrate: bool = False  # divide the logits in the file by the temperature fitted on validation
-    # Of two classes: from which probability on the positive one is called, chosen on validation.
-    # argmax: 0.5 | youden: most sensitivity + specificity | f1: most F1 | sensitivity:0.95 |
-    # specificity:0.95 | cost:5, a miss costs 5 times what a false alarm does
-    operating_point: str = "argmax"
+    input: InputForm = Field(
+        default="pixels",
+        description="input of the files: pixels, uint8 `(N, H, W, C)` of the model's size; resize, "
+        "the same of any size; tensor, float32 `(N, C, H, W)` in [0, 1]",
+    )
+    precisions: list[Precision] = Field(
+        default=["fp32"], min_length=1, description="files of the student; fp32 is required"
+    )
+    opset: int = Field(default=18, ge=18, description="ONNX opset")
+    target: Literal["x86", "arm", "portable"] = Field(
+        default="portable",
+        description="processor of the int8 file: x86, U8S8 for VNNI; arm, S8S8; portable, U8S8 "
+        "with 7-bit weights, which saturate nowhere",
+    )
+    calibration_images: int = Field(
+        default=300, ge=1, le=5000, description="training images that calibrate int8"
+    )
+    max_drop: float = Field(
+        default=0.01,
+        gt=0,
+        lt=1,
+        description="largest loss of accuracy allowed for int8 and fp16, 0.01 for a percentage "
+        "point",
+    )
+    calibrate: bool = Field(
+        default=False,
+        description="divide the logits in the files by the temperature fitted on validation",
+    )
+    operating_point: str = Field(
+        default="argmax",
+        description="with two classes how the threshold of the positive class is chosen on "
+        "validation: argmax, 0.5; youden, highest sensitivity + specificity; f1, highest F1; "
+        "sensitivity:0.95; specificity:0.95; cost:5, a miss costs 5 false alarms",
+    )
 
     @field_validator("operating_point")
     @classmethod
@@ -86,46 +120,61 @@ class ExportTable(Table):
     @classmethod
     def _fp32_is_there(cls, value: list[Precision]) -> list[Precision]:
         if "fp32" not in value:
-            raise ValueError('"fp32" is missing: int8 and fp16 are made from it')
-        if len(set(value)) != len(value):
-            raise ValueError("the same precision twice")
+            raise ValueError('"fp32" is missing; add it, int8 and fp16 are made from it')
+        if repeated := sorted({one for one in value if value.count(one) > 1}):
+            raise ValueError(f"got {', '.join(repeated)} more than once, expected each once")
         return value
 
 
 class ProfileTable(Table):
     """How latency is measured on this machine."""
 
-    threads: int = Field(default=1, ge=1)
-    seconds: Positive = 3.0  # for each model
+    threads: int = Field(default=1, ge=1, description="threads of ONNX Runtime")
+    seconds: Positive = Field(default=3.0, description="seconds of measuring each model")
 
 
 class ExplainTable(Table):
     """The saliency maps."""
 
-    images: int = Field(default=8, ge=1, le=64)  # shown in the report
+    images: int = Field(default=8, ge=1, le=64, description="test images in the report")
 
 
 class Recipe(Table):
-    """One study: data, teacher, student, and how the one teaches the other."""
+    """One study: data, teacher, student, and how the student learns."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")  # the study's folder
-    seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default=[0, 1, 2], min_length=1)
-    metric: Metric = "accuracy"  # what epochs and settings are chosen by, and verdicts judge
-    data: DataTable
-    teacher: TrainTable
-    student: TrainTable
-    distill: DistillTable = DistillTable()
-    subclass: SubclassTable = SubclassTable()
-    export: ExportTable = ExportTable()
-    profile: ProfileTable = ProfileTable()
-    explain: ExplainTable = ExplainTable()
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="name of the study and of its folder: letters, digits, `.`, `_` and `-`",
+    )
+    seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(
+        default=[0, 1, 2],
+        min_length=1,
+        description="one student and one control is trained for each seed; the teacher for the "
+        "first",
+    )
+    metric: Metric = Field(
+        default="accuracy", description="what epochs and settings are chosen by, and verdicts judge"
+    )
+    data: DataTable = Field(description="the images")
+    teacher: TrainTable = Field(description="the teacher")
+    student: TrainTable = Field(description="the student, and the control without a teacher")
+    distill: DistillTable = Field(
+        default=DistillTable(), description="how the student learns from the teacher"
+    )
+    subclass: SubclassTable = Field(
+        default=SubclassTable(), description="subclass distillation, `kdtool subclass-distill`"
+    )
+    export: ExportTable = Field(default=ExportTable(), description="the ONNX files")
+    profile: ProfileTable = Field(
+        default=ProfileTable(), description="the latency measured on this machine"
+    )
+    explain: ExplainTable = Field(default=ExplainTable(), description="the saliency maps")
 
     @property
     def without_paths(self) -> Self:
-        """The same without the places of data and weights on this machine."""
+        """The same with the names of model files instead of their paths; `data.root` stays."""
         return self.model_copy(
             update={
-                "data": self.data.model_copy(update={"root": None}),
                 "teacher": self.teacher.without_paths,
                 "student": self.student.without_paths,
             }
@@ -134,19 +183,21 @@ class Recipe(Table):
     @field_validator("seeds")
     @classmethod
     def _seeds_differ(cls, value: list[int]) -> list[int]:
-        if len(set(value)) != len(value):
-            raise ValueError("the same seed twice: each seed must differ")
+        if repeated := sorted({seed for seed in value if value.count(seed) > 1}):
+            raise ValueError(
+                f"got {', '.join(map(str, repeated))} more than once, expected each seed once"
+            )
         return value
 
     @field_validator("student")
     @classmethod
     def _student_learns(cls, value: TrainTable) -> TrainTable:
         if value.is_trained:
-            raise ValueError("a student must learn: expected a network, and `epochs` of 1 or more")
+            raise ValueError("a student is trained: expected a network and `epochs` of 1 or more")
         return value
 
 
-# Of `export.operating_point`, with the highest value that each takes; None: it takes none.
+# Rules of `export.operating_point`, with the highest value that each takes; None: it takes none.
 RULES: dict[str, float | None] = {
     "argmax": None,
     "youden": None,
@@ -161,13 +212,13 @@ def parse_operating_point(text: str) -> tuple[str, float | None]:
     """Split `RULE` or `RULE:VALUE` of `export.operating_point`.
 
     Raises:
-        ValueError: There is no such rule, or its value is out of range.
+        ValueError: The rule is unknown or its value is out of range.
     """
     rule, colon, value = text.partition(":")
     if rule not in RULES:
         raise ValueError(
             f'got "{text}", expected argmax, youden, f1, sensitivity:VALUE, specificity:VALUE '
-            "or cost:VALUE"
+            f"or cost:VALUE{did_you_mean(rule, RULES)}"
         )
     highest = RULES[rule]
     if highest is None:
@@ -183,14 +234,14 @@ def parse_operating_point(text: str) -> tuple[str, float | None]:
     return rule, number
 
 
-def check_operating_point(rule: str, classes: Sequence[str]) -> None:
+def check_operating_point(rule: str, classes: Sequence[object]) -> None:
     """Check that a rule fits the data.
 
     Raises:
-        RecipeError: It chooses a threshold, but there are more than two classes.
+        RecipeError: It chooses a threshold, but there are not two classes.
     """
     if rule != "argmax" and len(classes) != 2:
         raise RecipeError(
-            f'export.operating_point = "{rule}" is for two classes, and the data have '
-            f'{len(classes)}; leave it out, or say "argmax": the most probable class is called'
+            f'export.operating_point: got "{rule}", which is for two classes, but the data have '
+            f'{len(classes)}; remove it, or set it to "argmax"'
         )

@@ -14,55 +14,123 @@ Channels = Annotated[list[float], Field(min_length=1, max_length=3)]  # one for 
 class Normalization(Table):
     """Mean and standard deviation of the channels, for pixels in [0, 1]."""
 
-    mean: Channels
-    std: Annotated[list[Positive], Field(min_length=1, max_length=3)]
+    mean: Channels = Field(description="mean of each channel, or of all")
+    std: Annotated[list[Positive], Field(min_length=1, max_length=3)] = Field(
+        description="standard deviation of each channel, or of all"
+    )
 
 
 class PhaseTable(Table):
-    """One phase of training; what it does not say is as in the table of its model."""
+    """One phase of training; keys that are left out are those of the model's table."""
 
-    epochs: int = Field(ge=1)
-    train: str | None = None
-    learning_rate: Positive | None = None
-    backbone_learning_rate: Positive | None = None
-    warmup: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    schedule: Schedule | None = None
+    epochs: int = Field(ge=1, description="number of epochs")
+    train: str | None = Field(default=None, description="parts that learn in this phase")
+    learning_rate: Positive | None = Field(default=None, description="learning rate")
+    backbone_learning_rate: Positive | None = Field(
+        default=None, description="learning rate of all but the head"
+    )
+    warmup: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="epochs of linearly rising learning rate",
+    )
+    schedule: Schedule | None = Field(
+        default=None, description="learning rate over the epochs of the phase"
+    )
 
 
 class TrainTable(Table):
     """A model and how it is trained."""
 
-    # built in | torchvision:NAME | timm:NAME | package.module:function; the teacher: FILE.onnx too
-    model: str
-    # "imagenet", "none", or a file beside the recipe: .safetensors, .pth, .pt or .ckpt
-    weights: str | None = None
-    # Of pixels in [0, 1], inside the model: "weights" is as its weights were trained
-    normalize: Literal["weights", "imagenet", "none"] | Normalization = "weights"
-    # The model enlarges its images so that the shorter side is this long
-    input_size: int | None = Field(default=None, ge=1)
-    # Of a trained teacher: what its outputs stand for, in order; None: the classes of the data
-    classes: list[str] | None = None
-    epochs: int = Field(default=12, ge=0)  # 0: a teacher that is trained already
-    min_steps: int = Field(default=400, ge=0)  # more epochs where the set is too small for so many
-    batch_size: int = Field(default=256, ge=1)
-    # What learns: "all", or names of modules joined by +, such as "head" or "layer4+head"; the rest
-    # is frozen
-    train: str = "all"
-    learning_rate: Positive = 1e-3
-    backbone_learning_rate: Positive | None = None  # of all but the head; None: the same
-    warmup: float = Field(default=0, ge=0, allow_inf_nan=False)  # epochs of rising learning rate
-    schedule: Schedule = "constant"
-    phase: list[PhaseTable] = Field(default=[])  # one after the other, instead of `epochs`
-    early_stop: int | None = Field(default=None, ge=1)  # epochs without a better one
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    momentum: float = Field(default=0.9, ge=0, lt=1)  # of "sgd"
-    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    mixup: float = Field(default=0.0, ge=0, allow_inf_nan=False)  # of the Beta distribution; 0: off
-    ema: float = Field(default=0.0, ge=0, lt=1)  # decay a step of the averaged weights; 0: off
-    class_weights: Literal["none", "balanced"] = "none"  # of the labels' loss
-    sampling: Literal["shuffle", "balanced"] = "shuffle"  # balanced: each class as often
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # of the training arithmetic
+    model: str = Field(
+        description="`mnist-cnn`, `mnist-cnn-small`, `mnist-mlp`, `torchvision:NAME`, `timm:NAME` "
+        "or `package.module:function`; the teacher may also be an ONNX file, `FILE.onnx`"
+    )
+    weights: str | None = Field(
+        default=None,
+        description="weights to start from: `imagenet`, `none`, or a file relative to the recipe "
+        "(.safetensors, .pth, .pt or .ckpt)",
+    )
+    normalize: Literal["weights", "imagenet", "none"] | Normalization = Field(
+        default="weights",
+        description="normalization of pixels in [0, 1], inside the model: `weights` as its weights "
+        "were trained, or `{ mean = [...], std = [...] }`",
+    )
+    input_size: int | None = Field(
+        default=None,
+        ge=1,
+        description="pixels that the model enlarges the shorter side of its images to",
+    )
+    classes: list[str] | None = Field(
+        default=None,
+        description="with a pretrained teacher the names of its outputs, in order; default: the "
+        "classes of the data",
+    )
+    epochs: int = Field(
+        default=12, ge=0, description="number of epochs; 0 for a pretrained teacher"
+    )
+    min_steps: int = Field(
+        default=0,
+        ge=0,
+        description="minimum number of training steps: smaller datasets train for more epochs, "
+        "with a warning; `--set` of the epochs overrules it",
+    )
+    batch_size: int = Field(default=256, ge=1, description="images in a training step")
+    train: str = Field(
+        default="all",
+        description="parts that learn while the rest is frozen: `all`, or names of modules joined "
+        "by +, such as `head` or `layer4+head`",
+    )
+    learning_rate: Positive = Field(default=1e-3, description="learning rate")
+    backbone_learning_rate: Positive | None = Field(
+        default=None, description="learning rate of all but the head; default: `learning_rate`"
+    )
+    warmup: float = Field(
+        default=0,
+        ge=0,
+        allow_inf_nan=False,
+        description="epochs of linearly rising learning rate",
+    )
+    schedule: Schedule = Field(
+        default="constant",
+        description="learning rate after the warm-up: constant, or half a cosine down to 0",
+    )
+    phase: list[PhaseTable] = Field(
+        default=[], description="phases of training, in order, instead of `epochs`"
+    )
+    early_stop: int | None = Field(
+        default=None, ge=1, description="stop after so many epochs without improvement"
+    )
+    optimizer: Literal["adam", "adamw", "sgd"] = Field(default="adam", description="optimizer")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum of `sgd`")
+    weight_decay: float = Field(
+        default=0.0, ge=0, allow_inf_nan=False, description="weight decay of the optimizer"
+    )
+    label_smoothing: float = Field(
+        default=0.0, ge=0, lt=1, description="label smoothing of the cross-entropy"
+    )
+    mixup: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="alpha of mixup's Beta distribution; 0 turns mixup off",
+    )
+    ema: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="decay, for each step, of the moving average of the weights; 0 turns it off",
+    )
+    class_weights: Literal["none", "balanced"] = Field(
+        default="none", description="class weights in the loss of the labels"
+    )
+    sampling: Literal["shuffle", "balanced"] = Field(
+        default="shuffle", description="order of the images; balanced draws each class as often"
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="arithmetic of the training; auto takes bf16 where it is fast"
+    )
 
     @property
     def is_onnx(self) -> bool:
@@ -71,12 +139,12 @@ class TrainTable(Table):
 
     @property
     def is_trained(self) -> bool:
-        """Whether the model comes trained, and stays as it is."""
+        """Whether the model is pretrained and is not trained further."""
         return self.is_onnx or (self.epochs == 0 and not self.phase)
 
     @property
     def without_paths(self) -> Self:
-        """The same with the names of its files alone: a file may move."""
+        """The same with the names of its files instead of their paths: a file may move."""
         model = Path(self.model).name if self.is_onnx else self.model
         weights = None if self.weights is None else Path(self.weights).name
         return self.model_copy(update={"model": model, "weights": weights})
@@ -84,33 +152,34 @@ class TrainTable(Table):
     @field_validator("weights")
     @classmethod
     def _none_is_none(cls, value: str | None) -> str | None:
-        return None if value == "none" else value  # --set can give no other
+        return None if value == "none" else value  # --set has no other way to say it
 
     @model_validator(mode="after")
-    def _keys_fit(self) -> Self:
+    def _onnx_files_do_not_learn(self) -> Self:
         fields = type(self).model_fields
-        # What the recipe of a study, which holds all defaults, says of it as well.
+        # Only values that differ: the recipe.toml of a study contains every default.
         learning = [key for key in LEARNING if getattr(self, key) != fields[key].get_default()]
         if self.is_onnx and learning:
             raise ValueError(
-                f"{self.model} is an ONNX file, which answers as it is and learns nothing: leave "
-                f"out {', '.join(f'`{key}`' for key in learning)}"
+                f"an ONNX file is not trained; remove {', '.join(f'`{key}`' for key in learning)}"
             )
         if self.is_onnx and self.weights:
-            raise ValueError(f"`weights` is not for {self.model}: an ONNX file has its own")
-        if self.phase and self.epochs != fields["epochs"].get_default():
+            raise ValueError("an ONNX file has its own weights; remove `weights`")
+        return self
+
+    @model_validator(mode="after")
+    def _epochs_fit(self) -> Self:
+        if self.phase and self.epochs != type(self).model_fields["epochs"].get_default():
             raise ValueError(
-                f"got `epochs` = {self.epochs} and phases, which have epochs of their own: change "
-                "those, or set `phase` = []"
+                f"got `epochs` = {self.epochs} and phases, which have their own epochs; remove "
+                "`epochs`, or set `phase` = []"
             )
         if self.epochs == 0 and not self.is_onnx and not self.phase and not self.weights:
-            raise ValueError(
-                "`epochs` = 0 is for a model that is trained already: name its `weights`"
-            )
+            raise ValueError("`epochs` = 0 is for a pretrained model; add its `weights`")
         if self.classes is not None and not self.is_trained:
             raise ValueError(
-                "`classes` is for a teacher that is trained already: an ONNX file, or `weights` "
-                "and `epochs` = 0"
+                "`classes` is for a pretrained teacher: an ONNX file, or `weights` with "
+                "`epochs` = 0; remove `classes`"
             )
         return self
 

@@ -171,6 +171,7 @@ class TrainingResult(Record):
     images_per_second: float  # training steps only
     device: str
     precision: Literal["fp32", "bf16"]  # of the training arithmetic; evaluation is always fp32
+    warnings: list[str] = Field(default=[])  # about the model, not the data
     taken_from: str | None = None  # the study beside this one that trained it, and took the time
 
     @property
@@ -314,6 +315,17 @@ class Results(Record):
     gallery: Gallery | None = None  # test images that `flips` and `subclasses` speak of
     explain: ExplainResult | None
     devices: list[DeviceProfile]  # joined by `kdtool profile STUDY --merge`
+
+    @property
+    def warnings(self) -> list[str]:
+        """About the data, and about each model with its role and seed."""
+        about_models = [
+            f"{role}, seed {seed.seed}: {warning}"
+            for role, model in self.models.items()
+            for seed in model.seeds
+            for warning in seed.warnings
+        ]
+        return [*self.data.warnings, *about_models]
 
 
 def load_results(path: Path) -> Results:

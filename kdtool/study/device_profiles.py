@@ -1,4 +1,4 @@
-"""Figures measured on other machines, joined to a study: bench there, report here."""
+"""Measurements on other machines, added to a study and its report."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PureWindowsPath
@@ -23,23 +23,23 @@ from kdtool.results.study import (
 )
 from kdtool.study.folder import load_study
 
-HOW_TO_MAKE_ONE = "on the device, `kdtool profile MODEL.onnx... --json > device.json` makes one"
+HOW_TO_MAKE_ONE = "make one on the device: `kdtool profile MODEL.onnx... --json > device.json`"
 
-Owner = tuple[Role, Precision, FileResult]  # a file of the study and whose it is
+Owner = tuple[Role, Precision, FileResult]  # a file of the study and its role
 
 
 def merge(folder: Path, profiles: Sequence[Path], warn: Callable[[str], None]) -> Results:
-    """Join profiles of other machines to a study; write results.json and the report again.
+    """Add profiles of other machines to a study; write results.json and the report again.
 
-    What the same machine measured before in the same setting is replaced.
+    An earlier measurement of the same machine in the same setting is replaced.
 
     Args:
         folder: Of the study.
-        profiles: What `kdtool profile MODEL.onnx... --json` printed, of the study's own files.
-        warn: Is told of models that are not of this study; they are left out.
+        profiles: Output of `kdtool profile MODEL.onnx... --json`, for files of the study.
+        warn: Called with models that are not of this study; they are left out.
 
     Raises:
-        StudyError: There is no study, it is in use, or one of `profiles` is no profile or holds no
+        StudyError: There is no study, it is in use, or one of `profiles` is not a profile or has no
             file of this study. Nothing is changed then.
     """
     reports = [(path, load_profile(path)) for path in profiles]
@@ -56,10 +56,10 @@ def merge(folder: Path, profiles: Sequence[Path], warn: Callable[[str], None]) -
 
 
 def load_profile(path: Path) -> ProfileReport:
-    """Read what `kdtool profile --json` printed.
+    """Read the output of `kdtool profile --json`.
 
     Raises:
-        StudyError: It cannot be read or is something else.
+        StudyError: It cannot be read, or is not a profile.
     """
     try:
         data = path.read_bytes()
@@ -83,7 +83,7 @@ def load_profile(path: Path) -> ProfileReport:
     except ValidationError as error:
         first = error.errors()[0]
         raise StudyError(
-            f"{path} is not a whole profile of schema {SCHEMA}: "
+            f"{path} is not a complete profile of schema {SCHEMA}: "
             f"{'.'.join(map(str, first['loc']))}: {first['msg']}; {HOW_TO_MAKE_ONE}"
         ) from error
 
@@ -95,10 +95,10 @@ def device_profile(
     results: Results,
     warn: Callable[[str], None],
 ) -> DeviceProfile:
-    """Return what a profile says of the files of a study; files are known by their SHA-256.
+    """Return the part of a profile about files of a study, which are matched by SHA-256.
 
     Raises:
-        StudyError: It says nothing of them.
+        StudyError: It has none of them.
     """
     owners = {owner[2].sha256: owner for owner in _owners(results.models)}
     strangers = [model for model in report.models if model.sha256 not in owners]
@@ -107,7 +107,7 @@ def device_profile(
     if not names:
         ours = ", ".join(f"{f.path} ({f.sha256[:12]})" for *_, f in owners.values()) or "none"
         raise StudyError(
-            f"{path} measured no file of this study: {why or 'it holds no model'}. "
+            f"{path} has no file of this study: {why or 'it has no model'}. "
             f"Files of {folder}: {ours}"
         )
     if strangers:
@@ -139,15 +139,15 @@ def _owners(models: dict[Role, ModelResult]) -> Iterator[Owner]:
 
 
 def _stranger(model: ModelProfile, folder: Path, results: Results) -> str:
-    """Say which measured file is not of the study, and how to get one that is."""
+    """Return which measured file is not of the study, and how to get one that is."""
     name = PureWindowsPath(model.path).name  # reads paths of other systems as well
     text = f"{name} ({model.sha256[:12]})"
     if name in {file.path for *_, file in _owners(results.models)}:
         return (
-            f"{text} is not the {name} of the study, which was exported again or changed on its "
-            f"way: copy {folder / name} to the device and measure it there"
+            f"{text} differs from {name} of the study, which was exported again, or changed when "
+            f"it was copied: copy {folder / name} to the device and measure it there"
         )
-    return f"{text} is no file of this study"
+    return f"{text} is not a file of this study"
 
 
 def _timings(

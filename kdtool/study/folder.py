@@ -1,6 +1,6 @@
-"""The folder of a recipe: where each file lies, atomic writes, which stages are done."""
+"""The folder of a study: where each file is, which stages are done, and its lock."""
 
-import hashlib
+import fnmatch
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -8,58 +8,68 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel
+from pydantic import ValidationError
 
-from kdtool import __version__
 from kdtool.errors import StudyError
 from kdtool.files import UNFINISHED, sha256_of, write_atomic
 from kdtool.recipe.load import load_recipe, recipe_toml
 from kdtool.recipe.schema import Recipe
 from kdtool.results.base import Record, Role, to_json
 from kdtool.results.study import Results, load_results
+from kdtool.study.keys import key_of, short_key
+from kdtool.study.stages import StageRecord, read_record, write_record
 
 R = TypeVar("R", bound=Record)
 StartTable = Literal["teacher", "student"]
 LOCK = ".lock"
 
-# Whose learning the keys of a table say; these can be swept.
+# The students that each table of the recipe is about; its keys can be swept.
 SWEPT: dict[str, Role] = {"distill": "student", "subclass": "subclass-student"}
 
 
 def swept_role(sweep: Iterable[str]) -> Role:
-    """Return whose settings a sweep over these recipe keys tries."""
+    """Return the role of the students that a sweep over these recipe keys trains."""
     return SWEPT[next(iter(sweep)).partition(".")[0]]
 
 
-def key_of(*parts: object) -> str:
-    """Return a hash of all that a stage depends on, and of kdtool's version."""
-    text = json.dumps([__version__, *parts], sort_keys=True, default=_plain)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 class Origin(Record):
-    """What the models of a table start from; with it a study can do without the file."""
+    """The weights that the models of a table start from; replaces the file if that is gone."""
 
     name: str  # of the file
-    identity: str  # SHA-256 of the file, or name and address of what is published
-    network: str  # that takes them; another is not known to
+    identity: str  # SHA-256 of the file, or name and address of published weights
+    network: str  # the model that loaded them
     # Mean and deviation of the channels of the images that the weights were trained on, if known
     normalization: tuple[tuple[float, ...], tuple[float, ...]] | None
+
+
+def refuse_damage(text: str) -> None:
+    """Raise StudyError: the file of a stage is damaged, and nothing can run that stage again."""
+    raise StudyError(text)
 
 
 class Study:
     """The folder of one study.
 
     Every stage leaves `stages/NAME.json` with its key, its result and the hashes of the files it
-    wrote. It is not run again while all three stand.
+    wrote. The stage runs again if the key is another one, or if record or files do not match their
+    hashes.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, warn: Callable[[str], None] = refuse_damage) -> None:
+        """Name the folder; it need not exist.
+
+        Args:
+            folder: Of the study.
+            warn: Called with the name of each damaged file and what runs again for it. Without it,
+                as where nothing can be run again, damage is an error.
+        """
         self.folder = folder
+        self.warn = warn
+        self._warned: set[str] = set()
 
     @property
     def recipe_path(self) -> Path:
-        """The recipe as it was run, with every `--set` in it."""
+        """The recipe that was run, with every `--set` applied."""
         return self.folder / "recipe.toml"
 
     @property
@@ -68,23 +78,26 @@ class Study:
         return self.folder / "results.json"
 
     def checkpoint(self, role: str, seed: int, key: str) -> Path:
-        """The weights of one run of training; runs of different settings stand side by side."""
-        return self.folder / "checkpoints" / f"{role}-seed{seed}-{key[:8]}.safetensors"
+        """Return the path of the weights of one training; each setting has a file of its own."""
+        return self.folder / "checkpoints" / f"{role}-seed{seed}-{short_key(key)}.safetensors"
 
     def predictions(self, role: str, seed: int, key: str) -> Path:
-        """The probabilities that one model gives each test image."""
-        return self.folder / "predictions" / f"{role}-seed{seed}-{key[:8]}.npz"
+        """Return the path of the probabilities that one model gives each test image."""
+        return self.folder / "predictions" / f"{role}-seed{seed}-{short_key(key)}.npz"
 
     def stage(
         self, name: str, key: str, kind: type[R], make: Callable[[], tuple[R, list[Path]]]
     ) -> R:
-        """Return the result of a stage, which `make` computes if it does not stand already.
+        """Return the result of a stage: the recorded one, or else what `make` computes.
 
         Args:
             name: Of the stage; the same name with another key replaces it.
             key: From `key_of`, over all that the result depends on.
             kind: Class of the result.
             make: Returns the result and the files that it wrote.
+
+        Raises:
+            StudyError: A file of the stage cannot be read or written.
         """
         done = self.done(name, key, kind)
         if done is not None:
@@ -94,49 +107,115 @@ class Study:
         return result
 
     def _write(self, name: str, key: str, result: Record, files: list[Path]) -> None:
-        record = {
-            "key": key,
-            "files": {path.relative_to(self.folder).as_posix(): sha256_of(path) for path in files},
-            "result": json.loads(to_json(result)),
-        }
-        write_atomic(self._record(name), json.dumps(record, indent=1))
+        hashes = {path.relative_to(self.folder).as_posix(): sha256_of(path) for path in files}
+        write_record(
+            self._record(name), StageRecord(key, hashes, result=json.loads(to_json(result)))
+        )
 
     def done(self, name: str, key: str, kind: type[R]) -> R | None:
-        """Return the result of a stage that stands, or None if it has to be run."""
+        """Return the result of a finished stage, or None if the stage has to run.
+
+        A record or file that does not match its hash is reported, once.
+
+        Raises:
+            StudyError: A file of the stage exists and cannot be read.
+        """
+        record = self.record(name)
+        if record is None or record.key != key or not self.has_files(name, record):
+            return None
         try:
-            record = json.loads(self._record(name).read_bytes())
-            if record["key"] != key:
-                return None
-            for path, digest in record["files"].items():
-                if sha256_of(self.folder / path) != digest:
-                    return None
-            return kind.model_validate(record["result"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return None  # absent, cut off or of an older kdtool: the stage is run again
+            return kind.model_validate(record.result)
+        except ValidationError:
+            self._report(self._record(name), "has a result that this kdtool cannot read", name)
+            return None
+
+    def record(self, name: str) -> StageRecord | None:
+        """Return the record of a stage, whatever its key; None if absent or damaged.
+
+        Raises:
+            StudyError: It exists and cannot be read.
+        """
+        try:
+            return read_record(self._record(name))
+        except ValueError as error:
+            self._report(self._record(name), str(error), name)
+            return None
+
+    def records(self, pattern: str) -> Iterator[tuple[str, StageRecord]]:
+        """Yield name and record of the stages with such names, in order; damaged ones are left out.
+
+        Args:
+            pattern: With wildcards, such as `student-seed0-*`.
+
+        Raises:
+            StudyError: The folder or a record exists and cannot be read.
+        """
+        try:
+            names = sorted(path.stem for path in (self.folder / "stages").iterdir())
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StudyError(f"cannot read {self.folder / 'stages'}: {error.strerror}") from error
+        for name in fnmatch.filter(names, pattern):
+            if record := self.record(name):
+                yield name, record
+
+    def has_files(self, name: str, record: StageRecord) -> bool:
+        """Return whether the files of a record exist with their content; report those that do not.
+
+        Raises:
+            StudyError: One exists and cannot be read.
+        """
+        for relative, digest in record.files.items():
+            path = self.folder / relative
+            try:
+                found = sha256_of(path)
+            except FileNotFoundError:
+                self._report(path, "is missing", name)
+                return False
+            except OSError as error:
+                raise StudyError(
+                    f"cannot read {path}: {error.strerror}; make it readable, or delete it to have "
+                    "it made again"
+                ) from error
+            if found != digest:
+                self._report(path, "was changed: it does not match its SHA-256", name)
+                return False
+        return True
+
+    def _report(self, path: Path, fault: str, name: str) -> None:
+        text = f"{path} {fault}; stage {name} runs again"
+        if text not in self._warned:
+            self._warned.add(text)
+            self.warn(text)
 
     def origin(self, table: StartTable) -> Origin | None:
-        """Return what the models of a table were last seen to start from, if it was recorded."""
-        return self.done(f"weights-{table}", key_of("weights"), Origin)
+        """Return the recorded origin of the models of a table; None if none was recorded."""
+        name = f"weights-{table}"
+        record = self.record(name)
+        if record is not None and not record.is_sealed:  # of kdtool 0.1.0
+            return Origin.model_validate(record.result)
+        return self.done(name, key_of("origin"), Origin)
 
     def record_origin(self, table: StartTable, origin: Origin | None) -> None:
-        """Record what the models of a table start from, if from any weights."""
+        """Record the weights that the models of a table start from, if they start from any."""
         if origin and origin != self.origin(table):
-            self._write(f"weights-{table}", key_of("weights"), origin, [])
+            self._write(f"weights-{table}", key_of("origin"), origin, [])
 
     def forget(self, name: str) -> None:
-        """Have a stage run again: the one of that name, or one for each role."""
+        """Delete the record of a stage, or of all `NAME-ROLE` stages, so that it runs again."""
         records = self.folder / "stages"
         for record in (*records.glob(f"{name}.json"), *records.glob(f"{name}-*.json")):
             record.unlink()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other runs out of the folder; the lock ends with the process, however it ends.
+        """Hold the lock of the folder, which the system releases if the process dies.
 
-        A folder that is made for it goes again if nothing was written.
+        A folder created for the lock is removed again if nothing was written.
 
         Raises:
-            StudyError: Another run is in it, or it cannot be written.
+            StudyError: Another run holds the lock, or the folder cannot be written.
         """
         is_new = not self.folder.exists()
         try:
@@ -151,39 +230,39 @@ class Study:
         except OSError as error:
             raise StudyError(f"cannot write {self.folder}: {error.strerror}") from error
         try:
-            for orphan in self.folder.rglob(f"*{UNFINISHED}*"):  # of a run that was killed
+            for orphan in self.folder.rglob(f"*{UNFINISHED}*"):  # left by a killed run
                 orphan.unlink()
             yield
         finally:
             if is_new and [path.name for path in self.folder.iterdir()] == [LOCK]:
-                with suppress(OSError):  # Windows deletes no open file
+                with suppress(OSError):  # Windows does not delete open files
                     (self.folder / LOCK).unlink()
                     self.folder.rmdir()
             lock.release()
 
     def record_recipe(self, recipe: Recipe) -> None:
-        """Write the recipe as it is run."""
+        """Write the recipe, with every `--set` applied."""
         write_atomic(self.recipe_path, recipe_toml(recipe))
 
     def _record(self, name: str) -> Path:
         return self.folder / "stages" / f"{name}.json"
 
 
-def load_study(folder: Path) -> tuple[Study, Recipe, Results]:
+def load_study(
+    folder: Path, warn: Callable[[str], None] = refuse_damage
+) -> tuple[Study, Recipe, Results]:
     """Open the finished study in `folder`.
+
+    Args:
+        folder: Of the study.
+        warn: As of `Study`.
 
     Raises:
         StudyError: There is none.
     """
-    study = Study(folder)
+    study = Study(folder, warn)
     if not study.results_path.exists():
         raise StudyError(
-            f"{folder} holds no finished study (no results.json); `kdtool distill RECIPE` makes one"
+            f"{folder} holds no finished study (no results.json); run `kdtool distill RECIPE` first"
         )
     return study, load_recipe(study.recipe_path), load_results(study.results_path)
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    raise TypeError(f"cannot hash {type(value).__name__}")

@@ -1,4 +1,4 @@
-"""Whether a recipe may be run in a folder that holds a study already."""
+"""Whether a recipe may run in a folder that already contains a study."""
 
 import json
 from pathlib import Path
@@ -28,19 +28,19 @@ def claim(
     Args:
         study: The folder, with its lock held.
         recipe: Recorded in the folder.
-        data: What it was found to name.
-        sweep: Keys whose value is still to be chosen; these may differ.
-        force: Take the folder over; stages that fit the new recipe are kept all the same.
+        data: That the recipe names, as they were loaded.
+        sweep: Keys with values to choose from; these may differ.
+        force: Take the folder over; stages that fit the new recipe are reused all the same.
 
     Raises:
-        StudyError: It holds the study of another recipe or data, and `force` is False.
+        StudyError: It contains the study of another recipe or other data, and `force` is False.
     """
     differences = [] if force else _differences(study, recipe, data, sweep)
     if differences:
-        lines = [f"{study.folder} holds a study that was made otherwise:", *differences]
+        lines = [f"{study.folder} already contains a study with different settings:", *differences]
         fix = (
-            "give the new one another name with --set name=..., or put it into this folder "
-            "with --force, where all that fits both is kept"
+            "give the new study another name with --set name=..., or replace this one with "
+            "--force, which reuses every stage that fits the new settings"
         )
         raise StudyError("\n".join([*lines, fix]))
     study.record_recipe(recipe)
@@ -57,8 +57,8 @@ def _differences(
         _compare_weights(study, recipe, old, new)
         untouched = () if any(study.folder.glob("checkpoints/subclass-*")) else ("subclass.",)
         differences += [
-            f"  {key}: there {old.get(key)}, here {new.get(key)}"
-            + (f" (its sweep chose: --set {key}={old[key]} keeps it)" if key in tried else "")
+            f"  {key}: was {old.get(key)}, now {new.get(key)}"
+            + (f" (chosen by its sweep: --set {key}={old[key]} keeps it)" if key in tried else "")
             for key in sorted(old.keys() | new.keys())
             if key not in sweep and not key.startswith(untouched)
             if old.get(key) != new.get(key)
@@ -66,14 +66,14 @@ def _differences(
     if old_results:
         swept = swept_role(sweep) if sweep else None
         if swept in old_results.models and swept not in {p.role for p in old_results.sweep}:
-            differences.append(f"  sweep: there none, here over {', '.join(sweep)}")
+            differences.append(f"  sweep: was none, now over {', '.join(sweep)}")
         made_from = old_results.data
-        told = any(text.startswith("  data.") for text in differences)
-        if made_from.fingerprint != data.fingerprint and not told:
+        reported = any(text.startswith("  data.") for text in differences)
+        if made_from.fingerprint != data.fingerprint and not reported:
             differences.append(
-                f"  data: there {made_from.description}, {made_from.num_train:,} to train on, "
-                f"here {data.description}, {data.num_train:,} to train on; images, labels or the "
-                "way they are split are not the same"
+                f"  data: was {made_from.description}, {made_from.num_train:,} training images, "
+                f"now {data.description}, {data.num_train:,} training images; the images, their "
+                "labels or their splits differ"
             )
     return differences
 
@@ -81,7 +81,7 @@ def _differences(
 def _compare_weights(
     study: Study, recipe: Recipe, old: dict[str, object], new: dict[str, object]
 ) -> None:
-    """Have files of weights compared by their content, where that is known, and not by name."""
+    """Compare files of weights by content, if that was recorded, and not by name."""
     tables: tuple[tuple[StartTable, str | None], ...] = (
         ("teacher", recipe.teacher.weights),
         ("student", recipe.student.weights),
@@ -93,14 +93,14 @@ def _compare_weights(
         if sha256_of(Path(weights)) == known.identity:
             old[key] = new[key]
         elif old[key] == new[key]:
-            new[key] = f"another file of the name {new[key]}"
+            new[key] = f"another file named {new[key]}"
 
 
 def _settings(recipe: Recipe) -> dict[str, object]:
     """Return the recipe as key -> value, without what may change within a study.
 
-    These are the places of files, which are known by their content, and the tables of stages that
-    are cheap to run again.
+    These are paths of files, which are compared by content, and tables of stages that are cheap to
+    run again.
     """
     settings: dict[str, object] = {}
     content_of = recipe.without_paths.model_dump(mode="json", exclude=MAY_CHANGE)
@@ -113,30 +113,30 @@ def _settings(recipe: Recipe) -> dict[str, object]:
 
 
 def files_made_otherwise(study: Study, recipe: Recipe) -> list[str]:
-    """Say where the files of a finished study were made by other settings than the recipe's.
+    """Return the settings of the files of a finished study that the recipe would change.
 
-    `kdtool export` may have set these, and the user not know that the recipe undoes it.
+    `kdtool export` may have set them, and the user may not know that the recipe undoes it.
     """
     if not (study.results_path.exists() and study.recipe_path.exists()):
         return []
     old, new = (one.export.model_dump() for one in (load_recipe(study.recipe_path), recipe))
     return [
-        f"export.{key}: the files of this study were made with {_typed(old[key])}, and now become "
-        f"{_typed(value)}; --set 'export.{key}={_typed(old[key])}' keeps them"
+        f"export.{key}: the files of this study were made with {_typed(old[key])} and are now made "
+        f"with {_typed(value)}; --set 'export.{key}={_typed(old[key])}' keeps the old ones"
         for key, value in new.items()
         if old[key] != value
     ]
 
 
 def _typed(value: object) -> str:
-    """Return a value as `--set` takes it."""
+    """Return a value in the form that `--set` accepts."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def same_but_for_files(one: dict[str, object], other: dict[str, object]) -> bool:
-    """Say whether two recipes of results.json ask for the same models, whatever files are called.
+    """Return whether two recipes of results.json ask for the same models, apart from file names.
 
-    Files that models start from are known by their content, which neither of them holds.
+    Files that models start from are compared by content, which neither recipe contains.
     """
     keys = {key for key in one.keys() | other.keys() if MAY_CHANGE.get(key) is not True}
     return all(_nameless(one.get(key)) == _nameless(other.get(key)) for key in keys)
@@ -146,6 +146,8 @@ def _nameless(content: object) -> object:
     """Return a table without the names of files."""
     if not isinstance(content, dict):
         return content
+    if "source" in content:  # the fingerprint of the data covers the other keys
+        return {key: content.get(key) for key in ("source", "augment", "positive")}
     weights, model = content.get("weights"), content.get("model")
     names = {
         "weights": "a file" if weights not in {None, "imagenet"} else weights,

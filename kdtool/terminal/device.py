@@ -12,6 +12,7 @@ from rich.table import Table
 
 from kdtool.edge.predict import Prediction, PredictionReport
 from kdtool.results.profile import Latency, ModelProfile, OperatorTime, ProfileReport
+from kdtool.terminal.text import print_table
 
 
 def show_predictions(console: Console, report: PredictionReport) -> None:
@@ -33,7 +34,7 @@ def _describe(prediction: Prediction, report: PredictionReport) -> str:
         return f"error: {prediction.error}"
     limits = {}
     if report.threshold is not None:
-        limits[report.positive] = f" (called from {100 * report.threshold:.4g} % on)"
+        limits[report.positive] = f" (threshold {100 * report.threshold:.4g} %)"
     called_first = sorted(prediction.classes, key=lambda entry: entry.name != prediction.decided)
     classes = ", ".join(
         f"{entry.name} {100 * entry.probability:.1f} %{limits.get(entry.name, '')}"
@@ -218,20 +219,20 @@ def show_profile(console: Console, report: ProfileReport) -> None:
         console.file.reconfigure(errors="backslashreplace")
     shown = display_names([model.name for model in report.models], console.encoding)
     models: Named = list(zip(shown, report.models, strict=True))
-    console.print(cost_table(models))
+    print_table(console, cost_table(models))
     console.print("1 MAC = 1 multiply + 1 add; FLOPs = 2 x MACs; both for one image.")
     console.print("memory: the most at once, over that of the empty runtime.")
     for line in _count_notes(models):
         console.print(line)
     console.print()
     console.print(f"Time of a run in ms, {_setting(report.models[0].latency)}:")
-    console.print(latency_table(models))
+    print_table(console, latency_table(models))
     if any(model.other_latencies for model in report.models):
-        console.print(settings_table(models))
+        print_table(console, settings_table(models))
     for name, model in models:
         if model.operators:
             console.print(f"Operators of {name}, as the runtime fused them:")
-            console.print(operator_table(model.operators))
+            print_table(console, operator_table(model.operators))
     for lines in (
         _comparisons(models, report),
         _rates(models, report),

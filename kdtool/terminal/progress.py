@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -16,27 +15,32 @@ from rich.progress import (
 )
 from rich.table import Column
 
-SECONDS_BETWEEN_LINES = 10.0  # where the output is no terminal
+from kdtool.terminal.text import error_console, print_message
 
-Update = Callable[[int, str], None]  # units done so far, and what to say of them
+SECONDS_BETWEEN_LINES = 10.0  # where the output is not a terminal
+
+Update = Callable[[int, str], None]  # units done so far, and a text to show with them
 
 
 class Terminal:
-    """Where a command tells what it does; on standard error, so that `--json` stays clean."""
+    """Reports what a command does, on standard error: standard output holds results only."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self.console = Console(stderr=True, highlight=False)
+        self.console = error_console()
         self.quiet = quiet
+        self.warned: set[str] = set()  # every warning so far; none is printed twice
         self._bars: Progress | None = None  # one display, for the work of several processes too
 
     def say(self, text: str) -> None:
-        """Tell of a step that is done or begins; silent with `--quiet`."""
+        """Report a step that begins or is done; silent with `--quiet`."""
         if not self.quiet:
-            self.console.print(escape(text), soft_wrap=True)
+            print_message(self.console, text)
 
     def warn(self, text: str) -> None:
-        """Tell what the user should know before trusting the result; never silent."""
-        self.console.print(f"[bold yellow]warning:[/] {escape(text)}", soft_wrap=True)
+        """Print what the user should know before trusting the result, once; never silent."""
+        if text not in self.warned:
+            self.warned.add(text)
+            print_message(self.console, text, "warning", "bold yellow")
 
     @contextmanager
     def progress(self, title: str, total: int) -> Iterator[Update]:
@@ -44,10 +48,10 @@ class Terminal:
 
         Args:
             title: What is being done.
-            total: Units of work in all.
+            total: Number of units of work.
 
         Yields:
-            A function that takes the units done so far and what to say of them.
+            A function that takes the units done so far and a text to show with them.
         """
         if self.quiet:
             yield lambda _done, _text: None
@@ -93,7 +97,7 @@ class Terminal:
 
 
 def progress_columns() -> tuple[ProgressColumn, ...]:
-    """Return title, bar, percent and time left, and last a text, which is cut where room ends."""
+    """Return title, bar, percent, time left, and a text that is cut at the terminal's width."""
     return (
         TextColumn("{task.description}", table_column=Column(max_width=30, no_wrap=True)),
         BarColumn(bar_width=10),

@@ -1,5 +1,7 @@
-"""The end of a study in the terminal: warnings, verdict, comparison, and where the report lies."""
+"""What a command on a study prints at its end: tables, verdict, files, and the next command."""
 
+import shlex
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -25,7 +27,7 @@ from kdtool.report.sections import verdict as verdicts
 from kdtool.report.sections.bias_shift import shift_sentence
 from kdtool.report.sections.classes import columns, few_images, one_class_calls
 from kdtool.report.sections.comparison import Cell, comparison_rows, parity_sentence
-from kdtool.report.sections.devices import machine_labels
+from kdtool.report.sections.devices import COLUMNS, machine_labels, measured, noise_sentences
 from kdtool.report.sections.files import choice_sentence, ship_details, ship_sentence, shipped_role
 from kdtool.report.sections.operating_point import operating_sentence
 from kdtool.report.sections.saliency import compared_images
@@ -33,19 +35,19 @@ from kdtool.report.sections.subclasses import alarm
 from kdtool.report.sections.training import kept_epoch
 from kdtool.results.base import Role
 from kdtool.results.study import Results
-from kdtool.terminal.text import ROLE_STYLES, new_table, plain_text
+from kdtool.terminal.text import ROLE_STYLES, new_table, plain_text, print_table
 
-BESIDE = ("weighted_f1", "roc_auc")  # of all classes; no more fits in 80 columns
+ALL_CLASSES = ("weighted_f1", "roc_auc")  # further columns; no more fit into 80 columns
 LONGEST_NAME = 8  # characters
 
 
 def class_table(console: Console, results: Results) -> Table | None:
-    """Return a row a model, a column a class or score; None where there are not two classes."""
+    """Return a row for each model, a column for each class or score; None unless 2 classes."""
     if len(results.data.classes) != 2 or not results.models:
         return None
     table = new_table()
     table.add_column("")
-    shown = [one for one in columns(results) if one.of_class or one.metric in BESIDE]
+    shown = [one for one in columns(results) if one.of_class or one.metric in ALL_CLASSES]
     for column in shown:
         head = f"{column.group}\n{_cut(column.name)}"
         table.add_column(plain_text(console, head), justify="right", no_wrap=True)
@@ -60,7 +62,7 @@ def _cut(name: str) -> str:
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 2]}.."
 
 
-# Of the rows of the comparison, those that fit beside each other in 80 columns.
+# Rows of the comparison that are printed, and their titles.
 SHOWN = {
     "score": "",  # the study's metric
     "num_params": "Parameters",
@@ -68,19 +70,18 @@ SHOWN = {
     "size": "File size",
     "p50": "Latency p50",
 }
-MOST_COMPARED = 3  # models, beside whose figures those against the teacher fit
+MOST_COMPARED = 3  # models; with more, columns against the teacher do not fit into 80 columns
 VERDICT_STYLES = {"HELPED": "bold green", "NO EVIDENCE": "bold", "HURT": "bold red"}
 
 
 def show_results(console: Console, results: Results, folder: Path) -> None:
-    """Print the summary of a study.
+    """Print scores and verdicts of a study: the end of `distill` and `subclass-distill`.
 
     Args:
-        console: Where to; 80 columns are enough.
-        results: Of the study.
-        folder: Of the study, where the report lies.
+        console: The output; every line fits 80 columns.
+        results: The study's.
+        folder: The study's.
     """
-    show_warnings(console, results)
     _show_scores(console, results)
     show_failures(console, results)
     for line in _verdicts(console, results):
@@ -96,29 +97,43 @@ def show_results(console: Console, results: Results, folder: Path) -> None:
     if results.devices:
         names = listed(list(dict.fromkeys(machine_labels(results)[1:])))
         console.print(plain_text(console, printable(f"Measured on devices: {names}.")))
-    show_report_path(console, folder)
+    roles = roles_present(results)
+    if roles:
+        models = listed([role_name(role) for role in roles])
+        seeds, images = _num_seeds(results, roles), f"{results.data.num_test:,} test images"
+        _show_sentence(console, f"Compared {models} over {seeds} on {images}.")
+    show_paths(console, folder)
 
 
 def _show_scores(console: Console, results: Results) -> None:
     if not results.models:
         return
-    console.print(_table(console, results), "")
+    print_table(console, _table(console, results))
+    console.print()
     by_class = class_table(console, results)
     if by_class:
-        console.print(by_class, "")
+        print_table(console, by_class)
+        console.print()
     few = few_images(results.data)
     if few:
         console.print(plain_text(console, few, "yellow"))
 
 
-def show_warnings(console: Console, results: Results) -> None:
-    """Print what the user should know before trusting anything."""
-    for warning in results.data.warnings:
-        console.print(plain_text(console, f"warning: {printable(warning)}", "yellow"))
+def show_warnings(console: Console, results: Results, printed: Collection[str] = ()) -> None:
+    """Print the warnings about data and models.
+
+    Args:
+        console: The output.
+        results: The study's.
+        printed: Warnings that this command has printed before, which are not repeated.
+    """
+    for warning in results.warnings:
+        if warning not in printed:
+            console.print(plain_text(console, f"warning: {printable(warning)}", "yellow"))
 
 
 def show_failures(console: Console, results: Results) -> None:
-    """Print a line for each file that should give what PyTorch gave and does not."""
+    """Print a line for each file that differs from PyTorch."""
     for role in roles_present(results):
         for file in results.models[role].files.values():
             if file.parity.passed is False:
@@ -126,14 +141,59 @@ def show_failures(console: Console, results: Results) -> None:
                 console.print(plain_text(console, line, "red"))
 
 
-def show_report_path(console: Console, folder: Path) -> None:
-    """Print where the report lies."""
-    path = plain_text(console, str(folder / "report.html"), "bold")
-    console.print(Text("Report: ") + path, soft_wrap=True)
+def show_paths(console: Console, folder: Path) -> None:
+    """Print where the study's files and its report are."""
+    for label, path in (("Files", folder), ("Report", folder / "report.html")):
+        line = Text(f"{label}: ") + plain_text(console, str(path), "bold")
+        console.print(line, soft_wrap=True)
+
+
+def show_next(console: Console, steps: Sequence[tuple[str, str]]) -> None:
+    """Print what to type next.
+
+    Args:
+        console: The output.
+        steps: A purpose, such as "classify an image", and the command for it.
+    """
+    for purpose, command in steps:
+        line = Text(f"To {purpose}: ") + plain_text(console, command, "bold")
+        console.print(line, soft_wrap=True)
+
+
+def _show_sentence(console: Console, text: str) -> None:
+    console.print(plain_text(console, printable(text)))
+
+
+def next_steps(results: Results, folder: Path, *, kit: bool) -> list[tuple[str, str]]:
+    """Return what to do with the files of a study: a purpose and a command, each.
+
+    Args:
+        results: The study's.
+        folder: The study's.
+        kit: Whether the study has just got its kit.
+    """
+    role = shipped_role(results)
+    best = results.models[role].recommended if role else None
+    if role is None or best is None:
+        return []
+    file = folder / results.models[role].files[best].path
+    steps = [("classify an image", shlex.join(["kdtool", "predict", str(file)]) + " IMAGE")]
+    if kit:
+        check = shlex.join(["python3", str(Path(folder.name) / "kit" / "check.py")])
+        steps.append((f"check it on a device, copy {folder / 'kit'} there and type", check))
+    else:
+        export = shlex.join(["kdtool", "export", str(folder), "--kit"])
+        steps.append(("run it on a device without kdtool", export))
+    return steps
+
+
+def _num_seeds(results: Results, roles: Sequence[Role]) -> str:
+    seeds = max(len(results.models[role].seeds) for role in roles)
+    return f"{seeds} seed{'' if seeds == 1 else 's'}"
 
 
 def _verdicts(console: Console, results: Results) -> list[Text]:
-    """Return a line for each verdict on a method, below the headline where there are several."""
+    """Return a line for each verdict on a method, after a headline if there are several."""
     found = verdicts.on_methods(results)
     headline = plain_text(console, verdicts.headline(results))
     lines = []
@@ -157,9 +217,11 @@ def _table(console: Console, results: Results) -> Table:
     with_ratios = "teacher" in roles and len(roles) <= MOST_COMPARED
     for role in roles:
         head = Text(role_name(role), style=f"bold {ROLE_STYLES[role]}")
-        table.add_column(head, justify="right", no_wrap=len(roles) <= MOST_COMPARED)
+        no_wrap = len(roles) <= MOST_COMPARED
+        table.add_column(head, justify="right", vertical="bottom", no_wrap=no_wrap)
         if role != "teacher" and with_ratios:
-            table.add_column("vs teacher", header_style="dim", no_wrap=True)
+            against = Text(f"{role_name(role)}\nvs teacher", style="dim")
+            table.add_column(against, no_wrap=True)
     for row in comparison_rows(results):
         if row.key not in SHOWN:
             continue
@@ -180,15 +242,14 @@ def _against(console: Console, cell: Cell | None) -> Text:
 
 
 def show_trained(console: Console, results: Results, folder: Path, role: Role) -> None:
-    """Print how the models of one role did, a row a seed: the end of `finetune`.
+    """Print scores of the models of one role, a row for each seed: the end of `finetune`.
 
     Args:
-        console: Where to; 80 columns are enough.
-        results: Of the study; holds `role`.
-        folder: Of the study.
-        role: Whom was trained.
+        console: The output; every line fits 80 columns.
+        results: The study's; holds `role`.
+        folder: The study's.
+        role: The role that was trained.
     """
-    show_warnings(console, results)
     model = results.models[role]
     console.print(
         plain_text(console, f"{role_name(role)}: {printable(model.model)}", ROLE_STYLES[role])
@@ -196,11 +257,11 @@ def show_trained(console: Console, results: Results, folder: Path, role: Role) -
     table = new_table()
     metric = results.metric
     name = METRIC_NAMES[metric]
-    # The interval of one seed is known of its accuracy only.
-    scores, beside = ["validation", "test"], []
+    # A single seed has an interval for accuracy only.
+    scores, further = ["validation", "test"], []
     if metric != "accuracy":
-        scores, beside = [f"{split} {name}" for split in scores], ["test accuracy"]
-    for head in ("seed", "kept epoch", *scores, *beside, "95 % interval"):
+        scores, further = [f"{split} {name}" for split in scores], ["test accuracy"]
+    for head in ("seed", "kept epoch", *scores, *further, "95 % interval"):
         table.add_column(head, justify="right")
     for run in model.seeds:
         score = test_score(run.test, metric)
@@ -209,29 +270,34 @@ def show_trained(console: Console, results: Results, folder: Path, role: Role) -
             kept_epoch(run),
             score_text(metric, run.best.score),
             "-" if score is None else score_text(metric, score),
-            *([percent(run.test.accuracy)] if beside else []),
+            *([percent(run.test.accuracy)] if further else []),
             percent_range(run.test.accuracy_ci95),
         ]
         table.add_row(*(plain_text(console, cell) for cell in cells))
-    console.print(table, "")
+    print_table(console, table)
+    console.print()
     mean = model.test[metric]
     text = f"{metric_title(metric)} on the test images: {score_text(metric, mean.mean)}"
     if mean.std is not None:
         spread = score_change_size(metric, mean.std)
-        text += f", {spread} of spread over {len(model.seeds)} seeds"
-    console.print(plain_text(console, f"{text}. Epochs were chosen on validation."))
-    show_report_path(console, folder)
+        text += f" (mean of {len(model.seeds)} seeds, standard deviation {spread})"
+    _show_sentence(console, f"{text}. The kept epoch is the best one on validation.")
+    _show_sentence(
+        console,
+        f"Trained the {role_name(role)} with {_num_seeds(results, [role])} and tested it on "
+        f"{results.data.num_test:,} images.",
+    )
+    show_paths(console, folder)
 
 
 def show_files(console: Console, results: Results, folder: Path) -> None:
     """Print the files of a study and which of them to ship: the end of `export`.
 
     Args:
-        console: Where to; 80 columns are enough.
-        results: Of the study.
-        folder: Of the study, where the files lie.
+        console: The output; every line fits 80 columns.
+        results: The study's.
+        folder: The study's; the files are in it.
     """
-    show_warnings(console, results)
     files = [
         (role, precision, file)
         for role in roles_present(results)
@@ -242,7 +308,7 @@ def show_files(console: Console, results: Results, folder: Path) -> None:
         return
     table = new_table()
     table.add_column("file", overflow="fold")
-    for head in ("type", "opset", "size", "accuracy", "parity", "sha256", ""):
+    for head in ("type", "opset", "size", "accuracy", "parity", "sha256", "ship"):
         table.add_column(head, justify="right", no_wrap=True)
     chosen = shipped_role(results)
     for role, precision, file in files:
@@ -255,33 +321,51 @@ def show_files(console: Console, results: Results, folder: Path) -> None:
             percent(file.accuracy),
             percent(file.parity.agreement),
             file.sha256[:12],
-            "ship" if is_shipped else "",
+            "yes" if is_shipped else "",
         ]
         style = "bold" if is_shipped else ""
         table.add_row(*(plain_text(console, cell, style) for cell in cells))
-    console.print(table, "")
+    print_table(console, table)
+    console.print()
     show_failures(console, results)
-    console.print(
-        "Parity: test images that get the same class as from PyTorch. "
-        "Accuracy: of the file's own answers."
+    _show_sentence(
+        console,
+        "Accuracy: on the test images, measured with the file. "
+        "Parity: share of test images that get the same class as in PyTorch.",
     )
     choice, called = choice_sentence(results), operating_sentence(results)
     for line in (called, choice, ship_sentence(results), *ship_details(results)):
         if line:
             console.print(plain_text(console, printable(line)))
-    console.print(plain_text(console, f"Files: {folder}"), soft_wrap=True)
-    show_report_path(console, folder)
+    number = f"{len(files)} ONNX file{'' if len(files) == 1 else 's'}"
+    _show_sentence(
+        console,
+        f"Wrote {number} and compared them with PyTorch on {results.data.num_test:,} test images.",
+    )
+    show_paths(console, folder)
+
+
+def show_kit(console: Console, results: Results, folder: Path) -> None:
+    """Print the files of a study and where its kit is: the end of `export --kit`.
+
+    Args:
+        console: The output; every line fits 80 columns.
+        results: The study's.
+        folder: The study's.
+    """
+    show_files(console, results, folder)
+    line = Text("Kit: ") + plain_text(console, str(folder / "kit"), "bold")
+    console.print(line, soft_wrap=True)
 
 
 def show_explained(console: Console, results: Results, folder: Path) -> None:
-    """Print what the saliency maps show and where they lie: the end of `explain`.
+    """Print what the saliency maps show and where they are: the end of `explain`.
 
     Args:
-        console: Where to; 80 columns are enough.
-        results: Of the study.
-        folder: Of the study.
+        console: The output; every line fits 80 columns.
+        results: The study's.
+        folder: The study's.
     """
-    show_warnings(console, results)
     explain = results.explain
     if explain is None:
         console.print("This study has no saliency maps.")
@@ -307,20 +391,55 @@ def show_explained(console: Console, results: Results, folder: Path) -> None:
                 text += f", agrees {image.agreement[role]:z.2f}"
             cells.append(plain_text(console, text, "red" if wrong else ""))
         table.add_row(str(image.index), *cells)
-    console.print(table, "")
+    print_table(console, table)
+    console.print()
     others = {role: one for role, one in explain.mean_agreement.items() if role != "teacher"}
     if others:
         means = listed(
             [f"{value:z.2f} for the {role_name(role)}" for role, value in others.items()]
         )
-        console.print(
-            plain_text(
-                console,
-                f"Agreement with the teacher's heatmaps over "
-                f"{compared_images(explain, results.data.num_test)}: "
-                f"{means} (rank correlation: 1 is the same order of pixels, 0 is none).",
-            )
+        images = compared_images(explain, results.data.num_test)
+        _show_sentence(
+            console,
+            f"Agreement with the teacher's maps over {images}: {means} "
+            "(rank correlation of pixels: 1 is the same order, 0 is no relation).",
         )
+    models = listed([role_name(role) for role in roles])
+    _show_sentence(
+        console, f"Computed saliency maps of {models}; images shown: {len(explain.images)}."
+    )
     picture = folder / "figures" / "saliency.png"
-    console.print(plain_text(console, f"Pictures: {picture}"), soft_wrap=True)
-    show_report_path(console, folder)
+    console.print(plain_text(console, f"Saliency maps: {picture}"), soft_wrap=True)
+    show_paths(console, folder)
+
+
+def show_devices(console: Console, results: Results, folder: Path) -> None:
+    """Print what other machines measured: the end of `profile --merge`.
+
+    Args:
+        console: The output; every line fits 80 columns.
+        results: The study's.
+        folder: The study's.
+    """
+    rows = [row for row in measured(results) if not row.here]
+    for machine, setting in dict.fromkeys((row.machine, row.setting) for row in rows):
+        _show_sentence(console, f"{machine}; {setting}:")
+        table = new_table()
+        table.add_column("file", overflow="fold")
+        for head in COLUMNS:
+            table.add_column(head.lower(), justify="right", no_wrap=True)
+        for row in rows:
+            if (row.machine, row.setting) == (machine, setting):
+                cells = [cell.value if cell else "-" for cell in row.cells]
+                texts = (printable(row.file.path), *cells)
+                table.add_row(*(plain_text(console, text) for text in texts))
+        print_table(console, table)
+        console.print()
+    for sentence in noise_sentences(rows):
+        console.print(plain_text(console, printable(sentence), "yellow"))
+    machines = list(dict.fromkeys(row.machine for row in rows))
+    if machines:
+        _show_sentence(console, f"The report now has measurements of {listed(machines)}.")
+    else:
+        _show_sentence(console, "No other machine has measured the files of this study.")
+    show_paths(console, folder)

@@ -1,8 +1,12 @@
-"""Text as any terminal can print it."""
+"""Text that every terminal can print: messages, plain signs, narrow tables."""
+
+from collections.abc import Sequence
+from typing import cast
 
 from rich import box
-from rich.console import Console
-from rich.table import Table
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
+from rich.table import Column, Table
 from rich.text import Text
 
 from kdtool.format import MINUS, NBSP, TIMES
@@ -15,11 +19,32 @@ ROLE_STYLES = {
     "subclass-student": "magenta",
 }
 
+NAME_WIDTH = 10  # characters; where room is short, longer names of rows are folded to it
+
 _SIGNS = str.maketrans({TIMES: "x", MINUS: "-", NBSP: " "})
 
 
+def error_console() -> Console:
+    """Return standard error; letters that its encoding lacks are escaped."""
+    return Console(stderr=True, highlight=False)
+
+
+def print_message(console: Console, text: str, label: str = "", style: str = "") -> None:
+    """Print one message: wrapped in a terminal, on one line in a file or pipe.
+
+    Args:
+        console: The output.
+        text: The message; a line break in it is kept.
+        label: What kind of message it is, such as "error"; printed first.
+        style: Of the label.
+    """
+    message = Text.assemble((f"{label}:", style), " ") if label else Text()
+    message.append(plain_text(console, text))
+    console.print(message, soft_wrap=not console.is_terminal)
+
+
 def plain_text(console: Console, text: str, style: str = "") -> Text:
-    """Return text without signs of typography; letters that the terminal lacks as their number."""
+    """Return text in ASCII typography; letters that the terminal lacks are escaped."""
     encoded = text.translate(_SIGNS).encode(console.encoding, "backslashreplace")
     return Text(encoded.decode(console.encoding), style=style)
 
@@ -27,3 +52,53 @@ def plain_text(console: Console, text: str, style: str = "") -> Text:
 def new_table() -> Table:
     """Return an empty table with narrow gaps."""
     return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Print a table whose first column names its rows.
+
+    Where the terminal is too narrow for it, each row becomes a block: its name, and below that a
+    line for each column. No figure and no name is cut.
+
+    Args:
+        console: The output.
+        table: Of cells in one line each; a last column without a header is left out where it does
+            not fit.
+    """
+    head, *others = table.columns
+    if not _fits(console, head, others) and others and not str(others[-1].header):
+        table.columns.pop()  # bars only; the share next to it says the same
+        others = others[:-1]
+    if _fits(console, head, others):
+        console.print(table)
+        return
+    names = [*head.cells]
+    columns = [(str(one.header).replace("\n", " "), [*one.cells]) for one in others]
+    width = max(cell_len(header) for header, _ in columns)
+    for k, name in enumerate(names):
+        title = f"{_as_text(head.header).plain} ".lstrip()
+        console.print(Text(title) + _as_text(name), soft_wrap=True)
+        for header, cells in columns:
+            value = _as_text(cells[k])
+            if value.plain.strip():
+                console.print(Text(f"  {header:<{width}}  ") + value, soft_wrap=True)
+
+
+def _fits(console: Console, head: Column, others: Sequence[Column]) -> bool:
+    """Return whether whole figures and at least `NAME_WIDTH` of each name fit the width."""
+    name = min(_width(head), NAME_WIDTH)
+    # Every box of ours has an edge of at most 1, and 2 between columns.
+    return 2 + name + sum(2 + _width(one) for one in others) <= console.width
+
+
+def _width(column: Column) -> int:
+    """Return the least width at which no cell is broken, and a header only between words."""
+    header = _as_text(column.header).plain
+    words = header.split("\n") if column.no_wrap else header.split()
+    lines = [line for cell in column.cells for line in _as_text(cell).plain.split("\n")]
+    return max((cell_len(text) for text in (*words, *lines)), default=0)
+
+
+def _as_text(cell: RenderableType) -> Text:
+    """Return a cell, which is markup or text."""
+    return Text.from_markup(cell) if isinstance(cell, str) else cast("Text", cell)

@@ -1,22 +1,22 @@
-"""What every stage of a study needs."""
+"""One command at work on a study: its recipe, data and networks, checked before training."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from kdtool.errors import RecipeError, StudyError
+from kdtool.errors import RecipeError
 from kdtool.recipe.schema import Recipe, check_operating_point
 from kdtool.recipe.training import TrainTable
 from kdtool.results.base import Role
-from kdtool.results.study import Results, TrainingResult
-from kdtool.study.folder import StartTable, Study
-from kdtool.terminal.progress import Terminal
+from kdtool.results.study import TrainingResult
+from kdtool.study.folder import Origin, StartTable, Study
 from kdtool.train.data.splits import Splits, load_splits, without_classes
-from kdtool.train.fit.optimizer import check_trainable, epochs_to_train, phases_of
+from kdtool.train.fit.optimizer import check_trainable, epochs_warning, phases_of
 from kdtool.train.models.checkpoint import load_weights
 from kdtool.train.models.create import (
     is_checkpoint,
@@ -29,23 +29,248 @@ from kdtool.train.models.device import check_precision, check_room, choose_devic
 from kdtool.train.models.networks import ImageShape, check_model_name
 from kdtool.train.models.published import Published, published
 from kdtool.train.models.trained_teacher import check_place, in_order, notes_of
+from kdtool.train.reporter import Reporter
+
+TEACHERS: tuple[Role, ...] = ("teacher", "subclass-teacher")
+SUBCLASSED: tuple[Role, ...] = ("subclass-teacher", "subclass-student")
+
+
+def table_of(role: Role) -> StartTable:
+    """Return the table of the recipe that the models of `role` are trained by."""
+    return "teacher" if role in TEACHERS else "student"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One command at work on one study."""
+
+    study: Study
+    recipe: Recipe
+    splits: Splits  # on `device`
+    # The same, without the train images of `distill.exclude_classes`; validation and test have them
+    transfer: Splits
+    device: torch.device
+    reporter: Reporter
+    # Built once: networks by table and number of outputs, origins of weights by table
+    networks: dict[str, nn.Module] = field(default_factory=dict, repr=False)
+    origins: dict[str, Origin | None] = field(default_factory=dict, repr=False)
+
+    @property
+    def image_shape(self) -> ImageShape:
+        """C, H, W of the images."""
+        return self.splits.result.image_shape
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the data."""
+        return self.splits.result.fingerprint
+
+    def table(self, role: Role) -> TrainTable:
+        """Return how the models of `role` are trained; the control as the student."""
+        return self.recipe.teacher if role in TEACHERS else self.recipe.student
+
+    def num_logits(self, role: Role) -> int:
+        """Return the length of the logits: C, or C * S of a model with subclasses."""
+        per_class = self.recipe.subclass.per_class if role in SUBCLASSED else 1
+        return per_class * len(self.splits.classes)
+
+    def num_outputs(self, role: Role) -> int:
+        """Return the length of the network's own logits; a pretrained teacher may have more."""
+        return len(self.table(role).classes or range(self.num_logits(role)))
+
+    def splits_of(self, role: Role) -> Splits:
+        """Return the images that the models of `role` learn from and are chosen on."""
+        return self.splits if role in TEACHERS else self.transfer
+
+    def origin(self, role: Role) -> Origin | None:
+        """Return what the models of `role` start from; None: from random weights.
+
+        Raises:
+            KdtoolError: The recipe names weights that do not exist.
+        """
+        table = self.table(role)
+        key = table.model_dump_json()
+        if key not in self.origins:
+            self.origins[key] = origin_of(table, self.study.origin(table_of(role)))
+        return self.origins[key]
+
+    def network(self, role: Role) -> nn.Module:
+        """Return the network of a role with random weights, built once, on the CPU, in eval mode.
+
+        It is shared: copy it before changing it.
+        """
+        key = f"{self.num_outputs(role)} {self.table(role).model_dump_json()}"
+        if key not in self.networks:
+            self.networks[key] = self.build(role, self.recipe.seeds[0]).eval()
+        return self.networks[key]
+
+    def build(self, role: Role, seed: int, *, pretrained: bool = False) -> nn.Module:
+        """Return a new model of `role` to train, on the CPU.
+
+        Args:
+            role: Of the model.
+            seed: Of the random weights.
+            pretrained: Whether to load the weights that it starts from.
+        """
+        table, num_outputs = self.table(role), self.num_outputs(role)
+        recorded = self.study.origin(table_of(role))
+        model = make_model(table, self.image_shape, num_outputs, seed, recorded)
+        if pretrained:
+            load_pretrained(model, table, num_outputs, new_head=role in SUBCLASSED)
+        return in_order(model, table, self.splits.classes) if table.is_trained else model
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One trained model: its weights lie at `checkpoint`."""
+
+    role: Role
+    seed: int
+    key: str  # hash of all that its weights depend on
+    checkpoint: Path
+    result: TrainingResult
+
+
+def load_model(run: Run, trained: Trained) -> nn.Module:
+    """Return a trained model on the run's device, in eval mode."""
+    network = run.network(trained.role)
+    if run.table(trained.role).is_onnx:
+        return network  # its weights are in the file, and nothing changes it
+    model = copy.deepcopy(network)
+    load_weights(trained.checkpoint, model)
+    return model.to(run.device).eval()
+
+
+def open_run(study: Study, recipe: Recipe, device_name: str, reporter: Reporter) -> Run:
+    """Check the recipe, load the data onto the device and announce them.
+
+    Raises:
+        KdtoolError: The device does not exist, or the recipe or the data cannot be used.
+    """
+    device = choose_device(device_name)
+    check_recipe(recipe, study.folder, device)
+    splits, transfer = load_data(recipe, device, reporter)
+    announce_data(splits, transfer, reporter)
+    return Run(study, recipe, splits, transfer, device, reporter)
+
+
+def check_recipe(recipe: Recipe, folder: Path, device: torch.device) -> None:
+    """Check what can be checked of a recipe's models before its data are loaded.
+
+    Raises:
+        KdtoolError: A model does not exist, a teacher's file is in the folder of the study, or the
+            device does not have the precision.
+    """
+    for table in (recipe.teacher, recipe.student):
+        if table.is_onnx:
+            check_place(Path(table.model), folder)
+        else:
+            check_model_name(table.model)
+        check_precision(table.precision, device)
+
+
+def load_data(recipe: Recipe, device: torch.device, reporter: Reporter) -> tuple[Splits, Splits]:
+    """Load the images onto the device.
+
+    Returns:
+        All images, and those that students and controls learn from, which share their memory.
+
+    Raises:
+        KdtoolError: They cannot be read, do not fit on the device, or do not fit the recipe.
+    """
+    splits = load_splits(recipe.data, reporter.warn, reporter.progress)
+    check_operating_point(recipe.export.operating_point, splits.classes)
+    check_room([splits.train.images, splits.validation.images, splits.test.images], device)
+    splits = splits.to(device)
+    transfer = without_classes(splits, recipe.distill.exclude_classes)
+    return replace(splits, result=transfer.result), transfer
+
+
+def announce_data(splits: Splits, transfer: Splits, reporter: Reporter) -> None:
+    """Report the number of images of each split, the classes and the device."""
+    result = splits.result
+    positive = f" (positive class: {result.positive})" if result.positive else ""
+    reporter.say(
+        f"{result.description}: {result.num_train:,} training, {result.num_validation:,} "
+        f"validation and {result.num_test:,} test images; {len(splits.classes)} classes{positive}; "
+        f"on {splits.train.images.device.type}"
+    )
+    if result.excluded:
+        reporter.say(
+            f"students and controls learn from {len(transfer.train):,} of the training images, "
+            f"without {', '.join(result.excluded)}"
+        )
+
+
+def check_models(run: Run, roles: tuple[Role, ...] = ("teacher", "student")) -> None:
+    """Build the networks, and report what they start from and how long they train.
+
+    Args:
+        run: The study.
+        roles: Whose networks; a control has the student's.
+
+    Raises:
+        KdtoolError: A model cannot be built, does not fit the images or cannot be trained.
+    """
+    for role in roles:
+        with errors_name(role):
+            announce_weights(run, role)
+            network, table = run.network(role), run.table(role)
+            if not table.is_trained:
+                check_trainable(network, table, run.num_logits(role))
+                announce_epochs(run, role)
+
+
+@contextmanager
+def errors_name(table: str) -> Iterator[None]:
+    """Name the table in every RecipeError of the block."""
+    try:
+        yield
+    except RecipeError as error:
+        raise RecipeError(f"[{table}]: {error}") from error
+
+
+def announce_weights(run: Run, role: Role) -> None:
+    """Report the weights that the models of a role start from.
+
+    Where the study has models trained from them already, nothing is reported or downloaded: it may
+    be finished.
+
+    Raises:
+        KdtoolError: They do not exist, or do not fit the network.
+    """
+    table, recorded = run.table(role), run.study.origin(table_of(role))
+    if recorded and recorded == run.origin(role):
+        return
+    for note in describe_weights(table, run.image_shape, run.num_outputs(role)):
+        report = run.reporter.warn if note.warn else run.reporter.say
+        report(f"{role}: {note.text}")
+    if table.is_onnx:
+        for text in notes_of(run.network(role), run.splits.train):
+            run.reporter.say(f"{role}: {text}")
+
+
+def announce_epochs(run: Run, role: Role) -> None:
+    """Warn where min_steps raises the number of epochs that a role trains."""
+    if warning := epochs_warning(role, run.table(role), len(run.splits_of(role).train)):
+        run.reporter.warn(warning)
 
 
 @dataclass(frozen=True)
 class Note:
-    """What the user should know of how a model begins."""
+    """One thing to report about the weights that a model starts from."""
 
     text: str
     warn: bool = False
 
 
 def describe_weights(table: TrainTable, image_shape: ImageShape, num_logits: int) -> list[Note]:
-    """Return what to say of a model's weights before it is trained."""
+    """Return what to report about a model's weights before it is trained."""
     if table.is_onnx:
         return []
     if table.weights is None:
         first = phases_of(table, num_images=1)[0].train
-        frozen = f'without weights, train = "{first}" leaves all else as it is drawn, and frozen'
+        frozen = f'without weights, train = "{first}" freezes all other layers at random weights'
         return [] if first == "all" else [Note(frozen, warn=True)]
     source, known, side = source_of(table), published(table.model), table.input_size
     notes = [Note(f"starts from {source}")]
@@ -68,7 +293,7 @@ def describe_weights(table: TrainTable, image_shape: ImageShape, num_logits: int
 
 
 def _guessed(source: str, known: Published | None) -> Note:
-    """Say which normalization was taken for a file that does not say its own."""
+    """Return which normalization is used for a file that does not contain its own."""
     if known:
         return Note(
             f"images are normalized as for the ImageNet weights {known.name}, as {source} does not "
@@ -79,188 +304,3 @@ def _guessed(source: str, known: Published | None) -> Note:
         'normalize = "imagenet" takes the mean and deviation of ImageNet, "none" nothing',
         warn=True,
     )
-
-
-TEACHERS: tuple[Role, ...] = ("teacher", "subclass-teacher")
-SUBCLASSED: tuple[Role, ...] = ("subclass-teacher", "subclass-student")
-
-
-def table_of(role: Role) -> StartTable:
-    """Return the table of the recipe that says how the models of `role` are trained."""
-    return "teacher" if role in TEACHERS else "student"
-
-
-@dataclass(frozen=True)
-class Run:
-    """One command at work on one study."""
-
-    study: Study
-    recipe: Recipe
-    splits: Splits  # on `device`
-    # The same, without the train images of `distill.exclude_classes`; validation and test have them
-    transfer: Splits
-    device: torch.device
-    terminal: Terminal
-    finished: Results | None = None  # a study that is only read: nothing may be trained
-    only_standing: bool = False  # nothing is trained now, to see what stands
-
-    @property
-    def image_shape(self) -> ImageShape:
-        """C, H, W of the images."""
-        return self.splits.result.image_shape
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the data."""
-        return self.splits.result.fingerprint
-
-    def table(self, role: Role) -> TrainTable:
-        """How the models of `role` are trained; the control as the student."""
-        return self.recipe.teacher if role in TEACHERS else self.recipe.student
-
-    def num_logits(self, role: Role) -> int:
-        """Length of the logits: C, or C * S of a model with subclasses."""
-        per_class = self.recipe.subclass.per_class if role in SUBCLASSED else 1
-        return per_class * len(self.splits.classes)
-
-    def num_outputs(self, role: Role) -> int:
-        """Length of the logits of the network: one that comes trained may know more classes."""
-        return len(self.table(role).classes or range(self.num_logits(role)))
-
-    def splits_of(self, role: Role) -> Splits:
-        """What the models of `role` learn from and are chosen on."""
-        return self.splits if role in TEACHERS else self.transfer
-
-    def build(self, role: Role, seed: int, *, pretrained: bool = False) -> nn.Module:
-        """Return a model of `role` before this study trains it, on the CPU.
-
-        Args:
-            role: Whose.
-            seed: Of the weights that are drawn.
-            pretrained: Whether to load the weights that it starts from, which is no need where
-                its layers are all that matters.
-        """
-        table, num_outputs = self.table(role), self.num_outputs(role)
-        recorded = self.study.origin(table_of(role))
-        model = make_model(table, self.image_shape, num_outputs, seed, recorded)
-        if pretrained:
-            load_pretrained(model, table, num_outputs, new_head=role in SUBCLASSED)
-        return in_order(model, table, self.splits.classes) if table.is_trained else model
-
-
-@dataclass(frozen=True)
-class Trained:
-    """One trained model: its weights lie at `checkpoint`."""
-
-    role: Role
-    seed: int
-    key: str  # hash of all that its weights depend on
-    checkpoint: Path
-    result: TrainingResult
-
-
-class NotTrainedError(StudyError):
-    """A model has still to be trained, which may not be done now or by this command."""
-
-    def __init__(self, checkpoint: Path) -> None:
-        super().__init__(
-            f"{checkpoint} is missing or was changed; "
-            "`kdtool distill` with the study's recipe trains it again"
-        )
-        self.checkpoint = checkpoint
-
-
-def open_run(
-    study: Study,
-    recipe: Recipe,
-    device_name: str,
-    terminal: Terminal,
-    finished: Results | None = None,
-) -> Run:
-    """Load the data onto the device; what can be wrong is found out before training.
-
-    Raises:
-        KdtoolError: The device is absent, or the data or a model cannot be used.
-    """
-    device = choose_device(device_name)
-    tables: dict[Role, TrainTable] = {"teacher": recipe.teacher, "student": recipe.student}
-    for table in tables.values():
-        if table.is_onnx:
-            check_place(Path(table.model), study.folder)
-        else:
-            check_model_name(table.model)
-        check_precision(table.precision, device)
-    splits = load_splits(recipe.data, terminal.warn, terminal.progress)
-    check_operating_point(recipe.export.operating_point, splits.classes)
-    check_room([splits.train.images, splits.validation.images, splits.test.images], device)
-    splits = splits.to(device)
-    transfer = without_classes(splits, recipe.distill.exclude_classes)
-    splits = replace(splits, result=transfer.result)
-    result = splits.result
-    terminal.say(
-        f"{result.description}: {result.num_train:,} images to train on, "
-        f"{result.num_validation:,} to choose epochs on, {result.num_test:,} to test on; "
-        f"{len(splits.classes)} classes"
-        + (f", of which {result.positive} is to be found" if result.positive else "")
-        + f"; on {device.type}"
-    )
-    if result.excluded:
-        terminal.say(
-            f"students and controls learn from {len(transfer.train):,} of them, without "
-            f"{', '.join(result.excluded)}"
-        )
-    run = Run(study, recipe, splits, transfer, device, terminal, finished)
-    for role, table in tables.items():
-        with named(role):
-            tell_of_weights(run, role)
-            model = run.build(role, seed=0)
-            if not table.is_trained:
-                check_trainable(model, table, run.num_logits(role))
-        if table.is_trained:
-            continue
-        num_epochs = epochs_to_train(table, len(run.splits_of(role).train))
-        asked = sum(phase.epochs for phase in table.phase) or table.epochs
-        if num_epochs > asked and finished is None:
-            terminal.say(
-                f"{role}: {num_epochs} epochs instead of {asked}, which are fewer than "
-                f"min_steps = {table.min_steps} steps; --set {role}.min_steps=0 turns this off"
-            )
-    return run
-
-
-@contextmanager
-def named(table: str) -> Iterator[None]:
-    """Say in an error of the block whose table it is about."""
-    try:
-        yield
-    except RecipeError as error:
-        raise RecipeError(f"[{table}]: {error}") from error
-
-
-def tell_of_weights(run: Run, role: Role) -> None:
-    """Say which weights the models of a role start from, before any model is trained.
-
-    Where some were trained from them before, nothing is said, and nothing downloaded: they may all
-    stand by now.
-
-    Raises:
-        KdtoolError: They cannot be had, or do not fit.
-    """
-    if run.finished is None:
-        recorded = run.study.origin(table_of(role))
-        if recorded and recorded == origin_of(run.table(role), recorded):
-            return
-        for note in describe_weights(run.table(role), run.image_shape, run.num_outputs(role)):
-            tell = run.terminal.warn if note.warn else run.terminal.say
-            tell(f"{role}: {note.text}")
-        if run.table(role).is_onnx:
-            for text in notes_of(run.build(role, seed=0), run.splits.train):
-                run.terminal.say(f"{role}: {text}")
-
-
-def load_model(run: Run, trained: Trained) -> nn.Module:
-    """Return a trained model on the run's device, in eval mode."""
-    model = run.build(trained.role, trained.seed)
-    if not run.table(trained.role).is_onnx:
-        load_weights(trained.checkpoint, model)
-    return model.to(run.device).eval()

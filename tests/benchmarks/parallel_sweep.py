@@ -20,7 +20,7 @@ from statistics import median
 import torch
 from torch.func import functional_call, stack_module_state, vmap
 
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import MnistTable
 from kdtool.recipe.training import TrainTable
 from kdtool.train.data.splits import load_splits
 from kdtool.train.fit.batches import Training, batch_maker, batches, steps_per_epoch
@@ -39,7 +39,7 @@ class Work:
 
     def __init__(self, arguments, num_threads):
         torch.set_num_threads(num_threads)
-        table = DataTable(source="mnist", root=arguments.root, offline="mnist-5k")
+        table = MnistTable(source="mnist", root=arguments.root, offline="mnist-5k")
         splits = load_splits(table, lambda _warning: None)
         self.train, self.shape = splits.train, splits.result.image_shape
         self.num_classes, self.steps = len(splits.classes), arguments.steps

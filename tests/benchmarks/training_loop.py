@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.functional import to_tensor
 
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import MnistTable
 from kdtool.recipe.training import TrainTable
 from kdtool.terminal.progress import Terminal
 from kdtool.train.data.splits import load_splits
@@ -132,7 +132,7 @@ def main():
     parser.add_argument("--root", type=Path, help="folder of the four files of MNIST")
     parser.add_argument("--epochs", type=int, default=3)
     arguments = parser.parse_args()
-    table = DataTable(source="mnist", root=arguments.root, offline="mnist-5k")
+    table = MnistTable(source="mnist", root=arguments.root, offline="mnist-5k")
     splits = load_splits(table, Terminal().warn)
     teacher = compare("teacher", splits, "mnist-cnn", None, arguments.epochs)
     compare("distillation", splits, "mnist-mlp", teacher.eval(), arguments.epochs)

@@ -36,8 +36,8 @@ def bad_files(make_onnx, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        ("no ONNX", [], "page.onnx is not an ONNX file (it begins with b'<!DOCTYP')"),
-        ("folder", [], "is a folder; give the .onnx file in it"),
+        ("no ONNX", [], "page.onnx is not an ONNX file (it begins with '<!DOCTYP')"),
+        ("folder", [], "is a folder; give an ONNX file, such as "),
         ("open", [], "input 'x' has the shape (n, 3, h, w); give it without the batch, in numbers: "
                      "--shape 3,h,w"),
         ("open", ["--shape", "3,h,w"], "as in --shape 3,224,224 or --shape NAME=3,224,224"),

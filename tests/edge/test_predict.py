@@ -10,6 +10,7 @@ from PIL import Image
 from kdtool.edge.portable.classifier import decide, decision, image_shape, load, predict
 from kdtool.edge.portable.picture import read_image
 from kdtool.edge.predict import predict_files
+from kdtool.environment import pip
 from kdtool.errors import KdtoolError, ModelFileError
 
 ANY = ["height", "width"]
@@ -59,9 +60,7 @@ POSITIVES = [("a", 0), ("b", 1)]
 
 
 @pytest.mark.parametrize(("positive", "place"), POSITIVES)
-def test_the_class_is_decided_by_the_threshold_in_the_file(
-    tmp_path, make_classifier, positive, place
-):
+def test_the_threshold_in_the_file_decides_the_class(tmp_path, make_classifier, positive, place):
     images = random_images(30, 1)
     probabilities = make_classifier(classes="ab").answer(images)[:, place]
     low, high = np.sort(probabilities)[[19, 20]]  # not in the middle, where argmax decides
@@ -81,7 +80,9 @@ def test_the_class_is_decided_by_the_threshold_in_the_file(
 
 
 @pytest.mark.parametrize("chosen", [None, {"rule": "argmax", "positive": "b", "threshold": 0.5}])
-def test_without_a_threshold_the_most_probable_class_is_called(tmp_path, make_classifier, chosen):
+def test_without_a_threshold_the_most_probable_class_is_predicted(
+    tmp_path, make_classifier, chosen
+):
     model = make_classifier(classes="ab", decision=chosen)
     dark_to_bright = np.linspace(0, 255, 8, dtype=np.uint8)[:, None, None, None]
     images = np.broadcast_to(dark_to_bright, (8, 4, 6, 1))
@@ -107,14 +108,14 @@ def test_without_a_threshold_the_most_probable_class_is_called(tmp_path, make_cl
         ("abc", {"rule": "youden", "positive": "b", "threshold": 0.5}),
     ],
 )
-def test_a_threshold_that_cannot_be_used_is_told(make_classifier, classes, chosen):
+def test_an_invalid_threshold_is_refused(make_classifier, classes, chosen):
     model = make_classifier(classes=classes, decision=chosen)
-    message = r"model\.onnx should name a rule, .* 'kdtool\.decision', but has .*; export it again"
+    message = r"model\.onnx has the metadata kdtool\.decision = .*; expected a rule, .*; export"
     with pytest.raises(ModelFileError, match=message):
         predict_files(model.path, [])
 
 
-def test_an_image_of_another_size_is_resized_and_that_is_told(tmp_path, make_classifier):
+def test_an_image_of_another_size_is_resized_and_its_size_reported(tmp_path, make_classifier):
     model = make_classifier("pixels", channels=1)
     # Two flat halves: bilinear with antialiasing over a factor of 2 leaves all but the seam.
     large = np.zeros((8, 12, 1), np.uint8)
@@ -134,7 +135,7 @@ def test_an_image_of_another_shape_loses_its_ends_and_is_not_squashed(tmp_path):
     np.testing.assert_array_equal(pixels, np.full((8, 8, 1), 100))
 
 
-def test_a_model_that_resizes_gets_the_image_as_it_is(tmp_path, make_classifier):
+def test_a_model_that_resizes_gets_the_image_unchanged(tmp_path, make_classifier):
     model = make_classifier("resize", channels=3)
     pixels = random_images(1, 3, height=9, width=7)
     (prediction,) = predict_files(model.path, [save(pixels[0], tmp_path / "a.png")]).predictions
@@ -209,15 +210,17 @@ def text(tmp_path):
 
 BAD_IMAGES = {
     "missing": (lambda tmp_path: tmp_path / "missing.png", "No such file or directory"),
-    "folder": (lambda tmp_path: tmp_path, "Is a directory; name the images in it"),
-    "text": (text, "cannot identify image file"),
+    "folder": (lambda tmp_path: tmp_path, "Is a directory; give image files, not a folder"),
+    "text": (text, "it is not an image, or in a format that Pillow does not read"),
     "cut": (cut, "truncated"),
     "bomb": (bomb, "exceeds limit of 89478485 pixels"),
 }
 
 
 @pytest.mark.parametrize("kind", BAD_IMAGES)
-def test_an_unreadable_image_is_told_and_the_others_are_predicted(tmp_path, make_classifier, kind):
+def test_an_unreadable_image_is_reported_and_the_others_are_predicted(
+    tmp_path, make_classifier, kind
+):
     make, message = BAD_IMAGES[kind]
     good = save(random_images(1, 1)[0], tmp_path / "good.png")
     bad = make(tmp_path)
@@ -237,37 +240,41 @@ def without_metadata(path):
     return path
 
 
-def test_a_file_of_others_takes_its_classes_from_labels_beside_it(tmp_path, make_classifier):
+def test_a_file_without_metadata_takes_its_classes_from_labels_next_to_it(
+    tmp_path, make_classifier
+):
     path = without_metadata(make_classifier().path)
     image = save(random_images(1, 1)[0], tmp_path / "good.png")
-    with pytest.raises(ModelFileError, match=r"does not name its classes.*labels\.txt, one a line"):
+    with pytest.raises(ModelFileError, match=r"has no class names.*labels\.txt, one per line"):
         predict_files(path, [image])
     (tmp_path / "labels.txt").write_text("x\ny\n犬\n", encoding="utf-8")
     (prediction,) = predict_files(path, [image]).predictions
     assert {entry.name for entry in prediction.classes} == {"x", "y", "犬"}
     (tmp_path / "labels.txt").write_text("x\n", encoding="utf-8")
-    with pytest.raises(ModelFileError, match=r"its classes are \['x'\]"):
+    with pytest.raises(ModelFileError, match=r'its class names are \["x"\]'):
         predict_files(path, [image])
     (tmp_path / "labels.txt").write_bytes("café\n".encode("latin-1"))
     with pytest.raises(ModelFileError, match=r"labels\.txt: .*; save it as text in UTF-8"):
         predict_files(path, [image])
 
 
-def test_a_float_file_that_does_not_say_how_images_are_scaled_is_refused(tmp_path, make_classifier):
+def test_a_float_file_without_metadata_is_refused(tmp_path, make_classifier):
     path = without_metadata(make_classifier("tensor").path)
     (tmp_path / "labels.txt").write_text("x\ny\nz\n")
-    with pytest.raises(ModelFileError, match="does not say how they are scaled"):
+    with pytest.raises(ModelFileError, match="do not say how they are scaled"):
         predict_files(path, [])
 
 
-def test_models_that_are_no_image_classifiers_are_refused(make_onnx, make_classifier, tiny_onnx):
+def test_models_that_are_not_image_classifiers_are_refused(make_onnx, make_classifier, tiny_onnx):
     relu = [helper.make_node("Relu", ["x"], ["y"])]
     flat = make_onnx(relu, {"x": (TensorProto.FLOAT, ["batch", 8])}, name="flat.onnx")
-    with pytest.raises(ModelFileError, match=r"takes x: tensor\(float\).*one input"):
+    with pytest.raises(ModelFileError, match=r"has the input x: tensor\(float\).*one input"):
         predict_files(flat, [])
-    with pytest.raises(ModelFileError, match="images of 4 channels; image files are read as 1"):
+    with pytest.raises(ModelFileError, match="images with 4 channels; image files are read with 1"):
         predict_files(make_classifier(channels=4).path, [])
-    with pytest.raises(ModelFileError, match="no output 'probabilities' but logits, probs"):
+    with pytest.raises(
+        ModelFileError, match="has the outputs logits, probs, and none is 'probabilities'"
+    ):
         predict_files(tiny_onnx, [])
     with pytest.raises(KdtoolError, match="threads is 0"):
         predict_files(make_classifier().path, [], threads=0)
@@ -281,4 +288,4 @@ def test_without_pillow_the_message_says_what_to_install():
         "except KdtoolError as error: sys.exit(str(error))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stderr.strip() == "reading images needs Pillow: pip install pillow"
+    assert done.stderr.strip() == f"reading images needs Pillow: {pip()} install pillow"

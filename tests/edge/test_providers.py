@@ -12,6 +12,7 @@ from kdtool.edge.providers import (
     short_names,
     why_not,
 )
+from kdtool.environment import pip
 
 
 def install(folder, *names):
@@ -23,24 +24,24 @@ def install(folder, *names):
 
 
 @pytest.mark.parametrize(
-    ("names", "mend"),
+    ("names", "fix"),
     [
         (
             ["onnxruntime", "onnxruntime-gpu"],
-            "pip uninstall -y onnxruntime onnxruntime-gpu, then pip install onnxruntime-gpu",
+            "{pip} uninstall onnxruntime onnxruntime-gpu, then {pip} install onnxruntime-gpu",
         ),
         (
             ["onnxruntime_directml", "ONNXRuntime"],
-            "pip uninstall -y onnxruntime onnxruntime-directml, "
-            "then pip install onnxruntime-directml",
+            "{pip} uninstall onnxruntime onnxruntime-directml, "
+            "then {pip} install onnxruntime-directml",
         ),
     ],
 )
-def test_two_packages_of_onnxruntime_are_a_conflict_with_a_mend(tmp_path, names, mend):
+def test_two_packages_of_onnxruntime_are_a_conflict_with_a_fix(tmp_path, names, fix):
     install(tmp_path, *names)
     message = conflict([str(tmp_path)])
     assert "overwrite each other's files" in message
-    assert message.endswith(mend)
+    assert message.endswith(fix.format(pip=pip()))
 
 
 @pytest.mark.parametrize(
@@ -62,8 +63,15 @@ def test_only_providers_that_are_there_are_named():
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_every_provider_says_where_it_comes_from(provider):
+def test_every_provider_has_a_way_to_get_it(provider):
     assert "install" in how_to_get(provider) or "built with it" in how_to_get(provider)
+    assert "kdtool" not in how_to_get(provider)
+
+
+def test_the_package_for_cuda_replaces_the_one_for_the_cpu():
+    assert how_to_get("cuda") == (
+        f'{pip()} uninstall onnxruntime, then {pip()} install "onnxruntime-gpu[cuda,cudnn]>=1.20"'
+    )
 
 
 # What onnxruntime-gpu 1.31 writes on a machine without CUDA and TensorRT.

@@ -167,7 +167,7 @@ def test_automatic_choice_runs_the_model(tiny_onnx):
     assert used == PROVIDERS[choose_provider("auto")[0]]
 
 
-def test_without_onnxruntime_both_extras_are_named():
+def test_without_onnxruntime_the_message_lists_the_packages_to_install():
     # A module that is None in sys.modules cannot be imported.
     code = (
         "import sys; sys.modules['onnxruntime'] = None\n"
@@ -176,8 +176,9 @@ def test_without_onnxruntime_both_extras_are_named():
         "except KdtoolError as error: sys.exit(str(error))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert 'pip install "kdtool[cpu]"' in done.stderr
-    assert 'pip install "kdtool[gpu]"' in done.stderr
+    assert 'pip install "onnxruntime>=1.20", or' in done.stderr
+    assert "NVIDIA GPU: " in done.stderr
+    assert done.stderr.endswith('pip install "onnxruntime-gpu[cuda,cudnn]>=1.20"\n')
     assert "Traceback" not in done.stderr
 
 

@@ -1,6 +1,10 @@
+from pathlib import Path
+from typing import get_args
+
 import pytest
 
 from kdtool.errors import RecipeError
+from kdtool.recipe.data import TABLES, DataTable, MnistTable
 from kdtool.recipe.load import load_recipe, parse_setting, parse_sweep, recipe_toml, with_settings
 
 GOOD = """
@@ -35,38 +39,88 @@ def write(tmp_path):
         ),
         (('"digits"', '"x"\nvalidation = 0'), ["data.validation: got 0, expected a value greater"]),
         (('"digits"', '"digits"\nvalidation = 1.5'), ["validation: got 1.5, expected a share"]),
-        (('"digits"', '"digits"\noffline = "mnist-5k"'), ['only stand in for source "mnist"']),
-        (('"digits"', '"digits"\nclasses = ["a", "b"]'), ["`classes` is only for source"]),
-        (('"digits"', '"digits"\nroot = "x"'), ['`root` is only for source "mnist" or']),
-        (('"digits"', '"idx"'), ["needs `root`"]),
-        (('"digits"', '"folder"'), ['source "folder" needs `root`, the folder of the data']),
-        (('"digits"', '"npz"\nroot = "x"'), ["needs `file`, the .npz, below `root`"]),
-        (('"digits"', '"csv"\nroot = "x"'), ["needs `csv`, the table, below `root`"]),
         (
-            ('"digits"', '"csv"\nroot = "x"\ncsv = "y"'),
-            ['needs `columns`, such as { file = "name", label = "class" }'],
+            ('"digits"', '"digits"\noffline = "mnist-5k"'),
+            ['data.offline: not a key of source "digits", only of mnist'],
         ),
+        (
+            ('"digits"', '"digits"\nclasses = ["a", "b"]'),
+            ['data.classes: not a key of source "digits", only of idx, csv, npz'],
+        ),
+        (
+            ('"digits"', '"digits"\nroot = "x"'),
+            ['data.root: not a key of source "digits", only of mnist, fashion-mnist, kmnist, idx'],
+        ),
+        (('"digits"', '"idx"'), ["data.root: is missing: folder of the data"]),
+        (('"digits"', '"folder"'), ["data.root: is missing: folder of the data, relative to"]),
+        (('"digits"', '"npz"\nroot = "x"'), ["data.file: is missing: the .npz file, relative to"]),
+        (
+            ('"digits"', '"csv"'),
+            [
+                "3 problems",
+                "data.root: is missing: folder of the data",
+                "data.csv: is missing: the table, relative to `data.root`",
+                'data.columns: is missing: names of its columns, such as `{ file = "name"',
+            ],
+        ),
+        (
+            ('"digits"', '"digit"\nsize = 0\ntset = 1\nroot = "x"'),
+            [
+                "3 problems",
+                'data.source: got "digit", expected one of mnist, fashion-mnist, kmnist, digits,',
+                "data.size: got 0, expected a value",
+                "data.tset: unknown key; did you mean `data.test`?",
+            ],
+        ),
+        (('source = "digits"', ""), ["data.source: is missing, expected one of mnist,"]),
+        (('source = "digits"', "source = 3"), ["data.source: got 3, expected one of mnist,"]),
+        (('[data]\nsource = "digits"', ""), ["data: is missing"]),
+        (
+            ('"digits"', '"mnist"\noffline = "x"'),
+            ['data.offline: got "x", expected "mnist-5k"'],
+        ),
+        (('[data]\nsource = "digits"', "data = 3"), ["data: got 3, expected a table, [data]"]),
         (
             ('"digits"', '"csv"\nroot = "x"\ncsv = "y"\ncolumns = { file = "a", lable = "b" }'),
-            ["data.columns.label: is missing", "did you mean `data.columns.label`?"],
+            [
+                "data.columns.label: is missing: column with the class",
+                "did you mean `data.columns.label`?",
+            ],
         ),
         (('"digits"', '"folder"\nroot = "x"\nsize = 0'), ["data.size: got 0, expected a value"]),
-        (('"digits"', '"folder"\nroot = "x"\nchannels = 4'), ["data.channels: got 4, expected"]),
+        (
+            ('"digits"', '"folder"\nroot = "x"\nchannels = 4'),
+            ["data.channels: got 4, expected 1 or 3"],
+        ),
         (
             ('"digits"', '"folder"\nroot = "x"\ntest = 1.5'),
             ["data.test: got 1.5, expected a share"],
         ),
         (
             ('"digits"', '"folder"\nroot = "x"\ngroup_by = "p"'),
-            ['`group_by` is only for source "csv"'],
+            ['data.group_by: not a key of source "folder", only of csv'],
         ),
-        (('"digits"', '"digits"\nsize = 9'), ['`size` is only for source "folder" or "csv"']),
-        (('"digits"', '"digits"\nroots = "x"'), ["roots: unknown key; did you mean `data.root`?"]),
+        (
+            ('"digits"', '"digits"\nsize = 9'),
+            ['data.size: not a key of source "digits", only of folder, csv'],
+        ),
+        (
+            ('"digits"', '"mnist"\nroots = "x"'),
+            ["data.roots: unknown key; did you mean `data.root`?"],
+        ),
+        (
+            ('"digits"', '"digits"\nfils = "x"'),
+            ["data.fils: unknown key; did you mean `data.files`, a key of source idx?"],
+        ),
+        (
+            ('"digits"', '"digits"\nxyz = "x"'),
+            ["data.xyz: unknown key; known here: source, validation, group, positive, augment"],
+        ),
         (('"mnist-mlp"', "3"), ["student.model: got 3, expected a string"]),
         (('"mnist-mlp"', '"m"\nepochs = "12"'), ['student.epochs: got "12", expected an integer']),
         (
             ('"mnist-mlp"', '"m"\nepochs = 0'),
-            ["student: `epochs` = 0 is for a model that is trained already"],
+            ["student: `epochs` = 0 is for a pretrained model; add its `weights`"],
         ),
         (('"mnist-mlp"', '"m"\nlearning_rate = nan'), ["student.learning_rate: got nan, expected"]),
         (
@@ -83,10 +137,7 @@ def write(tmp_path):
         ),
         (
             ('"mnist-mlp"', '"m"\n[subclass]\nper_class = 1'),
-            [
-                "subclass.per_class: got 1, expected 2 or more: with one subclass a class",
-                "distill`",
-            ],
+            ["subclass.per_class: got 1, expected 2 or more; with one subclass use `kdtool"],
         ),
         (
             ('"mnist-mlp"', '"m"\n[subclass]\nper_class = 0'),
@@ -100,38 +151,48 @@ def write(tmp_path):
             ('"digits"', '"digits"\ngroup = [[0], []]'),
             ["group.1: got [], expected at least 1"],
         ),
-        (('name = "tiny"', 'name = "tiny"\nseeds = [1, 1]'), ["seeds: the same seed twice"]),
+        (('name = "tiny"', 'name = "tiny"\nseeds = [1, 1]'), ["seeds: got 1 more than once"]),
         (('name = "tiny"', 'name = "tiny"\nmetric = "f1"'), ['metric: got "f1", expected one of']),
         (
             ('"digits"', '"digits"\naugment = ["crop:2", "flop"]'),
-            ['data.augment: got "crop:2", expected crop:VALUE, least share', "from 0.05 to 1"],
+            ['data.augment: got "crop:2", expected crop:VALUE with the smallest', "0.05 to 1"],
         ),
-        (('"digits"', '"digits"\naugment = ["flop"]'), ['got "flop", expected one of crop, flip']),
-        (('"digits"', '"digits"\naugment = ["flip", "flip:1"]'), ["same augmentation twice"]),
-        (('"digits"', '"digits"\naugment = ["flip:much"]'), ["expected flip:VALUE, chance"]),
+        (
+            ('"digits"', '"digits"\naugment = ["flop"]'),
+            ['got "flop", expected one of crop, flip', 'did you mean "flip"?'],
+        ),
+        (('"digits"', '"digits"\naugment = ["flip", "flip:1"]'), ["got flip more than once"]),
+        (
+            ('"digits"', '"digits"\naugment = ["flip:much"]'),
+            ["expected flip:VALUE with the probability"],
+        ),
+        (
+            ('"digits"', '"digits"\naugment = "flip"'),
+            ['data.augment: got "flip", expected a list, such as ["flip"]'],
+        ),
         (
             ('"mnist-mlp"', '"m"\n[[student.phase]]\nepoch = 1'),
             ["student.phase.0.epochs: is missing", "unknown key; did you mean `student.phase.epo"],
         ),
         (
             ('"mnist-mlp"', '"m"\nepochs = 3\n[[student.phase]]\nepochs = 1'),
-            ["got `epochs` = 3 and phases, which have epochs of their own"],
+            ["got `epochs` = 3 and phases, which have their own epochs; remove"],
         ),
         (
             ('model = "mnist-cnn"', 'model = "t.onnx"\nepochs = 3'),
-            ["answers as it is and learns nothing: leave out `epochs`"],
+            ["teacher: an ONNX file is not trained; remove `epochs`"],
         ),
         (
             ('model = "mnist-cnn"', 'model = "t.onnx"\nweights = "imagenet"'),
-            ["`weights` is not for", "has its own"],
+            ["an ONNX file has its own weights; remove `weights`"],
         ),
         (
             ('model = "mnist-cnn"', 'model = "mnist-cnn"\nclasses = ["a"]'),
-            ["teacher: `classes` is for a teacher that is trained already"],
+            ["teacher: `classes` is for a pretrained teacher: an ONNX file, or"],
         ),
         (
             ('"mnist-mlp"', '"m"\nepochs = 0\nweights = "w.pth"'),
-            ["student: a student must learn"],
+            ["student: a student is trained: expected a network and `epochs` of 1"],
         ),
         (
             ('"mnist-mlp"', '"m"\n[export]\noperating_point = "sens"'),
@@ -158,7 +219,7 @@ def write(tmp_path):
         (('name = "tiny"', "name = tiny"), ["is not valid TOML", "line 2"]),
     ],
 )
-def test_a_wrong_recipe_is_told_what_is_wrong(write, change, message):
+def test_a_wrong_recipe_gets_a_message_for_each_problem(write, change, message):
     path = write(GOOD.replace(*change))
     with pytest.raises(RecipeError) as caught:
         load_recipe(path)
@@ -171,7 +232,7 @@ def test_a_byte_order_mark_is_no_problem(write):
     assert load_recipe(write(GOOD.encode("utf-8-sig"))).name == "tiny"
 
 
-def test_all_problems_are_told_at_once(write):
+def test_all_problems_are_listed_at_once(write):
     with pytest.raises(RecipeError) as caught:
         load_recipe(write(GOOD.replace('"digits"', "1").replace('"mnist-cnn"', "2")))
     assert "2 problems" in str(caught.value)
@@ -196,6 +257,16 @@ def test_settings_override_the_recipe(write):
         parse_setting("distill.temperature")
     with pytest.raises(RecipeError, match="name is a value, not a table"):
         load_recipe(write(GOOD), ["name.x=7"])
+
+
+def test_epochs_on_the_command_line_overrule_the_min_steps_of_the_file(write):
+    path = write(GOOD.replace('"mnist-mlp"', '"mnist-mlp"\nmin_steps = 400'))
+    assert load_recipe(path).student.min_steps == 400
+    assert load_recipe(path, ["teacher.epochs=1"]).student.min_steps == 400
+    assert load_recipe(path, ["student.epochs=1"]).student.min_steps == 0
+    assert load_recipe(path, ["student.phase=[{epochs=1}]"]).student.min_steps == 0
+    both = ["student.min_steps=30", "student.epochs=1"]
+    assert load_recipe(path, both).student.min_steps == 30
 
 
 def test_root_is_relative_to_the_recipe_and_on_the_command_line_to_the_working_folder(
@@ -249,3 +320,41 @@ def test_a_recipe_survives_being_written(write):
     recipe = load_recipe(write(GOOD), [*settings, "student.phase=[{epochs=2, train='head'}]"])
     assert load_recipe(write(recipe_toml(recipe))) == recipe
     assert with_settings(recipe, {"distill.temperature": 2.5}) == recipe
+
+
+# What `recipe_toml` of kdtool 0.1 wrote for a source that has none of the last four keys.
+OLD_DATA = """
+source = "mnist"
+root = "/somewhere"
+offline = "mnist-5k"
+validation = 0.1
+augment = []
+test = 0.2
+images = "."
+skip_broken = false
+[data.files]
+train_images = "train-images-idx3-ubyte"
+train_labels = "train-labels-idx1-ubyte"
+test_images = "t10k-images-idx3-ubyte"
+test_labels = "t10k-labels-idx1-ubyte"
+"""
+
+
+def test_the_recipe_of_an_older_study_loads(write):
+    recipe = load_recipe(write(GOOD.replace('source = "digits"', OLD_DATA)))
+    assert recipe.data == MnistTable(source="mnist", root=Path("/somewhere"), offline="mnist-5k")
+    assert load_recipe(write(recipe_toml(recipe))) == recipe
+    changed = OLD_DATA.replace("test = 0.2", "test = 0.3")
+    with pytest.raises(RecipeError, match='test: not a key of source "mnist", only of folder'):
+        load_recipe(write(GOOD.replace('source = "digits"', changed)))
+
+
+def test_a_key_of_another_source_is_an_error_even_at_its_default(write):
+    with pytest.raises(RecipeError, match='test: not a key of source "digits"'):
+        load_recipe(write(GOOD.replace('"digits"', '"digits"\ntest = 0.2')))
+
+
+def test_every_source_has_a_table():
+    for source, table in TABLES.items():
+        assert source in get_args(table.model_fields["source"].annotation)
+    assert set(TABLES.values()) == set(get_args(get_args(DataTable)[0]))

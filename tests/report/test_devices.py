@@ -199,8 +199,8 @@ def test_models_of_other_studies_are_named_and_left_out(study, report, tmp_path)
     (device,) = merge(study[0].folder, [path], warnings.append).devices
     assert [file.precision for file in device.files] == ["fp32"]
     (warning,) = warnings
-    assert "left out resnet50.onnx (000000000000) is no file of this study" in warning
-    assert "student.int8.onnx (111111111111) is not the student.int8.onnx of the study" in warning
+    assert "left out resnet50.onnx (000000000000) is not a file of this study" in warning
+    assert "student.int8.onnx (111111111111) differs from student.int8.onnx of the study" in warning
 
 
 def test_figures_stay_as_long_as_their_file_is_unchanged(build):
@@ -222,7 +222,7 @@ def test_windows_powershell_writes_utf_16(report, tmp_path):
         assert load_profile(path) == report
 
 
-HOW = "on the device, `kdtool profile MODEL.onnx... --json > device.json` makes one"
+HOW = "make one on the device: `kdtool profile MODEL.onnx... --json > device.json`"
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ HOW = "on the device, `kdtool profile MODEL.onnx... --json > device.json` makes 
         ),
         (
             b'{"schema": 1, "environment": {}, "models": []}',
-            f"is not a whole profile of schema 1: environment.kdtool: Field required; {HOW}",
+            f"is not a complete profile of schema 1: environment.kdtool: Field required; {HOW}",
         ),
     ],
 )
@@ -287,7 +287,7 @@ def test_a_profile_without_a_file_of_the_study_changes_nothing(study, report, tm
     with pytest.raises(StudyError) as error:
         merge(folder, [good, written(bad, tmp_path / "bad.json")], silent)
     message = str(error.value)
-    assert "bad.json measured no file of this study: student.onnx (000000000000) is not" in message
+    assert "bad.json has no file of this study: student.onnx (000000000000) differs" in message
     assert f"copy {folder / 'student.onnx'} to the device and measure it there" in message
     assert "student.int8.onnx (8b8b8b8b8b8b)" in message
     assert study[0].results_path.read_bytes() == before
@@ -298,7 +298,7 @@ def test_merging_needs_no_torch(study, report, tmp_path):
     path = written(report, tmp_path / "pi.json")
     code = (
         "import sys; sys.modules.update(dict.fromkeys(['torch', 'torchvision', 'onnxruntime']));"
-        "from pathlib import Path; from kdtool.devices import merge;"
+        "from pathlib import Path; from kdtool.study.device_profiles import merge;"
         f"merge(Path({str(study[0].folder)!r}), [Path({str(path)!r})], print)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

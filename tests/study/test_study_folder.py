@@ -8,9 +8,9 @@ from kdtool.environment import collect_environment
 from kdtool.errors import StudyError
 from kdtool.files import write_atomic
 from kdtool.recipe.load import make_recipe, with_settings
-from kdtool.results.base import Summary, to_json
+from kdtool.results.base import to_json
 from kdtool.results.study import DataResult, Results
-from kdtool.study.folder import Study, key_of, load_study
+from kdtool.study.folder import Study, load_study
 from kdtool.study.ownership import claim, files_made_otherwise
 
 RECIPE = make_recipe(
@@ -36,7 +36,6 @@ DATA = DataResult(
     fingerprint="a",
     warnings=[],
 )
-SCORE = Summary(mean=0.5, std=None, ci95=(0.4, 0.6))
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
@@ -46,51 +45,6 @@ def test_a_folder_that_cannot_be_made(tmp_path):
         pass
     with pytest.raises(StudyError, match="cannot write"):
         write_atomic(study.results_path, "")
-
-
-def counting(study, calls, name="stage", key="a"):
-    path = study.folder / "out.txt"
-
-    def make():
-        calls.append(key)
-        write_atomic(path, "content")
-        return SCORE, [path]
-
-    return study.stage(name, key, Summary, make)
-
-
-def test_a_stage_runs_once_for_a_key(tmp_path):
-    study, calls = Study(tmp_path), []
-    assert counting(study, calls) == SCORE
-    assert counting(study, calls) == SCORE
-    assert calls == ["a"]
-    counting(study, calls, key="b")
-    assert calls == ["a", "b"]
-    study.forget("stage")
-    counting(study, calls, key="b")
-    assert calls == ["a", "b", "b"]
-
-
-@pytest.mark.parametrize("damage", ["changed", "gone", "record cut off"])
-def test_a_stage_whose_files_do_not_stand_runs_again(tmp_path, damage):
-    study, calls = Study(tmp_path), []
-    counting(study, calls)
-    if damage == "changed":
-        (tmp_path / "out.txt").write_text("other")
-    elif damage == "gone":
-        (tmp_path / "out.txt").unlink()
-    else:
-        record = tmp_path / "stages" / "stage.json"
-        record.write_text(record.read_text()[:20])
-    counting(study, calls)
-    assert calls == ["a", "a"]
-
-
-def test_keys_differ_with_what_they_are_made_of():
-    other = RECIPE.model_copy(update={"name": "other"})
-    keys = {key_of(RECIPE), key_of(other), key_of(RECIPE, 1), key_of(RECIPE, "1"), key_of([1, 2])}
-    assert len(keys) == 5
-    assert key_of(RECIPE) == key_of(RECIPE.model_copy())
 
 
 def test_a_folder_of_another_recipe_is_not_taken_over(tmp_path):
@@ -105,21 +59,21 @@ def test_a_folder_of_another_recipe_is_not_taken_over(tmp_path):
     (tmp_path / "checkpoints" / "teacher-seed0-0.state.pt").touch()
     with pytest.raises(StudyError) as caught:
         claim(study, other, DATA, sweep={}, force=False)
-    assert "distill.temperature: there 4.0, here 9.0" in str(caught.value)
+    assert "distill.temperature: was 4.0, now 9.0" in str(caught.value)
     assert "--force" in str(caught.value)
     claim(study, other, DATA, sweep={"distill.temperature": [4, 9]}, force=False)
     claim(study, RECIPE, DATA, sweep={}, force=True)
     subclass = {"subclass": RECIPE.subclass.model_copy(update={"per_class": 3})}
     claim(study, RECIPE.model_copy(update=subclass), DATA, sweep={}, force=False)
     (tmp_path / "checkpoints" / "subclass-teacher-seed0-0.state.pt").touch()
-    with pytest.raises(StudyError, match=r"subclass\.per_class: there 3, here 5"):
+    with pytest.raises(StudyError, match=r"subclass\.per_class: was 3, now 5"):
         claim(study, RECIPE, DATA, sweep={}, force=False)
     claim(study, RECIPE, DATA, sweep={}, force=True)
     cheap = {"export": RECIPE.export.model_copy(update={"opset": 20})}
     claim(study, RECIPE.model_copy(update=cheap), DATA, sweep={}, force=False)
 
 
-def test_other_data_are_told_once(tmp_path):
+def test_other_data_are_reported_once(tmp_path):
     study = Study(tmp_path)
     study.record_recipe(RECIPE)
     (tmp_path / "checkpoints").mkdir()
@@ -137,16 +91,16 @@ def test_other_data_are_told_once(tmp_path):
     )
     write_atomic(study.results_path, to_json(results))
     other = DATA.model_copy(update={"fingerprint": "b"})
-    with pytest.raises(StudyError, match="the way they are split are not the same"):
+    with pytest.raises(StudyError, match="labels or their splits differ"):
         claim(study, RECIPE, other, sweep={}, force=False)
-    smaller = RECIPE.model_copy(update={"data": RECIPE.data.model_copy(update={"size": 4})})
+    smaller = RECIPE.model_copy(update={"data": RECIPE.data.model_copy(update={"validation": 0.3})})
     with pytest.raises(StudyError) as caught:
         claim(study, smaller, other, sweep={}, force=False)
-    assert "data.size: there None, here 4" in str(caught.value)
-    assert "to train on" not in str(caught.value)
+    assert "data.validation: was 0.1, now 0.3" in str(caught.value)
+    assert "training images" not in str(caught.value)
 
 
-def test_files_that_were_made_otherwise_are_told_with_what_keeps_them(tmp_path):
+def test_files_made_with_other_settings_are_reported_with_the_settings_that_keep_them(tmp_path):
     study = Study(tmp_path)
     exported = RECIPE.export.model_copy(
         update={"operating_point": "sensitivity:0.95", "precisions": ["fp32", "int8"]}
@@ -160,16 +114,16 @@ def test_files_that_were_made_otherwise_are_told_with_what_keeps_them(tmp_path):
         "export.operating_point",
     ]
     assert found[1] == (
-        "export.operating_point: the files of this study were made with sensitivity:0.95, and now "
-        "become argmax; --set 'export.operating_point=sensitivity:0.95' keeps them"
+        "export.operating_point: the files of this study were made with sensitivity:0.95 and are "
+        "now made with argmax; --set 'export.operating_point=sensitivity:0.95' keeps the old ones"
     )
-    # what it says to type does what it says
+    # the settings that it suggests do keep them
     kept = [text.split("'")[1].partition("=") for text in found]
     settings = {key: json.loads(value) if "[" in value else value for key, _, value in kept}
     assert files_made_otherwise(study, with_settings(RECIPE, settings)) == []
 
 
-def test_what_a_killed_run_left_unfinished_is_removed(tmp_path):
+def test_unfinished_files_of_a_killed_run_are_removed(tmp_path):
     study = Study(tmp_path)
     with study.locked():
         pass
@@ -181,7 +135,7 @@ def test_what_a_killed_run_left_unfinished_is_removed(tmp_path):
         assert [path.name for path in orphan.parent.iterdir()] == ["export.json"]
 
 
-def test_a_start_that_came_to_nothing_leaves_no_folder(tmp_path):
+def test_a_run_that_fails_before_it_writes_leaves_no_folder(tmp_path):
     study = Study(tmp_path / "new")
     with pytest.raises(ValueError, match="bad"), study.locked():
         raise ValueError("bad")

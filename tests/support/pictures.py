@@ -87,3 +87,22 @@ def save_mhist(folder, num_train, num_test, size):
         rows.append((name, "SSA" if is_ssa else "HP", votes, split))
     with (folder / "annotations.csv").open("w", newline="") as file:
         csv.writer(file).writerows([MHIST_COLUMNS, *rows])
+
+
+def save_number(folder, name, number):
+    """Write an image whose pixels hold a number below 65,536."""
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (33, 27), (number % 256, number // 256, 5)).save(folder / f"{name}.png")
+
+
+def numbers(split):
+    """Return the number that each image of a split holds."""
+    return (split.images[:, 0, 0, 0].int() + 256 * split.images[:, 1, 0, 0].int()).tolist()
+
+
+def save_splits(root, folders, classes=("x", "y"), count=5):
+    """Write `count` images of each class below each folder, the first from 0, the second 1000."""
+    for place, folder in enumerate(folders):
+        for label, name in enumerate(classes):
+            for index in range(count):
+                save_number(root / folder / name, f"{index}", 1000 * place + 100 * label + index)

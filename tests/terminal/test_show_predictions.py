@@ -40,8 +40,8 @@ def test_the_class_that_is_called_comes_first_and_the_threshold_is_told():
     dog = GOOD.model_copy(update={"decided": "犬"})
     lines = shown(cat, dog, positive="[b]cat[/b]", threshold=0.0123456).splitlines()
     assert lines == [
-        "photos/[1].png: [b]cat[/b] 1.3 % (called from 1.235 % on), 犬 98.7 %",
-        "photos/[1].png: 犬 98.7 %, [b]cat[/b] 1.3 % (called from 1.235 % on)",
+        "photos/[1].png: [b]cat[/b] 1.3 % (threshold 1.235 %), 犬 98.7 %",
+        "photos/[1].png: 犬 98.7 %, [b]cat[/b] 1.3 % (threshold 1.235 %)",
     ]
 
 

@@ -5,12 +5,24 @@ import pytest
 from rich.console import Console
 from sample_scores import came_trained
 
-from kdtool.terminal.study import show_explained, show_files, show_results, show_trained
+from kdtool.terminal.study import (
+    next_steps,
+    show_devices,
+    show_explained,
+    show_files,
+    show_kit,
+    show_next,
+    show_results,
+    show_trained,
+    show_warnings,
+)
 
 FOLDER = Path("runs/mnist")
 SHOWS = {
     "results": show_results,
     "files": show_files,
+    "kit": show_kit,
+    "devices": show_devices,
     "explained": show_explained,
     "trained": lambda console, results, folder: show_trained(
         console, results, folder, next(iter(results.models))
@@ -18,9 +30,9 @@ SHOWS = {
 }
 
 
-def shown(show, results, encoding="utf-8"):
+def shown(show, results, encoding="utf-8", width=80):
     stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
-    show(Console(file=stream, width=80), results, FOLDER)
+    show(Console(file=stream, width=width), results, FOLDER)
     stream.flush()
     return stream.buffer.getvalue().decode(encoding)
 
@@ -53,9 +65,9 @@ def test_files_are_listed_with_what_identifies_them(build):
     results = build(int8=True)
     lines = [flat(line) for line in shown(show_files, results).splitlines()]
     accuracy = 100 * results.models["student"].files["int8"].accuracy
-    assert f"student.int8.onnx int8 18 1.25 MB {accuracy:.2f} % 99.80 % 8b8b8b8b8b8b ship" in lines
+    assert f"student.int8.onnx int8 18 1.25 MB {accuracy:.2f} % 99.80 % 8b8b8b8b8b8b yes" in lines
     assert "Ship student.int8.onnx: it takes 0.62 of the time of fp32 (0.60 to 0.64)." in lines
-    assert sum(line.endswith(" ship") for line in lines) == 1
+    assert sum(line.endswith(" yes") for line in lines) == 1
 
 
 def test_a_study_without_files_says_so(build):
@@ -65,12 +77,12 @@ def test_a_study_without_files_says_so(build):
     assert text == "This study has no ONNX files.\n"
 
 
-def test_explained_images_are_listed_and_mistakes_seen(build):
+def test_explained_images_are_listed_with_predictions_and_agreement(build):
     results = build(explain=True)
     lines = [flat(line) for line in shown(show_explained, results).splitlines()]
     assert "14 2 2 93 % 3 93 %, agrees 0.44 2 93 %, agrees 0.44" in lines
-    assert "Agreement with the teacher's heatmaps over 500 test images: 0.31" in " ".join(lines)
-    assert "Pictures: runs/mnist/figures/saliency.png" in lines
+    assert "Agreement with the teacher's maps over 500 test images: 0.31" in " ".join(lines)
+    assert "Saliency maps: runs/mnist/figures/saliency.png" in lines
 
 
 def test_training_shows_validation_and_test_of_every_seed(build):
@@ -84,7 +96,7 @@ def test_training_shows_validation_and_test_of_every_seed(build):
     assert "Distillation" not in text
 
 
-def test_training_shows_the_metric_of_the_study_beside_the_accuracy(build):
+def test_training_shows_the_metric_of_the_study_and_the_accuracy(build):
     results = build(classes=("SSA", "HP"), num_test=977, scores={"metric": "weighted_f1"})
     text = shown(SHOWS["trained"], came_trained(results))
     assert max(map(len, text.splitlines())) <= 80
@@ -95,11 +107,80 @@ def test_training_shows_the_metric_of_the_study_beside_the_accuracy(build):
         expected = f"{run.seed} came trained {score:.3f} {f1:.3f} {100 * run.test.accuracy:.2f} % "
         assert f"{expected}{100 * low:.2f} to {100 * high:.2f}" in lines
     mean = results.models["teacher"].test["weighted_f1"]
-    said = f"Weighted F1 on the test images: {mean.mean:.3f}, {mean.std:.3f} of spread over 3 seeds"
-    assert said in flat(text)
+    expected = f"{mean.mean:.3f} (mean of 3 seeds, standard deviation {mean.std:.3f})"
+    assert f"Weighted F1 on the test images: {expected}" in flat(text)
 
 
-def test_a_teacher_without_heatmaps_is_agreed_with_by_nobody(build):
+def test_a_teacher_without_maps_has_no_agreement(build):
     text = shown(show_explained, came_trained(build(explain=True)))
     assert "14 2 2 93 % 3 93 % 2 93 %" in flat(text)
     assert "Agreement" not in text
+
+
+@pytest.mark.parametrize(
+    ("show", "said"),
+    [
+        ("results", "Compared teacher, control and student over 3 seeds on 10,000 test images."),
+        ("files", "Wrote 3 ONNX files and compared them with PyTorch on 10,000 test images."),
+        ("kit", "Wrote 3 ONNX files and compared them with PyTorch on 10,000 test images."),
+        ("explained", "Computed saliency maps of teacher, control and student; images shown: 8."),
+        ("trained", "Trained the teacher with 3 seeds and tested it on 10,000 images."),
+        ("devices", "The report now has measurements of Pi, 4 cores."),
+    ],
+)
+def test_each_command_ends_with_what_it_did_and_where_the_files_are(build, show, said):
+    text = shown(SHOWS[show], build(explain=True, devices=(("Pi", 6.0, 1.1),)))
+    done = flat(text).partition(said)
+    assert done[1], text
+    assert "Files: runs/mnist Report: runs/mnist/report.html" in done[2]
+    assert ("Kit: runs/mnist/kit" in done[2]) == (show == "kit")
+
+
+def test_what_other_machines_measured_is_a_table_for_each_machine(build):
+    text = flat(shown(show_devices, build(devices=(("Pi", 6.0, 1.1), ("Jetson", 3.0, 0.9)))))
+    head = "file median p90 images/s peak memory time against fp32"
+    assert text.count(head) == text.count("; ONNX Runtime, CPU, ") >= 2
+    assert text.index("Pi, 4 cores; ONNX Runtime, CPU, 1 thread") < text.index("Jetson, 4 cores;")
+
+
+def test_a_warning_that_was_printed_before_is_not_repeated(build):
+    results = build()
+    data = results.data.model_copy(update={"warnings": ["few images", "equal images"]})
+    results = results.model_copy(update={"data": data})
+
+    def show(console, results, _folder):
+        show_warnings(console, results, {"few images"})
+
+    assert shown(show, results) == "warning: equal images\n"
+
+
+def test_the_next_commands_name_the_file_to_ship(build):
+    results = build(int8=True)
+    folder = Path("my runs/mnist")
+    steps = next_steps(results, folder, kit=False)
+    assert steps == [
+        ("classify an image", "kdtool predict 'my runs/mnist/student.int8.onnx' IMAGE"),
+        ("run it on a device without kdtool", "kdtool export 'my runs/mnist' --kit"),
+    ]
+    (_, (_, command)) = next_steps(results, folder, kit=True)
+    assert command == "python3 mnist/kit/check.py"
+    assert next_steps(build(roles=("teacher",)), folder, kit=False) == []
+
+    def show(console, _results, _folder):
+        show_next(console, steps)
+
+    (line, _) = shown(show, results, width=30).splitlines()
+    assert line == "To classify an image: kdtool predict 'my runs/mnist/student.int8.onnx' IMAGE"
+
+
+@pytest.mark.parametrize("show", SHOWS)
+@pytest.mark.parametrize("width", [40, 60, 120])
+def test_no_name_and_no_figure_is_cut_at_any_width(build, show, width):
+    results = build(int8=True, explain=True, devices=(("Pi", 6.0, 1.1),))
+    given = shown(SHOWS[show], results, width=width)
+    assert "\N{HORIZONTAL ELLIPSIS}" not in given
+    words, wide = set(flat(given).split()), shown(SHOWS[show], results, width=200)
+    rules = {
+        word for word in flat(wide).split() if set(word) == {"\N{BOX DRAWINGS LIGHT HORIZONTAL}"}
+    }
+    assert set(flat(wide).split()) - rules <= words

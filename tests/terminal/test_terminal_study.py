@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from kdtool.results.base import ROLES
-from kdtool.terminal.study import show_results
+from kdtool.terminal.study import show_results, show_warnings
 
 
 def shown(results):
@@ -31,6 +31,7 @@ def test_summary_fits_into_80_columns_and_says_the_verdict(build):
 def test_summary_compares_the_models(build, typed):
     text = typed(shown(build()))
     lines = {line.split()[0]: flat(line) for line in text.splitlines() if line.split()}
+    assert lines["control"] == "control student"  # over both columns "vs teacher"
     assert lines["teacher"] == "teacher control vs teacher student vs teacher"
     assert lines["Parameters"] == "Parameters 1.01 M 1.24 M 1.22x more 1.24 M 1.22x more"
     assert lines["FLOPs"] == "FLOPs 21.9 M 2.47 M 8.8x fewer 2.47 M 8.8x fewer"
@@ -68,12 +69,14 @@ def test_one_seed_is_part_of_the_verdict(build):
     assert "HELPED (ONE SEED) Distillation helped" in flat(shown(build(seeds=(4,))))
 
 
-def test_warnings_come_first_and_are_no_markup(build):
+def test_warnings_are_not_markup(build):
     results = build()
     data = results.data.model_copy(update={"warnings": ["[red]5,000 digits\x1b[0m"]})
-    text = shown(results.model_copy(update={"data": data}))
-    assert text.startswith("warning: [red]5,000 digits")
-    assert "\x1b" not in text
+    stream = io.StringIO()
+    console = Console(file=stream, width=80)
+    show_warnings(console, results.model_copy(update={"data": data}))
+    assert stream.getvalue().startswith("warning: [red]5,000 digits")
+    assert "\x1b" not in stream.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -129,7 +132,7 @@ def test_more_classes_have_no_such_table(build):
     assert "ROC AUC" not in shown(build(scores={"metric": "accuracy", "duplicates": False}))
 
 
-def test_few_test_images_and_the_threshold_are_told(build):
+def test_few_test_images_and_the_threshold_are_reported(build):
     text = flat(shown(build(classes=("SSA", "HP"), num_test=30, scores={"metric": "pr_auc"})))
     assert "those of SSA rest on 15 test images, of HP on 15." in text
     assert "At a probability of 0.37 and above the student calls an image SSA." in text

@@ -123,12 +123,12 @@ def test_a_mended_recipe_is_not_another_one(folder):
         )
     short = ["--set", "profile.seconds=0.02"]
     assert CliRunner().invoke(app, [*arguments, *short], catch_exceptions=False).exit_code == 0
-    with pytest.raises(KdtoolError, match=r"student\.epochs: there 1, here 2"):
+    with pytest.raises(KdtoolError, match=r"student\.epochs: was 1, now 2"):
         CliRunner().invoke(app, [*arguments, "--set", "student.epochs=2"], catch_exceptions=False)
     labels = folder / "data" / "train-labels-idx1-ubyte"
     content = labels.read_bytes()
     labels.write_bytes(content[:8] + content[8:][::-1])
-    with pytest.raises(KdtoolError, match=r"data: there .* here "):
+    with pytest.raises(KdtoolError, match=r"data: was .* now "):
         CliRunner().invoke(app, arguments, catch_exceptions=False)
 
 
@@ -137,9 +137,9 @@ def test_a_mended_recipe_is_not_another_one(folder):
     [
         (
             "distill --sweep student.learning_rate=1e-3,1e-2",
-            "only keys of [distill] and",
+            "expected keys of [distill] or",
         ),
-        ("distill --sweep subclass.per_class=2,3", "`kdtool subclass-distill` does"),
+        ("distill --sweep subclass.per_class=2,3", "use `kdtool subclass-distill`"),
         (
             "subclass-distill --sweep subclass.per_class=2,3 --sweep distill.temperature=1,2",
             "expected keys of one table",
@@ -153,7 +153,7 @@ def test_a_mended_recipe_is_not_another_one(folder):
         ("subclass-distill --set subclass.per_class=1", "with one subclass a class"),
         ("subclass-distill --set subclass.per_class=9999999999", "subclasses, take about"),
         ("subclass-distill --sweep subclass.per_class=2,9999999999", "subclasses, take about"),
-        ("subclass-distill --set teacher.batch_size=1", "the auxiliary loss tells the images"),
+        ("subclass-distill --set teacher.batch_size=1", "the auxiliary loss compares the images"),
         ("subclass-distill --set data.group=[[0,1],[2]]", "data.group leaves out 3"),
         ("subclass-distill --set data.group=[[0,1],[1,2,3]]", "data.group names 1 more than once"),
         ("subclass-distill --set teacher.model=teacher.safetensors", "is a file of weights"),

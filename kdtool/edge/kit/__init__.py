@@ -1,1 +1,1 @@
-"""A folder that runs a model where no kdtool is."""
+"""A kit: a folder that runs a model on a device without kdtool."""

@@ -1,8 +1,10 @@
-"""A folder that runs a model on a device that has never heard of kdtool."""
+"""Write a kit: a folder that runs a model on a device without kdtool and PyTorch."""
 
 import json
 import secrets
 import shutil
+import zipfile
+from email.parser import HeaderParser
 from importlib.metadata import packages_distributions, version
 from importlib.resources import files
 from pathlib import Path
@@ -27,36 +29,36 @@ NUM_GOLDEN = 16
 def pick_golden(
     labels: NDArray[np.int64], probabilities: NDArray[np.float32], tolerance: float
 ) -> list[int]:
-    """Choose images: half typical, of as many classes as there are, half hard.
+    """Choose golden images: half typical, from as many classes as possible, half hard.
 
-    The margin of an image is how far its two most probable classes are apart. Typical are those
-    that the model gets right by about the median margin of their class; hard are those of the least
-    margin, where a difference shows first. None is so close that a difference within the tolerance
-    could change the class, unless all are.
+    The margin of an image is the difference between its two highest probabilities. Typical images
+    are correctly classified with about the median margin of their class; hard images have the
+    smallest margins, where a difference shows first. Images whose class could change within the
+    tolerance are left out, unless all could.
 
     Args:
         labels: `(N,)`.
-        probabilities: `(N, K)`.
-        tolerance: How far a probability may be off.
+        probabilities: `(N, K)` in [0, 1].
+        tolerance: How far a probability may differ.
 
     Returns:
-        At most `NUM_GOLDEN` places.
+        At most `NUM_GOLDEN` indices.
     """
     ordered = np.sort(probabilities, axis=1)
     margins = ordered[:, -1] - ordered[:, -2]  # (N,)
     clear = np.flatnonzero(margins > 2 * tolerance).tolist()
-    if not clear:  # a model that is sure of nothing has golden images as well
+    if not clear:  # a model without any margin gets golden images, too
         clear = list(range(len(labels)))
-    right = [place for place in clear if probabilities[place].argmax() == labels[place]]
-    turns = []  # (how many of the class are more typical, class, place)
-    for label in np.unique(labels[right]).tolist():
-        own = [place for place in right if labels[place] == label]
+    correct = [index for index in clear if probabilities[index].argmax() == labels[index]]
+    ranked = []  # (rank within the class, class, index)
+    for label in np.unique(labels[correct]).tolist():
+        own = [index for index in correct if labels[index] == label]
         distances = np.abs(margins[own] - np.median(margins[own]))
         order = np.argsort(distances, kind="stable").tolist()
-        turns += [(turn, label, own[k]) for turn, k in enumerate(order)]
-    typical = [place for _, _, place in sorted(turns)[: NUM_GOLDEN // 2]]
-    hard = sorted(clear, key=lambda place: float(margins[place]))
-    rest = [place for place in hard if place not in typical]
+        ranked += [(rank, label, own[k]) for rank, k in enumerate(order)]
+    typical = [index for _, _, index in sorted(ranked)[: NUM_GOLDEN // 2]]
+    hard = sorted(clear, key=lambda index: float(margins[index]))
+    rest = [index for index in hard if index not in typical]
     return typical + rest[: NUM_GOLDEN - len(typical)]
 
 
@@ -67,22 +69,22 @@ def write_golden(
     probabilities: NDArray[np.float32],
     tolerance: float,
 ) -> None:
-    """Write images as PNG files and what is expected of them as JSON.
+    """Write golden images as PNG files and their expected probabilities as JSON.
 
     Args:
-        folder: Is made.
+        folder: Is created.
         images: `(G, H, W, C)`, 1 or 3 channels.
-        labels: G names.
-        probabilities: `(G, K)`.
-        tolerance: How far a probability may be off.
+        labels: Class names, G of them.
+        probabilities: `(G, K)` in [0, 1].
+        tolerance: How far a probability may differ.
     """
     folder.mkdir(parents=True)
     entries = []
-    for place, (image, label) in enumerate(zip(images, labels, strict=True)):
-        name = f"{place:02}.png"
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        name = f"{index:02}.png"
         Image.fromarray(image.squeeze(axis=2) if image.shape[2] == 1 else image).save(folder / name)
-        # Seven digits tell float32 numbers in [0, 1] apart far below any tolerance.
-        expected = [round(float(value), 7) for value in probabilities[place]]
+        # Seven digits: far below any tolerance.
+        expected = [round(float(value), 7) for value in probabilities[index]]
         entries.append({"file": name, "label": label, "probabilities": expected})
     document = {"tolerance": tolerance, "images": entries}
     text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1)
@@ -93,11 +95,11 @@ __all__ = ["KitFacts", "build_kit"]
 
 MODEL = "model.onnx"
 SCRIPTS = ("predict.py", "check.py", "classifier.py", "picture.py")
-# The lowest versions that a kit runs with. Pillow: the first with has_transparency_data; the others
-# are kdtool's own.
+# Lowest versions. Pillow: the first with has_transparency_data; the others as in pyproject.toml.
 REQUIREMENTS = {"numpy": "1.26", "onnxruntime": "1.20", "pillow": "10.1"}
-MOST_CHANGES = 5  # of an old kit, in a message
-NEWEST_OPSET = 21  # that the lowest onnxruntime knows
+MAX_CHANGES = 5  # of an old kit, listed in a message
+MAX_OPSET = 21  # of the lowest onnxruntime
+HOW_TO_BUILD = "`uv build --wheel` in a clone of kdtool writes one into dist/"
 
 
 def build_kit(
@@ -108,28 +110,32 @@ def build_kit(
     images: NDArray[np.uint8],
     labels: NDArray[np.int64],
     probabilities: NDArray[np.float32],
+    wheel: Path | None = None,
 ) -> str:
-    """Write a kit; it gets its name once it ran, alone with numpy, onnxruntime and Pillow.
+    """Write a kit and check it: only a kit that runs, without kdtool, gets its name.
 
     Args:
-        folder: Is made; a kit that stands there is replaced, if nobody changed it.
+        folder: Is created; an unchanged kit in its place is replaced.
         model: ONNX file of a classifier that kdtool exported.
-        facts: Of that file, whose SHA-256 must still be `facts.file.sha256`.
+        facts: About that file; its SHA-256 must still be `facts.file.sha256`.
         images: `(N, H, W, C)`, test images; some become the golden images.
         labels: `(N,)`, their classes.
-        probabilities: `(N, K)`, what the file gave when it was compared with PyTorch.
+        probabilities: `(N, K)` in [0, 1], the outputs that were compared with PyTorch.
+        wheel: Wheel of this version of kdtool, to be copied into the kit.
 
     Returns:
-        What the kit's own check said.
+        The output of the kit's own check.
 
     Raises:
-        ModelFileError: The file was changed since it was checked, or is no such classifier.
-        StudyError: `folder` cannot be written, or holds something else.
-        GateError: The kit does not give these probabilities; `folder` stays as it was.
+        ModelFileError: The file was changed since it was checked, or is not such a classifier.
+        StudyError: `folder` cannot be written, or holds something else; or see `check_wheel`.
+        GateError: The kit does not give these probabilities; `folder` stays unchanged.
     """
-    new = _beside(folder)
+    new = _unused_sibling(folder)
     try:
         _check_target(folder)
+        if wheel is not None:
+            check_wheel(wheel)
         new.mkdir(parents=True)
         session = _copy_model(model, new / MODEL, facts)
         classes = class_names(session, model)
@@ -140,20 +146,46 @@ def build_kit(
         texts = {
             LABELS: _one_a_line(classes),
             "requirements.txt": _requirements(facts.file.opset),
-            "README.md": readme(facts, session, classes, len(golden)),
+            "README.md": readme(
+                facts, session, classes, len(golden), wheel.name if wheel else None
+            ),
         }
         for name in SCRIPTS:
             texts[name] = files("kdtool.edge.portable").joinpath(name).read_text(encoding="utf-8")
         for name, text in texts.items():
             (new / name).write_text(text, encoding="utf-8", newline="\n")
+        if wheel is not None:
+            shutil.copyfile(wheel, new / wheel.name)
         _write_manifest(new, facts)
-        said = check_kit(new)
+        output = check_kit(new)
         _rename(new, folder)
     except OSError as error:
         raise StudyError(f"cannot write {folder}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(new, ignore_errors=True)
-    return said
+    return output
+
+
+def check_wheel(wheel: Path) -> None:
+    """Check that a file is a wheel of this version of kdtool.
+
+    Raises:
+        StudyError: It is missing, or is something else.
+    """
+    if not wheel.is_file():
+        raise StudyError(f"there is no wheel {wheel}; {HOW_TO_BUILD}")
+    name = ""
+    if zipfile.is_zipfile(wheel) and wheel.suffix == ".whl":
+        with zipfile.ZipFile(wheel) as archive:
+            listed = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+            if len(listed) == 1:
+                metadata = HeaderParser().parsestr(archive.read(listed[0]).decode())
+                name = f"{metadata['Name']} {metadata['Version']}"
+    if name != f"kdtool {__version__}":
+        raise StudyError(
+            f"{wheel} is {f'a wheel of {name}' if name else 'not a wheel'}; expected a wheel of "
+            f"kdtool {__version__}: {HOW_TO_BUILD}"
+        )
 
 
 def _check_target(folder: Path) -> None:
@@ -162,21 +194,19 @@ def _check_target(folder: Path) -> None:
     try:
         changes = changed_files(folder)
     except StudyError as error:
-        raise StudyError(
-            f"{folder} exists and is not a kit; name another folder or move it away"
-        ) from error
+        raise StudyError(f"{folder} exists and is not a kit; move it away or delete it") from error
     if changes:
-        few = changes[:MOST_CHANGES]
-        if len(changes) > MOST_CHANGES:
-            few.append(f"{len(changes) - MOST_CHANGES} more")
+        few = changes[:MAX_CHANGES]
+        if len(changes) > MAX_CHANGES:
+            few.append(f"{len(changes) - MAX_CHANGES} more")
         raise StudyError(
-            f"{folder} holds a kit that was changed ({'; '.join(few)}), which would be lost; "
+            f"{folder} is a kit with changes that would be lost ({'; '.join(few)}); "
             "move it away or delete it"
         )
 
 
-def _beside(folder: Path) -> Path:
-    """Return a name that nobody uses, in the same folder and so on the same disk."""
+def _unused_sibling(folder: Path) -> Path:
+    """Return an unused path next to `folder`, so on the same disk."""
     return folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
 
 
@@ -196,8 +226,8 @@ def _one_a_line(classes: list[str]) -> str:
     for name in classes:
         if name.splitlines() != [name]:
             raise ModelFileError(
-                f"the class {name!r} is empty or has a line break in its name, but {LABELS} holds "
-                "one class a line; rename it in the data and export again"
+                f"the class name {name!r} is empty or has a line break, but {LABELS} has one "
+                "class per line; rename the class in the data and export again"
             )
     return "".join(f"{name}\n" for name in classes)
 
@@ -209,7 +239,7 @@ def _requirements(opset: int) -> str:
         for name, package in zip(REQUIREMENTS, PACKAGES, strict=True)
     }
     lowest = dict(REQUIREMENTS)
-    if opset > NEWEST_OPSET:
+    if opset > MAX_OPSET:
         lowest["onnxruntime"] = versions["onnxruntime"]
     checked = ", ".join(f"{name} {number}" for name, number in versions.items())
     lines = [f"# Checked with {checked}.", *(f"{name}>={low}" for name, low in lowest.items())]
@@ -230,11 +260,11 @@ def _write_manifest(folder: Path, facts: KitFacts) -> None:
 
 
 def _rename(new: Path, folder: Path) -> None:
-    """Give a checked kit its name; what had it before is kept until then."""
+    """Give a checked kit its name; an older kit is deleted only after that."""
     if not folder.exists():
         new.rename(folder)
         return
-    old = _beside(folder)
+    old = _unused_sibling(folder)
     folder.rename(old)
     try:
         new.rename(folder)

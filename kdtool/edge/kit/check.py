@@ -1,4 +1,4 @@
-"""Whether a kit is whole, and gives the right answers where nothing of kdtool is installed."""
+"""Check that a kit is complete and runs without kdtool installed."""
 
 import json
 import re
@@ -17,27 +17,27 @@ from kdtool.errors import GateError, StudyError
 from kdtool.files import sha256_of
 
 MANIFEST = "manifest.json"
-PACKAGES = ("numpy", "onnxruntime", "PIL")  # what a kit imports
+PACKAGES = ("numpy", "onnxruntime", "PIL")  # imported by a kit
 
 
 def check_kit(folder: Path) -> str:
-    """Run both scripts of a kit, on its golden images.
+    """Run both scripts of a kit on its golden images.
 
-    They run in a Python that finds only the standard library, numpy, onnxruntime, Pillow and what
-    these declare to need: not kdtool, not torch, not onnx.
+    They run in a Python that finds only the standard library, numpy, onnxruntime, Pillow and the
+    dependencies of these three: not kdtool, not torch, not onnx.
 
     Returns:
-        What the kit's own check said.
+        The output of the kit's own check.
 
     Raises:
-        GateError: The kit does not run there, or gives other answers.
+        GateError: The kit does not run there, or gives other results.
     """
-    said = _run_alone(folder.resolve(), "check.py")
-    _run_alone(folder.resolve(), "predict.py", "golden/00.png")
-    return said
+    output = _run_isolated(folder.resolve(), "check.py")
+    _run_isolated(folder.resolve(), "predict.py", "golden/00.png")
+    return output
 
 
-def _run_alone(folder: Path, script: str, *images: str) -> str:
+def _run_isolated(folder: Path, script: str, *images: str) -> str:
     modules, folders = importable()
     command = [sys.executable, "-I", "-S", "-B", "-X", "utf8", isolated.__file__]
     command += [str(folder / script), json.dumps(modules), json.dumps(folders)]
@@ -49,16 +49,16 @@ def _run_alone(folder: Path, script: str, *images: str) -> str:
         check=False,
     )
     if done.returncode != 0:
-        said = (done.stdout + done.stderr).strip()
+        output = (done.stdout + done.stderr).strip()
         raise GateError(
-            f"the kit in {folder} failed: {script}, alone with numpy, onnxruntime and Pillow:\n"
-            f"{said or f'it ended with status {done.returncode}'}"
+            f"the kit in {folder} failed: {script} with only numpy, onnxruntime and Pillow:\n"
+            f"{output or f'it exited with status {done.returncode}'}"
         )
     return done.stdout.strip()
 
 
 def changed_files(folder: Path) -> list[str]:
-    """Say how a folder differs from the kit that its manifest tells of; empty if it does not.
+    """List how a folder differs from the manifest of its kit; empty if it does not.
 
     Raises:
         StudyError: It has no manifest of a kit.
@@ -71,7 +71,7 @@ def changed_files(folder: Path) -> list[str]:
     present = kit_files(folder)
     return [
         *(f"{name} is missing" for name in hashes if name not in present),
-        *(f"{name} is not of the kit" for name in present if name not in hashes),
+        *(f"{name} does not belong to the kit" for name in present if name not in hashes),
         *(
             f"{name} was changed"
             for name in present
@@ -81,9 +81,9 @@ def changed_files(folder: Path) -> list[str]:
 
 
 def kit_files(folder: Path) -> list[str]:
-    """Return the files of a kit, but for its manifest and what Python compiled.
+    """Return the files of a kit, without its manifest and compiled Python.
 
-    A folder that no kit has is one name, whatever it holds.
+    Any other folder is one name, whatever it contains.
     """
     paths = [*folder.glob("*"), *folder.glob("golden/*")]
     names = {path.relative_to(folder).as_posix() for path in paths}
@@ -95,7 +95,7 @@ def _holds(file: Path, sha256: str) -> bool:
 
 
 def importable() -> tuple[list[str], list[str]]:
-    """Return what a kit may import, and the folders where it is installed here."""
+    """Return the modules that a kit may import, and the folders where they are installed."""
     providers = packages_distributions()
     waiting = [name for package in PACKAGES for name in providers.get(package, [])]
     found: dict[str, Distribution] = {}
@@ -105,7 +105,7 @@ def importable() -> tuple[list[str], list[str]]:
             continue
         try:
             found[name] = distribution(name)
-        except PackageNotFoundError:  # needed on another system only
+        except PackageNotFoundError:  # a dependency on other systems only
             continue
         requirements = (text for text in found[name].requires or [] if "extra ==" not in text)
         waiting += [re.split(r"[^\w.-]", text, maxsplit=1)[0] for text in requirements]
@@ -119,5 +119,5 @@ def importable() -> tuple[list[str], list[str]]:
 
 
 def _normal(name: str) -> str:
-    """Return a distribution's name as the index spells it. Source: PEP 503."""
+    """Return the normalized name of a distribution. Source: PEP 503."""
     return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,7 +1,8 @@
-"""Run a script that can import the standard library and a few named packages, and nothing else.
+"""Run a script that can import only the standard library and a few named packages.
 
-`python -I -S isolated.py SCRIPT MODULES FOLDERS ARGUMENT...`: two JSON lists, the packages and
-where to look for them. -S leaves out every installed package, so that no other one can be found.
+`python -I -S isolated.py SCRIPT MODULES FOLDERS ARGUMENT...`: MODULES and FOLDERS are JSON lists of
+the packages and of the folders that contain them. -S leaves out all installed packages, so that no
+other package is found.
 """
 
 import importlib.util
@@ -16,21 +17,21 @@ ABSENT = ("kdtool", "onnx", "torch")
 
 
 class NamedPackages(MetaPathFinder):
-    """Finds packages of given names in given folders."""
+    """Finds only packages with given names, in given folders."""
 
     def __init__(self, modules: list[str], folders: list[str]) -> None:
         self.modules = modules
         self.folders = folders
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        """Answer Python's question where a package lies; the parts of packages it knows itself."""
+        """Return where a package is; Python itself finds the modules inside it."""
         if name not in self.modules:
             return None
         return PathFinder.find_spec(name, self.folders)
 
 
 def main(script: str, modules: str, folders: str, *arguments: str) -> None:
-    """Run `script` as if it had been started by its name."""
+    """Run `script` as its own program."""
     sys.meta_path.append(NamedPackages(json.loads(modules), json.loads(folders)))
     present = [name for name in ABSENT if importlib.util.find_spec(name)]
     if present:

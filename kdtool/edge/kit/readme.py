@@ -1,8 +1,9 @@
-"""The README of a kit: what a person on the device has to know."""
+"""The README of a kit: what its user on the device needs to know."""
 
 import re
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from string import Template
 
 from kdtool import __version__
@@ -15,52 +16,65 @@ from kdtool.results.profile import Environment
 from kdtool.results.study import FP16_USE, FileResult, Precision
 from kdtool.stats.intervals import wilson_interval
 
-MAX_CLASSES = 40  # that the README lists
+MAX_CLASSES = 40  # listed in the README
 
-# How far a probability may be off, and why. Ours: correct float32 runtimes differ by about 1e-6 of
-# the largest logit, and float16 has 11 bits. int8 kernels and the same files computed in floats
-# differed by at most 6e-4 on 1,797 digits; deeper networks turn more roundings round.
+# How far a probability may differ, and why. Our choice: correct float32 runtimes differ by about
+# 1e-6 of the largest logit, and float16 has 11 bits. int8 kernels and the same files computed in
+# floats differed by at most 6e-4 on 1,797 digits; deeper networks round more often.
 TOLERANCES: dict[Precision, tuple[float, str]] = {
-    "fp32": (1e-3, "correct machines differ a hundred times less."),
-    "fp16": (1e-2, "machines round float16 at different places."),
+    "fp32": (1e-3, "correct machines differ by a hundredth of that."),
+    "fp16": (1e-2, "machines round float16 at different steps."),
     "int8": (
         0.05,
-        "processors round int8 differently, and one step of a logit can move a probability by a "
-        "few percent. Where old processors overflow, accuracy is lost, and the check fails.",
+        "processors round int8 differently, and one step of a logit can change a probability by a "
+        "few percent. On old processors whose int8 arithmetic overflows, the check fails.",
     ),
 }
 INPUTS = {
-    "pixels": "uint8 `(N, {height}, {width}, {channels})`, pixels as a decoder gives them, 0 to "
-    "255; scaling is inside the model.",
-    "resize": "uint8 `(N, height, width, {channels})` of any size, 0 to 255; resizing and scaling "
-    "are inside the model.",
-    "tensor": "float32 `(N, {channels}, {height}, {width})`, pixels divided by 255, as `predict` "
-    "does.",
+    "pixels": "uint8 `(N, {height}, {width}, {channels})`, decoded pixels, 0 to 255; the model "
+    "scales them itself.",
+    "resize": "uint8 `(N, height, width, {channels})`, decoded pixels of any size, 0 to 255; the "
+    "model resizes and scales them itself.",
+    "tensor": "float32 `(N, {channels}, {height}, {width})`, pixels divided by 255; `predict` does "
+    "that.",
+}
+
+INSTALL = {
+    "wheel": "Its wheel is in this folder:",
+    "none": "Build its wheel in a clone of kdtool with\n`uv build --wheel`, and copy it from "
+    "`dist/` into this folder:",
 }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KitFacts:
-    """What the study knows of the file that ships."""
+    """What the study knows about the file that ships."""
 
     study: str
     role: Role
     precision: Precision
     file: FileResult
-    reason: str  # why this file ships and not one of another precision, in words; may be empty
-    data: str  # how many images of what it was tested on, in words
-    rates: Rates | None  # of two classes: of this file on the test images, decided as it says
+    reason: str  # a sentence: why this precision and not another; may be empty
+    data: str  # the test images, such as "1,000 test images of MNIST"
+    rates: Rates | None  # with two classes: of this file on the test images, at its threshold
     environment: Environment  # of the machine where it was made
 
 
-def readme(facts: KitFacts, session: InferenceSession, classes: list[str], num_golden: int) -> str:
+def readme(
+    facts: KitFacts,
+    session: InferenceSession,
+    classes: list[str],
+    num_golden: int,
+    wheel: Path | None,
+) -> str:
     """Return the README as Markdown.
 
     Args:
-        facts: Of the model file.
-        session: Of the same file.
-        classes: Their names, in the order of the probabilities.
-        num_golden: How many images the kit can be checked with.
+        facts: About the model file.
+        session: The same file, loaded.
+        classes: Names, in the order of the probabilities.
+        num_golden: Number of golden images.
+        wheel: Of kdtool, if the kit has one.
     """
     file = facts.file
     height, width, channels = image_shape(session)
@@ -86,6 +100,8 @@ def readme(facts: KitFacts, session: InferenceSession, classes: list[str], num_g
         sha256=file.sha256,
         latency=_latency(facts),
         provenance=_provenance(session),
+        install=INSTALL["none" if wheel is None else "wheel"],
+        wheel=wheel.name if wheel else f"kdtool-{__version__}-py3-none-any.whl",
         tolerance=f"{tolerance:g}",
         tolerance_words=tolerance_words,
     )
@@ -94,13 +110,13 @@ def readme(facts: KitFacts, session: InferenceSession, classes: list[str], num_g
 def _decided(session: InferenceSession, classes: list[str]) -> str:
     chosen = decision(session)
     if chosen is None:
-        return "An image is called by its most probable class; `decide` gives the place of that."
+        return "The predicted class is the most probable one; `decide` returns its index."
     positive, threshold = chosen
     return (
-        f"An image is called {_code(classes[positive])} where that has a probability of at least "
-        f"{threshold:.4g},\nelse {_code(classes[1 - positive])}; `decide` gives the place of the "
-        "class. That threshold was chosen on validation images\n"
-        f"by the rule `{_said(session)['rule']}`."
+        f"The predicted class is {_code(classes[positive])} if its probability is at least "
+        f"{threshold:.4g},\nelse {_code(classes[1 - positive])}; `decide` returns its index. The "
+        "threshold was chosen on validation images\n"
+        f"by the rule `{_metadata_decision(session)['rule']}`."
     )
 
 
@@ -108,8 +124,8 @@ def _tested(facts: KitFacts, session: InferenceSession) -> str:
     accuracy, parity = facts.file.accuracy, facts.file.parity
     interval = wilson_interval(round(accuracy * parity.num_images), parity.num_images)
     points = [
-        f"It recognized {_percent(accuracy)} of {facts.data} ({_between(interval)}).",
-        f"It gave the class that PyTorch gave on {_percent(parity.agreement)} of them.",
+        f"Accuracy: {_percent(accuracy)} on {facts.data} ({_between(interval)}).",
+        f"PyTorch predicts the same class on {_percent(parity.agreement)} of them.",
         *(_rates(facts.rates, session) if facts.rates else []),
         facts.reason,
         f"{FP16_USE}." if facts.precision == "fp16" else "",
@@ -120,26 +136,26 @@ def _tested(facts: KitFacts, session: InferenceSession) -> str:
 def _rates(rates: Rates, session: InferenceSession) -> list[str]:
     chosen = decision(session)
     by_threshold = chosen and (
-        f"Both are of the more probable class. Called from {chosen[1]:.4g} on, it recognized "
-        f"{_percent(rates.accuracy)} of them."
+        f"Both figures use the most probable class. With the threshold {chosen[1]:.4g}, accuracy "
+        f"is {_percent(rates.accuracy)}."
     )
     return [
         by_threshold or "",
-        f"Of those that are {_code(_said(session)['positive'])} it called "
-        f"{_percent(rates.sensitivity)} so (sensitivity, {_between(rates.sensitivity_ci95)}), and "
-        f"of the others {_percent(1 - rates.specificity)} (specificity "
-        f"{_percent(rates.specificity)}, {_between(rates.specificity_ci95)}).",
+        f"Sensitivity (share of the images of {_code(_metadata_decision(session)['positive'])} "
+        f"that get this class): {_percent(rates.sensitivity)} "
+        f"({_between(rates.sensitivity_ci95)}).",
+        "Specificity (share of the other images that do not get it): "
+        f"{_percent(rates.specificity)} ({_between(rates.specificity_ci95)}).",
     ]
 
 
-def _said(session: InferenceSession) -> dict[str, str]:
-    """Return how the class is decided, as the file says it."""
-    said = read_metadata(session)["decision"]
-    return {key: str(value) for key, value in said.items()} if isinstance(said, dict) else {}
+def _metadata_decision(session: InferenceSession) -> dict[str, str]:
+    chosen = read_metadata(session)["decision"]
+    return {key: str(value) for key, value in chosen.items()} if isinstance(chosen, dict) else {}
 
 
 def _code(name: str) -> str:
-    """Return a name as it is, whatever Markdown makes of its letters elsewhere."""
+    """Return a name as Markdown code, so that none of its characters is markup."""
     fence = "`" * (max(map(len, re.findall("`+", name)), default=0) + 1)
     return f"{fence} {name} {fence}" if len(fence) > 1 else f"`{name}`"
 
@@ -160,7 +176,7 @@ def _input_form(session: InferenceSession) -> str:
 
 
 def _class_list(classes: list[str]) -> str:
-    # Indented by four spaces, Markdown takes names as they are.
+    # Indented by four spaces, names are code in Markdown.
     lines = [f"    {name}" for name in classes[:MAX_CLASSES]]
     if len(classes) > MAX_CLASSES:
         lines.append(f"    ... and {len(classes) - MAX_CLASSES} more, see labels.txt")
@@ -172,7 +188,7 @@ def _latency(facts: KitFacts) -> str:
     if latency is None:
         return "not measured"
     threads = "1 thread" if latency.threads == 1 else f"{latency.threads} threads"
-    noise = f", on a machine that was not quiet: {latency.noise}" if latency.noise else ""
+    noise = f", measured on a noisy machine: {latency.noise}" if latency.noise else ""
     return f"{latency.p50_ms:.3g} ms (median, {threads}, {facts.environment.cpu}{noise})"
 
 

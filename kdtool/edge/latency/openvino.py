@@ -5,6 +5,7 @@ import time
 
 from kdtool.edge.latency.job import Declared, Job, LoadedModel, random_input
 from kdtool.edge.shapes import Dims, input_shapes
+from kdtool.environment import install_command
 from kdtool.errors import KdtoolError, ModelFileError
 
 # Its import sends a message home, by a module that does nothing where it cannot be imported.
@@ -16,7 +17,7 @@ except ModuleNotFoundError as error:
     if error.name is None or error.name.partition(".")[0] != "openvino":
         raise
     raise KdtoolError(
-        'timing a model in OpenVINO needs openvino: pip install "kdtool[openvino]"'
+        f"timing a model in OpenVINO needs openvino: {install_command('openvino')}"
     ) from error
 
 # Without it OpenVINO computes in bfloat16 where the processor can: faster, and other answers.

@@ -1,1 +1,1 @@
-"""What a kit holds: needs numpy, Pillow and a runtime, and imports nothing of kdtool."""
+"""The scripts of a kit: they need numpy, Pillow and onnxruntime, and import nothing of kdtool."""

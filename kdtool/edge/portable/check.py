@@ -1,19 +1,61 @@
-"""Check that the model answers here as it did where it was made: `python check.py`."""
+"""Check that the model gives the same results here as where it was made: `python3 check.py`."""
 
 import hashlib
 import json
+import shlex
 import sys
 from pathlib import Path
 
-import numpy as np
-from classifier import image_shape, load, predict
-from picture import read_image
+HERE = Path(__file__).resolve().parent
 
-HERE = Path(__file__).parent
+if sys.version_info < (3, 10):  # noqa: UP036  the file still compiles on 3.6
+    sys.exit(
+        "error: this kit needs Python 3.10 or newer, and this is Python "
+        f"{sys.version.split()[0]}; run it as python3.10 check.py, or install a newer Python"
+    )
+
+try:
+    import numpy as np
+    from classifier import image_shape, load, predict
+    from picture import read_image
+except ImportError as error:
+    if error.name in {"classifier", "picture"}:
+        sys.exit(f"error: {HERE / error.name}.py is missing; copy the kit again")
+    install = [sys.executable, "-m", "pip", "install", "-r", str(HERE / "requirements.txt")]
+    reason = str(error).strip().splitlines()[0]
+    sys.exit(f"error: {reason}; install what the kit needs: {' '.join(map(shlex.quote, install))}")
 
 
-def damaged() -> list[str]:
-    """Return the files, scripts and texts apart, that are not as they were made."""
+def main() -> int:
+    """Compare the probabilities of the golden images; return 1 if one differs, else 0."""
+    changed = changed_files()
+    if changed:
+        print(f"FAILED: missing or changed: {', '.join(changed)}; copy the kit again")
+        return 1
+    expected = json.loads((HERE / "golden" / "expected.json").read_text(encoding="utf-8"))
+    tolerance, images = expected["tolerance"], expected["images"]
+    differences = []
+    try:
+        session = load(HERE / "model.onnx")
+        for image in images:
+            pixels, _ = read_image(HERE / "golden" / image["file"], image_shape(session))
+            probabilities = predict(session, pixels[None])[0]  # (K,)
+            differences.append(np.abs(probabilities - image["probabilities"]).max())
+            if not differences[-1] <= tolerance:  # also where it is not a number
+                print(f"{image['file']}: a probability differs by {differences[-1]:.2g}")
+    except ValueError as error:
+        print(f"FAILED: {error}")
+        return 1
+    num_same = sum(difference <= tolerance for difference in differences)
+    print(
+        f"{'ok' if num_same == len(images) else 'FAILED'}: {num_same} of {len(images)} images "
+        f"as expected; largest difference {np.max(differences):.1g}, allowed {tolerance:g}"
+    )
+    return int(num_same < len(images))
+
+
+def changed_files() -> list[str]:
+    """Return the names of missing or changed files; scripts and texts may be edited."""
     try:
         hashes = json.loads((HERE / "manifest.json").read_bytes())["files"]
     except (OSError, ValueError, KeyError):
@@ -23,31 +65,8 @@ def damaged() -> list[str]:
 
 
 def sha256(path: Path) -> str:
-    """Return the hash of a file."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def main() -> int:
-    """Compare the answers to the golden images; return 1 if some differ, else 0."""
-    if files := damaged():
-        print(f"FAILED: not as they were made: {', '.join(files)}; copy the kit again")
-        return 1
-    expected = json.loads((HERE / "golden" / "expected.json").read_text(encoding="utf-8"))
-    tolerance, images = expected["tolerance"], expected["images"]
-    session = load(HERE / "model.onnx")
-    differences = []
-    for image in images:
-        pixels, _ = read_image(HERE / "golden" / image["file"], image_shape(session))
-        probabilities = predict(session, pixels[None])[0]
-        differences.append(np.abs(probabilities - image["probabilities"]).max())
-        if not differences[-1] <= tolerance:
-            print(f"{image['file']}: a probability differs by {differences[-1]:.2g}")
-    num_same = sum(difference <= tolerance for difference in differences)
-    print(
-        f"{'ok' if num_same == len(images) else 'FAILED'}: {num_same} of {len(images)} images "
-        f"as expected, largest difference {np.max(differences):.1g}, allowed {tolerance:g}"
-    )
-    return int(num_same < len(images))
 
 
 if __name__ == "__main__":

@@ -1,22 +1,34 @@
-"""How a picture becomes what the model takes; import these functions in your program."""
+"""Read image files as the pixels that the model takes; import `read_image` into your program."""
 
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 
 def read_image(path: Path | str, shape: list[Any]) -> tuple[np.ndarray, tuple[int, int]]:
-    """Return a file's pixels, uint8 `(H, W, C)` of that shape, and the width and height it had."""
+    """Read an image file and bring it to the model's size.
+
+    Args:
+        path: Any format that Pillow reads.
+        shape: Height, width and channels (1 or 3), from `image_shape`.
+
+    Returns:
+        Pixels, uint8 `(H, W, C)`, and the width and height of the file's image.
+
+    Raises:
+        ValueError: The file is missing or is not a readable image.
+    """
     height, width, channels = shape
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = open_image(path, channels)
     except ValueError as error:
-        raise ValueError(f"cannot read {path}: {error}") from error
+        hint = "; give image files, not a folder" if Path(path).is_dir() else ""
+        raise ValueError(f"cannot read {path}: {error}{hint}") from error
     size = image.size
     if isinstance(height, int):
         image = fit(image, width, height)
@@ -24,32 +36,38 @@ def read_image(path: Path | str, shape: list[Any]) -> tuple[np.ndarray, tuple[in
 
 
 def open_image(path: Path | str, channels: int) -> Image.Image:
-    """Return a file's picture, upright, grey or in colour; the first one if it holds several."""
+    """Return the (first) image of a file, upright, as grayscale or RGB.
+
+    Raises:
+        ValueError: The file is missing or is not a readable image.
+    """
     try:
-        # Not by its name, as Pillow then maps it into memory, and scrambles a turned TIFF.
+        # Opened here: given a name, Pillow maps a TIFF into memory and scrambles a rotated one.
         with Path(path).open("rb") as stream, Image.open(stream) as file:
             image = ImageOps.exif_transpose(file)
         if image.mode[0] in "IF":  # 16 bits: keep the upper 8
             values = np.asarray(image)
             if image.mode == "F" or values.min() < 0 or values.max() > 0xFFFF:
-                raise ValueError("its pixels have 32 bits of unknown range, expected 8 or 16")
+                raise ValueError("its pixels have 32 bits of unknown range, expected 8 or 16 bits")
             image = Image.fromarray((values >> 8).astype(np.uint8))
-        if image.has_transparency_data:  # lay it on white
+        if image.has_transparency_data:  # put it on white
             white = Image.new("RGBA", image.size, "white")
             image = Image.alpha_composite(white, image.convert("RGBA"))
         return image.convert("L" if channels == 1 else "RGB")
-    except Exception as error:  # a broken file can raise almost any
+    except UnidentifiedImageError as error:  # its own message shows a Python object
+        raise ValueError("it is not an image, or in a format that Pillow does not read") from error
+    except Exception as error:  # Pillow raises many kinds for a damaged file
         raise ValueError(getattr(error, "strerror", 0) or str(error) or repr(error)) from error
 
 
 def fit(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Scale the shorter side as Pillow does it, bilinear with antialiasing, and crop the centre."""
+    """Resize the shorter side (bilinear with antialiasing) and crop the centre."""
     wide, high = image.size
     scaled_width, scaled_height = width, max(height, width * high // wide)
     if height * wide >= width * high:
         scaled_width, scaled_height = max(width, height * wide // high), height
     left, top = (scaled_width - width) // 2, (scaled_height - height) // 2
-    # In pixels of the image: what is cropped away is not computed, however long the image is.
+    # In pixels of the file's image, so that only the kept part is computed.
     box = (
         left * wide / scaled_width,
         top * high / scaled_height,

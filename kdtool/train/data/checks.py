@@ -1,5 +1,6 @@
 """Whether data can be told apart, split and trusted."""
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -54,6 +55,20 @@ def _told(twins: Twins, names: Names | None) -> str:
         for split, index, other, twin in twins[:NUM_TOLD]
     ]
     return f"such as {'; '.join(told)}"
+
+
+def similar_class_warnings(classes: Sequence[str]) -> list[str]:
+    """Return a warning for each pair of classes that may be one: "Cat" and "cat"."""
+    alike: dict[str, list[str]] = {}
+    for name in classes:
+        plain = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+        alike.setdefault(plain, []).append(name)
+    return [
+        f"the classes {' and '.join(names)} differ only in case, spaces or Unicode form; if "
+        "they are one class, give them one name"
+        for names in alike.values()
+        if len(names) > 1
+    ]
 
 
 def check_classes(

@@ -1,11 +1,14 @@
-"""A csv file that names pictures, their labels, and perhaps splits and groups."""
+"""A csv file that names images, their labels and, optionally, splits and groups."""
 
 import csv
 import difflib
+import io
 import os
-from collections import Counter
+import re
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
 
@@ -14,10 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kdtool.errors import DataError
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import CsvTable
 from kdtool.train.data.labelled_files import (
     SPLIT_NAMES,
+    SPLITS_EXPECTED,
     LabelledFiles,
+    assign_splits,
     files_below,
     is_inside,
     shown,
@@ -25,11 +30,14 @@ from kdtool.train.data.labelled_files import (
 from kdtool.train.data.source import find_below, first_of, problem_list
 
 DELIMITERS = ",;\t|"
+MOST_LISTED = 100  # rows with problems; of more, the first
+ABSENT = "there is no file"
+FEW = 3  # rows with one problem are listed each; more become one line, as they have one cause
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What the table says of one picture, and where."""
+    """One image as the table describes it."""
 
     line: int  # of the file, from 1
     path: Path
@@ -38,37 +46,51 @@ class Row:
     group: str | None  # None without `data.group_by`
 
 
-def list_table(table: DataTable) -> LabelledFiles:
-    """Return the pictures of source "csv", that the rows of a table name.
+@dataclass(slots=True)
+class Findings:
+    """What is wrong or odd in a table, collected while it is read."""
+
+    problems: list[tuple[int, str]] = field(default_factory=list)  # line and text
+    warnings: list[str] = field(default_factory=list)
+
+
+def list_table(table: CsvTable) -> LabelledFiles:
+    """Return the images of source "csv", which the rows of a table name.
 
     Raises:
-        DataError: The table or a picture is missing or cannot be used; all rows that are wrong
-            are told at once.
+        DataError: The table or an image is missing or cannot be used; lists all wrong rows.
     """
-    assert table.csv is not None, "the recipe sees to it"
     path = find_below(table, table.csv, "data.csv")
     folder = find_below(table, table.images, "data.images")
     root = find_below(table, Path(), "data.root")
-    rows = list(_read_rows(path, folder, table))
+    found = Findings()
+    rows = list(_read_rows(path, folder, table, found))
+    if not rows and not found.problems:
+        raise DataError(f"{path} has no row below its header; expected one for each image")
+    below = files_below(folder, root)
+    rows = _with_files(rows, below.files, folder, root, found)
+    rows = _with_equal_labels(rows, table.classes, found)
     classes = table.classes or _in_order({row.label for row in rows if row.label})
-    problems = [
-        f"line {row.line}: {problem}" for row in rows for problem in _problems(row, root, classes)
-    ]
-    problems += _repeated(rows, root)
-    if problems:
-        noun = "problem" if len(problems) == 1 else "problems"
+    for row in rows:
+        found.problems += [(row.line, text) for text in _problems(row, root, classes)]
+    found.problems += _repeated(rows, root)
+    if found.problems:
+        noun = "problem" if len(found.problems) == 1 else "problems"
         raise problem_list(
-            f"{path}: {len(problems):,} {noun}:", problems, "mend these rows, or delete them"
+            f"{path}: {len(found.problems):,} {noun}:",
+            [f"line {line}: {text}" for line, text in sorted(found.problems)],
+            "correct the table, or delete these rows",
+            MOST_LISTED,
         )
-    if not rows:
-        raise DataError(f"{path} has no row under its first; expected one for each picture")
+    below.check_links(root)
+    split_of, notes = assign_splits({row.split for row in rows if row.split is not None})
+    splits = [split_of[row.split] for row in rows if row.split is not None]
     groups = np.unique([row.group or "" for row in rows], return_inverse=True)[1]
-    splits = [SPLIT_NAMES[row.split] for row in rows if row.split is not None]
-    warnings = [*_unlabelled_warning(rows, folder, root)]
+    warnings = [*found.warnings, *notes, *_unlabelled_warning(rows, below.files, root)]
     if splits and table.group_by:
-        warnings += _torn_warning(groups, splits, table.group_by)
+        warnings += _divided_warning(groups, splits, table.group_by)
     return LabelledFiles(
-        description=f"pictures of {path.name} in {root.name}",
+        description=f"images of {path.name} in {root.name}",
         root=root,
         classes=tuple(classes),
         paths=[row.path for row in rows],
@@ -79,47 +101,119 @@ def list_table(table: DataTable) -> LabelledFiles:
     )
 
 
-def _read_rows(path: Path, folder: Path, table: DataTable) -> Iterator[Row]:
-    assert table.columns is not None, "the recipe sees to it"
-    columns = table.columns
+def _read_rows(path: Path, folder: Path, table: CsvTable, found: Findings) -> Iterator[Row]:
+    """Yield the rows that are not empty and have no more fields than the header."""
+    names = [table.columns.file, table.columns.label, table.columns.split, table.group_by]
+    wanted = [None if name is None else _column_name(name) for name in names]
+    records = _records(path, _read_text(path, found), [name for name in wanted if name])
+    header = [_column_name(name) for name in next(records, (0, []))[1]]
+    _check_columns(path, [name for name in wanted if name], header)
+    places = [None if name is None else header.index(name) for name in wanted]
+    spellings: dict[str, set[str]] = defaultdict(set)
+    too_long = []
+    for line, fields in records:
+        if any(text.strip() for text in fields[len(header) :]):
+            too_long.append((line, len(fields)))
+            continue
+        fields += [""] * (len(header) - len(fields))
+        file, label, split, group = (None if place is None else fields[place] for place in places)
+        assert file is not None
+        assert label is not None
+        label = unicodedata.normalize("NFC", label)
+        spellings[label.strip()].add(label)
+        yield Row(
+            line=line,
+            path=folder / file.strip(),
+            label=label.strip(),
+            split=None if split is None else split.strip().lower(),
+            group=None if group is None else group.strip(),
+        )
+    found.problems += _too_long(too_long, len(header))
+    if spaced := sorted(label for label, written in spellings.items() if len(written) > 1):
+        found.warnings.append(
+            f"labels with and without spaces around them are one class: {first_of(spaced)}"
+        )
+
+
+def _read_text(path: Path, found: Findings) -> str:
+    """Return the text of a file in any encoding that spreadsheets save."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            head = file.readline()
-            file.seek(0)
-            reader = csv.DictReader(
-                file, delimiter=max(DELIMITERS, key=head.count), restval="", skipinitialspace=True
-            )
-            reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
-            named = [columns.file, columns.label, columns.split, table.group_by]
-            _check_columns(path, [name for name in named if name], reader.fieldnames)
-            for row in reader:
-                yield Row(
-                    reader.line_num,
-                    folder / row[columns.file].strip(),
-                    row[columns.label].strip(),
-                    row[columns.split].strip().lower() if columns.split else None,
-                    row[table.group_by].strip() if table.group_by else None,
-                )
+        content = path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; check data.csv") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not text in UTF-8: {error}; save it as such") from error
-    except csv.Error as error:
-        raise DataError(f"{path} is no csv file: {error}; check data.csv") from error
+    if content.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        raise DataError(f"{path} is a workbook or an archive; save the table as csv in UTF-8")
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encodings = ["utf-16"]
+    elif content[:200].count(0) > 0.3 * len(content[:200]):  # UTF-16 without its first mark
+        encodings = ["utf-16-be" if content.startswith(b"\0") else "utf-16-le"]
+    else:
+        encodings = ["utf-8-sig", "cp1252"]
+    for encoding in encodings:
+        try:
+            text = content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if encoding == "cp1252":
+            found.warnings.append(
+                f"{path.name} is not UTF-8 and is read as Windows-1252; if letters such as ä are "
+                "wrong, save it as UTF-8"
+            )
+        return text
+    raise DataError(f"{path} is not text in UTF-8, UTF-16 or Windows-1252; save it as csv in UTF-8")
 
 
-def _in_order(labels: set[str]) -> list[str]:
-    """Return labels in the order of the alphabet; numbers, 2 before 10 or 10.0, as numbers."""
+def _records(path: Path, text: str, wanted: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+    """Yield line and fields of each record that is not empty, the header first.
+
+    The separator is that of Excel's first line `sep=;`, else the one that divides the header into
+    the most of the wanted columns, else into the most columns.
+    """
+    lines = list(io.StringIO(text, newline=""))
+    if lines and (named := re.match(r'"?sep=(.)', lines[0], re.IGNORECASE)):
+        yield from _parsed(path, lines[1:], named[1], first_line=2)
+        return
+
+    def fit(delimiter: str) -> tuple[int, int]:
+        try:
+            _, header = next(_parsed(path, lines, delimiter), (0, []))
+        except DataError:
+            return -1, 0
+        return len({_column_name(name) for name in header}.intersection(wanted)), len(header)
+
+    yield from _parsed(path, lines, max(DELIMITERS, key=fit))
+
+
+def _parsed(
+    path: Path, lines: Sequence[str], delimiter: str, first_line: int = 1
+) -> Iterator[tuple[int, list[str]]]:
+    # Only where a quote follows a space: spaces before a label are to be seen.
+    quote_after_space = re.compile(re.escape(delimiter) + ' +"')
+    reader = csv.reader(
+        lines,
+        delimiter=delimiter,
+        skipinitialspace=any(map(quote_after_space.search, lines)),
+        strict=True,  # or a quote that is never closed takes all rows below it
+    )
+    line = first_line
     try:
-        numbers = {label: float(label) for label in labels}
-    except ValueError:
-        return sorted(labels)
-    if not all(isfinite(number) for number in numbers.values()):  # "nan" and "inf" are words here
-        return sorted(labels)
-    return sorted(labels, key=lambda label: (numbers[label], label))
+        for fields in reader:
+            if any(text.strip() for text in fields):  # Excel writes rows of separators
+                yield line, fields
+            line = first_line + reader.line_num
+    except csv.Error as error:
+        raise DataError(
+            f"{path}, line {line}: {error}; quotes must enclose a whole field, and a quote in a "
+            "field must be written twice"
+        ) from error
 
 
-def _check_columns(path: Path, wanted: list[str], given: Sequence[str]) -> None:
+def _column_name(name: str) -> str:
+    """Return the name of a column with one space for any spaces and line breaks in it."""
+    return unicodedata.normalize("NFC", " ".join(name.split()))
+
+
+def _check_columns(path: Path, wanted: Sequence[str], given: Sequence[str]) -> None:
     if repeated := [name for name in wanted if given.count(name) > 1]:
         raise DataError(
             f"{path} has more than one column {', '.join(repeated)}; give each another name"
@@ -130,60 +224,182 @@ def _check_columns(path: Path, wanted: list[str], given: Sequence[str]) -> None:
     close = difflib.get_close_matches(missing[0], given, n=1)
     hint = f'; did you mean "{close[0]}"?' if close else ""
     raise DataError(
-        f"{path} has no column {', '.join(missing)}; it has {', '.join(given) or 'none'}{hint} "
-        "(the recipe names them in data.columns and data.group_by; a comma, a semicolon, a tab or "
-        "| may part them)"
+        f"{path} has no column {', '.join(missing)}; it has "
+        f"{', '.join(name for name in given if name) or 'none'}{hint} (data.columns and "
+        "data.group_by must be names of the header; the separator may be a comma, a semicolon, a "
+        "tab or |)"
     )
 
 
-def _problems(row: Row, root: Path, classes: list[str]) -> Iterator[str]:
-    name = shown(row.path, root)
+def _too_long(rows: Sequence[tuple[int, int]], expected: int) -> list[tuple[int, str]]:
+    """Return the problems of rows, by line and number of fields, that are longer than the header.
+
+    Their columns may be shifted, as by a decimal comma in a table with commas.
+    """
+    advice = f"expected {expected}; put a field that holds the separator in quotes"
+    if len(rows) <= FEW:
+        return [(line, f"{count} fields, {advice}") for line, count in rows]
+    line, count = rows[0]
+    return [(line, f"{count} fields, and too many in {len(rows):,} rows, {advice}")]
+
+
+def _with_files(
+    rows: Sequence[Row], files: Sequence[Path], folder: Path, root: Path, found: Findings
+) -> list[Row]:
+    """Return the rows, with the file's extension where the table leaves it out.
+
+    A file is also found if its name has another Unicode form, as macOS writes it.
+    """
+    images = [path for path in files if _has_image_suffix(path)]
+    candidates: dict[str, list[Path]] = defaultdict(list)
+    for path in files:
+        candidates[_normal(path)].append(path)
+    for path in images:
+        candidates[_normal(path.with_suffix(""))].append(path)
+    absent: list[Row] = []
+    complete = list(rows)
+    suffixes = Counter[str]()
+    for place, row in enumerate(rows):
+        problem = "no file name" if row.path == folder else _path_problem(row.path, root)
+        matches = candidates[_normal(row.path)] if problem == ABSENT else []
+        if len(matches) == 1:
+            complete[place] = replace(row, path=matches[0])
+            suffixes[matches[0].suffix] += matches[0].suffix != row.path.suffix
+        elif problem == ABSENT:
+            absent.append(row)
+        elif problem:
+            found.problems.append((row.line, problem))
+    found.warnings += _extension_warning(+suffixes)
+    hints = [
+        f"{ABSENT} {shown(row.path, root)}{_hint(row.path, files, candidates)}" for row in absent
+    ]
+    if len(absent) > FEW:
+        examples = f", such as {shown(images[0], folder)}" if images else ""
+        hints = [
+            f"{hints[0]}; likewise {len(absent):,} of {len(rows):,} rows, while data.images = "
+            f"{folder} holds {len(images):,} images{examples}"
+        ]
+    found.problems += [(row.line, hint) for row, hint in zip(absent, hints, strict=False)]
+    return complete
+
+
+def _has_image_suffix(path: Path) -> bool:
+    Image.init()
+    return path.suffix.lower() in Image.EXTENSION
+
+
+def _extension_warning(suffixes: Counter[str]) -> Iterator[str]:
+    if suffixes:
+        noun = "file without its" if suffixes.total() == 1 else "files without their"
+        listed = ", ".join(f"{suffix} ({count:,})" for suffix, count in suffixes.most_common())
+        yield (
+            f"the table names {suffixes.total():,} {noun} extension; each is the only image of its "
+            f"name: {listed}"
+        )
+
+
+def _path_problem(path: Path, root: Path) -> str | None:
+    """Return why a path of the table names no file below `root`; None if it does."""
     try:
-        if not is_inside(row.path, root):
-            yield f"{name} leads out of data.root"
-        elif not row.path.is_file():
-            hint = "; write / instead of \\" if "\\" in name else ""
-            yield f"there is no file {name}{hint}"
-    except (OSError, ValueError) as error:  # too long for a name, or a zero byte in it
-        yield f"no name of a file: {error}"
+        if not is_inside(path, root):
+            return f"{shown(path, root)} leads out of data.root"
+        return None if path.is_file() else ABSENT
+    except (OSError, ValueError) as error:  # too long, or with a zero byte
+        return f"not a valid file name: {getattr(error, 'strerror', None) or error}"
+
+
+def _hint(path: Path, files: Sequence[Path], candidates: dict[str, list[Path]]) -> str:
+    """Return what the table may mean instead of a file that does not exist."""
+    if matches := candidates[_normal(path)]:
+        return f"; write its extension: there are {first_of([each.name for each in matches])}"
+    if "\\" in path.name:
+        return "; write / instead of \\"
+    name = path.name.lower()
+    like = [each for each in files if name in (each.name.lower(), each.stem.lower())]
+    return f" (did you mean {shown(like[0], path.parent)}?)" if like else ""
+
+
+def _normal(path: Path) -> str:
+    return unicodedata.normalize("NFC", os.path.normpath(path))
+
+
+def _with_equal_labels(
+    rows: Sequence[Row], classes: Sequence[str] | None, found: Findings
+) -> list[Row]:
+    """Return the rows with one label for a number that is written as 1 and as 1.0."""
+    names = {*(classes or ()), *(row.label for row in rows)}
+    one_of: dict[str, str] = {}
+    for name in sorted(names, key=lambda name: (name not in (classes or ()), len(name))):
+        one_of.setdefault(_whole_number(name), name)
+    changed = {
+        row.label: one_of[_whole_number(row.label)]
+        for row in rows
+        if row.label not in (classes or ()) and one_of[_whole_number(row.label)] != row.label
+    }
+    if changed:
+        pairs = [f"{other} is {name}" for other, name in sorted(changed.items())]
+        found.warnings.append(f"labels that are one number are one class: {first_of(pairs)}")
+    return [replace(row, label=changed.get(row.label, row.label)) for row in rows]
+
+
+def _whole_number(label: str) -> str:
+    """Return "1" for "1.0" and "1,00", else the label."""
+    number = re.fullmatch(r"([+-]?\d+)[.,]0+", label)
+    return number[1] if number else label
+
+
+def _in_order(labels: set[str]) -> list[str]:
+    """Return labels in the order of the alphabet; numbers, 2 before 10 or 10,5, as numbers."""
+    try:
+        numbers = {label: float(label.replace(",", ".")) for label in labels}
+    except ValueError:
+        return sorted(labels)
+    if not all(isfinite(number) for number in numbers.values()):  # "nan" and "inf" are words here
+        return sorted(labels)
+    return sorted(labels, key=lambda label: (numbers[label], label))
+
+
+def _problems(row: Row, root: Path, classes: Sequence[str]) -> Iterator[str]:
+    name = shown(row.path, root)
     if not row.label:
         yield f"no label for {name}"
     elif row.label not in classes:
         yield f'label "{row.label}", expected one of {", ".join(classes)}'
     if row.split is not None and row.split not in SPLIT_NAMES:
-        yield f'split "{row.split}", expected train, validation or test'
+        yield f'split "{row.split}", expected {SPLITS_EXPECTED}'
     if row.group == "":
-        yield f"no value of data.group_by for {name}, which says what stays in one split with it"
+        yield f"no value of data.group_by for {name}; it decides which images stay in one split"
 
 
-def _repeated(rows: list[Row], root: Path) -> Iterator[str]:
+def _repeated(rows: Sequence[Row], root: Path) -> Iterator[tuple[int, str]]:
     first: dict[str, Row] = {}
     for row in rows:
-        twin = first.setdefault(os.path.normpath(row.path), row)
+        twin = first.setdefault(_normal(row.path), row)
         if twin is not row:
-            yield f"line {row.line}: {shown(row.path, root)} stands in line {twin.line} too"
+            yield row.line, f"{shown(row.path, root)} is a duplicate of line {twin.line}"
 
 
-def _unlabelled_warning(rows: list[Row], folder: Path, root: Path) -> Iterator[str]:
-    """Tell of pictures that no row names."""
-    Image.init()
-    labelled = {row.path for row in rows}
+def _unlabelled_warning(rows: Sequence[Row], files: Sequence[Path], root: Path) -> Iterator[str]:
+    """Yield a warning if the folder holds images that no row names."""
+    labelled = {_normal(row.path) for row in rows}
     spare = [
         shown(path, root)
-        for path in files_below(folder, root)
-        if path.suffix.lower() in Image.EXTENSION and path not in labelled
+        for path in files
+        if _has_image_suffix(path) and _normal(path) not in labelled
     ]
     if spare:
-        noun = "picture has" if len(spare) == 1 else "pictures have"
-        yield f"{len(spare):,} {noun} no label, and no use: {first_of(spare)}"
+        verbs = ("image has no label and is", "images have no label and are")
+        yield f"{len(spare):,} {verbs[len(spare) > 1]} not used: {first_of(spare)}"
 
 
-def _torn_warning(groups: NDArray[np.int64], splits: list[str], column: str) -> list[str]:
+def _divided_warning(
+    groups: NDArray[np.int64], splits: Sequence[str], column: str
+) -> Iterator[str]:
+    """Yield a warning if the table puts images of one group into two splits."""
     pairs = set(zip(groups.tolist(), splits, strict=True))
-    torn = sum(count > 1 for count in Counter(group for group, _ in pairs).values())
-    if not torn:
-        return []
-    return [
-        f"images of {torn:,} of {groups.max() + 1:,} values of {column} stand in two splits, as "
-        "the table says: scores may be better than on images never seen"
-    ]
+    divided = sum(count > 1 for count in Counter(group for group, _ in pairs).values())
+    if divided:
+        yield (
+            f"the table puts images of {divided:,} of {groups.max() + 1:,} values of {column} into "
+            "more than one split: scores may be better than on new ones"
+        )

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdtool.errors import DataError
-from kdtool.recipe.data import DataTable, IdxFiles
+from kdtool.recipe.data import IdxFiles, IdxTable
 from kdtool.train.data.images import check_memory
 from kdtool.train.data.source import SourceData
 
@@ -28,13 +28,12 @@ MOST_UNPACKED = 1032  # times the size of a gzip file. Source: https://zlib.net/
 GET_AGAIN = "get the file again"
 
 
-def load_idx(table: DataTable) -> SourceData:
+def load_idx(table: IdxTable) -> SourceData:
     """Return the set of source "idx": four files of any names under `data.root`.
 
     Raises:
         DataError: A file is missing or damaged, or the four do not fit together.
     """
-    assert table.root is not None, "the recipe sees to it"
     description = f"IDX files in {table.root.name}"
     return read_set(table.root, table.files, classes=table.classes, description=description)
 

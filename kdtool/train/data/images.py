@@ -14,7 +14,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from kdtool.edge.portable.picture import fit, open_image
 from kdtool.environment import memory_bytes, usable_cores
 from kdtool.errors import DataError
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import PictureKeys
 from kdtool.train.data.source import Progress, first_of, problem_list
 
 GREY_MODES = {"1", "L", "LA", "La", "F"}  # and all that start with I
@@ -95,7 +95,7 @@ class Pictures:
 
 
 def read_pictures(
-    paths: Sequence[Path], names: Sequence[str], table: DataTable, progress: Progress
+    paths: Sequence[Path], names: Sequence[str], table: PictureKeys, progress: Progress
 ) -> Pictures:
     """Read image files with all cores.
 

@@ -1,7 +1,9 @@
-"""Image files with their labels: which files lie there, how they are split, and read."""
+"""Image files with their labels: which files there are, how they are split, and reading them."""
 
 import os
-from collections.abc import Iterator
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -10,37 +12,88 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdtool.errors import DataError
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import CsvTable, FolderTable
 from kdtool.train.data.checks import check_classes, classes_below, split_size
 from kdtool.train.data.images import read_pictures
-from kdtool.train.data.source import SPLITS, Progress, SourceData, problem_list
+from kdtool.train.data.source import SPLITS, Progress, SourceData, first_of, problem_list
 from kdtool.train.data.stratify import grouped_split, reorder, stratified_split
 
-# What file managers leave behind; hidden files, whose names start with a dot, are ignored too.
-IGNORED = {"thumbs.db", "desktop.ini", "__macosx"}
-# What folders and csv files call the splits, in any case.
+# What operating systems, file managers and network drives leave in folders, in lower case. Hidden
+# files, whose names start with a dot, are left out too: .DS_Store, .AppleDouble, ._* and so on.
+SYSTEM_NAMES = {
+    "thumbs.db",
+    "ehthumbs.db",
+    "desktop.ini",
+    "$recycle.bin",
+    "system volume information",  # Windows
+    "icon\r",
+    "__macosx",  # macOS
+    "lost+found",  # Linux
+    "@eadir",
+    "@tmp",
+    "#recycle",
+    "#snapshot",  # Synology
+    "@recycle",
+    "@recently-snapshot",  # QNAP
+    "__pycache__",
+}
+# What folders, columns and arrays call the splits, in lower case, and the split that each usually
+# is. "eval" is what a source has besides the others: its test or its validation split.
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",
-    "validation": "validation",
     "val": "validation",
     "valid": "validation",
+    "validation": "validation",
+    "dev": "validation",
+    "development": "validation",
     "test": "test",
     "testing": "test",
+    "eval": "eval",
+    "evaluation": "eval",
 }
+SPLITS_EXPECTED = "train, test (or val) and, optionally, validation"
+
+
+def assign_splits(names: Collection[str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Decide which split each of a source's split names is.
+
+    A test split is needed to compare models: where a source has none, as ImageNet's train/ and
+    val/, its validation split is used for it, and validation images are drawn from train.
+
+    Args:
+        names: Any of `SPLIT_NAMES`, in any case, as the source spells them.
+
+    Returns:
+        train, validation or test by name, and a warning if that is not what the name says.
+    """
+    split_of = {name: SPLIT_NAMES[name.lower()] for name in names}
+    for usual in ("eval", "validation"):
+        if "test" not in split_of.values():
+            split_of = {name: "test" if was == usual else was for name, was in split_of.items()}
+    split_of = {name: "validation" if was == "eval" else was for name, was in split_of.items()}
+    moved = [name for name, split in split_of.items() if split != SPLIT_NAMES[name.lower()]]
+    reason = {"test": ", as there is no other", "validation": ""}
+    notes = [
+        f"{name} is used as the {split_of[name]} split{reason[split_of[name]]}"
+        for name in sorted(moved)
+    ]
+    if notes and "validation" not in split_of.values():
+        notes.append("validation images are drawn from train (data.validation)")
+    return split_of, ("; ".join(notes),) if notes else ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelledFiles:
-    """Image files and what is known of them before they are read."""
+    """Image files, and what is known about them before they are read."""
 
     description: str
     root: Path
     classes: tuple[str, ...]
     paths: list[Path]  # N, below `root`
     labels: NDArray[np.int64]  # (N,), each an index into `classes`
-    splits: list[str] | None  # N: train, validation or test; None: to be drawn
-    groups: NDArray[np.int64] | None = None  # (N,) from 0; what agrees stays in one split
+    splits: list[str] | None  # N: train, validation or test; None: drawn
+    groups: NDArray[np.int64] | None = None  # (N,) from 0; equal numbers stay in one split
     warnings: tuple[str, ...] = ()
 
     def only(self, kept: NDArray[np.int64]) -> Self:
@@ -54,64 +107,94 @@ class LabelledFiles:
         )
 
 
-def is_ignored(name: str) -> bool:
-    """Say whether a file or folder is none of the user's."""
-    return name.startswith(".") or name.lower() in IGNORED
+def is_system(name: str) -> bool:
+    """Return whether a file or folder is hidden or made by a system, and so none of the user's."""
+    return name.startswith(".") or name.lower() in SYSTEM_NAMES
+
+
+def system_warning(names: Sequence[str]) -> tuple[str, ...]:
+    """Return a warning that names and counts the system files that were left out, if any.
+
+    Args:
+        names: Of files and folders for which `is_system` holds, without their folders.
+    """
+    if not names:
+        return ()
+    # "._1.jpg" is macOS's resource fork of 1.jpg, ".Trash-1000" the bin of user 1000.
+    kinds = Counter(re.sub(r"^(\._|\.Trash-).+", r"\1*", name).strip() for name in names)
+    listed = [f"{kind} ({count:,})" for kind, count in sorted(kinds.items())]
+    noun = "file or folder" if len(names) == 1 else "files and folders"
+    return (f"left out {len(names):,} hidden or system {noun}: {first_of(listed)}",)
 
 
 def shown(path: Path, root: Path) -> str:
-    """Return a path below `root` as text that can be written; names on a disk need not be."""
+    """Return a path below `root` as printable text; file names need not be valid text."""
     below = path.relative_to(root) if path.is_relative_to(root) else path
     return below.as_posix().encode("utf-8", "backslashreplace").decode()
 
 
 def is_inside(path: Path, root: Path) -> bool:
-    """Say whether `path` leads to something below `root`; a link that leads in a circle does."""
+    """Return whether `path` leads to something below `root`; a link to itself does."""
     return Path(os.path.realpath(path)).is_relative_to(root)
 
 
-def files_below(folder: Path, root: Path) -> Iterator[Path]:
-    """Yield the files in `folder` and the folders in it, in the order of their names.
+@dataclass(frozen=True, slots=True)
+class FoundFiles:
+    """What a folder and its subfolders hold."""
+
+    files: list[Path]  # in order of their names
+    system: list[str]  # names of hidden and system files and folders
+    refused: list[Path]  # links out of `data.root`, or to folders
+
+    def check_links(self, root: Path) -> None:
+        """Raise DataError if there are links that are not followed."""
+        if self.refused:
+            raise problem_list(
+                f"links are followed only to files below data.root = {root}; got",
+                [f"{shown(path, root)} -> {shown(path.readlink(), root)}" for path in self.refused],
+                "replace each link by the file or folder itself",
+            )
+
+
+def files_below(folder: Path, root: Path) -> FoundFiles:
+    """Return the files in `folder` and its subfolders, but for hidden and system files.
+
+    Args:
+        folder: No link, below `root`.
+        root: Resolved, as `find_below` returns it.
 
     Raises:
-        DataError: A folder cannot be read, or links lead out of `root` or to folders.
+        DataError: A folder cannot be read.
     """
 
     def stop(error: OSError) -> None:
         raise DataError(f"cannot read the folder {error.filename}: {error.strerror}") from error
 
-    refused = []
+    found = FoundFiles([], [], [])
     for place, folders, files in os.walk(folder, onerror=stop):
-        folders[:] = sorted(name for name in folders if not is_ignored(name))
+        found.system.extend(name for name in (*folders, *files) if is_system(name))
+        folders[:] = sorted(name for name in folders if not is_system(name))
         here = Path(place)
-        refused += [here / name for name in folders if (here / name).is_symlink()]
-        for name in sorted(files):
-            path = here / name
-            if is_ignored(name):
-                continue
-            if not is_inside(path, root):
-                refused.append(path)
-            else:
-                yield path
-    if refused:
-        raise problem_list(
-            f"links are followed to files below data.root = {root} only; got",
-            [f"{shown(path, root)} -> {shown(path.readlink(), root)}" for path in refused],
-            "put the files themselves there",
-        )
+        found.refused.extend(here / name for name in folders if (here / name).is_symlink())
+        for path in (here / name for name in sorted(files) if not is_system(name)):
+            is_refused = path.is_symlink() and not is_inside(path, root)
+            (found.refused if is_refused else found.files).append(path)
+    return found
 
 
-def read_files(files: LabelledFiles, table: DataTable, progress: Progress) -> SourceData:
-    """Split and read image files; images of a split lie together, and in memory once.
+def read_files(
+    files: LabelledFiles, table: FolderTable | CsvTable, progress: Progress
+) -> SourceData:
+    """Split and read image files; the images of a split are contiguous, and in memory once.
 
     Raises:
         DataError: They cannot be split or read.
     """
-    _divide(files, table)  # what is wrong is told before all are read
+    _divide(files, table)  # so that what cannot be split is reported before reading
     names = [shown(path, files.root) for path in files.paths]
     pictures = read_pictures(files.paths, names, table, progress)
     if num_broken := len(files.paths) - len(pictures.kept):
-        # Split as if the broken ones had never been there: no class loses its only test image.
+        # Split as if the broken ones did not exist: no class loses its only test image.
         files = replace(
             files.only(pictures.kept),
             description=f"{files.description}, without {num_broken:,} broken",
@@ -137,8 +220,8 @@ def read_files(files: LabelledFiles, table: DataTable, progress: Progress) -> So
     )
 
 
-def _divide(files: LabelledFiles, table: DataTable) -> dict[str, NDArray[np.int64]]:
-    """Return the files of train, validation and test; what is not given is drawn."""
+def _divide(files: LabelledFiles, table: FolderTable | CsvTable) -> dict[str, NDArray[np.int64]]:
+    """Return the numbers of the files of train, validation and test; what is absent is drawn."""
     everything = np.arange(len(files.paths))
     split_of = np.array(files.splits or ["train"] * len(everything))
     parts: dict[str, NDArray[np.int64]] = {
@@ -149,11 +232,12 @@ def _divide(files: LabelledFiles, table: DataTable) -> dict[str, NDArray[np.int6
         split: files.labels[part] for split, part in parts.items() if split in required or len(part)
     }
     check_classes(files.description, files.classes, given)
+    group_by = table.group_by if isinstance(table, CsvTable) else None
     if files.splits is None:
-        parts["train"], parts["test"] = _draw(files, everything, "test", table.test, table.group_by)
+        parts["train"], parts["test"] = _draw(files, everything, "test", table.test, group_by)
     if not len(parts["validation"]):
         parts["train"], parts["validation"] = _draw(
-            files, parts["train"], "validation", table.validation, table.group_by
+            files, parts["train"], "validation", table.validation, group_by
         )
     return parts
 
@@ -161,7 +245,7 @@ def _divide(files: LabelledFiles, table: DataTable) -> dict[str, NDArray[np.int6
 def _draw(
     files: LabelledFiles, index: NDArray[np.int64], key: str, share: float, group_by: str | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Divide the files `index` in what stays train and what becomes the split `key`."""
+    """Divide the files `index` into those that stay train and those of the split `key`."""
     labels = files.labels[index]
     count = split_size(key, share, labels, files.classes, files.description)
     if files.groups is None:
@@ -173,7 +257,7 @@ def _draw(
             if absent := classes_below(1, labels[side], files.classes):
                 raise DataError(
                     f"{files.description}: with images of one {group_by} kept together, class "
-                    f"{absent} cannot stand both in train and in the {key} split of data.{key} = "
-                    f"{share:g}; change that share, or name the splits in a column"
+                    f"{absent} cannot be both in train and in the {key} split of data.{key} = "
+                    f"{share:g}; change that share, or add a column of splits (data.columns.split)"
                 )
     return index[first], index[second]

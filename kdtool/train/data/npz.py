@@ -9,7 +9,7 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from kdtool.errors import DataError
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import NpzTable
 from kdtool.train.data.images import check_memory
 from kdtool.train.data.source import SourceData, find_below
 
@@ -30,13 +30,12 @@ READ_ERRORS = (
 )
 
 
-def load_npz(table: DataTable) -> SourceData:
+def load_npz(table: NpzTable) -> SourceData:
     """Return the set of source "npz"; nothing in the file is run.
 
     Raises:
         DataError: The file is missing, damaged or laid out otherwise, or does not fit into memory.
     """
-    assert table.file is not None, "the recipe sees to it"
     path = find_below(table, table.file, "data.file")
     arrays = _read(path)
     given = [

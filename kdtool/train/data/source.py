@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdtool.errors import DataError
-from kdtool.recipe.data import DataTable
-from kdtool.terminal.progress import Update
+from kdtool.recipe.data import CsvTable, FolderTable, NpzTable
+from kdtool.train.reporter import Update
 
 # Shows how far a long piece of work is, as `Terminal.progress` does: its title and units in all.
 Progress = Callable[[str, int], AbstractContextManager[Update]]
@@ -49,18 +49,17 @@ class SourceData:
         return labels
 
 
-def find_below(table: DataTable, below: Path, what: str) -> Path:
+def find_below(table: FolderTable | CsvTable | NpzTable, below: Path, what: str) -> Path:
     """Return `data.root / below`, links resolved.
 
     Args:
-        table: Has a root.
+        table: Has a root and perhaps a home page.
         below: A path; "." for the root itself.
         what: Key of the recipe that names it, for the message.
 
     Raises:
         DataError: It is not there or leads out of the root; tells where to get the data.
     """
-    assert table.root is not None, "the recipe sees to it"
     try:
         root = table.root.resolve()
         found = (root / below).resolve()
@@ -93,19 +92,27 @@ def waiting_no_longer() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-MOST_IN_ERROR = 100
 MOST_IN_WARNING = 10
 
 
-def problem_list(head: str, problems: Sequence[str], advice: str) -> DataError:
-    """Return an error that tells all problems, a line each."""
-    lines = [f"  {problem}" for problem in problems[:MOST_IN_ERROR]]
-    if len(problems) > MOST_IN_ERROR:
-        lines.append(f"  and {len(problems) - MOST_IN_ERROR:,} more")
+def problem_list(
+    head: str, problems: Sequence[str], advice: str, most: int | None = None
+) -> DataError:
+    """Return an error that lists problems, a line each.
+
+    Args:
+        head: First line.
+        problems: In order.
+        advice: Last line, how to fix them.
+        most: Number of problems to list; None: all.
+    """
+    lines = [f"  {problem}" for problem in problems[:most]]
+    if more := len(problems) - len(lines):
+        lines.append(f"  and {more:,} more")
     return DataError("\n".join([head, *lines, advice]))
 
 
-def first_of(told: Sequence[str]) -> str:
-    """Return the first ones for a warning, and how many more there are."""
-    more = len(told) - MOST_IN_WARNING
-    return ", ".join(told[:MOST_IN_WARNING]) + (f" and {more:,} more" if more > 0 else "")
+def first_of(items: Sequence[str]) -> str:
+    """Return the first items for a warning, and how many more there are."""
+    more = len(items) - MOST_IN_WARNING
+    return ", ".join(items[:MOST_IN_WARNING]) + (f" and {more:,} more" if more > 0 else "")

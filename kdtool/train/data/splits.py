@@ -10,13 +10,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdtool.errors import RecipeError
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import (
+    CsvTable,
+    DataTable,
+    DigitsTable,
+    FolderTable,
+    IdxTable,
+    MnistLikeTable,
+    MnistTable,
+    NpzTable,
+)
 from kdtool.results.study import DataResult
 from kdtool.train.data.checks import (
     check_classes,
     contradiction_warnings,
     duplicate_warnings,
     near_duplicate_warnings,
+    similar_class_warnings,
     split_size,
 )
 from kdtool.train.data.classes import (
@@ -37,24 +47,12 @@ from kdtool.train.data.duplicates import (
 )
 from kdtool.train.data.folder import list_folder
 from kdtool.train.data.idx import load_idx
-from kdtool.train.data.labelled_files import LabelledFiles, read_files
+from kdtool.train.data.labelled_files import read_files
 from kdtool.train.data.mnist import load_digits, load_mnist
 from kdtool.train.data.npz import load_npz
 from kdtool.train.data.source import SPLITS, Progress, SourceData, no_progress
 from kdtool.train.data.stratify import reorder, stratified_split
 
-SOURCES: dict[str, Callable[[DataTable], SourceData]] = {
-    "mnist": load_mnist,
-    "fashion-mnist": load_mnist,
-    "kmnist": load_mnist,
-    "idx": load_idx,
-    "digits": lambda _table: load_digits(),
-    "npz": load_npz,
-}
-SOURCES_OF_FILES: dict[str, Callable[[DataTable], LabelledFiles]] = {
-    "folder": list_folder,
-    "csv": list_table,
-}
 NUM_LISTED = 20  # duplicates; results.json says "the first 20"
 
 
@@ -118,6 +116,27 @@ class Splits:
         )
 
 
+def load_source(table: DataTable, progress: Progress) -> SourceData:
+    """Return the images of the source of `[data]`.
+
+    Raises:
+        DataError: They are missing or damaged.
+    """
+    match table:
+        case MnistTable() | MnistLikeTable():
+            return load_mnist(table)
+        case DigitsTable():
+            return load_digits()
+        case IdxTable():
+            return load_idx(table)
+        case NpzTable():
+            return load_npz(table)
+        case FolderTable():
+            return read_files(list_folder(table), table, progress)
+        case CsvTable():
+            return read_files(list_table(table), table, progress)
+
+
 def load_splits(
     table: DataTable, warn: Callable[[str], None], progress: Progress = no_progress
 ) -> Splits:
@@ -134,10 +153,7 @@ def load_splits(
     Raises:
         DataError: The data are missing or damaged, or cannot be split as asked.
     """
-    if table.source in SOURCES_OF_FILES:
-        data = read_files(SOURCES_OF_FILES[table.source](table), table, progress)
-    else:
-        data = SOURCES[table.source](table)
+    data = load_source(table, progress)
     check_classes(data.description, data.classes, data.labels)
     images, fine, drawn = _divide(data, table.validation)
     classes, labels, groups = data.classes, fine, _groups(table, data)
@@ -170,6 +186,7 @@ def load_splits(
         fingerprint=fingerprint(data.classes, [*images.values(), *fine.values(), *drawn], groups),
         warnings=[
             *data.warnings,
+            *similar_class_warnings(data.classes),
             *duplicate_warnings(len(exact), exact, data.names),
             *near_duplicate_warnings(len(near), near, data.names),
             *contradiction_warnings(torn, data.names),

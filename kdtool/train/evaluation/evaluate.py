@@ -14,7 +14,7 @@ from kdtool.results.base import Metric
 from kdtool.results.study import ClassScores, TestScores
 from kdtool.stats import metrics
 from kdtool.stats.intervals import wilson_interval
-from kdtool.study.folder import key_of
+from kdtool.study.keys import key_of
 from kdtool.train.data.splits import Split
 from kdtool.train.models.predict import class_logits, predict
 from kdtool.train.run import Run, Trained, load_model

@@ -14,7 +14,7 @@ from kdtool.files import replaced, write_atomic
 from kdtool.results.base import Record, Role
 from kdtool.results.evidence import Flips, Gallery, GalleryImage, SubclassUse
 from kdtool.results.study import DataResult
-from kdtool.study.folder import key_of
+from kdtool.study.keys import key_of
 from kdtool.train.data.splits import Splits
 from kdtool.train.evaluation.evaluate import Evaluated, Labels, split_labels
 from kdtool.train.run import Run

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from kdtool.files import replaced
 from kdtool.results.base import Role
 from kdtool.results.study import ExplainedImage, ExplainResult
-from kdtool.study.folder import key_of
+from kdtool.study.keys import key_of
 from kdtool.train.data.stratify import stratified_split
 from kdtool.train.evaluation.evaluate import Evaluated, split_labels
 from kdtool.train.models.networks import as_input
@@ -121,7 +121,7 @@ def explain(run: Run, models: dict[Role, Evaluated]) -> ExplainResult:
             teacher = heatmaps["teacher"]
             agreements = {role: agreement(maps, teacher) for role, maps in heatmaps.items()}
         else:
-            run.terminal.say(
+            run.reporter.say(
                 "saliency: the teacher is an ONNX file, which gives no gradients, so there are "
                 "maps of the others only, and no agreement with it"
             )
@@ -152,7 +152,7 @@ def explain(run: Run, models: dict[Role, Evaluated]) -> ExplainResult:
         )
         return result, [path]
 
-    key = key_of("explain 2", run.recipe.explain, {r: m.trained.key for r, m in models.items()})
+    key = key_of("explain", run.recipe.explain, {r: m.trained.key for r, m in models.items()})
     return run.study.stage("explain", key, ExplainResult, make)
 
 

@@ -12,7 +12,7 @@ from kdtool.results.base import ROLES, Interval, Role
 from kdtool.results.study import FileResult, Gate, Precision, SpeedResult
 from kdtool.stats import intervals
 from kdtool.stats.speed import is_faster
-from kdtool.study.folder import key_of
+from kdtool.study.keys import key_of
 from kdtool.train.evaluation.evaluate import Evaluated
 from kdtool.train.export.fp32 import export
 from kdtool.train.export.int8_fp16 import AccuracyDifference, Smaller, make_smaller
@@ -77,7 +77,7 @@ def time_files(run: Run, files: list[FileResult], pairs: dict[str, str]) -> Spee
     table, environment = run.recipe.profile, collect_environment()
 
     def make() -> tuple[SpeedResult, list[Path]]:
-        run.terminal.say(f"measuring latency, {len(files)} x {table.seconds:g} s")
+        run.reporter.say(f"measuring latency, {len(files)} x {table.seconds:g} s")
         measured = measure(
             [run.study.folder / file.path for file in files],
             threads=table.threads,

@@ -12,14 +12,15 @@ from kdtool.files import replaced, sha256_of
 from kdtool.results.base import Role
 from kdtool.results.evidence import OperatingPoint
 from kdtool.results.study import Exportable, FileResult, Parity
-from kdtool.study.folder import key_of, load_study
+from kdtool.study.folder import load_study
+from kdtool.study.keys import key_of
 from kdtool.train.evaluation.calibration import fit_temperature
 from kdtool.train.evaluation.evaluate import Evaluated, split_labels
 from kdtool.train.evaluation.operating_point import operating_point
 from kdtool.train.export.onnx_file import answers, as_given, called, compare, given_shape, make_onnx
 from kdtool.train.models.checkpoint import load_facts, load_weights
 from kdtool.train.models.create import make_model
-from kdtool.train.models.networks import describe_model
+from kdtool.train.models.describe import describe_model
 from kdtool.train.models.trained_teacher import in_order
 from kdtool.train.run import TEACHERS, Run, Trained, load_model, table_of
 
@@ -61,7 +62,7 @@ def export(run: Run, evaluated: Evaluated) -> FileResult:
                 parity=parity,
                 temperature=temperature,
             )
-        run.terminal.say(
+        run.reporter.say(
             f"{path.name}: same class as PyTorch on all {parity.num_images:,} test images"
             f"{tie_note(parity)}, logits within {parity.max_abs_error:.1g}"
         )
@@ -120,11 +121,11 @@ def check_exportable(run: Run, role: Role) -> None:
         return
     name, table = run.table(role).model, run.recipe.export
     num_classes = len(run.splits.classes)
-    model = run.build(role, seed=0)
+    model = run.network(role)
 
     def make() -> tuple[Exportable, list[Path]]:
-        written = make_onnx(model.eval(), run.image_shape, num_classes, table.opset, table.input)
-        run.terminal.say(f"{role}: {name} can be written as ONNX, opset {table.opset}")
+        written = make_onnx(model, run.image_shape, num_classes, table.opset, table.input)
+        run.reporter.say(f"{role}: {name} can be written as ONNX, opset {table.opset}")
         return Exportable(ir_version=written.ir_version, opset=table.opset), []
 
     key = key_of(

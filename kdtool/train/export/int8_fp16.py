@@ -16,7 +16,7 @@ from kdtool.files import sha256_of, write_atomic
 from kdtool.results.base import Interval, Record
 from kdtool.results.study import FileResult, Precision, Quantization
 from kdtool.stats import intervals
-from kdtool.study.folder import key_of
+from kdtool.study.keys import key_of
 from kdtool.train.data.splits import Split
 from kdtool.train.evaluation.evaluate import Evaluated, Labels, split_labels
 from kdtool.train.export.fp32 import decision, file_temperature
@@ -53,7 +53,7 @@ def make_smaller(run: Run, evaluated: Evaluated, fp32: FileResult, precision: Pr
 
     def make() -> tuple[Smaller, list[Path]]:
         source = onnx.load(folder / fp32.path)
-        run.terminal.say(f"making {path.name}")
+        run.reporter.say(f"making {path.name}")
         with tempfile.TemporaryDirectory() as scratch:
             trial = Path(scratch) / path.name
             validation, quantization = choose_on_validation(
@@ -71,11 +71,11 @@ def make_smaller(run: Run, evaluated: Evaluated, fp32: FileResult, precision: Pr
             f"accuracy on validation images{even}; "
             f"max_drop = {table.max_drop:g} allows {100 * table.max_drop:g}"
         )
-        run.terminal.warn(refused)
+        run.reporter.warn(refused)
         return Smaller(file=None, refused=refused, validation=validation, test=None), []
 
     how = [table.target, table.calibration_images] if precision == "int8" else []
-    key = key_of("smaller 2", fp32.sha256, how, table.max_drop, table.input, run.fingerprint)
+    key = key_of("smaller", fp32.sha256, how, table.max_drop, table.input, run.fingerprint)
     return run.study.stage(f"export-{path.stem}", key, Smaller, make)
 
 

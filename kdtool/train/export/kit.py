@@ -22,7 +22,7 @@ def warn_of_old_kit(run: Run, results: Results) -> None:
     model = run.study.folder / "kit" / MODEL
     shipped = [m.files[m.recommended].sha256 for m in results.models.values() if m.recommended]
     if model.exists() and sha256_of(model) not in shipped:
-        run.terminal.warn(
+        run.reporter.warn(
             f"{model.parent} holds an older file; `kdtool export {run.study.folder} --kit` "
             "writes it anew"
         )
@@ -33,12 +33,17 @@ def no_student(folder: Path) -> StudyError:
     return StudyError(f"{folder} holds no student to ship; `kdtool distill RECIPE` trains it")
 
 
-def write_kit(run: Run, results: Results) -> None:
-    """Write the folder `kit` of the study, once it ran alone.
+def write_kit(run: Run, results: Results, wheel: Path | None = None) -> None:
+    """Write the folder `kit` of the study, after it ran on its own.
+
+    Args:
+        run: The study.
+        results: Of the study.
+        wheel: Of kdtool, to be copied into the kit.
 
     Raises:
-        StudyError: The study has no student, or the folder cannot be written.
-        GateError: The kit does not give what the file gave; a kit from before stays as it was.
+        StudyError: The study has no student, or the folder or the wheel cannot be used.
+        GateError: The kit gives other outputs than the file; an older kit stays unchanged.
     """
     role = results.shipped
     if role is None:
@@ -50,7 +55,7 @@ def write_kit(run: Run, results: Results) -> None:
     labels = split_labels(run.splits.test)
     _, probabilities = answers(model, as_given(images, run.recipe.export.input))
     called, positive = decide(open_session(model), probabilities), run.splits.positive
-    said = build_kit(
+    output = build_kit(
         folder,
         model,
         KitFacts(
@@ -66,5 +71,6 @@ def write_kit(run: Run, results: Results) -> None:
         images=np.ascontiguousarray(images.transpose(0, 2, 3, 1)),
         labels=labels,
         probabilities=probabilities,
+        wheel=wheel,
     )
-    run.terminal.say(f"{folder}: {said}")
+    run.reporter.say(f"{folder}: {output}")

@@ -8,6 +8,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
@@ -17,14 +18,17 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from torch import Tensor, nn
 
+from kdtool.edge.model_file import model_opset
 from kdtool.edge.quantize import FRONT_END
 from kdtool.edge.session import open_session
-from kdtool.errors import KdtoolError
+from kdtool.errors import KdtoolError, ModelFileError
 from kdtool.recipe.schema import InputForm
 from kdtool.results.evidence import OperatingPoint
 from kdtool.results.study import Parity
 from kdtool.train.models.networks import ImageShape, as_input
 from kdtool.train.models.predict import class_logits
+
+LOWEST_OPSET = 18  # the exporter writes none below
 
 # The size is torchvision's `Resize` of the shorter side; the values are Pillow's, bilinear with
 # antialiasing and rounded to uint8, so that an image that has the size already passes unchanged.
@@ -142,9 +146,28 @@ def make_onnx(
     shipped = Shipped(copy.deepcopy(model), num_classes, form, temperature).cpu().float().eval()
     dtype = torch.float32 if form == "tensor" else torch.uint8
     example = torch.zeros(2, *given_shape(image_shape, form), dtype=dtype)
+    exported = _exported(shipped, example, opset)
+    if not _works(exported, opset):
+        # Which one is the highest depends on torch, onnxruntime and the network: try them.
+        newest = min(opset - 1, onnx.defs.onnx_opset_version())
+        lower = range(newest, LOWEST_OPSET - 1, -1)
+        highest = next((one for one in lower if _works(_exported(shipped, example, one), one)), 0)
+        raise KdtoolError(
+            f"got export.opset = {opset}, but the highest that PyTorch writes and onnxruntime "
+            f"reads for this network is {highest}; the lowest is {LOWEST_OPSET}"
+        )
+    _strip(exported)
+    if form == "resize":
+        add_resize(exported, image_shape[1:])
+    onnx.checker.check_model(exported, full_check=True)
+    return exported
+
+
+def _exported(model: nn.Module, example: Tensor, opset: int) -> onnx.ModelProto:
+    """Return what PyTorch writes; it falls back to an older opset where it lacks the given one."""
     with _silence(), _explained():
         program = torch.onnx.export(
-            shipped,
+            model,
             (example,),
             dynamo=True,
             external_data=False,  # one file, however small or large
@@ -155,18 +178,21 @@ def make_onnx(
             dynamic_shapes=({0: "batch"},),
         )
     assert program is not None
-    exported = program.model_proto
-    written = next(entry.version for entry in exported.opset_import if entry.domain == "")
-    if written != opset:
-        raise KdtoolError(
-            f"got export.opset = {opset}, but PyTorch writes opset {written} instead; "
-            "use a lower one, 18 is the lowest"
-        )
-    _strip(exported)
-    if form == "resize":
-        add_resize(exported, image_shape[1:])
-    onnx.checker.check_model(exported, full_check=True)
-    return exported
+    return program.model_proto
+
+
+def _works(exported: onnx.ModelProto, opset: int) -> bool:
+    """Return whether a model has the opset that was asked for, and onnxruntime loads it."""
+    if model_opset(exported) != opset:
+        return False
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        onnx.save(exported, path)
+        try:
+            open_session(path)
+        except ModelFileError:
+            return False
+    return True
 
 
 def as_given(images: NDArray[np.uint8], form: InputForm) -> NDArray[np.generic]:

@@ -175,6 +175,12 @@ def batches(train: Split, batch_size: int, sampling: str = "shuffle") -> list[Te
         sampling: "shuffle" is each image once; "balanced" each class about as often, its images
             drawn with replacement.
     """
+    parts = torch.split(epoch_order(train, sampling), batch_size)
+    return list(parts[: steps_per_epoch(len(train), batch_size)])
+
+
+def epoch_order(train: Split, sampling: str) -> Tensor:
+    """Draw the positions `(N,)` of an epoch's images, by torch's global generator."""
     # Drawn on the CPU, so that the order is the same on every device.
     if sampling == "balanced":
         labels = train.labels.cpu()
@@ -182,8 +188,7 @@ def batches(train: Split, batch_size: int, sampling: str = "shuffle") -> list[Te
         order = torch.multinomial(weights, len(train), replacement=True)
     else:
         order = torch.randperm(len(train))
-    parts = torch.split(order.to(train.images.device), batch_size)
-    return list(parts[: steps_per_epoch(len(train), batch_size)])
+    return order.to(train.images.device)
 
 
 def steps_per_epoch(num_images: int, batch_size: int) -> int:

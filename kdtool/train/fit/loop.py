@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from kdtool.errors import KdtoolError
 from kdtool.format import score_text
 from kdtool.results.study import EpochRecord, TrainingResult
-from kdtool.terminal.progress import Update
 from kdtool.train.data.splits import Splits
+from kdtool.train.fit.batch_norm import mode_warning, norm_layers, statistics_of
 from kdtool.train.fit.batches import (
     Batch,
     MakeBatch,
@@ -24,8 +24,10 @@ from kdtool.train.fit.batches import (
 )
 from kdtool.train.fit.optimizer import freeze, make_optimizer, phases_of, rates
 from kdtool.train.fit.state import State, Weights, best_epoch, patience_of
+from kdtool.train.models.checkpoint import set_weights
 from kdtool.train.models.device import Precision, autocast, choose_precision, told_if_too_large
 from kdtool.train.models.predict import validate
+from kdtool.train.reporter import Update
 
 # Loss of a batch, a scalar; logits `(B, C * S)`.
 BatchLoss = Callable[[Tensor, Batch], Tensor]
@@ -83,6 +85,8 @@ def fit(
         state.attach(optimizer, number)
         rate = rates(phase, begun * num_per_epoch, num_per_epoch)
         step = training_step(model, optimizer, make_batch, batch_loss, rate, precision)
+        set_modes(model, frozen)
+        refresh = statistics_of(norm_layers(model), splits.train, training)
         while len(state.epochs) < begun + phase.epochs and not state.is_stale(patience, begun):
             epoch, began = len(state.epochs) + 1, time.perf_counter()
             show = _progress_of(update, state.epochs, training, num_epochs, num_images)
@@ -90,12 +94,11 @@ def fit(
                 _reproducible(training.seed, epoch, device),
                 told_if_too_large(table.batch_size, splits.result.image_shape, smaller),
             ):
-                model.train()
-                for module in frozen:
-                    module.eval()
+                set_modes(model, frozen)
                 order = batches(splits.train, table.batch_size, table.sampling)
                 loss = train_epoch(step, order, epoch, show)
             state.seconds += time.perf_counter() - began
+            refresh(state.learned)
             found = validate(
                 state.learned,
                 splits.validation,
@@ -120,13 +123,18 @@ def fit(
             )
             state.save(state_path, optimizer)
         begun += phase.epochs
+    learned, best = state.learned, best_epoch(state.epochs)
+    set_weights(learned, state.best_weights)
+    set_modes(learned, freeze(learned, phases[state.epochs[best - 1].phase - 1].train, num_logits))
+    warning = mode_warning(learned, splits.train, training, len(splits.classes))
     result = TrainingResult(
         epochs=state.epochs,
-        best_epoch=best_epoch(state.epochs),
+        best_epoch=best,
         num_steps=len(state.epochs) * num_per_epoch,
         images_per_second=len(state.epochs) * num_images / state.seconds,
         device=device.type,
         precision=precision,
+        warnings=[warning] if warning else [],
     )
     return result, state.best_weights
 
@@ -168,12 +176,13 @@ def training_step(
 def train_epoch(
     step: Step, index_batches: list[Tensor], epoch: int, show: Callable[[int, float], None]
 ) -> float:
-    """Learn from every batch once; return the mean loss.
+    """Learn from every batch once; return the mean loss of the images.
 
     Raises:
         KdtoolError: A loss is not finite; names epoch and step.
     """
     losses: list[Tensor] = []
+    sizes = torch.tensor([len(index) for index in index_batches], dtype=torch.float64)
     num_before = (epoch - 1) * len(index_batches)
     for number, index in enumerate(index_batches, start=1):
         losses.append(step(num_before + number - 1, index))
@@ -186,7 +195,14 @@ def train_epoch(
                     f"{len(index_batches)}; {REMEDY}"
                 )
             show(number, losses[-1].item())
-    return torch.stack(losses).mean().item()
+    return float(torch.stack(losses).cpu().double() @ sizes / sizes.sum())
+
+
+def set_modes(model: nn.Module, frozen: list[nn.Module]) -> None:
+    """Put a model into train mode, and what `freeze` returned into eval mode."""
+    model.train()
+    for module in frozen:
+        module.eval()
 
 
 @contextmanager

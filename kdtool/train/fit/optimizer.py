@@ -31,8 +31,8 @@ class Phase:
 def phases_of(table: TrainTable, num_images: int) -> list[Phase]:
     """Return the phases of a table: its own, or one that is all of it.
 
-    Where they make fewer than `min_steps` steps, all are longer by the same factor: few images
-    need more epochs.
+    If a recipe sets `min_steps` and the epochs make fewer steps, all phases are longer by the same
+    factor: few images need more epochs. See `epochs_warning`.
     """
     lengths = [phase.epochs for phase in table.phase] or [table.epochs]
     needed = -(-table.min_steps // steps_per_epoch(num_images, table.batch_size))
@@ -56,6 +56,24 @@ def phases_of(table: TrainTable, num_images: int) -> list[Phase]:
 def epochs_to_train(table: TrainTable, num_images: int) -> int:
     """Return the epochs of all phases."""
     return sum(phase.epochs for phase in phases_of(table, num_images))
+
+
+def epochs_warning(name: str, table: TrainTable, num_images: int) -> str | None:
+    """Return the warning that `min_steps` raises the epochs; None if it does not.
+
+    Args:
+        name: Of the table, teacher or student.
+        table: How its model is trained.
+        num_images: Training images.
+    """
+    num_epochs = epochs_to_train(table, num_images)
+    asked = sum(phase.epochs for phase in table.phase) or table.epochs
+    if num_epochs == asked:
+        return None
+    return (
+        f"{name}: {num_epochs} epochs instead of {asked}, to reach {name}.min_steps = "
+        f"{table.min_steps}; --set {name}.min_steps=0 trains {asked}"
+    )
 
 
 def rates(phase: Phase, begun: int, num_per_epoch: int) -> Callable[[int], float]:

@@ -1,6 +1,9 @@
-"""How far the training of a model is: what is kept after each epoch, and gone on from."""
+"""The state of an unfinished training: saved after each epoch, with a hash, and resumed from."""
 
+import hashlib
+import io
 import math
+import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -9,15 +12,17 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from kdtool.errors import StudyError
+from kdtool.files import write_atomic
 from kdtool.results.study import EpochRecord
-from kdtool.train.models.checkpoint import load_state, save_state
 
 Weights = dict[str, Tensor]
+MAGIC = b"kdtool state 1\n"  # followed by the SHA-256 of the rest, 32 bytes, and torch's archive
 
 
 @dataclass
 class State:
-    """A model that is being trained, and what came of it so far."""
+    """A model that is being trained, with its epochs so far."""
 
     model: nn.Module
     averaged: AveragedModel | None  # its weights, averaged over the steps
@@ -28,15 +33,15 @@ class State:
 
     @classmethod
     def load(cls, path: Path, model: nn.Module, ema: float) -> Self:
-        """Go on from `path`, or begin where there is no such file.
+        """Resume from the file `path`; begin if there is none.
 
         Args:
             path: Of an unfinished training.
-            model: Gets the weights of then.
-            ema: Decay a step of the averaged weights, in [0, 1); 0 averages none.
+            model: Gets the saved weights.
+            ema: Decay a step of the averaged weights, in [0, 1); 0: weights are not averaged.
 
         Raises:
-            StudyError: The file is damaged.
+            StudyError: The file cannot be read or is damaged.
 
         Source: of the average, Polyak and Juditsky 1992; in this form Tarvainen and Valpola 2017,
         arXiv:1703.01780, equation 1.
@@ -54,7 +59,7 @@ class State:
         return state
 
     def save(self, path: Path, optimizer: torch.optim.Optimizer) -> None:
-        """Keep all that the next epoch needs."""
+        """Save all that the next epoch needs."""
         save_state(
             path,
             {
@@ -69,14 +74,14 @@ class State:
 
     @property
     def learned(self) -> nn.Module:
-        """The model that is tested and kept: with averaged weights, if there are any."""
+        """The model that is validated and kept: with averaged weights if they are averaged."""
         if self.averaged is None:
             return self.model
         averaged: nn.Module = self.averaged.module
         return averaged
 
     def attach(self, optimizer: torch.optim.Optimizer, phase: int) -> None:
-        """Average the weights after each step; go on with a phase that had begun."""
+        """Average the weights after each step; restore the optimizer of a phase that had begun."""
         if self.optimizer is not None and self.epochs[-1].phase == phase:
             optimizer.load_state_dict(self.optimizer)
         if self.averaged is not None:
@@ -84,18 +89,18 @@ class State:
             optimizer.register_step_post_hook(lambda *_: average(model))
 
     def add(self, epoch: EpochRecord) -> None:
-        """Note an epoch; the weights of the best are kept."""
+        """Append an epoch; keep a copy of the weights if it is the best."""
         self.epochs.append(epoch)
         if best_epoch(self.epochs) == epoch.epoch:
             weights = self.learned.state_dict()
             self.best_weights = {name: value.cpu().clone() for name, value in weights.items()}
 
     def is_stale(self, patience: float, before: int) -> bool:
-        """Say whether as many epochs as `patience` brought none that is better.
+        """Return whether the last `patience` epochs brought no better one.
 
         Args:
             patience: Number of epochs; infinity for no limit.
-            before: Number of epochs that do not count, as they are of earlier phases.
+            before: Number of epochs of earlier phases, which do not count.
         """
         if not self.epochs:
             return False
@@ -103,10 +108,74 @@ class State:
 
 
 def patience_of(early_stop: int | None, *, last_phase: bool) -> float:
-    """Return how many epochs may bring nothing: earlier phases run whole."""
+    """Return how many epochs may bring no improvement; only the last phase can stop early."""
     return early_stop if early_stop is not None and last_phase else math.inf
 
 
 def best_epoch(epochs: list[EpochRecord]) -> int:
-    """Highest metric on validation; among equals the lowest validation loss, then the first."""
+    """Return the epoch of the highest metric on validation; of equals that of the lowest loss."""
     return max(epochs, key=lambda epoch: epoch.worth).epoch
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write the state of an unfinished training, with its hash."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    archive = buffer.getvalue()
+    write_atomic(path, MAGIC + hashlib.sha256(archive).digest() + archive)
+
+
+def load_state(path: Path) -> dict[str, Any] | None:
+    """Return the state of an unfinished training, or None if there is none.
+
+    Raises:
+        StudyError: The file cannot be read or is damaged.
+    """
+    content = _read(path)
+    if content is None:
+        return None
+    if fault := _fault_of(content):
+        raise StudyError(
+            f"cannot resume from {path}: it {fault}; delete it to train from the start"
+        )
+    archive = io.BytesIO(content[len(MAGIC) + 32 :])
+    try:
+        state: dict[str, Any] = torch.load(archive, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise StudyError(
+            f"cannot resume from {path}: {error}; delete it to train this model from the start"
+        ) from error
+    return state
+
+
+def damage_of(path: Path) -> str | None:
+    """Return what is wrong with the state of an unfinished training; None: nothing, or no file.
+
+    PyTorch does not check its archive: a flipped bit would become a weight.
+
+    Raises:
+        StudyError: The file exists and cannot be read.
+    """
+    content = _read(path)
+    return None if content is None else _fault_of(content)
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StudyError(
+            f"cannot read {path}: {error.strerror}; make it readable, or delete it to train this "
+            "model from the start"
+        ) from error
+
+
+def _fault_of(content: bytes) -> str | None:
+    if not content.startswith(MAGIC):
+        return "is not a training state of this kdtool"
+    digest, archive = content[len(MAGIC) :][:32], content[len(MAGIC) + 32 :]
+    if hashlib.sha256(archive).digest() != digest:
+        return "was changed: it does not match its SHA-256"
+    return None

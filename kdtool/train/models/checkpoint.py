@@ -1,13 +1,10 @@
-"""Weights as safetensors, and the state from which training resumes; loading runs no code."""
+"""Weights as safetensors; loading runs no code."""
 
-import io
 import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -62,27 +59,3 @@ def set_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
         del own[name]
     own.update(weights)
     model.load_state_dict(own)
-
-
-def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write the state of an unfinished training."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    write_atomic(path, buffer.getvalue())
-
-
-def load_state(path: Path) -> dict[str, Any] | None:
-    """Return the state of an unfinished training, or None if there is none.
-
-    Raises:
-        StudyError: The file is damaged.
-    """
-    if not path.exists():
-        return None
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise StudyError(
-            f"cannot resume from {path}: {error}; remove it to train this model from the start"
-        ) from error
-    return state

@@ -19,20 +19,22 @@ with warnings.catch_warnings():
 
 
 def count(model: nn.Module, image_shape: ImageShape) -> Cost:
-    """Count what one image costs in `model`, which is left as it was.
+    """Count the cost of one image in `model`, which stays unchanged.
 
     `num_macs` counts convolutions, linear layers and attention, as papers do. thop adds 4 for each
-    element of a BatchNorm and one for each pooled input, and skips what it does not know.
+    element of a BatchNorm and one for each pooled input, and skips layers that it does not know.
 
     Args:
-        model: Takes `(B, C, H, W)` float32; of an ONNX file its graph is counted.
+        model: Takes `(B, C, H, W)` float32; of an ONNX file, its graph is counted.
         image_shape: C, H, W.
     """
     for part in model.modules():
         if isinstance(part, OnnxTeacher):
             return count_file(part)
-    # thop writes buffers into the model that it counts, and changes the mode of its layers.
-    model = copy.deepcopy(model).cpu().float().eval()
+    # A copy, as thop adds buffers and changes the mode of layers. Without gradients: thop's forward
+    # pass records them, and PyTorch refuses to write into a learned token that was expanded to the
+    # batch while it needs one (timm's attention pooling).
+    model = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
     image = torch.zeros(1, *image_shape)
     num_macs = _macs(model, image)
     num_params = sum(parameter.numel() for parameter in model.parameters())
@@ -47,7 +49,7 @@ def count(model: nn.Module, image_shape: ImageShape) -> Cost:
 
 
 def count_file(teacher: OnnxTeacher) -> Cost:
-    """Count what one image costs in an ONNX file; thop knows nothing of such."""
+    """Count the cost of one image in an ONNX file, which thop cannot read."""
     cost = graph_cost(teacher)
     num_macs = cost.num_macs // (teacher.input.batch or 1)
     return Cost(
@@ -60,7 +62,7 @@ def count_file(teacher: OnnxTeacher) -> Cost:
 
 
 def graph_cost(teacher: OnnxTeacher) -> GraphCost:
-    """Count what one batch costs in an ONNX file, of one image where it leaves that open."""
+    """Count the cost of one batch in an ONNX file: of one image if its batch size is dynamic."""
     taken, channels = teacher.input, teacher.input.channels
     height, width = taken.size or teacher.image_shape[1:]
     shape = (height, width, channels) if taken.channels_last else (channels, height, width)

@@ -1,5 +1,6 @@
 """From a table of the recipe to a model: the network, its weights and its preprocessing."""
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +15,11 @@ from kdtool.train.models.networks import BUILT_IN, ImageShape, build_model, show
 from kdtool.train.models.onnx_teacher import OnnxTeacher
 from kdtool.train.models.preprocess import Enlarge, Normalize, Prepared, network_of
 from kdtool.train.models.published import IMAGENET_MEAN, IMAGENET_STD, Published, fetch, published
-from kdtool.train.models.weights import Weights, fit_weights, load_file_of_weights, without_prefixes
+from kdtool.train.models.weights import fit_weights
+from kdtool.train.models.weights_file import Weights, load_file_of_weights
+
+# Where a checkpoint of a study has the values of `Normalize`.
+PREPARED = re.compile(r"(?:.*\.)?prepare\.(?:\d+\.)?(mean|std)")
 
 Values = tuple[tuple[float, ...], tuple[float, ...]]  # mean and deviation of the channels
 
@@ -162,15 +167,12 @@ def is_checkpoint(path: Path) -> bool:
 def _of_file(table: TrainTable, path: Path) -> Values | None:
     """Return what weights were trained with or, where the file does not say, what is usual."""
     if is_checkpoint(path):
-        for weights in without_prefixes(load_file_of_weights(path)):
-            found = {
-                name.rpartition(".")[2]: tuple(value.flatten().tolist())
-                for name, value in weights.items()
-                if name.startswith("prepare.")
-            }
-            if found.keys() >= {"mean", "std"}:
-                return found["mean"], found["std"]
-        return None
+        found = {
+            place[1]: tuple(value.flatten().tolist())
+            for name, value in load_file_of_weights(path).items()
+            if (place := PREPARED.fullmatch(name))
+        }
+        return (found["mean"], found["std"]) if found.keys() >= {"mean", "std"} else None
     known = published(table.model)
     return (known.mean, known.std) if known else None
 

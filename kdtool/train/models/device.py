@@ -88,6 +88,18 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
+def exact_arithmetic() -> AbstractContextManager[object]:
+    """Run the block's convolutions in float32, with the same bits each time.
+
+    cuDNN's TF32, which is on by default, has 10 bits: an ONNX file in float32 could not agree with
+    it.
+    """
+    flags: AbstractContextManager[object] = torch.backends.cudnn.flags(
+        enabled=True, deterministic=True, allow_tf32=False
+    )
+    return flags
+
+
 def check_room(images: Iterable[Tensor], device: torch.device) -> None:
     """Raise KdtoolError if the images, which all lie on the device, do not fit the GPU's memory."""
     if device.type != "cuda":

@@ -2,7 +2,6 @@
 
 import copy
 import difflib
-import hashlib
 import importlib
 import sys
 from collections import OrderedDict
@@ -13,6 +12,7 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
+from kdtool.environment import install_command
 from kdtool.errors import KdtoolError
 
 ImageShape = tuple[int, int, int]  # C, H, W
@@ -90,6 +90,8 @@ ENLARGE = (
     "model enlarge them"
 )
 
+AUXILIARY = {"googlenet", "inception_v3"}  # of torchvision
+
 BUILT_IN: dict[str, Callable[[ImageShape, int], nn.Module]] = {
     "mnist-cnn": mnist_cnn,
     "mnist-cnn-small": mnist_cnn_small,
@@ -118,7 +120,11 @@ def build_model(name: str, image_shape: ImageShape, num_classes: int, seed: int)
             if not colon:
                 model = BUILT_IN[name](image_shape, num_classes)
             elif kind == "torchvision":
-                model = torchvision_models().get_model(rest, weights=None, num_classes=num_classes)
+                # Without the heads that train along and whose outputs the loss does not know.
+                plain = {"aux_logits": False, "init_weights": True} if rest in AUXILIARY else {}
+                model = torchvision_models().get_model(
+                    rest, weights=None, num_classes=num_classes, **plain
+                )
                 take_channels(model, image_shape[0])
             elif kind == "timm":
                 model = _timm_model(rest, image_shape, num_classes)
@@ -166,16 +172,6 @@ def check_model_name(name: str) -> None:
         )
 
 
-def describe_model(name: str, model: nn.Module) -> str:
-    """Return what tells `model` from another of the same name: its layers and a user's source."""
-    kind, colon, _function = name.partition(":")
-    source = b""
-    if colon and kind not in {"torchvision", "timm"}:
-        source = Path(sys.modules[kind].__file__ or "").read_bytes()
-    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    return hashlib.sha256(f"{model}{shapes}".encode() + source).hexdigest()
-
-
 def torchvision_models() -> ModuleType:
     """Return the module of its networks; they are imported when they are asked for."""
     # Imported where it is asked for: it takes as long as torch, and most recipes do without.
@@ -191,7 +187,7 @@ def timm() -> ModuleType:
     try:
         return importlib.import_module("timm")
     except ModuleNotFoundError as error:
-        raise KdtoolError("models timm:NAME need timm: pip install 'kdtool[timm]'") from error
+        raise KdtoolError(f"models timm:NAME need timm: {install_command('timm')}") from error
 
 
 def _timm_model(name: str, image_shape: ImageShape, num_classes: int) -> nn.Module:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from kdtool.results.base import Metric
 from kdtool.stats.metrics import score
 from kdtool.train.data.splits import Split
-from kdtool.train.models.device import told_if_too_large
+from kdtool.train.models.device import exact_arithmetic, told_if_too_large
 from kdtool.train.models.networks import as_input
 from kdtool.train.models.preprocess import Enlarge
 
@@ -33,16 +33,22 @@ def predict(model: nn.Module, split: Split) -> Tensor:
     model.eval()
     model.to(memory_format=torch.channels_last)
     index = torch.arange(len(split), device=device)
-    cpu = device.type == "cpu"
-    most, pixels = (CPU_BATCH, CPU_PIXELS) if cpu else (GPU_BATCH, GPU_PIXELS)
-    size = min(most, images_within(pixels, model, split.images), len(split))
+    size = images_at_once(model, split.images)
     parts = torch.split(index, size)
-    with (
-        # cuDNN's TF32, on by default, has 10 bits: an ONNX file in float32 could not agree with it.
-        torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
-        told_if_too_large(size, split.images.shape[1:], SMALLER),
-    ):
+    with exact_arithmetic(), told_if_too_large(size, split.images.shape[1:], SMALLER):
         return torch.cat([model(channels_last_input(split.batch(part)[0])) for part in parts])
+
+
+def images_at_once(model: nn.Module, images: Tensor) -> int:
+    """Return how many images a model without gradients is given at a time.
+
+    Args:
+        model: May enlarge its images, which are then counted so.
+        images: `(N, C, H, W)`, on the device of the model; at most N are returned.
+    """
+    cpu = images.device.type == "cpu"
+    most, pixels = (CPU_BATCH, CPU_PIXELS) if cpu else (GPU_BATCH, GPU_PIXELS)
+    return min(most, images_within(pixels, model, images), len(images))
 
 
 def images_within(pixels: int, model: nn.Module, images: Tensor) -> int:

@@ -12,8 +12,8 @@ import torch
 
 from kdtool.errors import KdtoolError
 from kdtool.train.data.source import waiting_no_longer
-from kdtool.train.models.networks import timm, torchvision_models
-from kdtool.train.models.weights import Weights, load_file_of_weights
+from kdtool.train.models.networks import AUXILIARY, timm, torchvision_models
+from kdtool.train.models.weights_file import Weights, load_file_of_weights
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -77,11 +77,14 @@ def _of_torchvision(name: str) -> Published | None:
             best.get_state_dict(progress=True, check_hash=True, weights_only=True)
         return load_file_of_weights(place)
 
+    # Trained on -1 to 1; torchvision normalizes as for its other networks and has these two undo
+    # it (`transform_input`).
+    halves = (0.5, 0.5, 0.5) if name in AUXILIARY else None
     return Published(
         name=place.name,
         url=best.url,
-        mean=tuple(images.mean),
-        std=tuple(images.std),
+        mean=halves or tuple(images.mean),
+        std=halves or tuple(images.std),
         side=images.crop_size[0],
         place=place,
         download=download,

@@ -1,27 +1,24 @@
-"""Files of weights: read without running code from them, and fitted to a network."""
+"""Weights fitted to a network: by name and shape, with another head or first convolution."""
 
 import re
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
-from pathlib import Path
-from typing import Any, Literal
+from collections import Counter
+from typing import Literal
 
-import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from kdtool.errors import KdtoolError
 from kdtool.train.models.networks import first_convolution
+from kdtool.train.models.weights_file import Weights
 
 
 def head_name(network: nn.Module, num_logits: int) -> str:
-    """Return the dotted name of the layer that gives the logits.
+    """Return the dotted name of the layer that computes the logits.
 
-    It is the last linear layer or 1x1 convolution, in the order in which the network names its
-    layers, with as many outputs.
+    It is the last linear layer or 1x1 convolution with that many outputs, in the order of
+    `named_modules`.
 
     Raises:
-        KdtoolError: There is none.
+        KdtoolError: There is no such layer.
     """
     found = ""
     for name, layer in network.named_modules():
@@ -39,77 +36,16 @@ def head_name(network: nn.Module, num_logits: int) -> str:
     return found
 
 
-Weights = Mapping[str, Tensor]
-
-# Where checkpoints of training programs keep the weights, the latest before the averaged.
-PLACES = ("state_dict", "model_state_dict", "model", "module", "net", "weights")
-AVERAGED = ("state_dict_ema", "model_ema", "ema")
 # What wrappers put before the names: DataParallel, torch.compile, Lightning, our preprocessing.
-PREFIXES = ("module.", "_orig_mod.", "model.", "network.")
-NUM_TOLD = 3  # names of tensors, in a message
-
-
-def load_file_of_weights(path: Path) -> Weights:
-    """Read a file of weights, once for as long as it stays as it is.
-
-    Raises:
-        KdtoolError: It is missing, damaged, would run code, or holds no weights.
-    """
-    try:
-        stat = path.stat()
-    except OSError as error:
-        raise KdtoolError(f"cannot read the weights {path}: {error.strerror}") from error
-    return _read(path, stat.st_mtime_ns, stat.st_size)
-
-
-@lru_cache(maxsize=4)
-def _read(path: Path, _changed: int, _size: int) -> Weights:
-    if path.suffix.lower() == ".onnx":
-        raise KdtoolError(f'{path} is an ONNX file, which can be a teacher: model = "{path.name}"')
-    try:
-        if path.suffix.lower() == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise KdtoolError(f"cannot read the weights {path}: {error.strerror or error}") from error
-    except Exception as error:  # of a damaged file torch raises what its parser stumbles over
-        raise KdtoolError(_unreadable(path, str(error))) from error
-    return weights_in(content, path)
-
-
-def _unreadable(path: Path, said: str) -> str:
-    """Return why a file cannot be read, from what torch said of it."""
-    code = re.search(r"TorchScript|(?<=GLOBAL )[\w.]+", said)
-    if code:
-        return (
-            f"{path} holds more than weights ({code[0]}), which would run code when it is read; in "
-            "the program that made it, write them alone: torch.save(model.state_dict(), FILE)"
-        )
-    return (
-        f"cannot read the weights {path}: it is damaged, or neither written by torch.save nor "
-        "a .safetensors file"
-    )
-
-
-def weights_in(content: Any, path: Path) -> Weights:
-    """Find the state dict in what a file holds.
-
-    Raises:
-        KdtoolError: There is none.
-    """
-    if isinstance(content, Mapping):
-        # First, as a program may keep a tensor of its own beside them, such as the epoch.
-        for place in PLACES + AVERAGED:
-            if isinstance(content.get(place), Mapping):
-                return weights_in(content[place], path)
-        tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-        if tensors:
-            return tensors
-    given = list(content) if isinstance(content, Mapping) else type(content).__name__
-    raise KdtoolError(
-        f"{path} holds no weights but {str(given)[:80]}; expected a state dict, or one under "
-        f"{', '.join(PLACES + AVERAGED)}"
-    )
+USUAL_PREFIX = re.compile(r"((module|_orig_mod|model|network)\.)*")
+# Where mmpretrain keeps the head of a network that it calls `backbone`.
+HEADS = ("head.", "cls_head.")
+# Tensors of files that are ignored: the counters of thop, and the heads that GoogLeNet and
+# Inception have for training only.
+SURPLUS = re.compile(r"(.*\.)?total_(ops|params)|(aux1|aux2|AuxLogits)\..*")
+# Until 2018 torchvision's DenseNet named its layers norm.1 and conv.2.
+OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
+NUM_NAMED = 3  # tensors, in a message
 
 
 def fit_weights(
@@ -122,32 +58,34 @@ def fit_weights(
 ) -> list[str]:
     """Load weights into a network, in place.
 
-    All must fit by name and shape, but for the head and the first convolution: from colour to grey
-    its filters are added up, from grey to colour each channel has a third.
+    All tensors must fit by name and shape, except those of the head and of the first convolution:
+    from colour to grey its filters are added up, from grey to colour each channel gets a third.
 
     Args:
-        network: Of freshly drawn weights.
-        weights: By name; what wrappers put before the names is cut off.
+        network: With random initial weights.
+        weights: By name; `named_as_in` removes prefixes.
         num_logits: Outputs of the network.
         source: Of the weights, for messages.
-        head: Whether it must fit as well, or stays as it was drawn where it does not, or always,
-            as its outputs stand for something else.
+        head: "fits": it must fit as well; "may fit": it keeps its initial weights where it does
+            not; "drawn": it always does, as its outputs have another meaning.
 
     Returns:
-        What was not taken as it is, in words.
+        What was adapted or left out, as sentences for the user.
 
     Raises:
-        KdtoolError: They are of another architecture.
+        KdtoolError: The weights are of another architecture.
     """
     own = network.state_dict()
-    given = dict(max(without_prefixes(weights), key=lambda named: len(named.keys() & own.keys())))
+    given = named_as_in(own, weights, source)
     notes = []
     first = first_convolution(network)
     if first and _only_channels_differ(given.get(f"{first}.weight"), own[f"{first}.weight"]):
         there, here = given[f"{first}.weight"].shape[1], own[f"{first}.weight"].shape[1]
         given[f"{first}.weight"] = adapt_channels(given[f"{first}.weight"], here)
-        how = "were added up" if here == 1 else "serve each of them"
-        notes.append(f"{first} is for {there} channels there and {here} here: its filters {how}")
+        how = "were added up" if here == 1 else "are divided among them"
+        notes.append(
+            f"{first} has {there} input channels in the file and {here} here: its filters {how}"
+        )
     given |= {
         name: value
         for name, value in own.items()
@@ -157,14 +95,18 @@ def fit_weights(
     if head == "drawn" or not all(_fits(given.get(name), own[name]) for name in own):
         last = [name for name in own if name.startswith(f"{head_name(network, num_logits)}.")]
         if head == "drawn" or not all(_fits(given.get(name), own[name]) for name in last):
-            outputs = f"{given[last[0]].shape[0]} outputs" if last[0] in given else "none"
-            notes.append(f"all but the head was taken ({outputs} there, {num_logits} outputs here)")
+            outputs = f"{given[last[0]].shape[0]} outputs" if last[0] in given else "no head"
+            notes.append(
+                f"all layers but the head are loaded ({outputs} in the file, {num_logits} outputs "
+                "here)"
+            )
             given |= {name: own[name] for name in last}
     _check_names(network, own, given, source)
     if outputs and head == "fits":
         raise KdtoolError(
-            f"{source}: its head has {outputs}, expected {num_logits}, as a trained teacher needs; "
-            "name in teacher.classes what they stand for, or give it epochs to train a new head"
+            f"{source}: got a head with {outputs}, expected {num_logits} outputs of a trained "
+            "teacher; list the classes of its outputs in teacher.classes, or set epochs to train a "
+            "new head"
         )
     own.update(given)  # not the other way round: some networks look for the version in `own`
     network.load_state_dict(own)
@@ -172,25 +114,58 @@ def fit_weights(
 
 
 def adapt_channels(filters: Tensor, channels: int) -> Tensor:
-    """Return first filters `(O, I, h, w)` for another number of channels, 1 or 3.
+    """Return filters `(O, I, h, w)` of a first convolution for another number of channels, 1 or 3.
 
-    A grey image gets the answer that it had as a colour image of three equal channels.
+    A grey image gets the same output as a colour image of three equal channels did.
     """
     if channels == 1:
         return filters.sum(dim=1, keepdim=True)
     return filters.mean(dim=1, keepdim=True).repeat(1, channels, 1, 1) / channels
 
 
-def without_prefixes(weights: Weights) -> Iterator[Weights]:
-    """Yield the weights under the names that they have, and under shorter ones."""
-    yield weights
-    for prefix in PREFIXES:
-        if inside := {
-            name.removeprefix(prefix): value
-            for name, value in weights.items()
-            if name.startswith(prefix)
-        }:
-            yield from without_prefixes(inside)
+def named_as_in(own: Weights, weights: Weights, source: str) -> dict[str, Tensor]:
+    """Return weights by the names of a network, without what wrappers put before them.
+
+    Any prefix that ends with a dot may be cut off; it is the one under which most tensors have the
+    name and shape of a tensor of the network. Tensors without that prefix, such as those of a loss,
+    are left out.
+
+    Args:
+        own: State dict of the network.
+        weights: State dict of the file.
+        source: Of the weights, for messages.
+
+    Raises:
+        KdtoolError: The file holds the network twice, and neither copy under a usual prefix.
+    """
+    current = {
+        name if name in own else OLD_DENSENET.sub(r"\1\2.", name): value
+        for name, value in weights.items()
+    }
+    found: Counter[str] = Counter({"": 0})
+    for name, value in current.items():
+        for start in (0, *(dot.end() for dot in re.finditer(r"\.", name))):
+            if name[start:] in own:
+                # A shape says more than a name: "0.weight" is the name of many.
+                found[name[:start]] += 3 if _fits(value, own[name[start:]]) else 1
+    most = max(found.values())
+    best = [prefix for prefix in found if found[prefix] == most]
+    usual = [prefix for prefix in best if USUAL_PREFIX.fullmatch(prefix)]
+    if len(best) > 1 and not usual and most > 3 * len(own) / 2:
+        raise KdtoolError(
+            f"{source} holds the network {len(best)} times, under the prefixes {', '.join(best)}; "
+            "write the one to use to a file of its own"
+        )
+    prefix = min(usual or best, key=len)
+    given = {name.removeprefix(prefix): v for name, v in current.items() if name.startswith(prefix)}
+    if prefix.endswith("backbone."):
+        parent = prefix.removesuffix("backbone.")
+        for head in HEADS:
+            missing = own.keys() - given.keys()
+            given |= {
+                n: current[parent + head + n] for n in missing if parent + head + n in current
+            }
+    return {n: value for n, value in given.items() if n in own or not SURPLUS.fullmatch(n)}
 
 
 def _fits(given: Tensor | None, own: Tensor) -> bool:
@@ -208,17 +183,19 @@ def _check_names(network: nn.Module, own: Weights, given: Weights, source: str) 
     shared = own.keys() & given.keys()
     problems = {
         "missing": sorted(own.keys() - given.keys()),
-        "unknown": sorted(given.keys() - own.keys()),
+        "unexpected": sorted(given.keys() - own.keys()),
         "of another shape": sorted(name for name in shared if not _fits(given[name], own[name])),
     }
-    told = [
-        f"{len(names):,} {what} ({', '.join(names[:NUM_TOLD])}{', ...' * (len(names) > NUM_TOLD)})"
-        for what, names in problems.items()
-        if names
+    listed = [
+        f"{len(names):,} {what} ({_some(names)})" for what, names in problems.items() if names
     ]
-    if told:
+    if listed:
         raise KdtoolError(
-            f"{source} holds weights of another architecture than {type(network).__name__}: of its "
-            f"{len(own):,} tensors {'; '.join(told)}; name the network that they were trained in "
-            "as `model`"
+            f"{source} holds weights of another architecture than {type(network).__name__}, which "
+            f"has {len(own):,} tensors: {'; '.join(listed)}; set `model` to the network that they "
+            "were trained in"
         )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join([*names[:NUM_NAMED], *["..."] * (len(names) > NUM_NAMED)])

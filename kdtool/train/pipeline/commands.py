@@ -1,28 +1,38 @@
-"""The whole study: teachers, controls, and students that learn from a teacher."""
+"""The commands that train or use a study: distill, subclass-distill, finetune, export, explain."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-from kdtool import __version__
+from pydantic import ValidationError
+
+from kdtool.edge.kit.build import check_wheel
 from kdtool.errors import StudyError
 from kdtool.format import score_text, score_with_name
 from kdtool.recipe.load import load_recipe, with_settings
 from kdtool.recipe.schema import Recipe
 from kdtool.results.base import ROLES, TEACHER_OF, Role
 from kdtool.results.evidence import SweepPoint
-from kdtool.results.study import ModelResult, Results, load_results
+from kdtool.results.study import ModelResult, Results, TrainingResult, load_results
+from kdtool.study.finished import command_key, record_finished
 from kdtool.study.folder import Study, load_study, swept_role
 from kdtool.study.ownership import CHEAP, claim, files_made_otherwise, same_but_for_files
-from kdtool.terminal.progress import Terminal
+from kdtool.study.stages import StageRecord
 from kdtool.train.export.fp32 import check_exportable
 from kdtool.train.export.kit import no_student, warn_of_old_kit, write_kit
 from kdtool.train.pipeline.finish import conclude, sweep_points, write_results
+from kdtool.train.pipeline.inputs import inputs_of
 from kdtool.train.pipeline.parallel import train_ahead
-from kdtool.train.pipeline.roles import check_subclasses, train_by_labels, train_role
-from kdtool.train.pipeline.sweep import Candidate, best_candidate, grid, title_of
-from kdtool.train.run import SUBCLASSED, TEACHERS, Run, Trained, open_run
+from kdtool.train.pipeline.roles import check_subclasses, plan_by_labels, plan_role, train_role
+from kdtool.train.pipeline.sweep import Candidate, Settings, best_candidate, grid, title_of
+from kdtool.train.pipeline.train_model import (
+    find_trained,
+    train_model,
+    why_again,
+)
+from kdtool.train.reporter import Reporter
+from kdtool.train.run import SUBCLASSED, TEACHERS, Run, Trained, check_models, open_run
 
 
 @dataclass(frozen=True)
@@ -30,28 +40,28 @@ class Machine:
     """What a study may use of the machine."""
 
     device: str  # "auto" or a PyTorch device
-    jobs: int | None = None  # processes that train; None is as many as help
+    jobs: int | None = None  # training processes; None: chosen by `jobs_of`
 
 
 def distill(
     study: Study,
     recipe: Recipe,
-    terminal: Terminal,
+    reporter: Reporter,
     *,
     subclasses: bool,
     machine: Machine,
     sweep: dict[str, list[Any]],
     force: bool,
 ) -> Results:
-    """Run the study: teachers, controls, students, files, figures and the verdicts.
+    """Run the whole study: teachers, controls, students, files, figures and verdicts.
 
     Args:
         study: Its folder.
-        recipe: What to do.
-        terminal: Shows progress.
-        subclasses: Whether to distil through subclasses too; a study that did goes on doing so,
-            unless `force`.
-        machine: What of it may be used.
+        recipe: Of the study.
+        reporter: Shows progress.
+        subclasses: Whether to distil through subclasses too. A study that has subclass students
+            keeps them, unless `force`.
+        machine: What may be used of it.
         sweep: Recipe keys and the values to choose from, on validation; may be empty.
         force: Take over a folder that another recipe made.
 
@@ -59,42 +69,106 @@ def distill(
         KdtoolError: The recipe, the data, a model, the device or the folder cannot be used.
     """
     settings = grid(recipe, sweep, subclasses=subclasses)
+    command = command_key(recipe, subclasses=subclasses, sweep=sweep, device=machine.device)
     with study.locked():
-        run = open_run(study, recipe, machine.device, terminal)
+        run = open_run(study, recipe, machine.device, reporter)
+        check_models(run)
         if not subclasses and not force and has_subclasses(study):
-            terminal.say("this study holds subclass students too, which stay in it")
+            reporter.say("this study has subclass students too; they are kept")
             subclasses = True
         roles = [role for role in ROLES if subclasses or role not in SUBCLASSED]
-        for _, chosen in settings:
-            if subclasses:
-                check_subclasses(replace(run, recipe=chosen))
-        made_otherwise = files_made_otherwise(study, recipe)
-        claim(study, recipe, run.splits.result, sweep=sweep, force=force)
-        for text in made_otherwise:
-            terminal.warn(text)
-        check_exportable(run, "teacher")
-        check_exportable(run, "student")  # the other roles have the networks of these two
+        check_settings(run, settings, sweep, subclasses=subclasses, force=force)
+        warn_of_retraining(run, roles)
         train_ahead(run, roles, settings, machine.jobs)
         if sweep:
             candidates = [try_settings(run, swept_role(sweep), *setting) for setting in settings]
             best = best_candidate(candidates)
-            terminal.say(f"chosen on validation: {title_of(best.settings)}")
+            reporter.say(f"chosen on validation: {title_of(best.settings)}")
             run = replace(run, recipe=best.recipe)
         study.record_recipe(run.recipe)
         models: dict[Role, list[Trained]] = {}
         for role in roles:
             models[role] = train_role(run, role, models)
         warn_of_weak_teachers(run, models)
-        points = [] if force else standing_points(run, sweep)
+        points = [] if force else points_of_earlier_sweep(run, sweep)
         if sweep:
             points += sweep_points(run, candidates, best)
         results = write_results(run, conclude(run, models, points, with_files=True))
         warn_of_old_kit(run, results)
+        record_finished(study, command, inputs_of(recipe))
         return results
 
 
+def check_settings(
+    run: Run,
+    settings: list[tuple[Settings, Recipe]],
+    sweep: dict[str, list[Any]],
+    *,
+    subclasses: bool,
+    force: bool,
+) -> None:
+    """Check before training what a whole study needs, and bind its folder to the recipe.
+
+    Args:
+        run: The study.
+        settings: Of `grid`.
+        sweep: As of `distill`.
+        subclasses: Whether there will be subclass students.
+        force: As of `distill`.
+
+    Raises:
+        KdtoolError: The folder holds another study, or a model cannot be trained or exported.
+    """
+    if subclasses:
+        for _, chosen in settings:
+            check_subclasses(replace(run, recipe=chosen))
+    made_otherwise = files_made_otherwise(run.study, run.recipe)
+    claim(run.study, run.recipe, run.splits.result, sweep=sweep, force=force)
+    for text in made_otherwise:
+        run.reporter.warn(text)
+    check_exportable(run, "teacher")
+    check_exportable(run, "student")  # the other roles have the networks of these two
+
+
+def warn_of_retraining(run: Run, roles: list[Role]) -> None:
+    """Warn, before training, which models of the study are trained again as kdtool changed."""
+    changed: dict[Role, str] = {}
+    for role in roles:
+        if why := why_trained_again(run, role, changed):
+            changed[role] = why
+    for why in dict.fromkeys(changed.values()):
+        names = ", ".join(role for role in changed if changed[role] == why)
+        run.reporter.warn(
+            f"an older kdtool trained the models in {run.study.folder}, and its algorithm changed "
+            f"since ({why}). These are trained again: {names}. `kdtool export {run.study.folder}` "
+            "and `kdtool explain` use the old models as they were trained; to keep them, interrupt "
+            "now and give this run another folder with --out"
+        )
+
+
+def why_trained_again(run: Run, role: Role, changed: dict[Role, str]) -> str | None:
+    """Return the changed algorithms for which the models of a role are trained again.
+
+    Args:
+        run: The study.
+        role: Of the models.
+        changed: What was found for its teacher; a student's key depends on its teacher's.
+    """
+    models: dict[Role, list[Trained]] = {}
+    if teacher := TEACHER_OF.get(role):
+        if teacher in changed:
+            return changed[teacher] if any(run.study.records(f"{role}-seed*")) else None
+        found = find_trained(run, plan_role(run, teacher, {})[0])
+        if found is None:
+            return None  # it was never trained, and so neither were its students
+        models[teacher] = [found]
+    plans = [plan for plan in plan_role(run, role, models) if find_trained(run, plan) is None]
+    reasons = (", ".join(why_again(run.study, plan)) for plan in plans)
+    return next(filter(None, reasons), None)
+
+
 def warn_of_weak_teachers(run: Run, models: dict[Role, list[Trained]]) -> None:
-    """Say so where a teacher is no better on validation than what it is to help."""
+    """Warn if a teacher is no better than the control on validation, or nothing can improve."""
     control = fmean(one.result.best.score for one in models["control"])
     table = run.recipe.teacher
     key = "teacher.phase" if table.phase else "teacher.epochs"
@@ -103,33 +177,33 @@ def warn_of_weak_teachers(run: Run, models: dict[Role, list[Trained]]) -> None:
         for teacher in models.get(role, []):
             score = teacher.result.best.score
             if control == 1:
-                run.terminal.warn(
-                    f"without a teacher the control has {score_with_name(run.recipe.metric, 1.0)} "
-                    f"on the {len(run.splits.validation):,} validation images: distillation has "
-                    "nothing left to better, or they are too few to tell"
+                run.reporter.warn(
+                    f"the control already scores {score_with_name(run.recipe.metric, 1.0)} on the "
+                    f"{len(run.splits.validation):,} validation images: distillation cannot "
+                    "improve it, or the validation set is too small"
                 )
                 return
             if score <= control:
                 metric = run.recipe.metric
-                run.terminal.warn(
+                run.reporter.warn(
                     f"the {role} is no better than the control, {score_with_name(metric, score)} "
-                    f"against {score_text(metric, control)} on validation: it has little to teach; "
-                    f"{remedy}take a larger one (teacher.model)"
+                    f"against {score_text(metric, control)} on validation: students can learn "
+                    f"little from it; {remedy}use a larger one (teacher.model)"
                 )
 
 
 def has_subclasses(study: Study) -> bool:
-    """Say whether the study holds subclass students."""
+    """Return whether the study has subclass students."""
     path = study.results_path
     return path.exists() and "subclass-student" in load_results(path).models
 
 
-def standing_points(run: Run, sweep: dict[str, list[Any]]) -> list[SweepPoint]:
-    """Return what an earlier sweep found, if the recipe still has the setting that it chose.
+def points_of_earlier_sweep(run: Run, sweep: dict[str, list[Any]]) -> list[SweepPoint]:
+    """Return the points of an earlier sweep, if the recipe still has the setting that it chose.
 
     Args:
         run: The study.
-        sweep: Of this command; what it sweeps anew is left out.
+        sweep: Of this command; a table that it sweeps again is left out.
     """
     path = run.study.results_path
     points = load_results(path).sweep if path.exists() else []
@@ -142,12 +216,12 @@ def standing_points(run: Run, sweep: dict[str, list[Any]]) -> list[SweepPoint]:
 
 
 def try_settings(run: Run, role: Role, settings: dict[str, Any], recipe: Recipe) -> Candidate:
-    """Train the students of one setting of a sweep, and before them a teacher that it changes."""
+    """Train the students of one setting of a sweep, and its teacher if the setting changes it."""
     run = replace(run, recipe=recipe)
     teacher = TEACHER_OF[role]
     students = train_role(run, role, {teacher: train_role(run, teacher, {})})
     score = fmean(student.result.best.score for student in students)
-    run.terminal.say(
+    run.reporter.say(
         f"{title_of(settings)}: {score_with_name(recipe.metric, score)} on validation, "
         "mean of the seeds"
     )
@@ -158,68 +232,119 @@ def again(
     folder: Path,
     stage: Literal["export", "explain"],
     settings: dict[str, object],
-    terminal: Terminal,
+    reporter: Reporter,
     *,
     device: str,
     kit: bool = False,
+    wheel: Path | None = None,
 ) -> Results:
-    """Make a stage's files anew from the checkpoints of the study; nothing is trained.
+    """Run a stage again with the checkpoints of a study, of an older kdtool too; train nothing.
 
     Args:
         folder: Of the study.
-        stage: Which files.
-        settings: Recipe keys that are to have another value from now on.
-        terminal: Shows progress.
+        stage: To run again.
+        settings: Recipe keys and their new values.
+        reporter: Shows progress.
         device: "auto" or a PyTorch device.
         kit: Write the kit of the study as well.
+        wheel: Of kdtool, for the kit.
 
     Raises:
         KdtoolError: The folder holds no finished study, or a checkpoint is missing.
     """
-    study, *_ = load_study(folder)  # before the lock, which would make the folder
+    study, *_ = load_study(folder, reporter.warn)  # before the lock, which would make the folder
     with study.locked():
         _, recipe, old = load_study(folder)
         recipe = with_settings(recipe, settings)
         if kit and old.shipped is None:
             raise no_student(study.folder)
-        run = open_run(study, recipe, device, terminal, finished=old)
-        check_same(old, run)
-        models: dict[Role, list[Trained]] = {}
-        for role in ROLES:
-            if role in old.models:
-                models[role] = train_role(run, role, models)
+        if wheel is not None:
+            check_wheel(wheel)
+        run = open_run(study, recipe, device, reporter)
+        check_same_data(old, run)
+        models = models_of(run, old)
         study.forget(stage)
         if stage == "export":
             study.forget("latency")
         results = write_results(run, conclude(run, models, old.sweep, with_files=True))
         study.record_recipe(recipe)
         if kit:
-            write_kit(run, results)
+            write_kit(run, results, wheel)
         warn_of_old_kit(run, results)
         return results
 
 
-def check_same(old: Results, run: Run) -> None:
-    """Raise StudyError if the study's models cannot be found again, and say why."""
+def models_of(run: Run, results: Results) -> dict[Role, list[Trained]]:
+    """Return the trained models that a study's results are about, whichever kdtool trained them.
+
+    A model is found by its training record, which must equal the one in results.json. An ONNX
+    teacher, which nothing trained, is evaluated again if its file changed.
+
+    Raises:
+        StudyError: A model is missing or was changed.
+    """
+    models: dict[Role, list[Trained]] = {}
+    for role in ROLES:
+        if role not in results.models:
+            continue
+        if run.table(role).is_onnx:
+            models[role] = train_role(run, role, models)
+            continue
+        models[role] = [
+            recorded_model(run.study, role, one.seed, as_trained(one))
+            for one in results.models[role].seeds
+        ]
+    return models
+
+
+def as_trained(seed: TrainingResult) -> TrainingResult:
+    """Return the part of a seed's results that its training recorded."""
+    fields = TrainingResult.model_fields
+    return TrainingResult.model_validate({name: getattr(seed, name) for name in fields})
+
+
+def recorded_model(study: Study, role: Role, seed: int, expected: TrainingResult) -> Trained:
+    """Return the model that gave a training result.
+
+    Raises:
+        StudyError: Its record or its checkpoint is missing or was changed.
+    """
+    pattern = f"{role}-seed{seed}-*"
+    for name, record in study.records(pattern):
+        if training_result(record) == expected and study.has_files(name, record):
+            checkpoint = study.folder / "checkpoints" / f"{name}.safetensors"
+            return Trained(role, seed, record.key, checkpoint, expected)
+    raise StudyError(
+        f"{study.folder / 'checkpoints' / pattern}.safetensors or its record in "
+        f"{study.folder / 'stages'} is missing or was changed; `kdtool distill` with the study's "
+        "recipe trains the model again"
+    )
+
+
+def training_result(record: StageRecord) -> TrainingResult | None:
+    """Return the result of a training; None if the record, of another kdtool, has none."""
+    try:
+        return TrainingResult.model_validate(record.result)
+    except ValidationError:
+        return None
+
+
+def check_same_data(old: Results, run: Run) -> None:
+    """Raise StudyError if the study has no teacher, or its recipe names other data now."""
     if "teacher" not in old.models:
-        raise StudyError(f"{run.study.folder} holds no teacher; `kdtool finetune RECIPE` trains it")
-    if old.environment.kdtool != __version__:
-        raise StudyError(
-            f"{run.study.folder} was made by kdtool {old.environment.kdtool}, and this is "
-            f"{__version__}; `kdtool distill RECIPE` makes it again"
-        )
+        raise StudyError(f"{run.study.folder} has no teacher; `kdtool finetune RECIPE` trains it")
     if old.data.fingerprint != run.fingerprint:
         raise StudyError(
-            f"{run.study.folder} was made from {old.data.description}, and what the recipe names "
-            f"now is {run.splits.result.description}; write the place of the old data "
-            f"into {run.study.recipe_path} as data.root"
+            f"{run.study.folder} was made from {old.data.description}, but its recipe now names "
+            f"other data, {run.splits.result.description}; set data.root in "
+            f"{run.study.recipe_path} to the path of the old data"
         )
 
 
 def finetune(
-    study: Study, recipe: Recipe, terminal: Terminal, *, role: Role, device: str, force: bool
+    study: Study, recipe: Recipe, reporter: Reporter, *, role: Role, device: str, force: bool
 ) -> Results:
-    """Train the teacher, or with `role` "control" the student on its own, and test it.
+    """Train and test the teacher, or with `role` "control" the student without a teacher.
 
     Raises:
         KdtoolError: The data, a model, the device or the folder cannot be used.
@@ -227,42 +352,45 @@ def finetune(
     with study.locked():
         if not force:
             recipe = with_cheap_tables(study, recipe)
-        run = open_run(study, recipe, device, terminal)
+        run = open_run(study, recipe, device, reporter)
+        check_models(run)
         claim(study, recipe, run.splits.result, sweep={}, force=force)
-        models: dict[Role, list[Trained]] = {role: train_by_labels(run, role)}
-        return write_results(run, beside_others(study, conclude(run, models, [], with_files=False)))
+        warn_of_retraining(run, [role])
+        models = {role: [train_model(run, plan) for plan in plan_by_labels(run, role)]}
+        results = conclude(run, models, [], with_files=False)
+        return write_results(run, with_other_models(study, results))
 
 
 def with_cheap_tables(study: Study, recipe: Recipe) -> Recipe:
-    """Return a recipe with what its finished study says of files, which are not made here."""
+    """Return a recipe with its finished study's tables about files, which are not made here."""
     if not (study.results_path.exists() and study.recipe_path.exists()):
         return recipe
-    standing = load_recipe(study.recipe_path)
-    return recipe.model_copy(update={table: getattr(standing, table) for table in CHEAP})
+    recorded = load_recipe(study.recipe_path)
+    return recipe.model_copy(update={table: getattr(recorded, table) for table in CHEAP})
 
 
-def beside_others(study: Study, results: Results) -> Results:
-    """Add `results` to what the study holds already, if that is of the same recipe and data."""
+def with_other_models(study: Study, results: Results) -> Results:
+    """Add `results` to the models of the study, if those have the same recipe and data."""
     if not study.results_path.exists():
         return results
     old = load_results(study.results_path)
     same_data = old.data.fingerprint == results.data.fingerprint
     if not same_data or not same_but_for_files(old.recipe, results.recipe):
         return results
-    if any(files_changed(old, results, role) for role in results.models):
-        return results  # what else stands there was made with other files
+    if any(weights_changed(old, results, role) for role in results.models):
+        return results  # the other models were trained with other weights
     models = old.models | {
         role: model
         for role, model in results.models.items()
-        # a model that stood already keeps its files
+        # a model that is unchanged keeps its files
         if role not in old.models or without_files(old.models[role]) != without_files(model)
     }
     in_order = {role: models[role] for role in ROLES if role in models}
     return old.model_copy(update={"models": in_order})
 
 
-def files_changed(old: Results, results: Results, role: Role) -> bool:
-    """Say whether a model that starts from a file is another one than that which stood."""
+def weights_changed(old: Results, results: Results, role: Role) -> bool:
+    """Return whether a model that starts from a file gave another result than before."""
     starts = results.recipe["teacher" if role == "teacher" else "student"]
     assert isinstance(starts, dict)
     return (
@@ -273,5 +401,5 @@ def files_changed(old: Results, results: Results, role: Role) -> bool:
 
 
 def without_files(model: ModelResult) -> dict[str, object]:
-    """Return what training and testing gave."""
+    """Return the results of training and testing a model."""
     return model.model_dump(exclude={"files", "refused", "recommended"})

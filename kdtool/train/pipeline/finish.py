@@ -11,7 +11,7 @@ from kdtool.results.base import Role, to_json
 from kdtool.results.evidence import SweepPoint
 from kdtool.results.machines import still_valid
 from kdtool.results.study import Cost, ModelResult, Results, SeedResult, load_results
-from kdtool.study.folder import key_of
+from kdtool.study.keys import key_of
 from kdtool.train.evaluation.bias_shift import bias_shifts
 from kdtool.train.evaluation.calibration import calibration
 from kdtool.train.evaluation.evaluate import Evaluated, evaluate, split_labels
@@ -28,8 +28,8 @@ from kdtool.train.evaluation.verdicts import class_summaries, summaries, summary
 from kdtool.train.export.choose import SHIPPED, Shipment, ship
 from kdtool.train.export.fp32 import decision
 from kdtool.train.models.count import count
+from kdtool.train.models.describe import describe_model
 from kdtool.train.models.device import gpu_name
-from kdtool.train.models.networks import describe_model
 from kdtool.train.pipeline.sweep import Candidate, mean_worth
 from kdtool.train.run import Run, Trained
 
@@ -37,19 +37,19 @@ from kdtool.train.run import Run, Trained
 def conclude(
     run: Run, models: dict[Role, list[Trained]], sweep: list[SweepPoint], *, with_files: bool
 ) -> Results:
-    """Test all models, now that every choice is made; export, time and explain the best of each.
+    """Evaluate all models on test; export, time and explain the best seed of each role.
 
     Args:
         run: The study.
         models: Its trained models, one a seed.
-        sweep: What the choice of a setting was made on; may be empty.
+        sweep: The points that a setting was chosen from; may be empty.
         with_files: Whether to write ONNX files, time and explain them.
 
     Returns:
-        What stands in results.json.
+        The content of results.json.
 
     Raises:
-        GateError: An ONNX file does not give what PyTorch gives.
+        GateError: The output of an ONNX file differs from PyTorch's.
     """
     evaluated = {role: [evaluate(run, one) for one in runs] for role, runs in models.items()}
     chosen = {role: best_on_validation(seeds) for role, seeds in evaluated.items()}
@@ -81,7 +81,7 @@ def conclude(
 
 
 def role_to_ship(evaluated: dict[Role, list[Evaluated]]) -> Role | None:
-    """Return the students that are best on validation; among equals those without subclasses."""
+    """Return the role of the best students on validation; of equals, without subclasses."""
     return max(
         (role for role in SHIPPED if role in evaluated),
         key=lambda role: mean_worth([one.trained for one in evaluated[role]]),
@@ -90,14 +90,16 @@ def role_to_ship(evaluated: dict[Role, list[Evaluated]]) -> Role | None:
 
 
 def portable(recipe: Recipe) -> dict[str, object]:
-    """Return the recipe without places on this machine: the data have a fingerprint."""
-    return recipe.without_paths.model_dump(mode="json", exclude_none=True)
+    """Return the recipe without paths on this machine: the data have a fingerprint."""
+    return recipe.without_paths.model_dump(
+        mode="json", exclude_none=True, exclude={"data": {"root"}}
+    )
 
 
 def write_results(run: Run, results: Results) -> Results:
     """Write results.json, and the report from it; return them.
 
-    What was measured on other devices is kept, of files that are still the same.
+    Measurements on other devices are kept if their files are unchanged.
     """
     if run.study.results_path.exists():
         devices = still_valid(load_results(run.study.results_path).devices, results.models)
@@ -108,14 +110,14 @@ def write_results(run: Run, results: Results) -> Results:
 
 
 def best_on_validation(seeds: list[Evaluated]) -> Evaluated:
-    """Highest metric on validation; among equals the lowest validation loss, then the first."""
+    """Return the seed with the highest metric on validation; of equals, with the lowest loss."""
     return max(seeds, key=lambda one: one.trained.result.best.worth)
 
 
 def model_result(
     run: Run, seeds: list[Evaluated], chosen: Evaluated, shipment: Shipment | None
 ) -> ModelResult:
-    """Collect all that is known of the models of one role."""
+    """Collect the results of the models of one role."""
     role = chosen.trained.role
     logits, labels = [one.test_logits for one in seeds], split_labels(run.splits.test)
     validation_labels = split_labels(run.splits.validation)
@@ -142,8 +144,8 @@ def model_result(
 
 
 def cost_of(run: Run, role: Role) -> Cost:
-    """Count the model of a role, by its architecture alone."""
-    model = run.build(role, seed=0)
+    """Count parameters and operations of a role's network."""
+    model = run.network(role)
 
     def make() -> tuple[Cost, list[Path]]:
         return count(model, run.image_shape), []
@@ -154,7 +156,7 @@ def cost_of(run: Run, role: Role) -> Cost:
 
 
 def sweep_points(run: Run, candidates: list[Candidate], best: Candidate) -> list[SweepPoint]:
-    """Report every setting of a sweep; the choice was made before test was opened."""
+    """Return the scores of every setting of a sweep, which was chosen before test was used."""
     metric, positive = run.recipe.metric, run.splits.positive
     points = []
     for candidate in candidates:

@@ -1,7 +1,7 @@
-"""Models that do not depend on each other are trained in several processes.
+"""Models that do not depend on each other, trained in several processes.
 
-Nothing comes back from a process but words: it leaves every model in the study, as one process
-alone would, and what goes on finds it there.
+A process returns messages only: it writes every model into the study, where the main process finds
+it.
 """
 
 import signal
@@ -21,32 +21,37 @@ from kdtool.errors import KdtoolError
 from kdtool.recipe.schema import Recipe
 from kdtool.results.base import TEACHER_OF, Role
 from kdtool.study.folder import Study, swept_role
-from kdtool.terminal.progress import Terminal, Update
 from kdtool.train.fit.optimizer import epochs_to_train
-from kdtool.train.pipeline.roles import sees_fixed_images, teacher_logits, train_role
+from kdtool.train.pipeline.roles import (
+    plan_role,
+    sees_fixed_images,
+    teacher_logits,
+    train_role,
+)
 from kdtool.train.pipeline.sweep import Settings, title_of
-from kdtool.train.run import TEACHERS, NotTrainedError, Run, Trained, open_run
+from kdtool.train.pipeline.train_model import ModelPlan, find_trained, train_model
+from kdtool.train.reporter import Reporter, Silent, Update
+from kdtool.train.run import TEACHERS, Run, Trained, open_run
 
-Train = Callable[[Run], object]  # trains one model; is sent to a process
+Train = Callable[[Run], object]  # trains one model; sent to a process
 
 # A process takes 5 to 15 s and 1 GB to start. Two cores do 3e11 operations a second for mnist-mlp:
 # below about 30 s of work two processes gain nothing.
 WORTH_PROCESSES = 1e13  # floating-point operations
-MOST_PROCESSES = 8  # that are started unasked
+MOST_PROCESSES = 8  # started without --jobs
 
 
 def jobs_of(run: Run, wanted: int | None, roles: list[Role]) -> int:
     """Return in how many processes to train models that do not depend on each other.
 
-    It depends on the recipe and the machine alone and not on what stands already: an interrupted
-    study goes on with as many threads a model, and so to the same bits.
+    The number depends on the recipe and the machine only, and not on what is trained already: an
+    interrupted study resumes with as many threads a model, and so ends in the same bits.
 
     Args:
         run: The study.
-        wanted: By the user; None is one a GPU where there are several, and on a CPU one a core
-            where students have much to learn, as small batches use one core better than several;
-            a teacher has them all.
-        roles: One for each model, those that stand included.
+        wanted: By the user. None: one a GPU if there are several; on a CPU one a core if the
+            students take long to train, since small batches use one core better than several.
+        roles: One for each model, those trained already included.
     """
     if wanted is None:
         if run.device.type == "cuda" and run.device.index is None:
@@ -59,10 +64,10 @@ def jobs_of(run: Run, wanted: int | None, roles: list[Role]) -> int:
 
 
 def operations(run: Run, roles: list[Role]) -> int:
-    """Return about how many floating-point operations the students among the models take."""
+    """Return about how many floating-point operations training the students takes."""
     total = 0
     for role in set(roles) - set(TEACHERS):
-        num_images, model = len(run.splits_of(role).train), run.build(role, seed=0).eval()
+        num_images, model = len(run.splits_of(role).train), run.network(role)
         with torch.no_grad(), FlopCounterMode(display=False) as flops:
             model(torch.zeros(1, *run.image_shape))
         num_seen = roles.count(role) * epochs_to_train(run.table(role), num_images) * num_images
@@ -71,15 +76,15 @@ def operations(run: Run, roles: list[Role]) -> int:
 
 
 def train_in_processes(run: Run, pieces: list[tuple[str, Train]], jobs: int) -> None:
-    """Train every model, and show how far all are.
+    """Train every model, and show the progress of all.
 
     Args:
-        run: The study, with its lock held; each process opens one of its own.
-        pieces: The setting in words, and what trains the model; sent to the process that is free.
+        run: The study, with its lock held; each process opens the study itself.
+        pieces: The setting in words, and what trains the model; sent to the next free process.
         jobs: How many processes share the machine.
 
     Raises:
-        KdtoolError: One of them failed; the others are ended and go on with the next run.
+        KdtoolError: A process failed. The others are ended; the next run resumes their models.
     """
     waiting = iter(pieces)
     with ExitStack() as stack:
@@ -95,7 +100,7 @@ def train_in_processes(run: Run, pieces: list[tuple[str, Train]], jobs: int) -> 
 
 
 def device_of(run: Run, number: int) -> str:
-    """Return the device of a process: the GPUs in turn, unless the user named one."""
+    """Return the device of a process: each GPU in turn, unless the user named one."""
     if run.device.type == "cuda" and run.device.index is None:
         return f"cuda:{number % torch.cuda.device_count()}"
     return str(run.device)
@@ -103,14 +108,14 @@ def device_of(run: Run, number: int) -> str:
 
 @contextmanager
 def started(run: Run, device: str, threads: int) -> Iterator["Worker"]:
-    """Start a process; it is ended with the block."""
+    """Start a process, which ends with the block."""
     context = start_method()
     ours, theirs = context.Pipe()
-    arguments = (threads, theirs, run.study, run.recipe, device)
+    arguments = (threads, theirs, run.study.folder, run.recipe, device)
     process = context.Process(target=begin, args=arguments, daemon=True)
     process.start()
     theirs.close()  # so that the end of the process is the end of the connection
-    worker = Worker(ours, run.terminal)
+    worker = Worker(ours, run.reporter)
     try:
         yield worker
     finally:
@@ -120,9 +125,9 @@ def started(run: Run, device: str, threads: int) -> Iterator["Worker"]:
 
 
 def start_method() -> SpawnContext | ForkServerContext:
-    """Return how processes are started: not by a fork of this one, whose threads they would miss.
+    """Return how processes are started: not as forks of this one, whose threads a fork would lack.
 
-    On Linux they are forks of one that has imported what takes seconds and started no thread.
+    On Linux they are forks of a server process, which has imported PyTorch and started no thread.
     """
     if sys.platform != "linux":
         return get_context("spawn")
@@ -132,20 +137,23 @@ def start_method() -> SpawnContext | ForkServerContext:
 
 
 class Worker:
-    """A process, as it is seen from the one that holds the study."""
+    """A training process, as seen from the main process."""
 
-    def __init__(self, connection: Connection, terminal: Terminal) -> None:
+    def __init__(self, connection: Connection, reporter: Reporter) -> None:
         self.connection = connection
-        self.terminal = terminal
+        self.reporter = reporter
         self.setting = ""  # of the model that it trains
         self.bar = ExitStack()
         self.update: Update = lambda _done, _text: None
 
     def take_event(self, waiting: Iterator[tuple[str, Train]]) -> bool:
-        """Do what the process asks for; False if it is through.
+        """Handle one event of the process; return False if it has ended.
+
+        Args:
+            waiting: Models that no process has taken yet.
 
         Raises:
-            KdtoolError: It failed.
+            KdtoolError: The process failed.
         """
         try:
             event, *arguments = self.connection.recv()
@@ -155,42 +163,43 @@ class Worker:
                 return train is not None
         except (EOFError, ConnectionError) as error:
             raise KdtoolError(
-                "a process that trains was ended, perhaps for lack of memory; the same command "
-                "goes on from the last whole epoch, with --jobs 1 in one process"
+                "a training process was killed, perhaps for lack of memory; run the same command "
+                "again to resume from the last whole epoch, with --jobs 1 to use one process"
             ) from error
         match event:
             case "begin":
                 title, total = arguments
-                bar = self.terminal.progress(self.titled(title), total)
+                bar = self.reporter.progress(self.titled(title), total)
                 self.update = self.bar.enter_context(bar)
             case "update":
                 self.update(*arguments)
             case "end":
                 self.bar.close()
             case "say" | "warn":
-                getattr(self.terminal, event)(self.titled(*arguments))
+                getattr(self.reporter, event)(self.titled(*arguments))
             case "failed":
                 raise arguments[0]
         return True
 
     def titled(self, text: str) -> str:
-        """Return `text` with the setting that it is about."""
+        """Return `text` with the setting of the model in front."""
         return f"{self.setting}: {text}" if self.setting else text
 
 
-def begin(threads: int, connection: Connection, study: Study, recipe: Recipe, device: str) -> None:
-    """Set up a process, and have it work."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends it through the one that started it
-    sys.stdout = sys.stderr  # what a model of the user's prints is no result
+def begin(threads: int, connection: Connection, folder: Path, recipe: Recipe, device: str) -> None:
+    """Set up a process, and run it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it through the main process
+    sys.stdout = sys.stderr  # standard output is for results, and a user's model may print
     torch.set_num_threads(threads)
-    work(connection, study, recipe, device)
+    work(connection, folder, recipe, device)
 
 
-def work(connection: Connection, study: Study, recipe: Recipe, device: str) -> None:
-    """Train what is sent, until nothing is."""
+def work(connection: Connection, folder: Path, recipe: Recipe, device: str) -> None:
+    """Train the models that arrive, until None does."""
     try:
-        run = open_run(study, recipe, device, Mute())
-        run = replace(run, terminal=Remote(connection))
+        # The main process has reported everything about the study and its data.
+        run = open_run(Study(folder, Silent().warn), recipe, device, Silent())
+        run = replace(run, reporter=Remote(connection))
         connection.send(("free",))
         while (train := connection.recv()) is not None:
             train(run)
@@ -198,40 +207,29 @@ def work(connection: Connection, study: Study, recipe: Recipe, device: str) -> N
     except KdtoolError as error:
         connection.send(("failed", error))
     except (EOFError, ConnectionError):
-        pass  # the process that holds the study is gone, and with it the lock
-    except RuntimeError as error:  # PyTorch's, out of memory among them, or of a user's network
-        text = f"{type(error).__name__}: {error}; --jobs 1 trains in one process, and says where"
+        pass  # the main process has ended, and with it the lock
+    except RuntimeError as error:  # PyTorch's, such as out of memory, or of a user's network
+        text = f"{type(error).__name__}: {error}; --jobs 1 trains in one process, with a traceback"
         connection.send(("failed", KdtoolError(text)))
 
 
-class Mute(Terminal):
-    """Says nothing: the process that holds the study has said it."""
-
-    def __init__(self) -> None:
-        super().__init__(quiet=True)
-
-    def warn(self, text: str) -> None:
-        """Say nothing."""
-
-
-class Remote(Terminal):
-    """Tells the process that holds the study, which shows it."""
+class Remote:
+    """A reporter that sends everything to the main process, which shows it."""
 
     def __init__(self, connection: Connection) -> None:
-        super().__init__()
         self.connection = connection
 
     def say(self, text: str) -> None:
-        """As of every terminal."""
+        """Send a message."""
         self.connection.send(("say", text))
 
     def warn(self, text: str) -> None:
-        """As of every terminal."""
+        """Send a warning."""
         self.connection.send(("warn", text))
 
     @contextmanager
     def progress(self, title: str, total: int) -> Iterator[Update]:
-        """As of every terminal."""
+        """Send the progress of a piece of work."""
         self.connection.send(("begin", title, total))
         yield lambda done, text: self.connection.send(("update", done, text))
         self.connection.send(("end",))
@@ -246,33 +244,37 @@ class Piece:
     recipe: Recipe  # of one seed
     teacher: Trained | None  # of a student
 
-    def train(self, run: Run) -> Trained:
-        """Train the model, or return it if it stands already."""
+    def plan(self, run: Run) -> ModelPlan:
+        """Return the plan of the model; nothing is trained."""
         models = {} if self.teacher is None else {self.teacher.role: [self.teacher]}
-        (trained,) = train_role(replace(run, recipe=self.recipe), self.role, models)
-        return trained
+        (plan,) = plan_role(replace(run, recipe=self.recipe), self.role, models)
+        return plan
+
+    def train(self, run: Run) -> Trained:
+        """Return the model: found, or else trained."""
+        return train_model(replace(run, recipe=self.recipe), self.plan(run))
 
 
 def train_ahead(
     run: Run, roles: list[Role], settings: list[tuple[Settings, Recipe]], jobs: int | None
 ) -> None:
-    """Train in several processes what the study needs, where that helps.
+    """Train in several processes what the study needs, if that is faster.
 
-    Each model becomes a stage of the study, so that what follows finds it standing; what is not
-    trained here is trained there.
+    Each model becomes a stage of the study. Models that are not trained here are trained later, by
+    the main process.
 
     Args:
         run: The study, with its lock held.
-        roles: Whose models it needs.
+        roles: Of the models that it needs.
         settings: Those of a sweep, or the recipe's.
-        jobs: How many processes train; None is as many as help.
+        jobs: Number of training processes; None: chosen by `jobs_of`.
     """
     sweep = settings[0][0]
     varied = {swept_role(sweep), TEACHER_OF[swept_role(sweep)]} if sweep else set()
     tried: dict[Role, list[tuple[Settings, Recipe]]] = {
         role: settings if role in varied else [({}, settings[0][1])] for role in roles
     }
-    # students need the teachers
+    # Students need their teachers.
     for chosen in (TEACHERS, [role for role in roles if role not in TEACHERS]):
         pieces = [
             piece
@@ -285,7 +287,7 @@ def train_ahead(
 
 
 def pieces_of(run: Run, role: Role, setting: tuple[Settings, Recipe]) -> list[Piece]:
-    """Return the models of one role and setting; the teacher of students is trained by now."""
+    """Return the models of one role and setting; a student's teacher is trained already."""
     settings, recipe = setting
     title, teacher = title_of(settings), None
     if role in TEACHER_OF:
@@ -297,16 +299,14 @@ def pieces_of(run: Run, role: Role, setting: tuple[Settings, Recipe]) -> list[Pi
 
 
 def hand_out(run: Run, pieces: list[Piece], jobs: int | None) -> None:
-    """Train in several processes the pieces that do not stand, each model once."""
+    """Train in several processes the pieces that are not trained yet, each model once."""
     models: dict[Path, Piece] = {}
     missing: dict[Path, Piece] = {}
     for piece in pieces:
-        try:
-            checkpoint = piece.train(replace(run, only_standing=True)).checkpoint
-        except NotTrainedError as error:
-            checkpoint = error.checkpoint
-            missing[checkpoint] = piece
-        models[checkpoint] = piece
+        plan = piece.plan(run)
+        models[plan.checkpoint] = piece
+        if plan.checkpoint not in missing and find_trained(run, plan) is None:
+            missing[plan.checkpoint] = piece
     if not missing:
         return
     jobs = jobs_of(run, jobs, [piece.role for piece in models.values()])
@@ -314,5 +314,5 @@ def hand_out(run: Run, pieces: list[Piece], jobs: int | None) -> None:
         for piece in missing.values():
             asked = replace(run, recipe=piece.recipe)
             if piece.teacher is not None and sees_fixed_images(asked, piece.role):
-                teacher_logits(asked, piece.teacher)  # here, once, and not by every process
+                teacher_logits(asked, piece.teacher)  # once, here, and not in every process
         train_in_processes(run, [(one.title, one.train) for one in missing.values()], jobs)

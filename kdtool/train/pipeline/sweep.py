@@ -1,4 +1,4 @@
-"""Fresh students for every value of a recipe key; the value is chosen on validation."""
+"""Sweeps: new students for every value of a recipe key; the value is chosen on validation."""
 
 import itertools
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Settings = dict[str, Any]  # recipe key -> value
 
 @dataclass(frozen=True)
 class Candidate:
-    """The students of one setting, one a seed, none of them started from another's weights."""
+    """The students of one setting, one a seed, each trained from its own initial weights."""
 
     role: Role  # "student" or "subclass-student"
     settings: Settings
@@ -30,7 +30,7 @@ def title_of(settings: Settings) -> str:
     return ", ".join(f"{key} = {value}" for key, value in settings.items())
 
 
-NOT_SWEPT = {"distill.exclude_classes"}  # it changes the controls as well
+NOT_SWEPT = {"distill.exclude_classes"}  # it changes the controls too
 
 
 def grid(
@@ -52,16 +52,15 @@ def grid(
         table = key.partition(".")[0]
         if table not in SWEPT or key in NOT_SWEPT:
             raise RecipeError(
-                f"cannot sweep {key}: only keys of [distill] and [subclass] that say how students "
-                "learn can be swept; any other would be tuned for the student and not for its "
-                "control"
+                f"cannot sweep {key}, expected keys of [distill] or [subclass] about the loss of "
+                "students: any other key would be tuned for the student but not for its control"
             )
         if table == "subclass" and not subclasses:
-            raise RecipeError(f"cannot sweep {key} here; `kdtool subclass-distill` does")
+            raise RecipeError(f"cannot sweep {key} here; use `kdtool subclass-distill`")
     if len({key.partition(".")[0] for key in sweep}) > 1:
         raise RecipeError(
-            f"got a sweep over {' and '.join(sweep)}, expected keys of one table: they tune "
-            "different students; sweep one after the other"
+            f"got a sweep over {' and '.join(sweep)}, expected keys of one table: "
+            "they tune different students; run one sweep after the other"
         )
     combinations = itertools.product(*sweep.values())
     settings = [dict(zip(sweep, values, strict=True)) for values in combinations]
@@ -74,6 +73,6 @@ def best_candidate(candidates: list[Candidate]) -> Candidate:
 
 
 def mean_worth(seeds: list[Trained]) -> tuple[float, float]:
-    """Return the mean metric on validation, and the mean loss there, negative."""
+    """Return the mean metric and the negative mean loss on validation."""
     scores, minus_losses = zip(*(one.result.best.worth for one in seeds), strict=True)
     return fmean(scores), fmean(minus_losses)

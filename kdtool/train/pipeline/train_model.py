@@ -1,6 +1,7 @@
-"""The one way in which a model of a study is trained, or found if it stands."""
+"""One model of a study: its key, whether it is trained already, and how it is trained."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from kdtool.files import write_atomic
@@ -8,130 +9,210 @@ from kdtool.format import score_with_name
 from kdtool.recipe.training import TrainTable
 from kdtool.results.base import Role
 from kdtool.results.study import TrainingResult
-from kdtool.study.folder import Origin, Study, key_of
+from kdtool.study.folder import Origin, Study
+from kdtool.study.keys import changed_algorithms, key_of
 from kdtool.train.fit.batches import Training
 from kdtool.train.fit.loop import BatchLoss, fit
 from kdtool.train.fit.optimizer import epochs_to_train
+from kdtool.train.fit.state import damage_of
 from kdtool.train.models.checkpoint import save_weights, set_weights
-from kdtool.train.models.create import origin_of
+from kdtool.train.models.describe import describe_model, has_batch_norm
 from kdtool.train.models.device import choose_precision
-from kdtool.train.models.networks import describe_model
 from kdtool.train.models.trained_teacher import as_it_is, chance_warning
-from kdtool.train.run import TEACHERS, NotTrainedError, Run, Trained, table_of
+from kdtool.train.run import TEACHERS, Run, Trained, table_of
 
 
-def from_sibling(study: Study, checkpoint: Path, key: str) -> TrainingResult | None:
-    """Copy the checkpoint of a model from a study beside `study`; None if none has it.
+@dataclass(frozen=True)
+class ModelPlan:
+    """A model that a study needs, trained or not."""
 
-    The key covers the data, the recipe, the layers, the seed and kdtool's version. It knows nothing
-    of PyTorch's version and of the modules that a network of the user's imports.
+    role: Role
+    seed: int
+    key: str  # over all that its weights depend on
+    checkpoint: Path  # of its weights
+    make_loss: Callable[[], BatchLoss]  # makes the loss of a batch, when it is needed
+
+    @property
+    def title(self) -> str:
+        """The model in words."""
+        return f"{self.role}, seed {self.seed}"
+
+    @property
+    def state_path(self) -> Path:
+        """Where the state of its unfinished training is saved."""
+        return self.checkpoint.with_suffix(".state.pt")
+
+
+def plan_model(
+    run: Run, role: Role, seed: int, depends_on: object, make_loss: Callable[[], BatchLoss]
+) -> ModelPlan:
+    """Return the plan of one model; nothing is trained.
+
+    Args:
+        run: The study.
+        role: Of the model; control and student of one seed start from equal weights and see equal
+            batches.
+        seed: Of the initial weights and of the order of the images.
+        depends_on: What its loss depends on, in addition to data, table and seed.
+        make_loss: Makes the loss of a batch.
     """
+    table, network = run.table(role), run.network(role)
+    layers = describe_model(table.without_paths.model, network)
+    # Device and precision too: a control of one machine is no control of another's student.
+    precision = "fp32"
+    if not table.is_trained:
+        precision = choose_precision(table.precision, run.device, network)
+    excluded = [] if role in TEACHERS else run.splits.result.excluded
+    data = [run.fingerprint, excluded, run.recipe.data.augment, *chosen_by(run)]
+    key = key_of(
+        ["train", "batch-norm"] if has_batch_norm(network) else ["train"],
+        content_of(table, run.origin(role)),
+        layers,
+        [run.device.type, precision],
+        seed,
+        data,
+        depends_on,
+    )
+    return ModelPlan(role, seed, key, run.study.checkpoint(role, seed, key), make_loss)
+
+
+def find_trained(run: Run, plan: ModelPlan) -> Trained | None:
+    """Return the model of a plan if this study or one in a folder next to it has trained it.
+
+    A model of another study is copied into this one.
+    """
+    name = plan.checkpoint.stem
+    result = run.study.done(name, plan.key, TrainingResult)
+    if result is None:
+        copied = copy_from_sibling(run.study, plan)
+        if copied is None:
+            return None
+        run.reporter.say(f"{plan.title}: copied from the study {copied.taken_from}")
+        result = run.study.stage(
+            name, plan.key, TrainingResult, lambda: (copied, [plan.checkpoint])
+        )
+    return finished(run, plan, result)
+
+
+def train_model(run: Run, plan: ModelPlan) -> Trained:
+    """Return the model of a plan: found, or else trained.
+
+    Raises:
+        KdtoolError: It cannot be trained.
+    """
+    return find_trained(run, plan) or train(run, plan)
+
+
+def train(run: Run, plan: ModelPlan) -> Trained:
+    """Train the model of a plan, or evaluate one that is pretrained and not trained further."""
+    make = _evaluate_pretrained if run.table(plan.role).is_trained else _train
+    result = run.study.stage(
+        plan.checkpoint.stem, plan.key, TrainingResult, lambda: make(run, plan)
+    )
+    return finished(run, plan, result)
+
+
+def finished(run: Run, plan: ModelPlan, result: TrainingResult) -> Trained:
+    """Delete the state of the training, now that the stage is recorded; return the model."""
+    plan.state_path.unlink(missing_ok=True)
+    run.study.record_origin(table_of(plan.role), run.origin(plan.role))
+    return Trained(plan.role, plan.seed, plan.key, plan.checkpoint, result)
+
+
+def copy_from_sibling(study: Study, plan: ModelPlan) -> TrainingResult | None:
+    """Copy the checkpoint of a model from a study in a folder next to `study`; None: none has it.
+
+    The key covers the data, the recipe, the layers with the files that define them, the seed and
+    the algorithm. It does not cover what those files import, nor PyTorch's version.
+    """
+    checkpoint = plan.checkpoint
     for record in sorted(study.folder.parent.glob(f"*/stages/{checkpoint.stem}.json")):
-        sibling = Study(record.parent.parent)
-        result = sibling.done(checkpoint.stem, key, TrainingResult)
-        if result is not None and sibling.folder != study.folder:
-            there = sibling.folder / checkpoint.relative_to(study.folder)
-            write_atomic(checkpoint, there.read_bytes())
+        sibling = Study(record.parent.parent, study.warn)
+        if sibling.folder == study.folder:
+            continue
+        result = sibling.done(checkpoint.stem, plan.key, TrainingResult)
+        source = sibling.folder / checkpoint.relative_to(study.folder)
+        if result is not None and source.exists():  # an ONNX teacher has no checkpoint
+            write_atomic(checkpoint, source.read_bytes())
             return result.model_copy(update={"taken_from": sibling.folder.name})
     return None
 
 
-def train_model(
-    run: Run, role: Role, seed: int, depends_on: object, make_loss: Callable[[], BatchLoss]
-) -> Trained:
-    """Train one model, or return it if it stands already.
+def why_again(study: Study, plan: ModelPlan) -> list[str]:
+    """Return the algorithms for which a model that the study has must be trained again.
 
-    Args:
-        run: The study.
-        role: What the model is for; control and student of one seed start from equal weights and
-            see equal batches.
-        seed: Of the initial weights and of the order of the images.
-        depends_on: What its loss depends on, beside data, table and seed.
-        make_loss: Makes the loss of a batch, when it is needed.
-
-    Raises:
-        NotTrainedError: The model has still to be trained, and may not be.
+    Returns:
+        Such as `train 1 -> 2`; empty if the study has no such model or its settings differ too.
     """
+    records = [record for _, record in study.records(f"{plan.role}-seed{plan.seed}-*")]
+    # Settings can be compared with sealed records only; where there are some, others are obsolete.
+    sealed = [record for record in records if record.is_sealed]
+    found = [changed_algorithms(record.key, plan.key) for record in sealed or records]
+    return next(filter(None, found), [])
+
+
+def _evaluate_pretrained(run: Run, plan: ModelPlan) -> tuple[TrainingResult, list[Path]]:
+    table = run.table(plan.role)
+    run.reporter.say(
+        f"{plan.role}: {table.without_paths.model} is pretrained; evaluating it on validation"
+    )
+    model = run.build(plan.role, plan.seed, pretrained=True)
+    result = as_it_is(model.to(run.device), run.splits_of(plan.role), run.recipe.metric)
+    if table.is_onnx:
+        return result, []
+    save_weights(plan.checkpoint, model.state_dict(), _facts(run, plan))
+    return result, [plan.checkpoint]
+
+
+def _train(run: Run, plan: ModelPlan) -> tuple[TrainingResult, list[Path]]:
+    role, title = plan.role, plan.title
     table, splits = run.table(role), run.splits_of(role)
-    layers = describe_model(table.without_paths.model, run.build(role, seed))
-    # Without the arithmetic, a control of one machine could stand beside a student of another.
-    excluded = [] if role in TEACHERS else run.splits.result.excluded
-    data = [run.fingerprint, excluded, run.recipe.data.augment, *chosen_by(run)]
-    origin = origin_of(table, run.study.origin(table_of(role)))
-    key = key_of(content_of(table, origin), layers, arithmetic(run, role), seed, data, depends_on)
-    checkpoint = run.study.checkpoint(role, seed, key)
-    state_path = checkpoint.with_suffix(".state.pt")
-    title = f"{role}, seed {seed}"
-    facts = {
-        "model": table.model,
-        "role": role,
-        "seed": seed,
-        "num_logits": run.num_logits(role),
-    }
-
-    def make() -> tuple[TrainingResult, list[Path]]:
-        if table.is_trained:
-            run.terminal.say(
-                f"{role}: {table.without_paths.model} comes trained, and is tested on validation"
-            )
-            model = run.build(role, seed, pretrained=True)
-            result = as_it_is(model.to(run.device), splits, run.recipe.metric)
-            if table.is_onnx:
-                return result, []
-            save_weights(checkpoint, model.state_dict(), facts)
-            return result, [checkpoint]
-        if known := from_sibling(run.study, checkpoint, key):
-            run.terminal.say(f"{title}: the same as in {known.taken_from}, taken over")
-            return known, [checkpoint]
-        if run.finished is not None or run.only_standing:
-            raise NotTrainedError(checkpoint)
-        num_images = len(splits.train)
-        total = epochs_to_train(table, num_images) * num_images
-        with run.terminal.progress(title, total) as update:
-            training = Training(
-                table, seed, run.recipe.metric, run.recipe.data.augment, run.num_logits(role)
-            )
-            model = run.build(role, seed, pretrained=True)
-            result, weights = fit(model, splits, training, make_loss(), state_path, update)
-        save_weights(checkpoint, weights, facts | {"best_epoch": result.best_epoch})
-        run.terminal.say(
-            f"{title}: {score_with_name(run.recipe.metric, result.best.score)} on validation "
-            f"(epoch {result.best_epoch} of {len(result.epochs)}), "
-            f"{result.images_per_second:,.0f} images/s in {result.precision}"
+    if fault := damage_of(plan.state_path):
+        run.reporter.warn(f"{plan.state_path} {fault}; {title} is trained from the start")
+        plan.state_path.unlink()
+    num_images = len(splits.train)
+    total = epochs_to_train(table, num_images) * num_images
+    with run.reporter.progress(title, total) as update:
+        training = Training(
+            table, plan.seed, run.recipe.metric, run.recipe.data.augment, run.num_logits(role)
         )
-        if role in TEACHERS:
-            set_weights(model, weights)
-            if warning := chance_warning(model, splits.validation, len(splits.classes)):
-                run.terminal.warn(f"the {role} {warning}")
-        return result, [checkpoint]
+        model = run.build(role, plan.seed, pretrained=True)
+        result, weights = fit(model, splits, training, plan.make_loss(), plan.state_path, update)
+    save_weights(plan.checkpoint, weights, _facts(run, plan) | {"best_epoch": result.best_epoch})
+    run.reporter.say(
+        f"{title}: {score_with_name(run.recipe.metric, result.best.score)} on validation "
+        f"(epoch {result.best_epoch} of {len(result.epochs)}), "
+        f"{result.images_per_second:,.0f} images/s in {result.precision}"
+    )
+    for warning in result.warnings:
+        run.reporter.warn(f"{title}: {warning}")
+    if role in TEACHERS:
+        set_weights(model, weights)
+        if warning := chance_warning(model, splits.validation, len(splits.classes)):
+            run.reporter.warn(f"the {role} {warning}")
+    return result, [plan.checkpoint]
 
-    result = run.study.stage(checkpoint.stem, key, TrainingResult, make)
-    state_path.unlink(missing_ok=True)  # only now: the stage stands
-    run.study.record_origin(table_of(role), origin)
-    return Trained(role, seed, key, checkpoint, result)
 
-
-def arithmetic(run: Run, role: Role) -> tuple[str, str]:
-    """Return the device and the precision that the models of `role` are, or were, trained in."""
-    if run.finished is not None:
-        seed = run.finished.models[role].seeds[0]
-        return seed.device, seed.precision
-    table = run.table(role)
-    if table.is_trained:
-        return run.device.type, "fp32"
-    return run.device.type, choose_precision(table.precision, run.device, run.build(role, seed=0))
+def _facts(run: Run, plan: ModelPlan) -> dict[str, object]:
+    """Return what a checkpoint says of its model."""
+    return {
+        "model": run.table(plan.role).model,
+        "role": plan.role,
+        "seed": plan.seed,
+        "num_logits": run.num_logits(plan.role),
+    }
 
 
 def chosen_by(run: Run) -> list[object]:
-    """Return what the choice of an epoch depends on: the metric, and the class that AUCs are of."""
+    """Return what the choice of an epoch depends on: the metric, and the positive class of AUCs."""
     metric = run.recipe.metric
     return [metric, run.splits.positive if metric in {"roc_auc", "pr_auc"} else None]
 
 
 def content_of(table: TrainTable, origin: Origin | None) -> list[object]:
-    """Return a table and what its weights are, without the names of files.
+    """Return a table and the identity of its weights, without the names of files.
 
-    An ONNX file is known by what its model tells of itself.
+    An ONNX file is identified by `OnnxTeacher.extra_repr`, in the description of the network.
     """
     nameless: dict[str, object] = {"weights": None}
     if table.is_onnx:

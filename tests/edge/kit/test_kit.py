@@ -1,9 +1,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
-from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -12,16 +9,14 @@ import onnx
 import pytest
 from PIL import Image
 
-from kdtool.edge.kit.build import NUM_GOLDEN, build_kit, pick_golden
+from kdtool.edge.kit.build import NUM_GOLDEN, pick_golden
 from kdtool.edge.kit.check import changed_files, check_kit, importable
-from kdtool.edge.kit.readme import KitFacts
 from kdtool.edge.predict import predict_files
-from kdtool.environment import collect_environment
 from kdtool.errors import GateError, ModelFileError, StudyError
 from kdtool.files import sha256_of
 from kdtool.results.base import to_json
 from kdtool.results.evidence import Rates
-from kdtool.results.study import FileResult, Parity
+from kdtool.results.study import FileResult
 
 NUM_IMAGES = 40
 CONTENT = [
@@ -39,62 +34,6 @@ CONTENT = [
 ]
 
 
-@pytest.fixture
-def make_kit(tmp_path, make_classifier):
-    """A function that builds a kit, and returns its folder and what the check said."""
-
-    def make(folder="kit", form="pixels", channels=1, classes=("a", "b", "c"), **changes):
-        model = make_classifier(form, channels, classes, decision=changes.pop("decision", None))
-        path = model.path
-        shape = (NUM_IMAGES, 4, 6, channels)
-        images = np.random.default_rng(2).integers(0, 256, shape, dtype=np.uint8)
-        probabilities = model.answer(images).astype(np.float32)
-        parity = Parity(
-            num_images=NUM_IMAGES, agreement=1, max_abs_error=0, flipped=[], passed=True
-        )
-        file = FileResult(
-            path=path.name,
-            sha256=sha256_of(path),
-            size_bytes=path.stat().st_size,
-            opset=changes.pop("opset", 18),
-            accuracy=0.9,
-            parity=parity,
-        )
-        facts = KitFacts(
-            study="ring",
-            role="student",
-            precision="fp32",
-            file=file,
-            reason="The int8 file is not faster here.",
-            data="40 test images of noise",
-            rates=None,
-            environment=collect_environment(),
-        )
-        said = build_kit(
-            tmp_path / folder,
-            path,
-            replace(facts, **changes.pop("facts", {})),
-            images=images,
-            labels=np.arange(NUM_IMAGES) % len(classes),
-            probabilities=changes.pop("probabilities", probabilities),
-        )
-        assert not changes
-        return tmp_path / folder, said
-
-    return make
-
-
-def run(script, *arguments, env=None):
-    return subprocess.run(
-        [sys.executable, script, *arguments],
-        capture_output=True,
-        encoding="utf-8",
-        cwd="/",
-        env=env,
-        check=False,
-    )
-
-
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("form", ["pixels", "resize", "tensor"])
 def test_a_kit_gives_the_probabilities_in_closed_form(make_kit, form, channels):
@@ -106,7 +45,7 @@ def test_a_kit_gives_the_probabilities_in_closed_form(make_kit, form, channels):
     assert changed_files(folder) == []
 
 
-def test_predict_names_the_classes_and_goes_on_after_a_bad_image(tmp_path, make_kit):
+def test_predict_prints_the_classes_and_continues_after_a_bad_image(tmp_path, make_kit, run):
     folder, _ = make_kit("kit ü 犬", classes=["chat", "café", "犬"])
     entry = json.loads((folder / "golden/expected.json").read_text(encoding="utf-8"))["images"][0]
     golden = folder / "golden" / entry["file"]
@@ -123,7 +62,7 @@ def test_predict_names_the_classes_and_goes_on_after_a_bad_image(tmp_path, make_
     assert first == f"{golden}: {classes}"
     assert second.startswith(f"{images[2]}: ")
     assert done.stderr.splitlines() == [
-        "cannot read /missing.png: No such file or directory",
+        "error: cannot read /missing.png: No such file or directory",
         f"{images[2]}: resized from 12 x 8 to 6 x 4",
     ]
     assert done.returncode == 1
@@ -143,7 +82,7 @@ RATES = Rates(
 )
 
 
-def test_a_kit_calls_the_positive_class_from_the_threshold_on(make_kit):
+def test_a_kit_predicts_the_positive_class_from_its_threshold(make_kit, run):
     threshold = 0.9
     folder, said = make_kit(
         classes=["HP", "a|`b`, c"],
@@ -158,7 +97,7 @@ def test_a_kit_calls_the_positive_class_from_the_threshold_on(make_kit):
         hp, positive = (100 * probability for probability in entry["probabilities"])
         texts = [
             f"HP {hp:.1f} %",
-            f"a|`b`, c {positive:.1f} % (called from {100 * threshold:g} % on)",
+            f"a|`b`, c {positive:.1f} % (threshold {100 * threshold:g} %)",
         ]
         called = positive >= 100 * threshold
         line = ", ".join(reversed(texts) if called else texts)
@@ -168,24 +107,25 @@ def test_a_kit_calls_the_positive_class_from_the_threshold_on(make_kit):
 
     text = " ".join((folder / "README.md").read_text(encoding="utf-8").split())
     for sentence in (
-        "An image is called `` a|`b`, c `` where that has a probability of at least 0.9, else "
-        "`HP`; `decide` gives the place of the class. That threshold was chosen on validation "
-        "images by the rule `cost:5`.",
-        "Both are of the more probable class. Called from 0.9 on, it recognized 77.50 % of them.",
-        "Of those that are `` a|`b`, c `` it called 87.50 % so (sensitivity, 95 % interval 50.00 % "
-        "to 95.00 %), and of the others 25.00 % (specificity 75.00 %, 95 % interval 60.00 % to "
-        "90.00 %).",
+        "The predicted class is `` a|`b`, c `` if its probability is at least 0.9, else `HP`; "
+        "`decide` returns its index. The threshold was chosen on validation images by the rule "
+        "`cost:5`.",
+        "Both figures use the most probable class. With the threshold 0.9, accuracy is 77.50 %.",
+        "Sensitivity (share of the images of `` a|`b`, c `` that get this class): 87.50 % (95 % "
+        "interval 50.00 % to 95.00 %).",
+        "Specificity (share of the other images that do not get it): 75.00 % (95 % interval "
+        "60.00 % to 90.00 %).",
     ):
         assert sentence in text
 
 
-def test_the_readme_of_argmax_tells_sensitivity_too(make_kit):
+def test_the_readme_of_argmax_lists_sensitivity_too(make_kit):
     chosen = {"rule": "argmax", "positive": "b", "threshold": 0.5}
     folder, _ = make_kit(classes=["a", "b"], decision=chosen, facts={"rates": RATES})
     text = (folder / "README.md").read_text(encoding="utf-8")
-    assert "is called by its most probable class; `decide`" in text
-    assert "Of those that are `b` it called 87.50 % so" in text
-    assert "more probable class" not in text
+    assert "The predicted class is the most probable one; `decide`" in text
+    assert "Sensitivity (share of the images of `b` that get this class): 87.50 %" in text
+    assert "With the threshold" not in text
 
 
 NAMES = [
@@ -201,7 +141,7 @@ NAMES = [
 ]
 
 
-def test_names_of_classes_are_the_same_everywhere(make_kit):
+def test_names_of_classes_are_the_same_everywhere(make_kit, run):
     folder, _ = make_kit(classes=NAMES)
     assert (folder / "labels.txt").read_text(encoding="utf-8").splitlines() == NAMES
     text = (folder / "README.md").read_text(encoding="utf-8")
@@ -216,7 +156,7 @@ def test_names_of_classes_are_the_same_everywhere(make_kit):
     assert {entry.name for one in back.predictions for entry in one.classes} <= set(NAMES)
 
 
-def test_a_terminal_without_the_letter_gets_its_number(make_kit):
+def test_a_terminal_without_the_letter_gets_its_number(make_kit, run):
     folder, _ = make_kit(classes=["chat", "café", "犬"])
     env = {"PYTHONIOENCODING": "ascii"}
     done = run(folder / "predict.py", folder / "golden/00.png", env=env)
@@ -224,7 +164,7 @@ def test_a_terminal_without_the_letter_gets_its_number(make_kit):
     assert r"\u72ac" in done.stdout
 
 
-def test_a_copy_works_elsewhere_and_the_check_finds_another_model(tmp_path, make_kit):
+def test_a_copy_works_elsewhere_and_the_check_finds_another_model(tmp_path, make_kit, run):
     folder, _ = make_kit()
     copy = Path(shutil.move(folder, tmp_path / "elsewhere"))
     assert run(copy / "check.py").returncode == 0
@@ -235,7 +175,7 @@ def test_a_copy_works_elsewhere_and_the_check_finds_another_model(tmp_path, make
     onnx.save(model, copy / "model.onnx")
     done = run(copy / "check.py")
     assert done.returncode == 1
-    assert "FAILED: not as they were made: model.onnx; copy the kit again" in done.stdout
+    assert "FAILED: missing or changed: model.onnx; copy the kit again" in done.stdout
     assert changed_files(copy) == ["model.onnx was changed"]
     # A machine that computes otherwise looks like another model of the same bytes.
     manifest = json.loads((copy / "manifest.json").read_text())
@@ -249,7 +189,7 @@ def test_a_copy_works_elsewhere_and_the_check_finds_another_model(tmp_path, make
 
 @pytest.mark.parametrize("name", ["model.onnx", "labels.txt", "golden/03.png", "manifest.json"])
 @pytest.mark.parametrize("how", ["cut", "gone"])
-def test_the_check_finds_what_a_bad_copy_lost(make_kit, name, how):
+def test_the_check_finds_what_a_bad_copy_lost(make_kit, name, how, run):
     folder, _ = make_kit()
     path = folder / name
     content = path.read_bytes()
@@ -258,7 +198,7 @@ def test_the_check_finds_what_a_bad_copy_lost(make_kit, name, how):
         path.write_bytes(content[: len(content) // 2])
     done = run(folder / "check.py")
     assert done.returncode == 1
-    assert done.stdout == f"FAILED: not as they were made: {name}; copy the kit again\n"
+    assert done.stdout == f"FAILED: missing or changed: {name}; copy the kit again\n"
     assert "Traceback" not in done.stderr
 
 
@@ -293,7 +233,7 @@ def test_a_kit_with_other_answers_is_not_written_and_the_old_one_stays(make_kit)
     assert sorted(path.name for path in folder.parent.iterdir()) == ["kit", "model.onnx"]
 
 
-def test_a_kit_is_replaced_but_nothing_else_is(tmp_path, make_kit):
+def test_a_kit_is_replaced_but_nothing_else_is(tmp_path, make_kit, run):
     folder, _ = make_kit()
     run(folder / "predict.py", folder / "golden/00.png")  # leaves __pycache__
     make_kit(classes=["x", "y", "z"])
@@ -305,8 +245,8 @@ def test_a_kit_is_replaced_but_nothing_else_is(tmp_path, make_kit):
     (folder / "predict.py").write_text("# mine")
     (folder / "README.md").unlink()
     message = (
-        r"was changed \(README\.md is missing; photo\.jpg is not of the kit; "
-        r"predict\.py was changed\)"
+        r"changes that would be lost \(README\.md is missing; "
+        r"photo\.jpg does not belong to the kit; predict\.py was changed\)"
     )
     with pytest.raises(StudyError, match=message):
         make_kit()
@@ -318,14 +258,16 @@ def test_an_environment_inside_the_kit_is_one_name_and_a_long_list_is_cut(make_k
     (folder / "env" / "lib").mkdir(parents=True)
     for number in range(20):
         (folder / "env" / "lib" / f"{number}.py").touch()
-    assert changed_files(folder) == ["env is not of the kit"]
+    assert changed_files(folder) == ["env does not belong to the kit"]
     for number in range(10):
         (folder / f"{number}.jpg").touch()
-    with pytest.raises(StudyError, match=r"\(0\.jpg is [^;]*(; \d\.jpg [^;]*){4}; 6 more\), which"):
+    with pytest.raises(
+        StudyError, match=r"\(0\.jpg does [^;]*(; \d\.jpg [^;]*){4}; 6 more\); move"
+    ):
         make_kit()
 
 
-def test_a_folder_in_place_of_a_file_is_told(make_kit):
+def test_a_folder_in_place_of_a_file_is_a_change(make_kit):
     folder, _ = make_kit()
     (folder / "golden" / "00.png").unlink()
     (folder / "golden" / "00.png").mkdir()
@@ -338,7 +280,7 @@ def test_a_folder_that_is_no_kit_is_left_alone(tmp_path, make_kit, manifest):
     (tmp_path / "kit" / "thesis.tex").write_text("mine")
     if manifest is not None:
         (tmp_path / "kit" / "manifest.json").write_text(manifest, encoding="latin-1")
-    with pytest.raises(StudyError, match=r"kit exists and is not a kit; name another folder"):
+    with pytest.raises(StudyError, match=r"kit exists and is not a kit; move it away"):
         make_kit()
     with pytest.raises(StudyError, match=r"kit is not a kit: it has no readable manifest\.json"):
         changed_files(tmp_path / "kit")
@@ -355,7 +297,7 @@ def test_a_file_where_the_kit_should_be_is_left_alone(tmp_path, make_kit):
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="nobody can write in /proc")
-def test_a_file_system_that_cannot_be_written_is_told_even_to_root(make_kit):
+def test_a_read_only_file_system_is_an_error_even_for_root(make_kit):
     with pytest.raises(StudyError, match=r"cannot write /proc/kit: "):
         make_kit("/proc/kit")
     with pytest.raises(StudyError, match=r"cannot write .*: File name too long"):
@@ -363,7 +305,7 @@ def test_a_file_system_that_cannot_be_written_is_told_even_to_root(make_kit):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written_is_told(tmp_path, make_kit):
+def test_a_read_only_folder_is_an_error(tmp_path, make_kit):
     (tmp_path / "locked").mkdir(mode=0o500)
     with pytest.raises(StudyError, match=r"cannot write .*: Permission denied"):
         make_kit("locked/kit")
@@ -394,7 +336,7 @@ def test_a_model_that_was_changed_since_it_was_checked_is_refused(tmp_path, make
 
 @pytest.mark.parametrize("name", ["two\nlines", "", "carriage\r", "next\x85line", "u\u2028"])
 def test_a_class_that_is_no_line_is_refused(tmp_path, make_kit, name):
-    with pytest.raises(ModelFileError, match="is empty or has a line break in its name"):
+    with pytest.raises(ModelFileError, match="is empty or has a line break, but"):
         make_kit(classes=["a", name, "c"])
     assert not (tmp_path / "kit").exists()
 

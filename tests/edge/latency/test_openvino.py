@@ -18,7 +18,7 @@ needs_openvino = pytest.mark.skipif(not HAS_OPENVINO, reason="needs kdtool[openv
 
 @pytest.mark.skipif(HAS_OPENVINO, reason="openvino is installed")
 def test_missing_openvino_says_what_to_install(tiny_onnx):
-    with pytest.raises(KdtoolError, match=r'openvino: pip install "kdtool\[openvino\]"'):
+    with pytest.raises(KdtoolError, match=r'openvino: (uv )?pip install "openvino>='):
         profile_models([tiny_onnx], ProfileOptions(runtimes=("onnxruntime", "openvino")))
 
 

@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from kdtool.errors import RecipeError
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import DigitsTable
 from kdtool.train.data.classes import find_groups, group_name, group_names
 from kdtool.train.data.splits import load_splits, without_classes
 
 DIGITS = tuple("0123456789")
 HALVES = [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
 GROUPED = {
-    name: load_splits(DataTable(source="digits", group=group), print)
+    name: load_splits(DigitsTable(source="digits", group=group), print)
     for name, group in (("fine", None), ("halves", HALVES))
 }
 

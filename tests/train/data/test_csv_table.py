@@ -1,4 +1,4 @@
-"""Tables of pictures: MHIST as it is given out, groups, and all rows that are wrong."""
+"""Tables of images: MHIST as published, splits and groups, and all rows that are wrong."""
 
 import csv
 import os
@@ -9,7 +9,7 @@ from pictures import save_mhist
 from PIL import Image
 
 from kdtool.errors import DataError
-from kdtool.recipe.data import Columns, DataTable
+from kdtool.recipe.data import Columns, CsvTable
 from kdtool.recipe.load import load_recipe
 from kdtool.train.data.splits import load_splits
 
@@ -21,7 +21,7 @@ def write(path, rows, encoding="utf-8", **form):
         csv.writer(file, **form).writerows(rows)  # lines end as on Windows
 
 
-def test_the_recipe_reads_mhist_as_it_is(tmp_path):
+def test_the_recipe_reads_mhist_as_published(tmp_path):
     save_mhist(tmp_path, 24, 9, 224)
     recipe = load_recipe(MHIST, [f"data.root={tmp_path}"])
     splits = load_splits(recipe.data, pytest.fail)
@@ -34,29 +34,24 @@ def test_the_recipe_reads_mhist_as_it_is(tmp_path):
         assert tuple(image[:, 0, 0].tolist()) == pixels.getpixel((0, 0))
 
 
-def test_where_to_ask_for_mhist_is_told(tmp_path):
+def test_the_error_says_where_to_download_mhist(tmp_path):
     with pytest.raises(DataError) as caught:
         load_splits(load_recipe(MHIST, [f"data.root={tmp_path}"]).data, pytest.fail)
     assert f"there is no {tmp_path / 'annotations.csv'}" in str(caught.value)
-    assert "the data are to be had at https://bmirds.github.io/MHIST" in str(caught.value)
+    assert "download the data from https://bmirds.github.io/MHIST" in str(caught.value)
 
 
 @pytest.fixture
-def table(tmp_path):
-    """A table of 40 pictures of 10 patients, and a function that loads it, changed or not."""
-    rows = [["file", "label", "split", "patient"]]
-    for index in range(40):
-        name, patient = f"{index:02}.png", index // 4
-        Image.new("L", (4, 4), index).save(tmp_path / name)
-        split = ("train", "Val", "TEST")[min(patient // 2, 2)]
-        rows.append([name, "ab"[patient % 2], split, f"p{patient}"])
+def table(tmp_path, patient_rows):
+    """A function that loads the table of patients, changed or not."""
+    rows = patient_rows
 
     def load(
         warn=pytest.fail, columns=("file", "label", "split"), change=list, written=None, **settings
     ):
         write(tmp_path / "table.csv", change(rows), **(written or {}))
         names = dict(zip(("file", "label", "split"), columns, strict=False))
-        table = DataTable(
+        table = CsvTable(
             source="csv",
             root=tmp_path,
             **{"csv": Path("table.csv"), "columns": Columns(**names), **settings},
@@ -105,13 +100,15 @@ def test_a_patient_stays_in_one_split(table):
     assert [len(each) for each in sets] == [6, 2, 2]
 
 
-def test_a_patient_that_the_table_tears_apart_is_told(table):
+def test_a_patient_in_two_splits_of_the_table_is_a_warning(table):
     def tear(rows):
         return [*rows[:-1], [*rows[-1][:2], "train", rows[-1][3]]]
 
     warnings = []
     table(warn=warnings.append, change=tear, group_by="patient")
-    assert warnings[0].startswith("images of 1 of 10 values of patient stand in two splits")
+    assert warnings[0].startswith(
+        "the table puts images of 1 of 10 values of patient into more than"
+    )
 
 
 def test_classes_have_the_order_of_the_recipe(table):
@@ -142,11 +139,11 @@ def test_classes_have_the_order_of_numbers_only_if_all_are(table, names, classes
     assert table(change=change).classes == classes
 
 
-def test_spaces_around_the_names_of_columns_are_none_of_them(table):
+def test_spaces_around_the_names_of_columns_are_ignored(table):
     assert len(table(change=put(1, 1, " label ")).test) == 24
 
 
-def test_a_path_may_be_absolute_and_a_name_any_text(table, tmp_path):
+def test_a_path_may_be_absolute_and_a_name_may_have_spaces_and_umlauts(table, tmp_path):
     Image.new("L", (4, 4), 77).save(tmp_path / "größe 1.png")
 
     def change(rows):
@@ -160,18 +157,18 @@ def test_a_path_may_be_absolute_and_a_name_any_text(table, tmp_path):
     assert len(splits.train) == 8
 
 
-def test_pictures_without_a_label_are_told(table):
+def test_images_without_a_label_are_a_warning(table):
     warnings = []
     table(warn=warnings.append, change=lambda rows: rows[:-2])
-    assert warnings == ["2 pictures have no label, and no use: 38.png, 39.png"]
+    assert warnings == ["2 images have no label and are not used: 38.png, 39.png"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names are text there")
-def test_names_that_are_no_text_can_be_told(table, tmp_path):
+def test_names_that_are_not_valid_text_can_be_reported(table, tmp_path):
     Path(os.fsdecode(bytes(tmp_path) + b"/\xff.png")).touch()
     warnings = []
     assert table(warn=warnings.append).result.model_dump_json()
-    assert warnings == ["1 picture has no label, and no use: \\udcff.png"]
+    assert warnings == ["1 image has no label and is not used: \\udcff.png"]
 
 
 def put(line, column, value):
@@ -191,37 +188,40 @@ BAD_ROWS = {
     ),
     "outside": (put(5, 0, "../x.png"), "line 5: ../x.png leads out of data.root"),
     "absolute": (put(5, 0, "/etc/hostname"), "line 5: /etc/hostname leads out of data.root"),
-    "no name": (put(5, 0, ""), "line 5: there is no file ."),
-    "long name": (put(5, 0, 300 * "x"), "line 5: no name of a file: [Errno 36] File name too long"),
-    "zero byte": (put(5, 0, "a\0.png"), "line 5: no name of a file: embedded null byte"),
+    "no name": (put(5, 0, ""), "line 5: no file name"),
+    "long name": (put(5, 0, 300 * "x"), "line 5: not a valid file name: File name too long"),
+    "zero byte": (put(5, 0, "a\0.png"), "line 5: not a valid file name: embedded null byte"),
     "no label": (put(7, 1, " "), "line 7: no label for 05.png"),
-    "unknown split": (put(7, 2, "dev"), 'line 7: split "dev", expected train, validation or test'),
-    "no split": (put(7, 2, ""), 'line 7: split "", expected train, validation or test'),
-    "twice": (put(9, 0, "03.png"), "line 9: 03.png stands in line 5 too"),
-    "twice, spelled otherwise": (put(9, 0, "./03.png"), "line 9: 03.png stands in line 5 too"),
+    "unknown split": (
+        put(7, 2, "holdout"),
+        'line 7: split "holdout", expected train, test (or val) and',
+    ),
+    "no split": (put(7, 2, ""), 'line 7: split "", expected train, test (or val) and'),
+    "twice": (put(9, 0, "03.png"), "line 9: 03.png is a duplicate of line 5"),
+    "twice, spelled otherwise": (put(9, 0, "./03.png"), "line 9: 03.png is a duplicate of line 5"),
     "twice, by another way": (
         put(9, 0, "a/../03.png"),
-        "line 9: a/../03.png stands in line 5 too",
+        "line 9: 03.png is a duplicate of line 5",
     ),
     "short row": (lambda rows: [*rows, ["00.png"]], "line 42: no label for 00.png"),
 }
 
 
 @pytest.mark.parametrize(("change", "message"), BAD_ROWS.values(), ids=BAD_ROWS.keys())
-def test_rows_that_are_wrong_are_told_by_line(table, change, message):
+def test_rows_that_are_wrong_are_listed_by_line(table, change, message):
     with pytest.raises(DataError) as caught:
         table(change=change)
     assert f"  {message}" in str(caught.value)
 
 
-def test_a_link_that_leads_out_of_the_root_is_told(table, tmp_path):
+def test_a_link_that_leads_out_of_the_root_is_an_error(table, tmp_path):
     (tmp_path / "04.png").unlink()
     (tmp_path / "04.png").symlink_to("/etc/hostname")
     with pytest.raises(DataError, match=r"line 6: 04\.png leads out of data\.root"):
         table()
 
 
-def test_all_wrong_rows_are_told_at_once(table):
+def test_all_wrong_rows_are_listed_at_once(table):
     def change(rows):
         for name in ("no file", "no label", "unknown split"):
             rows = BAD_ROWS[name][0](rows)
@@ -244,10 +244,10 @@ BAD_TABLES = {
     ),
     "an unknown delimiter": (
         {"written": {"delimiter": "~"}},
-        "a comma, a semicolon, a tab or | may part them",
+        "the separator may be a comma, a semicolon, a tab or |",
     ),
     "no group column": ({"group_by": "slide"}, "has no column slide"),
-    "only a head": ({"change": lambda rows: rows[:1]}, "has no row under its first"),
+    "only a head": ({"change": lambda rows: rows[:1]}, "has no row below its header"),
     "empty": ({"change": lambda rows: []}, "has no column file, label, split; it has none"),
     "no patient": (
         {"group_by": "patient", "change": put(7, 3, " ")},
@@ -266,9 +266,9 @@ BAD_TABLES = {
         "no image of class new in the train split",
     ),
     "no table": ({"images": Path("no")}, "no (data.images)"),
-    "not UTF-8": (
-        {"written": {"encoding": "utf-16"}},
-        "is not text in UTF-8",
+    "more fields than the header": (
+        {"change": lambda rows: [*rows[:6], [*rows[6], "5"], *rows[7:]]},
+        "line 7: 5 fields, expected 4; put a field that holds the separator in quotes",
     ),
     "a folder": ({"csv": Path()}, "cannot read"),
     "table outside": ({"csv": Path("..")}, "data.csv = .. leads out of data.root"),

@@ -4,38 +4,18 @@ import shutil
 from contextlib import contextmanager
 
 import pytest
-from pictures import save_classes
-from PIL import Image
+from pictures import numbers, save_classes, save_number
 
 from kdtool.errors import DataError
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import FolderTable
 from kdtool.train.data.splits import load_splits
 
 
 def load(root, warn=pytest.fail, **settings):
-    return load_splits(DataTable(source="folder", root=root, **{"size": 24, **settings}), warn)
+    return load_splits(FolderTable(source="folder", root=root, **{"size": 24, **settings}), warn)
 
 
-def color(folder, name, number):
-    """A picture that tells its number."""
-    folder.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (33, 27), (number % 256, number // 256, 5)).save(folder / f"{name}.png")
-
-
-def numbers(split):
-    return (split.images[:, 0, 0, 0].int() + 256 * split.images[:, 1, 0, 0].int()).tolist()
-
-
-@pytest.fixture
-def tree(tmp_path):
-    """A folder for each of three classes: 20, 10 and 10 pictures of other numbers each."""
-    for label, (name, count) in enumerate({"b": 20, "a": 10, "ö c": 10}.items()):
-        for index in range(count):
-            color(tmp_path / "set" / name, f"{index}", 100 * label + index)
-    return tmp_path / "set"
-
-
-def test_one_tree_is_split_by_class_and_always_alike(tree, tmp_path):
+def test_a_tree_of_classes_is_split_by_class_and_the_same_way_each_time(tree, tmp_path):
     splits = load(tree)
     assert splits.classes == ("a", "b", "ö c")
     result = splits.result
@@ -55,9 +35,9 @@ def test_one_tree_is_split_by_class_and_always_alike(tree, tmp_path):
 def test_split_folders_are_kept(tree, validation):
     for name in ("b", "a"):
         for index in range(5):
-            color(tree / "Test" / name, f"{index}", 300 + index)
+            save_number(tree / "Test" / name, f"{index}", 300 + index)
             if validation:
-                color(tree / validation / name, f"{index}", 400 + index)
+                save_number(tree / validation / name, f"{index}", 400 + index)
         (tree / "train").mkdir(exist_ok=True)
         (tree / name).rename(tree / "train" / name)
     shutil.rmtree(tree / "ö c")
@@ -74,13 +54,17 @@ def test_split_folders_are_kept(tree, validation):
     assert "images have another label than an equal one, such as" in warning
 
 
-def test_pictures_of_a_stranger_go_through(tmp_path):
+def test_images_of_every_kind_are_read_and_system_files_left_out(tmp_path):
     save_classes(tmp_path / "set", 24)
     (tmp_path / "set" / ".DS_Store").touch()
     (tmp_path / "set" / "disc" / "Thumbs.db").touch()
     (tmp_path / "set" / "disc" / "deeper").mkdir()
     shutil.move(tmp_path / "set" / "disc" / "003.png", tmp_path / "set" / "disc" / "deeper")
-    splits = load(tmp_path / "set")
+    warnings = []
+    splits = load(tmp_path / "set", warn=warnings.append)
+    assert warnings == [
+        "left out 2 hidden or system files and folders: .DS_Store (1), Thumbs.db (1)"
+    ]
     assert splits.result.image_shape == (3, 24, 24)
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (34, 4, 10)
     discs = splits.train.images[splits.train.labels == 1]
@@ -88,35 +72,31 @@ def test_pictures_of_a_stranger_go_through(tmp_path):
     assert discs[:, :, 12, 12].float().mean(dim=1).max() < 140
 
 
-def test_a_class_may_be_named_train(tmp_path):
-    for label, name in enumerate(("train", "bus")):
-        for index in range(10):
-            color(tmp_path / name, f"{index}", 100 * label + index)
-    assert load(tmp_path).classes == ("bus", "train")
-
-
-def test_what_no_class_holds_is_told(tree):
+def test_what_is_in_no_class_is_left_out_with_a_warning(tree):
     (tree / "README.txt").touch()
     for name in ("train", "test"):
         for label, kind in enumerate(("x", "y")):
             for index in range(4):
-                color(tree / name / kind, f"{index}", 10 * label + 100 * (name == "test") + index)
+                save_number(
+                    tree / name / kind, f"{index}", 10 * label + 100 * (name == "test") + index
+                )
     (tree / "train" / "list.csv").touch()
     warnings = []
     assert load(tree, warn=warnings.append, validation=0.3).classes == ("x", "y")
     assert warnings == [
-        "left out, as no picture in the folder of a class: README.txt, a, b, train/list.csv, ö c"
+        "left out, as they are no images in the folder of a class: README.txt, a, b, "
+        "train/list.csv, ö c"
     ]
 
 
-def test_notes_beside_the_pictures_are_left_out_and_told(tree):
+def test_notes_next_to_the_images_are_left_out_with_a_warning(tree):
     (tree / "a" / "README.txt").write_text("from the shed")
     (tree / "b" / "deeper").mkdir()
     (tree / "b" / "deeper" / "LIST.CSV").touch()
     warnings = []
     assert load(tree, warn=warnings.append).result.num_test == 8
     assert warnings == [
-        "left out, as no picture in the folder of a class: a/README.txt, b/deeper/LIST.CSV"
+        "left out, as they are no images in the folder of a class: a/README.txt, b/deeper/LIST.CSV"
     ]
 
 
@@ -130,14 +110,14 @@ def test_broken_files_are_left_out_as_if_they_had_been_deleted(tree):
     deleted = load(tree)
     assert skipped.result.fingerprint == deleted.result.fingerprint
     assert numbers(skipped.validation) == numbers(deleted.validation)
-    assert skipped.result.description == "pictures in set, without 4 broken"
+    assert skipped.result.description == "images in set, without 4 broken"
 
 
-def test_a_class_of_broken_files_is_told_as_such(tree):
+def test_a_class_of_broken_files_is_reported_as_such(tree):
     for index in range(9):
         (tree / "a" / f"{index}.png").write_bytes(b"")
     with pytest.raises(
-        DataError, match="pictures in set, without 9 broken: only one train image of class a"
+        DataError, match="images in set, without 9 broken: only one train image of class a"
     ):
         load(tree, skip_broken=True)
 
@@ -149,14 +129,14 @@ def test_progress_goes_to_the_last_file(tree):
     def progress(title, total):
         yield lambda done, text: seen.setdefault((title, total), []).append((done, text))
 
-    load_splits(DataTable(source="folder", root=tree, size=24), pytest.fail, progress)
+    load_splits(FolderTable(source="folder", root=tree, size=24), pytest.fail, progress)
     assert list(seen) == [("looking at the files", 40), ("reading the images", 40)]
     for calls in seen.values():
         assert [done for done, _ in calls] == list(range(1, 41))
         assert calls[-1][1] == "40 of 40"
 
 
-def test_broken_files_and_duplicates_are_told_by_name(tree):
+def test_broken_files_and_duplicates_are_reported_by_name(tree):
     (tree / "a" / "broken.png").touch()
     for copy in range(12):
         shutil.copy(tree / "a" / "3.png", tree / "b" / f"copy{copy}.png")
@@ -184,19 +164,38 @@ def one_class(tree):
     shutil.rmtree(tree / "ö c")
 
 
-def split_folders(*names):
+def split_folders(*names, classes="ab"):
     def make(tree):
         for name in names:
-            color(tree / name / "a", "1", 1)
-            color(tree / name / "b", "2", 2)
+            for label, one in enumerate(classes, start=1):
+                save_number(tree / name / one, f"{label}", label)
+
+    return make
+
+
+def flat_folders(*names):
+    def make(tree):
+        for name in names:
+            save_number(tree / name, "1", 1)
+
+    return make
+
+
+def only(*changes):
+    """These folders, and none of the classes of the tree."""
+
+    def make(tree):
+        shutil.rmtree(tree)
+        for change in changes:
+            change(tree)
 
     return make
 
 
 def new_class_in_test(tree):
     split_folders("train", "test")(tree)
-    color(tree / "train" / "b", "3", 4)
-    color(tree / "test" / "new", "3", 3)
+    save_number(tree / "train" / "b", "3", 4)
+    save_number(tree / "test" / "new", "3", 3)
 
 
 def validation_lacks(tree):
@@ -215,15 +214,53 @@ def link(where, to):
 
 
 BAD = {
-    "nothing": (lambda tree: [shutil.rmtree(path) for path in tree.iterdir()], "holds no pictures"),
+    "nothing": (lambda tree: [shutil.rmtree(path) for path in tree.iterdir()], "holds no images"),
     "absent": (shutil.rmtree, "there is no "),
-    "one class": (one_class, "pictures in set: got the classes b; expected at least two"),
+    "one class": (one_class, "images in set: got the classes b; expected at least two"),
     "empty class": (lambda tree: (tree / "d").mkdir(), "no image of class d in the train split"),
-    "one picture": (lambda tree: color(tree / "d", "1", 1), "only one train image of class d"),
-    "test lacks": (split_folders("train"), "got the folders train; expected train and test"),
+    "one picture": (
+        lambda tree: save_number(tree / "d", "1", 1),
+        "only one train image of class d",
+    ),
+    "test lacks": (
+        split_folders("train"),
+        "cannot decide whether the folder train, with the folders a, b, is a split or a class",
+    ),
     "two trains": (
         split_folders("train", "Training", "test"),
-        "got the folders Training, test, train",
+        "got the folders Training, test, train; expected each split once: train, test (or val) and",
+    ),
+    "val twice": (
+        split_folders("train", "val", "dev", "test"),
+        "got the folders dev, test, train, val",
+    ),
+    "eval next to val and test": (
+        split_folders("train", "val", "eval", "test"),
+        "got the folders eval, test, train, val, two of one split",
+    ),
+    "test apart from train": (
+        only(split_folders("train", "holdout")),
+        "cannot decide whether the folder train, with the folders a, b, is a split or a class",
+    ),
+    "train and test without classes": (
+        only(flat_folders("train", "test")),
+        "test holds 1 file and no folders; train holds 1 file and no folders; expected the same",
+    ),
+    "test without classes": (
+        only(split_folders("train"), flat_folders("test")),
+        "test holds 1 file and no folders; train holds the folders a, b; expected the same",
+    ),
+    "test without classes, and more": (
+        only(split_folders("train"), flat_folders("test", "more")),
+        "cannot decide whether the folder train, with the folders a, b, is a split or a class",
+    ),
+    "classes of two names": (
+        only(split_folders("train"), split_folders("test", classes="AB")),
+        "test holds the folders A, B; train holds the folders a, b; expected the same folders of",
+    ),
+    "validation without train": (
+        only(split_folders("val", "test")),
+        "test holds the folders a, b; val holds the folders a, b; expected the same folders of",
     ),
     "new class in test": (new_class_in_test, "no image of class new in the train split"),
     "validation lacks": (
@@ -232,7 +269,7 @@ BAD = {
     ),
     "one folder around all": (
         wrapped,
-        "the folders in pictures are the classes, say --set data.root=",
+        "the folders in pictures are the classes, use --set data.root=",
     ),
     "notes only": (lambda tree: written(tree / "d" / "notes.txt"), "no image of class d"),
     "a film": (lambda tree: written(tree / "a" / "film.mp4"), "a/film.mp4: no image that Pillow"),
@@ -240,10 +277,19 @@ BAD = {
         link("a/out.png", "/etc/hostname"),
         "to files below data.root = ",
     ),
-    "link to a folder": (link("d", "a"), "d is a link to a folder, a, expected a folder"),
-    "deeper link to a folder": (link("a/d", "../b"), "  a/d -> ../b\nput the files themselves"),
+    "link to a folder": (
+        link("d", "a"),
+        "d is a link to a folder, a; replace it by the folder itself",
+    ),
+    "deeper link to a folder": (
+        link("a/d", "../b"),
+        "  a/d -> ../b\nreplace each link by the file",
+    ),
     "link to itself": (link("a/x.png", "x.png"), "a/x.png: there is no such file"),
-    "unprintable class": (lambda tree: color(tree / "d\n", "1", 1), r"'d\n' cannot be printed"),
+    "unprintable class": (
+        lambda tree: save_number(tree / "d\n", "1", 1),
+        r"'d\n' cannot be printed",
+    ),
 }
 
 
@@ -255,13 +301,13 @@ def test_folders_that_cannot_be_used_have_their_message(tree, change, message):
     assert message in str(caught.value)
 
 
-def test_a_file_in_place_of_the_folder_is_told(tmp_path):
+def test_a_file_in_place_of_the_folder_is_an_error(tmp_path):
     (tmp_path / "set.zip").touch()
     with pytest.raises(DataError, match=r"set\.zip is a file; expected train/CLASS/"):
         load(tmp_path / "set.zip")
 
 
-def test_a_shortage_of_memory_is_told_before_reading(tree):
+def test_a_shortage_of_memory_is_reported_before_reading(tree):
     with pytest.raises(
         DataError, match=r"40 images of 900000 x 900000 pixels .* need 97,200\.0 GB"
     ):

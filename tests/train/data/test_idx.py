@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from kdtool.errors import DataError
-from kdtool.recipe.data import DataTable, IdxFiles
+from kdtool.recipe.data import IdxFiles, IdxTable
 from kdtool.train.data.idx import load_idx, read_idx
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
@@ -150,7 +150,7 @@ def test_a_folder_in_place_of_a_file_is_named(tmp_path):
 
 
 def idx_table(root, **settings):
-    return DataTable(source="idx", root=root, **settings)
+    return IdxTable(source="idx", root=root, **settings)
 
 
 def test_the_four_files_make_one_set(tmp_path, write_idx_set):

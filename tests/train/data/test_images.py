@@ -11,13 +11,13 @@ from PIL import Image
 
 from kdtool.edge.portable.picture import fit
 from kdtool.errors import DataError
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import FolderTable
 from kdtool.train.data.images import read_pictures
 from kdtool.train.data.source import no_progress
 
 
 def read(paths, **settings):
-    table = DataTable(source="folder", root=paths[0].parent, **settings)
+    table = FolderTable(source="folder", root=paths[0].parent, **settings)
     return read_pictures(paths, [path.name for path in paths], table, no_progress)
 
 

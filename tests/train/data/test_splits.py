@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kdtool.errors import DataError
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import DigitsTable, IdxTable, MnistTable
 from kdtool.train.data.splits import Split, load_splits
 
 FILES = {
@@ -27,7 +27,7 @@ def load(tmp_path, write_idx_set, idx_bytes):
         for name, file in FILES.items():
             content = np.asarray(replaced.get(name, getattr(arrays, name)))
             (tmp_path / file).write_bytes(idx_bytes(content))
-        table = DataTable(source="idx", root=tmp_path, **{"validation": 0.2, **(settings or {})})
+        table = IdxTable(source="idx", root=tmp_path, **{"validation": 0.2, **(settings or {})})
         return load_splits(table, warn)
 
     load_with.arrays = arrays
@@ -64,7 +64,7 @@ def test_the_split_does_not_depend_on_random_states_or_on_what_was_loaded_before
     first = load()
     np.random.seed(1)
     torch.manual_seed(1)
-    load_splits(DataTable(source="digits"), pytest.fail)
+    load_splits(DigitsTable(source="digits"), pytest.fail)
     load(settings={"validation": 0.5})
     again = load()
     assert torch.equal(first.train.images, again.train.images)
@@ -100,7 +100,7 @@ def test_the_fingerprint_does_not_change_with_how_the_same_data_lie_there(load, 
         content = (tmp_path / file).read_bytes()
         (tmp_path / file).unlink()
         (tmp_path / f"{file}.gz").write_bytes(gzip.compress(content))
-    table = DataTable(source="idx", root=tmp_path, validation=0.2)
+    table = IdxTable(source="idx", root=tmp_path, validation=0.2)
     assert load_splits(table, pytest.fail).result.fingerprint == before
 
 
@@ -130,7 +130,7 @@ def test_only_the_first_twenty_are_listed(load):
 def test_what_stands_in_for_mnist_is_warned_of_once(monkeypatch):
     monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", ["http://127.0.0.1:9/"])
     warnings = []
-    splits = load_splits(DataTable(source="mnist", offline="mnist-5k"), warnings.append)
+    splits = load_splits(MnistTable(source="mnist", offline="mnist-5k"), warnings.append)
     assert splits.result.warnings == warnings
     assert len(warnings) == 1
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (3600, 400, 1000)

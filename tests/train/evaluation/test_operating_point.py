@@ -166,6 +166,6 @@ def test_three_classes_have_no_operating_point_and_no_rule_for_one():
     check_operating_point("youden", "ab")
     with pytest.raises(
         RecipeError,
-        match=r'export.operating_point = "youden" is for two classes, and the data have 3; leave',
+        match=r'got "youden", which is for two classes, but the data have 3',
     ):
         operating_point(model, splits_of(labels, "abc"), "youden", 1.0)

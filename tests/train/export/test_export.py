@@ -19,7 +19,7 @@ from kdtool.edge.metadata import read_metadata
 from kdtool.edge.session import open_session
 from kdtool.errors import GateError, KdtoolError, ModelFileError, RecipeError, StudyError
 from kdtool.files import write_atomic
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import DigitsTable
 from kdtool.results.base import to_json
 from kdtool.results.study import load_results
 from kdtool.train.data.splits import load_splits
@@ -27,7 +27,7 @@ from kdtool.train.data.splits import load_splits
 
 @pytest.fixture(scope="module")
 def test_split():
-    return load_splits(DataTable(source="digits"), print).test
+    return load_splits(DigitsTable(source="digits"), print).test
 
 
 def answers_of_pytorch(study, role, results):
@@ -53,7 +53,7 @@ def test_the_int8_file_of_the_student_is_measured_against_fp32(finished, test_sp
     expected = answers_of_pytorch(finished, "student", results)
     assert np.flatnonzero(given != expected).tolist() == int8.parity.flipped
     assert student.recommended == ("int8" if int8.gate.recommended else "fp32")
-    validation = load_splits(DataTable(source="digits"), print).validation
+    validation = load_splits(DigitsTable(source="digits"), print).validation
     pixels = np.ascontiguousarray(validation.images.numpy().transpose(0, 2, 3, 1))
     labels = validation.labels.numpy()
     one, other = (
@@ -249,7 +249,10 @@ def test_figures_of_a_device_join_the_study_and_outlive_the_next_export(study):
         (["--input", "jpeg"], "export.input"),
         (["--opset", "17"], "export.opset"),
         (["--operating-point", "sens"], "export.operating_point"),
-        (["--operating-point", "youden"], 'point = "youden" is for two classes, and .* have 10'),
+        (
+            ["--operating-point", "youden"],
+            'point: got "youden", which is for two classes, but .* have 10',
+        ),
     ],
 )
 def test_a_wrong_option_of_export_is_one_message(study, arguments, message):
@@ -261,7 +264,7 @@ def test_a_wrong_option_of_export_is_one_message(study, arguments, message):
 
 def test_a_threshold_for_ten_classes_is_told_before_training(recipe, tmp_path):
     given = ("--set", "export.operating_point=f1", "--out", tmp_path)
-    with pytest.raises(RecipeError, match='point = "f1" is for two classes, and the data have 10'):
+    with pytest.raises(RecipeError, match=r'got "f1", which is for two classes, but .* have 10'):
         kdtool("distill", recipe, *given)
     assert not list(tmp_path.rglob("*.safetensors"))
 

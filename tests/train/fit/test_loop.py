@@ -4,7 +4,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from kdtool.errors import KdtoolError
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import DigitsTable
 from kdtool.recipe.training import PhaseTable, TrainTable
 from kdtool.train.data.splits import load_splits
 from kdtool.train.fit import loop
@@ -17,7 +17,7 @@ from kdtool.train.models.predict import validate
 
 @pytest.fixture(scope="module")
 def splits():
-    return load_splits(DataTable(source="digits"), print)
+    return load_splits(DigitsTable(source="digits"), print)
 
 
 TABLE = TrainTable(
@@ -214,25 +214,48 @@ def small_network():
 
 
 def test_averaged_weights_are_tested_and_kept(splits, tmp_path):
-    model, learned, statistics = small_network(), [], []
+    model, learned = small_network(), []
 
-    def batch_loss(logits, batch):  # sees the weights before its step, the statistics of its step
+    def batch_loss(logits, batch):  # sees the weights before its step
         learned.append({name: value.detach().clone() for name, value in model.named_parameters()})
-        statistics.append({name: value.clone() for name, value in model.named_buffers()})
         return label_loss(logits, batch)
 
     result, found = fit(model, splits, tmp_path, batch_loss, epochs=1, ema=0.7)
     learned = [*learned[1:], dict(model.named_parameters())]
-    for values in (learned, statistics):
-        for name in values[0].keys() - {"0.1.num_batches_tracked"}:
-            average = values[0][name]
-            for value in values[1:]:
-                average = 0.7 * average + 0.3 * value[name]
-            torch.testing.assert_close(found[name], average)
+    for name in learned[0]:
+        average = learned[0][name]
+        for value in learned[1:]:
+            average = 0.7 * average + 0.3 * value[name]
+        torch.testing.assert_close(found[name], average)
     averaged = small_network()
     averaged.load_state_dict(found)
     assert validate(averaged, splits.validation, 10).loss == result.best.validation_loss
     assert validate(model, splits.validation, 10).loss != result.best.validation_loss
+
+
+def test_the_loss_of_an_epoch_weighs_each_image_alike(splits, tmp_path):
+    """1,294 images in batches of 200: the last batch has 94, the rest 200."""
+    sums, sizes = [], []
+
+    def batch_loss(logits, batch):
+        loss = label_loss(logits, batch) * (3 if len(batch.index) == 94 else 1)
+        sums.append(loss.item() * len(batch.index))
+        sizes.append(len(batch.index))
+        return loss
+
+    result, weights = fit(small_network(), splits, tmp_path, batch_loss, epochs=1)
+    assert sizes == [200] * 6 + [94]
+    assert result.best.train_loss == pytest.approx(sum(sums) / 1294, rel=1e-6)
+    assert result.best.train_loss != pytest.approx(
+        sum(loss / size for loss, size in zip(sums, sizes, strict=True)) / 7, rel=1e-3
+    )
+    model = small_network()
+    model.load_state_dict(weights)
+    with torch.no_grad():
+        logits = model.eval()(splits.validation.images / 255)
+    each = F.cross_entropy(logits, splits.validation.labels, reduction="none")
+    assert len(each) > 128  # more than one batch of validation, the last of another size
+    assert result.best.validation_loss == pytest.approx(each.mean().item(), rel=1e-5)
 
 
 def test_what_is_frozen_ends_in_the_bits_it_began_with(splits, tmp_path):

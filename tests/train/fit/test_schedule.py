@@ -25,6 +25,23 @@ def test_few_images_are_trained_for_more_epochs(num_images, min_steps, expected)
     assert schedule.epochs_to_train(changed(min_steps=min_steps), num_images) == expected
 
 
+def test_the_epochs_of_a_recipe_are_exact_unless_it_sets_min_steps():
+    table = TrainTable(model="mnist-mlp", epochs=3, batch_size=64)
+    assert schedule.epochs_to_train(table, 264) == 3
+    assert schedule.epochs_warning("teacher", table, 264) is None
+
+
+def test_raised_epochs_are_a_warning():
+    table = changed(min_steps=31)
+    assert schedule.epochs_warning("student", table, 3100) is None
+    assert schedule.epochs_warning("student", table, 1000) == (
+        "student: 4 epochs instead of 3, to reach student.min_steps = 31; "
+        "--set student.min_steps=0 trains 3"
+    )
+    phases = changed(phase=PHASES, min_steps=36)
+    assert "teacher: 37 epochs instead of 35," in schedule.epochs_warning("teacher", phases, 100)
+
+
 def test_a_table_without_phases_is_one():
     (phase,) = phases_of(changed(train="head", warmup=0.5), 1000)
     assert (phase.epochs, phase.train, phase.learning_rate, phase.warmup) == (3, "head", 4e-3, 0.5)

@@ -25,7 +25,7 @@ from kdtool.recipe.training import Normalization, TrainTable
 from kdtool.train.export.onnx_file import answers, as_given, compare, make_onnx
 from kdtool.train.models.checkpoint import save_weights
 from kdtool.train.models.create import load_pretrained, make_model, origin_of
-from kdtool.train.models.networks import describe_model
+from kdtool.train.models.describe import describe_model
 from kdtool.train.models.preprocess import network_of
 from kdtool.train.models.trained_teacher import InOrder
 from kdtool.train.run import describe_weights
@@ -85,8 +85,8 @@ def test_loading_takes_all_but_the_head_and_says_so(weights):
     notes = [note.text for note in describe_weights(chosen, (1, 224, 224), 2)]
     assert notes == [
         "starts from shuffle.pth",
-        "conv1.0 is for 3 channels there and 1 here: its filters were added up",
-        "all but the head was taken (7 outputs there, 2 outputs here)",
+        "conv1.0 has 3 input channels in the file and 1 here: its filters were added up",
+        "all layers but the head are loaded (7 outputs in the file, 2 outputs here)",
         "images are normalized as for the ImageNet weights shufflenetv2_x0.5-f707e7126e.pth, as "
         'shuffle.pth does not say how; if its own were not, say normalize = "none"',
     ]
@@ -107,7 +107,7 @@ def test_small_images_are_told_and_can_be_enlarged(weights):
 def test_a_head_alone_on_drawn_weights_is_told():
     (note,) = describe_weights(table(train="head"), SHAPE, 2)
     assert note.warn
-    assert note.text == 'without weights, train = "head" leaves all else as it is drawn, and frozen'
+    assert note.text == 'without weights, train = "head" freezes all other layers at random weights'
     assert describe_weights(table(), SHAPE, 2) == []
 
 
@@ -257,7 +257,7 @@ def test_weights_that_were_downloaded_before_are_taken(place):
     chosen = table(weights="imagenet")
     model = make_model(chosen, SHAPE, 2, seed=0)
     assert load_pretrained(model, chosen, 2) == [
-        "all but the head was taken (1000 outputs there, 2 outputs here)"
+        "all layers but the head are loaded (1000 outputs in the file, 2 outputs here)"
     ]
 
 

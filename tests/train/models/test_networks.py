@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from kdtool.errors import KdtoolError
-from kdtool.train.models.networks import as_input, build_model, describe_model
+from kdtool.train.models.describe import describe_model
+from kdtool.train.models.networks import as_input, build_model
 
 MNIST = (1, 28, 28)
 

@@ -13,7 +13,7 @@ from kdtool.edge.metadata import write_metadata
 from kdtool.errors import KdtoolError
 from kdtool.recipe.training import Normalization, TrainTable
 from kdtool.train.models.count import count
-from kdtool.train.models.networks import describe_model
+from kdtool.train.models.describe import describe_model
 from kdtool.train.models.onnx_teacher import OnnxTeacher
 from kdtool.train.models.trained_teacher import InOrder, check_place, in_order
 

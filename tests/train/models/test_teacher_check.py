@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from kdtool.errors import KdtoolError
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import DigitsTable
 from kdtool.train.data.splits import Split, load_splits
 from kdtool.train.models.networks import as_input
 from kdtool.train.models.trained_teacher import (
@@ -25,7 +25,7 @@ from kdtool.train.models.trained_teacher import (
 
 @pytest.fixture(scope="module")
 def digits():
-    return load_splits(DataTable(source="digits"), print)
+    return load_splits(DigitsTable(source="digits"), print)
 
 
 def make_net(num_classes=10):

@@ -11,7 +11,7 @@ from shell import RECIPE, kdtool
 from torch import nn
 
 from kdtool.errors import KdtoolError
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import DigitsTable
 from kdtool.recipe.load import load_recipe
 from kdtool.results.study import load_results
 from kdtool.study.folder import Study
@@ -110,7 +110,11 @@ def test_the_study_lives_on_when_the_file_moves_and_not_when_it_changes(taught, 
 @pytest.mark.parametrize(
     ("command", "teacher", "message"),
     [
-        ("subclass-distill", "big.onnx", r"\[teacher\] big\.onnx comes trained and cannot teach"),
+        (
+            "subclass-distill",
+            "big.onnx",
+            r"big\.onnx is pretrained, but a subclass teacher",
+        ),
         ("distill", "gone.onnx", r"cannot read the model .*gone\.onnx"),
         ("distill", "runs/bad/teacher.onnx", r"lies in .*bad.*; give the study another name"),
     ],
@@ -164,7 +168,7 @@ class Someones(nn.Module):
 @pytest.fixture(scope="module")
 def someones(tmp_path_factory):
     """A file that PyTorch's own exporter wrote, with the classes 9 to 0 in this order."""
-    train = load_splits(DataTable(source="digits"), print).train
+    train = load_splits(DigitsTable(source="digits"), print).train
     torch.manual_seed(0)
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
     optimizer = torch.optim.Adam(net.parameters(), 1e-2)

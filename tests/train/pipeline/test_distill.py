@@ -14,7 +14,7 @@ from shell import kdtool
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.session import open_session
 from kdtool.errors import KdtoolError
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import DigitsTable
 from kdtool.recipe.load import load_recipe
 from kdtool.results.study import load_results
 from kdtool.terminal.progress import Terminal
@@ -47,7 +47,7 @@ def test_distill_goes_from_the_recipe_to_the_report(finished):
 
 def test_the_shipped_files_give_the_reported_accuracy_from_raw_pixels(finished):
     results = load_results(finished / "results.json")
-    test = load_splits(DataTable(source="digits"), print).test
+    test = load_splits(DigitsTable(source="digits"), print).test
     pixels = np.ascontiguousarray(test.images.numpy().transpose(0, 2, 3, 1))
     for role, model in results.models.items():
         file = model.files["fp32"]
@@ -73,7 +73,7 @@ def test_every_test_image_has_its_probabilities_on_file(finished):
 
 def test_the_teachers_targets_are_its_answers_to_each_training_image(finished):
     (path,) = (finished / "predictions").glob("teacher-logits-*.npy")
-    train = load_splits(DataTable(source="digits"), print).train
+    train = load_splits(DigitsTable(source="digits"), print).train
     pixels = np.ascontiguousarray(train.images.numpy().transpose(0, 2, 3, 1))
     logits, _ = open_session(finished / "teacher.onnx").run(None, {"image": pixels})
     np.testing.assert_allclose(np.load(path, allow_pickle=False), logits, atol=1e-4)
@@ -118,7 +118,7 @@ def test_a_finished_study_is_not_run_again(study):
 
 def test_a_sweep_trains_fresh_students_and_chooses_on_validation(study):
     sweep = ["--sweep", "distill.temperature=1,3", "--sweep", "distill.soft_weight=0.1,0.9"]
-    with pytest.raises(KdtoolError, match=r"sweep: there none, here over distill\.temperature"):
+    with pytest.raises(KdtoolError, match=r"sweep: was none, now over distill\.temperature"):
         kdtool("distill", study / "recipe.toml", "--out", study.parent, *sweep)
     kdtool("distill", study / "recipe.toml", "--out", study.parent, *sweep, *FP32, "--force")
     results = load_results(study / "results.json")
@@ -140,25 +140,25 @@ def test_a_sweep_trains_fresh_students_and_chooses_on_validation(study):
     assert len(again.explain.images) == 2
 
 
-def test_a_teacher_that_has_nothing_to_teach_is_told(finished, recipe, capsys):
+def test_a_teacher_no_better_than_the_control_is_a_warning(finished, recipe, capsys):
     models = load_results(finished / "results.json").models
     trained = {
         role: [Trained(role, seed.seed, "", finished, seed) for seed in models[role].seeds]
         for role in ("teacher", "control")
     }
     chosen = load_recipe(recipe, ["metric=macro_f1"])
-    run = SimpleNamespace(terminal=Terminal(quiet=True), recipe=chosen)
+    run = SimpleNamespace(reporter=Terminal(quiet=True), recipe=chosen)
     weaker, better = sorted(trained, key=lambda role: models[role].seeds[0].best.worth)
     warn_of_weak_teachers(run, {"teacher": trained[better], "control": trained[weaker]})
     assert capsys.readouterr().err == ""
     warn_of_weak_teachers(run, {"teacher": trained[weaker], "control": trained[better]})
-    told = capsys.readouterr().err
+    shown = capsys.readouterr().err
     score = models[weaker].seeds[0].best.score
-    assert f"the teacher is no better than the control, {score:.3f} macro F1 against" in told
-    assert "on validation: it has little to teach; train it longer" in told
+    assert f"the teacher is no better than the control, {score:.3f} macro F1 against" in shown
+    assert "on validation: students can learn little from it; train it longer" in shown
 
 
-def test_a_control_without_mistakes_leaves_nothing_to_better(finished, recipe, capsys):
+def test_a_control_without_mistakes_is_a_warning(finished, recipe, capsys):
     (seed, *_) = load_results(finished / "results.json").models["control"].seeds
     perfect = [
         one.model_copy(update={"validation_accuracy": 1.0, "validation_score": 1.0})
@@ -166,13 +166,13 @@ def test_a_control_without_mistakes_leaves_nothing_to_better(finished, recipe, c
     ]
     faultless = Trained("control", 3, "", finished, seed.model_copy(update={"epochs": perfect}))
     run = SimpleNamespace(
-        terminal=Terminal(quiet=True), recipe=load_recipe(recipe), splits=SimpleNamespace()
+        reporter=Terminal(quiet=True), recipe=load_recipe(recipe), splits=SimpleNamespace()
     )
     run.splits.validation = range(20)
     warn_of_weak_teachers(run, {"teacher": [faultless], "control": [faultless]})
-    told = capsys.readouterr().err
-    assert "on the 20 validation images: distillation has nothing left to better" in told
-    assert "little to teach" not in told
+    shown = capsys.readouterr().err
+    assert "on the 20 validation images: distillation cannot improve it" in shown
+    assert "learn little" not in shown
 
 
 def test_export_writes_the_same_bytes_again(study):
@@ -210,7 +210,8 @@ KILLER = """
 import json, os, signal, sys
 from pathlib import Path
 import onnxscript, torch._dynamo
-from kdtool XX
+from kdtool.cli import app as cli
+from kdtool.study import folder as study
 from kdtool.train.fit import state as kept
 
 def die():

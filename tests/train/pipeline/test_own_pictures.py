@@ -69,7 +69,8 @@ def test_the_study_tells_what_it_was_made_from(study):
     assert results.data.classes == ["cross", "disc"]
     assert results.data.class_counts == {"train": [72, 72], "validation": [8, 8], "test": [20, 20]}
     assert results.data.warnings == [
-        "left out, as no picture in the folder of a class: cross/notes.txt"
+        "left out, as they are no images in the folder of a class: cross/notes.txt",
+        "left out 1 hidden or system file or folder: .DS_Store (1)",
     ]
     assert results.metric == "balanced_accuracy"
     assert results.models["teacher"].test["balanced_accuracy"].mean > 0.8

@@ -19,6 +19,7 @@ from kdtool.terminal.progress import Terminal
 from kdtool.train.pipeline import parallel
 from kdtool.train.pipeline.parallel import Piece, train_ahead
 from kdtool.train.pipeline.roles import train_role
+from kdtool.train.reporter import Silent
 from kdtool.train.run import open_run
 
 ROLES = ["teacher", "control", "student"]
@@ -44,11 +45,10 @@ def small(image_shape, num_classes):
 """
 
 
-class InterruptedBy(Terminal):
-    """A terminal where somebody types Ctrl-C when a text is shown so many times."""
+class InterruptedBy(Silent):
+    """A user who types Ctrl-C when a text is shown for the nth time."""
 
     def __init__(self, text, times):
-        super().__init__()
         self.text, self.left = text, times
 
     def say(self, text):
@@ -65,10 +65,10 @@ def open_study(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recipe = load_recipe(tmp_path / "tiny.toml")
 
-    def open_it(out="runs", terminal=None, **settings):
+    def open_it(out="runs", reporter=None, **settings):
         changed = with_settings(recipe, settings)
         study = Study(tmp_path / out / recipe.name)
-        return open_run(study, changed, "cpu", terminal or Terminal(quiet=True))
+        return open_run(study, changed, "cpu", reporter or Silent())
 
     return open_it
 
@@ -82,9 +82,9 @@ def train_here(run):
 
 @pytest.mark.slow
 def test_processes_that_were_interrupted_leave_the_models_of_one(open_study):
-    # Of two processes one has then told of its second model, and so has written its first.
-    run = open_study(terminal=InterruptedBy("% on validation", times=3))
-    train_role(replace(run, terminal=Terminal(quiet=True)), "teacher", {})
+    # By then one of two processes has reported its second model, and so has written its first.
+    run = open_study(reporter=InterruptedBy("% on validation", times=3))
+    train_role(replace(run, reporter=Silent()), "teacher", {})
     with pytest.raises(KeyboardInterrupt):
         train_ahead(run, ROLES, [({}, run.recipe)], jobs=2)
     assert active_children() == []
@@ -98,7 +98,7 @@ def test_processes_that_were_interrupted_leave_the_models_of_one(open_study):
             torch.testing.assert_close(load_file(one.checkpoint), load_file(other.checkpoint))
 
 
-def test_what_a_process_tells_is_shown_with_its_setting_and_its_error_is_raised(open_study, capsys):
+def test_messages_of_a_process_name_its_setting_and_its_error_is_raised(open_study, capsys):
     run = open_study(seeds=[3])
     diverging = with_settings(run.recipe, {"student.learning_rate": 1e30})
     pieces = iter(
@@ -108,7 +108,7 @@ def test_what_a_process_tells_is_shown_with_its_setting_and_its_error_is_raised(
         ]
     )
     ours, theirs = Pipe()
-    arguments = (theirs, run.study, run.recipe, "cpu")
+    arguments = (theirs, run.study.folder, run.recipe, "cpu")
     threading.Thread(target=parallel.work, args=arguments).start()
     worker = parallel.Worker(ours, Terminal())
 
@@ -122,7 +122,7 @@ def test_what_a_process_tells_is_shown_with_its_setting_and_its_error_is_raised(
     assert line.startswith("T = 4: control, seed 3: ")
 
 
-def test_a_process_that_is_killed_is_told():
+def test_a_killed_process_is_an_error_with_a_way_to_continue():
     ours, theirs = Pipe()
     theirs.close()
     worker = parallel.Worker(ours, Terminal())
@@ -130,7 +130,7 @@ def test_a_process_that_is_killed_is_told():
         worker.take_event(iter([]))
 
 
-def test_no_process_is_started_where_all_stands_or_one_has_to_train(open_study, monkeypatch):
+def test_no_process_is_started_if_all_models_are_trained_or_jobs_is_1(open_study, monkeypatch):
     monkeypatch.setattr(parallel, "started", None)
     run = open_study()
     train_ahead(run, ROLES, [({}, run.recipe)], jobs=1)
@@ -138,7 +138,7 @@ def test_no_process_is_started_where_all_stands_or_one_has_to_train(open_study, 
     train_ahead(run, ROLES, [({}, run.recipe)], jobs=2)
 
 
-def test_processes_are_worth_it_for_much_to_learn(open_study, monkeypatch):
+def test_several_processes_train_only_where_training_takes_long(open_study, monkeypatch):
     run = open_study(**{"student.model": "mnist-mlp", "student.epochs": 3})
     roles = ["control", "student", "student"]
     macs = 64 * 784 + 784 * 784 + 784 * 10

@@ -78,7 +78,7 @@ def test_weights_are_known_by_their_content_and_not_by_their_name(copy):
     assert checkpoints(copy) == before
     other = next((copy / "tiny" / "checkpoints").glob("student-*"))
     shutil.copy(other, renamed)
-    with pytest.raises(KdtoolError, match=r"here another file of the name renamed\.safetensors"):
+    with pytest.raises(KdtoolError, match=r"now another file named renamed\.safetensors"):
         kdtool("distill", *recipe, *settings(copy, **{"student.weights": str(renamed)}))
 
 

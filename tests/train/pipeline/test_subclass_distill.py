@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from shell import kdtool
 
 from kdtool.edge.session import open_session
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import DigitsTable
 from kdtool.recipe.load import load_recipe
 from kdtool.results.base import ROLES
 from kdtool.results.study import load_results
@@ -61,7 +61,7 @@ def test_all_five_stand_in_one_study_and_what_stood_is_not_trained_again(finishe
 
 def test_a_model_with_subclasses_has_a_head_for_them_and_its_file_has_the_classes(subclassed):
     results = load_results(subclassed / "results.json")
-    test = load_splits(DataTable(source="digits"), print).test
+    test = load_splits(DigitsTable(source="digits"), print).test
     pixels = np.ascontiguousarray(test.images.numpy().transpose(0, 2, 3, 1))
     for role in ("subclass-teacher", "subclass-student"):
         (checkpoint, *_) = sorted((subclassed / "checkpoints").glob(f"{role}-*.safetensors"))
@@ -114,11 +114,11 @@ def test_a_sweep_over_subclasses_trains_a_teacher_for_each_number(subclassed, tm
     assert points[1].test_accuracy == five.test["accuracy"]  # the ones that stood already
 
 
-def test_a_study_beside_it_takes_over_the_models_that_fit(subclassed, tmp_path):
+def test_models_that_fit_are_copied_from_a_study_in_the_same_folder(subclassed, tmp_path):
     arguments = [subclassed / "recipe.toml", "--out", tmp_path, "--role", "student"]
     shutil.copytree(subclassed, tmp_path / "tiny")
     done = kdtool("finetune", *arguments, "--set", "name=other")
-    assert done.stderr.count("taken over") == 2
+    assert done.stderr.count("copied from the study tiny") == 2
     assert weights(tmp_path / "other", "control") == weights(subclassed, "control")
     settings = ["--set", "name=changed", "--set", "student.epochs=1"]
-    assert "taken over" not in kdtool("finetune", *arguments, *settings).stderr
+    assert "copied" not in kdtool("finetune", *arguments, *settings).stderr

@@ -1,0 +1,155 @@
+"""Checks of what a user typed, before anything slow is imported."""
+
+import difflib
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+
+from kdtool.errors import RecipeError, StudyError
+
+RESULTS = "results.json"  # of a finished study, in its folder
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def split_list(text: str) -> list[str]:
+    """Split "a, b" at its commas; spaces around a value do not count."""
+    return [part.strip() for part in text.split(",")]
+
+
+def check_choice(option: str, given: str, known: Iterable[str]) -> None:
+    """Check that `given` is one of `known`.
+
+    Raises:
+        BadParameter: It is not; suggests the nearest.
+    """
+    names = list(known)
+    if given in names:
+        return
+    close = difflib.get_close_matches(given.lower(), names, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    raise typer.BadParameter(
+        f"got {option} {given or '(nothing)'}; expected {_any_of(names)}{hint}"
+    )
+
+
+def check_device(name: str) -> None:
+    """Check the name of a PyTorch device, such as cuda or cuda:1; not whether it exists.
+
+    Raises:
+        BadParameter: There is no such name.
+    """
+    kind, colon, number = name.partition(":")
+    if kind != "cuda" or (colon and not number.isdecimal()):
+        check_choice("--device", name, DEVICES)
+
+
+def check_seconds(seconds: float) -> None:
+    """Check a duration.
+
+    Raises:
+        BadParameter: It is not a positive number.
+    """
+    if not 0 < seconds < math.inf:
+        raise typer.BadParameter(f"got --seconds {seconds:g}; expected a positive number")
+
+
+def check_recipe_path(path: Path) -> None:
+    """Check that a path can be a recipe, and is not a study or a model.
+
+    Raises:
+        RecipeError: It is one of these; says which command takes it.
+    """
+    if (path / RESULTS).is_file():
+        raise RecipeError(
+            f"{path} is the folder of a study; expected a recipe, a TOML file. The recipe of this "
+            f"study is {path / 'recipe.toml'}"
+        )
+    if path.suffix in {".onnx", ".safetensors", ".pt", ".pth"} and path.is_file():
+        raise RecipeError(
+            f"{path} is a model; expected a recipe, a TOML file that names it, such as "
+            "recipes/folder.toml"
+        )
+
+
+def check_study_path(path: Path) -> None:
+    """Check that a path is the folder of a finished study.
+
+    Raises:
+        StudyError: It is not; says what it is and where a study is.
+    """
+    if (path / RESULTS).is_file():
+        return
+    expected = "expected the folder of a finished study"
+    if path.suffix == ".toml" and path.is_file():
+        text = f"{path} is a recipe; {expected}, which `kdtool distill {path}` makes"
+    elif path.is_file():
+        own = (path.parent / RESULTS).is_file()
+        text = f"{path} is a file; {expected}{f': {path.parent}' if own else ''}"
+    else:
+        what = "is not a study" if path.is_dir() else "does not exist"
+        text = f"{path} {what}; {expected}{_studies_near(path)}"
+    raise StudyError(text)
+
+
+def check_models(paths: list[Path]) -> None:
+    """Check that no path is a file or folder that is easily taken for a model.
+
+    Raises:
+        StudyError: One is a recipe, a file of results or a folder without a study.
+    """
+    for path in paths:
+        if path.suffix == ".toml" and path.is_file():
+            raise StudyError(
+                f"{path} is a recipe; expected ONNX files or the folder of a study, which "
+                f"`kdtool distill {path}` makes"
+            )
+        if path.name == RESULTS and path.is_file():
+            raise StudyError(f"{path} is not a model; give the folder of the study: {path.parent}")
+        if path.is_dir() and not (path / RESULTS).is_file():
+            _refuse_folder(path)
+
+
+def check_classifier(model: Path, images: list[Path]) -> None:
+    """Check that the model is given first, as a file.
+
+    Raises:
+        StudyError: It is a folder.
+        BadParameter: It is among the images.
+    """
+    if model.is_dir():
+        _refuse_folder(model)
+    if model.suffix != ".onnx" and images[-1].suffix == ".onnx":
+        raise typer.BadParameter(
+            f"the model comes first: kdtool predict {images[-1]} {model}".rstrip()
+        )
+
+
+def _refuse_folder(path: Path) -> NoReturn:
+    found = sorted(path.glob("*.onnx"))
+    student = [one for one in found if one.stem == "student"]
+    if found:
+        raise StudyError(f"{path} is a folder; give an ONNX file, such as {(student or found)[0]}")
+    raise StudyError(
+        f"{path} is a folder without ONNX files; expected an ONNX file or the folder of a study"
+        f"{_studies_near(path)}"
+    )
+
+
+def _any_of(names: list[str]) -> str:
+    """Return "a, b or c"."""
+    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def _studies_near(path: Path) -> str:
+    """Return which studies a folder contains, or the one that is nearest by name."""
+    inside = sorted(str(found.parent) for found in path.glob(f"*/{RESULTS}"))
+    if inside:
+        return f", such as {inside[0]}"
+    siblings = {found.parent.name: found.parent for found in path.parent.glob(f"*/{RESULTS}")}
+    close = difflib.get_close_matches(path.name, siblings, n=1)
+    if close:
+        return f"; did you mean {siblings[close[0]]}?"
+    return "; `kdtool distill RECIPE` makes one"

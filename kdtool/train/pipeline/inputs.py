@@ -1,0 +1,50 @@
+"""The files outside a study that its results depend on."""
+
+import sys
+from pathlib import Path
+
+from kdtool.recipe.data import DataTable
+from kdtool.recipe.schema import Recipe
+from kdtool.recipe.training import TrainTable
+from kdtool.train.data.mnist import FAMILIES, cache_folder
+from kdtool.train.models.describe import LIBRARIES
+
+
+def inputs_of(recipe: Recipe) -> list[Path]:
+    """Return the files and folders that a study of this recipe reads; they need not exist."""
+    tables = (recipe.teacher, recipe.student)
+    return [
+        path.resolve()
+        for path in [
+            *data_places(recipe.data),
+            *(path for table in tables for path in model_files(table)),
+        ]
+    ]
+
+
+def data_places(data: DataTable) -> list[Path]:
+    """Return the folder of the images; nothing for data that a package contains."""
+    if data.root is not None:
+        return [data.root]
+    if data.source in FAMILIES:
+        return [FAMILIES[data.source].raw_folder(cache_folder())]
+    return []
+
+
+def model_files(table: TrainTable) -> list[Path]:
+    """Return the files of a model: its weights, its ONNX file, or the source of the user's network.
+
+    Of the user's network these are all modules from the working directory that are loaded by now.
+    """
+    files = []
+    if table.is_onnx:
+        files.append(Path(table.model))
+    if table.weights not in {None, "imagenet"}:
+        files.append(Path(str(table.weights)))
+    package, colon, _ = table.model.partition(":")
+    if colon and package not in LIBRARIES:
+        here = Path.cwd()
+        loaded = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+        sources = (Path(file).absolute() for file in loaded if file)
+        files += [p for p in sources if p.is_relative_to(here) and "site-packages" not in p.parts]
+    return sorted(files)

@@ -1,0 +1,61 @@
+"""Keys change with the settings and with the numbers of the algorithms, and with nothing else."""
+
+import pytest
+
+import kdtool
+from kdtool.recipe.load import make_recipe
+from kdtool.study.keys import ALGORITHMS, changed_algorithms, key_of, short_key
+
+RECIPE = make_recipe(
+    {
+        "name": "tiny",
+        "data": {"source": "digits"},
+        "teacher": {"model": "mnist-cnn"},
+        "student": {"model": "mnist-mlp"},
+    },
+    "test",
+)
+
+
+def test_keys_differ_with_what_they_are_made_of():
+    other = RECIPE.model_copy(update={"name": "other"})
+    settings = [(RECIPE,), (other,), (RECIPE, 1), (RECIPE, "1"), ([1, 2],)]
+    keys = {key_of("evaluate", *each) for each in settings} | {key_of("cost", RECIPE)}
+    assert len(keys) == 6
+    assert key_of("evaluate", RECIPE) == key_of("evaluate", RECIPE.model_copy())
+
+
+def test_a_key_is_the_same_in_the_next_release(monkeypatch):
+    key = key_of("evaluate", RECIPE)
+    monkeypatch.setattr(kdtool, "__version__", "99.0.0")
+    assert key_of("evaluate", RECIPE) == key
+    # written down: whoever changes it retrains the studies of every user
+    assert key_of("cost", "mnist-mlp", [1, 8, 8]) == "cost.1:7c4796f2096f8850"
+
+
+def test_a_raised_number_changes_the_keys_of_its_algorithm_only(monkeypatch):
+    names = ["train", "batch-norm"]
+    before = {name: key_of(name, 1) for name in ("train", "batch-norm", "cost")}
+    both, plain = key_of(names, 1), key_of("train", 1)
+    monkeypatch.setitem(ALGORITHMS, "batch-norm", ALGORITHMS["batch-norm"] + 1)
+    assert [name for name in before if key_of(name, 1) != before[name]] == ["batch-norm"]
+    assert changed_algorithms(both, key_of(names, 1)) == [
+        f"batch-norm {ALGORITHMS['batch-norm'] - 1} -> {ALGORITHMS['batch-norm']}"
+    ]
+    # a network without BatchNorm is not trained again
+    assert key_of("train", 1) == plain
+    assert changed_algorithms(both, key_of(names, 2)) == []  # other settings
+    assert changed_algorithms(both, both) == []
+    assert short_key(both) != short_key(key_of(names, 1))
+
+
+def test_an_algorithm_without_a_number_has_no_key():
+    with pytest.raises(KeyError, match="unknown"):
+        key_of("unknown", 1)
+
+
+def test_keys_of_kdtool_0_1_0_count_as_the_first_algorithm(monkeypatch):
+    monkeypatch.setitem(ALGORITHMS, "train", 3)
+    assert changed_algorithms("0123456789abcdef", key_of("train", 1)) == ["train 1 -> 3"]
+    monkeypatch.setitem(ALGORITHMS, "train", 1)
+    assert changed_algorithms("0123456789abcdef", key_of("train", 1)) == []
