@@ -41,6 +41,7 @@ SHORT_SCRIPTS = {
     "same_file.py": ["--times", "1", "--seconds", "0.02"],
     "profile_overhead.py": ["--times", "1"],
     "finetuning.py": ["--images", "4", "--batch", "2", "--times", "1"],
+    "false_verdicts.py": ["--trials", "2"],
     "parallel_sweep.py": ["--steps", "2", "--times", "1", "--students", "2"],
 }
 
