@@ -122,7 +122,7 @@ def test_what_the_last_export_made_does_not_stay_beside_other_files(study):
     kdtool("export", study, "--kit")
     done = kdtool("export", study, "--precisions", "fp32", "--opset", "20")
     assert not (study / "student.int8.onnx").exists()
-    assert "holds an older file; `kdtool export" in done.stderr
+    assert "holds an older model; `kdtool export" in done.stderr
 
 
 def test_a_file_tells_what_it_is(finished):
