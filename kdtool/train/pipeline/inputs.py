@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import DataTable, DigitsTable
 from kdtool.recipe.schema import Recipe
 from kdtool.recipe.training import TrainTable
 from kdtool.train.data.mnist import FAMILIES, cache_folder
@@ -24,7 +24,7 @@ def inputs_of(recipe: Recipe) -> list[Path]:
 
 def data_places(data: DataTable) -> list[Path]:
     """Return the folder of the images; nothing for data that a package contains."""
-    if data.root is not None:
+    if not isinstance(data, DigitsTable) and data.root is not None:
         return [data.root]
     if data.source in FAMILIES:
         return [FAMILIES[data.source].raw_folder(cache_folder())]

@@ -184,8 +184,8 @@ def _train(run: Run, plan: ModelPlan) -> tuple[TrainingResult, list[Path]]:
         f"(epoch {result.best_epoch} of {len(result.epochs)}), "
         f"{result.images_per_second:,.0f} images/s in {result.precision}"
     )
-    for warning in result.warnings:
-        run.reporter.warn(f"{title}: {warning}")
+    for text in result.warnings:
+        run.reporter.warn(f"{title}: {text}")
     if role in TEACHERS:
         set_weights(model, weights)
         if warning := chance_warning(model, splits.validation, len(splits.classes)):
