@@ -14,7 +14,7 @@ from shell import kdtool
 
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.predict import predict_files
-from kdtool.errors import DataError
+from kdtool.errors import DataError, RecipeError
 from kdtool.results.study import load_results
 from kdtool.study.folder import load_study
 from kdtool.train.data.folder import list_folder
@@ -143,7 +143,7 @@ def test_a_broken_picture_stops_the_run_before_training(stranger, tmp_path):
     assert not list((tmp_path / "runs").rglob("*.safetensors"))
 
 
-def test_missing_images_are_an_error_before_weights_are_looked_for(tmp_path):
+def test_missing_images_are_an_error_before_weights_are_downloaded(tmp_path):
     shutil.copy(RECIPE, tmp_path)
-    with pytest.raises(DataError, match=r"there is no .*/pictures"):
+    with pytest.raises(RecipeError, match=r"data\.root: there is no folder .*/pictures"):
         kdtool("distill", tmp_path / "folder.toml", "--out", tmp_path / "runs")
