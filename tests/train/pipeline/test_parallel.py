@@ -15,7 +15,6 @@ from kdtool.cli.app import app
 from kdtool.errors import KdtoolError
 from kdtool.recipe.load import load_recipe, with_settings
 from kdtool.study.folder import Study
-from kdtool.terminal.progress import Terminal
 from kdtool.train.pipeline import parallel
 from kdtool.train.pipeline.parallel import Piece, train_ahead
 from kdtool.train.pipeline.roles import train_role
@@ -43,6 +42,16 @@ from torch import nn
 def small(image_shape, num_classes):
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, num_classes))
 """
+
+
+class Recorded(Silent):
+    """A reporter that keeps the messages."""
+
+    def __init__(self):
+        self.said = []
+
+    def say(self, text):
+        self.said.append(text)
 
 
 class InterruptedBy(Silent):
@@ -98,7 +107,7 @@ def test_processes_that_were_interrupted_leave_the_models_of_one(open_study):
             torch.testing.assert_close(load_file(one.checkpoint), load_file(other.checkpoint))
 
 
-def test_messages_of_a_process_name_its_setting_and_its_error_is_raised(open_study, capsys):
+def test_messages_of_a_process_name_its_setting_and_its_error_is_raised(open_study):
     run = open_study(seeds=[3])
     diverging = with_settings(run.recipe, {"student.learning_rate": 1e30})
     pieces = iter(
@@ -110,7 +119,8 @@ def test_messages_of_a_process_name_its_setting_and_its_error_is_raised(open_stu
     ours, theirs = Pipe()
     arguments = (theirs, run.study.folder, run.recipe, "cpu")
     threading.Thread(target=parallel.work, args=arguments).start()
-    worker = parallel.Worker(ours, Terminal())
+    reporter = Recorded()
+    worker = parallel.Worker(ours, reporter)
 
     def follow():
         while worker.take_event(pieces):
@@ -118,14 +128,14 @@ def test_messages_of_a_process_name_its_setting_and_its_error_is_raised(open_stu
 
     with pytest.raises(KdtoolError, match=r"^the loss is .* in epoch 1, step .*; lower learning"):
         follow()
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = reporter.said
     assert line.startswith("T = 4: control, seed 3: ")
 
 
 def test_a_killed_process_is_an_error_with_a_way_to_continue():
     ours, theirs = Pipe()
     theirs.close()
-    worker = parallel.Worker(ours, Terminal())
+    worker = parallel.Worker(ours, Silent())
     with pytest.raises(KdtoolError, match=r"perhaps for lack of memory; .* --jobs 1"):
         worker.take_event(iter([]))
 
