@@ -53,9 +53,7 @@ def read_recipe(path: Path, overrides: list[str] | None = None) -> dict[str, Any
     except OSError as error:
         raise RecipeError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise RecipeError(
-            f"{path} is not text in UTF-8, expected a TOML file: {error}"
-        ) from error
+        raise RecipeError(f"{path} is not text in UTF-8, expected a TOML file: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path} is not valid TOML: {error}") from error
     _resolve_paths(content, PATHS, path.parent)
