@@ -10,7 +10,7 @@ import tomli_w
 from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
-from kdtool.errors import RecipeError
+from kdtool.errors import RecipeError, reason
 from kdtool.recipe.data import IdxFiles
 from kdtool.recipe.problems import keys_of_source, problems_of, shown
 from kdtool.recipe.schema import DistillTable, Recipe, SubclassTable
@@ -53,7 +53,9 @@ def read_recipe(path: Path, overrides: list[str] | None = None) -> dict[str, Any
     except OSError as error:
         raise RecipeError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise RecipeError(f"{path} is not text in UTF-8, expected a TOML file: {error}") from error
+        raise RecipeError(
+            f"{path} is not text in UTF-8, expected a TOML file: {reason(error)}"
+        ) from error
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path} is not valid TOML: {error}") from error
     _resolve_paths(content, PATHS, path.parent)

@@ -180,10 +180,10 @@ def next_steps(results: Results, folder: Path, *, kit: bool) -> list[tuple[str, 
     steps = [("classify an image", shlex.join(["kdtool", "predict", str(file)]) + " IMAGE")]
     if kit:
         check = shlex.join(["python3", str(Path(folder.name) / "kit" / "check.py")])
-        steps.append((f"check it on a device, copy {folder / 'kit'} there and type", check))
+        steps.append((f"check it on a device, copy {folder / 'kit'} there and run", check))
     else:
         export = shlex.join(["kdtool", "export", str(folder), "--kit"])
-        steps.append(("run it on a device without kdtool", export))
+        steps.append(("make a folder that runs on a device without kdtool", export))
     return steps
 
 

@@ -81,7 +81,8 @@ def test_explained_images_are_listed_with_predictions_and_agreement(build):
     results = build(explain=True)
     lines = [flat(line) for line in shown(show_explained, results).splitlines()]
     assert "14 2 2 93 % 3 93 %, agrees 0.44 2 93 %, agrees 0.44" in lines
-    assert "Agreement with the teacher's maps over 500 test images: 0.31" in " ".join(lines)
+    said = "Agreement with the teacher's maps over a stratified sample of 500 of 10,000 test images"
+    assert f"{said}: 0.31" in " ".join(lines)
     assert "Saliency maps: runs/mnist/figures/saliency.png" in lines
 
 
@@ -160,7 +161,10 @@ def test_the_next_commands_name_the_file_to_ship(build):
     steps = next_steps(results, folder, kit=False)
     assert steps == [
         ("classify an image", "kdtool predict 'my runs/mnist/student.int8.onnx' IMAGE"),
-        ("run it on a device without kdtool", "kdtool export 'my runs/mnist' --kit"),
+        (
+            "make a folder that runs on a device without kdtool",
+            "kdtool export 'my runs/mnist' --kit",
+        ),
     ]
     (_, (_, command)) = next_steps(results, folder, kit=True)
     assert command == "python3 mnist/kit/check.py"

@@ -115,7 +115,7 @@ def test_bad_input_gets_one_clear_message_before_any_training(folder, spoil, mes
     assert not list(folder.glob("runs/**/*.safetensors"))
 
 
-def test_a_mended_recipe_is_not_another_one(folder):
+def test_a_recipe_fixed_before_training_can_use_the_same_folder(folder):
     arguments = ["distill", str(folder / "tiny.toml"), "--out", str(folder / "runs"), "--quiet"]
     with pytest.raises(KdtoolError, match='got "mnist-mpl", expected'):
         CliRunner().invoke(
@@ -166,7 +166,9 @@ def test_a_mended_recipe_is_not_another_one(folder):
         ),
     ],
 )
-def test_what_cannot_be_distilled_or_swept_is_refused(folder, monkeypatch, given, message):
+def test_recipes_that_cannot_be_distilled_or_swept_are_an_error(
+    folder, monkeypatch, given, message
+):
     monkeypatch.chdir(folder)
     (folder / "fixed_head.py").write_text(
         "from torch import nn\n"
@@ -178,5 +180,5 @@ def test_what_cannot_be_distilled_or_swept_is_refused(folder, monkeypatch, given
     with pytest.raises(KdtoolError) as caught:
         CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert message in str(caught.value)
-    # so that the mended command finds no other study
+    # so that the fixed command finds no other study
     assert {path.name for path in folder.glob("runs/*/*")} <= {".lock"}

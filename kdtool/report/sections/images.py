@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kdtool.errors import StudyError
+from kdtool.errors import StudyError, reason
 from kdtool.format import count, role_name
 from kdtool.report.sections.saliency import Picture, Saliency, png_of, rgb
 from kdtool.results.base import Role
@@ -51,7 +51,9 @@ def load_gallery(gallery: Gallery, folder: Path) -> dict[int, Picture]:
         with np.load(path) as arrays:
             images = [shrunk(rgb(image)) for image in arrays["images"]]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise StudyError(f"cannot read the test images in {path}: {error}; {mend}") from error
+        raise StudyError(
+            f"cannot read the test images in {path}: {reason(error)}; {mend}"
+        ) from error
     if len(images) != len(gallery.images):
         raise StudyError(
             f"{path} has {len(images)} images, but results.json speaks of "
@@ -111,7 +113,9 @@ def load_duplicates(data: DataResult, folder: Path) -> list[list[tuple[Picture, 
                 for key in KINDS
             ]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise StudyError(f"cannot read the duplicates in {path}: {error}; {mend}") from error
+        raise StudyError(
+            f"cannot read the duplicates in {path}: {reason(error)}; {mend}"
+        ) from error
     expected = [len(pairs) for _, pairs in names(data)]
     if [len(pairs) for pairs in found] != expected:
         raise StudyError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from kdtool.errors import StudyError
+from kdtool.errors import StudyError, reason
 from kdtool.format import count, printable, role_name, rough_percent
 from kdtool.report.canvas import LIGHT, new_figure
 from kdtool.results.base import ROLES, Role
@@ -54,7 +54,8 @@ def load_saliency(explain: ExplainResult, folder: Path) -> Saliency:
             heat = {role: arrays[role] for role in ROLES if role in arrays}
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise StudyError(
-            f"cannot read the saliency in {path}: {error}; `kdtool explain {folder}` makes it again"
+            f"cannot read the saliency in {path}: {reason(error)}; `kdtool explain {folder}` "
+            "makes it again"
         ) from error
     lengths = {len(images), len(explain.images), *(len(maps) for maps in heat.values())}
     if len(lengths) > 1:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
-from kdtool.errors import DataError
+from kdtool.errors import DataError, reason
 from kdtool.recipe.data import NpzTable
 from kdtool.train.data.images import check_memory
 from kdtool.train.data.source import SourceData, find_below
@@ -104,7 +104,7 @@ def _read(path: Path) -> dict[str, NDArray[np.generic]]:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     except READ_ERRORS as error:
         raise DataError(
-            f"{path} is no whole .npz file of numbers: {error}; get it again"
+            f"{path} is no whole .npz file of numbers: {reason(error)}; get it again"
         ) from error
 
 

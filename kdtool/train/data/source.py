@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kdtool.errors import DataError
+from kdtool.errors import DataError, reason
 from kdtool.recipe.data import CsvTable, FolderTable, NpzTable
 from kdtool.train.reporter import Update
 
@@ -65,7 +65,9 @@ def find_below(table: FolderTable | CsvTable | NpzTable, below: Path, what: str)
         found = (root / below).resolve()
         is_there = found.exists()
     except (OSError, RuntimeError) as error:  # no right to look, a link that leads in a circle
-        raise DataError(f"cannot look for {table.root / below} ({what}): {error}") from error
+        raise DataError(
+            f"cannot look for {table.root / below} ({what}): {reason(error)}"
+        ) from error
     if not is_there:
         page = f" the data are to be had at {table.home};" if table.home else ""
         raise DataError(
