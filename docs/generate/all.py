@@ -1,4 +1,4 @@
-"""Write all generated pages: docs/cli.md, docs/recipe.md with its JSON schema, docs/results-json.md.
+"""Write all generated pages: cli.md, recipe.md with its JSON schema, and results-json.md.
 
 uv run python docs/generate/all.py
 """
