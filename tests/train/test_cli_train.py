@@ -1,4 +1,4 @@
-"""What a person sees whose data, model, device or folder cannot be used."""
+"""Messages about data, models, devices and folders that cannot be used."""
 
 import gzip
 
@@ -115,7 +115,7 @@ def test_bad_input_gets_one_clear_message_before_any_training(folder, spoil, mes
     assert not list(folder.glob("runs/**/*.safetensors"))
 
 
-def test_a_mended_recipe_is_not_another_one(folder):
+def test_a_corrected_recipe_continues_the_same_study(folder):
     arguments = ["distill", str(folder / "tiny.toml"), "--out", str(folder / "runs"), "--quiet"]
     with pytest.raises(KdtoolError, match="unknown model"):
         CliRunner().invoke(
@@ -175,5 +175,5 @@ def test_what_cannot_be_distilled_or_swept_is_refused(folder, monkeypatch, given
     with pytest.raises(KdtoolError) as caught:
         CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert message in str(caught.value)
-    # so that the mended command finds no other study
+    # so that the corrected command finds no other study
     assert {path.name for path in folder.glob("runs/*/*")} <= {".lock"}
