@@ -89,7 +89,7 @@ def too_many_classes(_folder):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (set_device, "got --device cuda, but this machine offers PyTorch only"),
+        (set_device, "got --device cuda, but PyTorch finds only"),
         (torn_file, "train-images-idx3-ubyte"),
         (swapped_files, "swapped"),
         (torn_gzip, "train-images-idx3-ubyte.gz"),
