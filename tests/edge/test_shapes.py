@@ -43,7 +43,7 @@ def test_every_input_has_a_shape_and_one_has_the_batch():
         (
             {"left": ["n", 3, "h"], "right": ["n", "k"], "fixed": ["n", 2]},
             {},
-            "input 'left' has the shape (n, 3, h); input 'right' has the shape (n, k); give it "
+            "input 'left' has the shape (n, 3, h); input 'right' has the shape (n, k); "
             "give numbers, without the batch: --shape left=3,h --shape right=k",
         ),
         (
