@@ -13,10 +13,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kdtool.errors import DataError
+from kdtool.errors import DataError, reason
 from kdtool.recipe.data import IdxFiles, IdxTable
 from kdtool.train.data.images import check_memory
-from kdtool.train.data.source import SourceData, beginning, plain_reason
+from kdtool.train.data.source import SourceData, beginning
 
 Kind = Literal["images", "labels"]
 # Two zero bytes, 8 for unsigned bytes, number of dimensions.
@@ -170,9 +170,9 @@ def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
                 raise DataError(f"{path} is gzip but not named .gz; rename it to {path.name}.gz")
             yield gzip.GzipFile(fileobj=file) if is_gzip else file
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path} is damaged: {plain_reason(error)}; {GET_AGAIN}") from error
+        raise DataError(f"{path} is damaged: {reason(error)}; {GET_AGAIN}") from error
     except OSError as error:
-        raise DataError(f"cannot read {path}: {plain_reason(error)}") from error
+        raise DataError(f"cannot read {path}: {reason(error)}") from error
 
 
 def _fill(data: bytearray, file: io.BufferedIOBase, expected: int, path: Path) -> None:

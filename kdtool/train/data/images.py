@@ -13,13 +13,12 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from kdtool.edge.portable.picture import fit, open_image
 from kdtool.environment import memory_bytes, usable_cores
-from kdtool.errors import DataError
+from kdtool.errors import DataError, reason
 from kdtool.recipe.data import PictureKeys
 from kdtool.train.data.source import (
     Progress,
     beginning,
     first_of,
-    plain_reason,
     problem_list,
 )
 
@@ -59,7 +58,7 @@ def read_header(path: Path) -> Header:
     except UnidentifiedImageError as error:
         raise ValueError(_not_an_image(path)) from error
     except Exception as error:  # a broken file can raise almost any
-        raise ValueError(plain_reason(error)) from error
+        raise ValueError(reason(error)) from error
 
 
 def _not_an_image(path: Path) -> str:
@@ -221,7 +220,7 @@ def _for_all(
         try:
             read(index)
         except ValueError as error:
-            return plain_reason(error)
+            return reason(error)
         return None
 
     # The filter holds for all threads, so it is set once and not in each.

@@ -14,10 +14,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from kdtool.errors import DataError
+from kdtool.errors import DataError, reason
 from kdtool.recipe.data import IdxFiles, MnistLikeTable, MnistTable
 from kdtool.train.data.idx import missing_files, read_set
-from kdtool.train.data.source import SourceData, plain_reason, waiting_no_longer
+from kdtool.train.data.source import SourceData, waiting_no_longer
 from kdtool.train.data.stratify import stratified_split
 
 T = TypeVar("T", np.uint8, np.float64)
@@ -110,7 +110,7 @@ def cache_folder() -> Path:
         return (given if given.is_absolute() else Path.home() / ".cache") / "kdtool"
     except RuntimeError as error:  # a user without a home, as in some containers
         raise DataError(
-            f"no folder for downloads: {plain_reason(error)}; set the environment variable "
+            f"no folder for downloads: {reason(error)}; set the environment variable "
             "XDG_CACHE_HOME to one, or use data of yours with --set data.root=DIR"
         ) from error
 
@@ -159,11 +159,11 @@ def _download(family: Family, folder: Path) -> None:
             for name in NAMES.model_dump().values():
                 (family.raw_folder(Path(root)) / name).replace(folder / name)
         except (RuntimeError, HTTPException) as error:
-            raise DownloadError(plain_reason(error)) from error
+            raise DownloadError(reason(error)) from error
         except OSError as error:  # of a socket, unless of the disk
             if error.errno in DISK_ERRORS:
                 raise _cannot_write(folder, error) from error
-            raise DownloadError(f"{', '.join(dataset.mirrors)}: {plain_reason(error)}") from error
+            raise DownloadError(f"{', '.join(dataset.mirrors)}: {reason(error)}") from error
 
 
 def _cannot_write(folder: Path, error: OSError) -> DataError:

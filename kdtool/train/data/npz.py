@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
-from kdtool.errors import DataError
+from kdtool.errors import DataError, reason
 from kdtool.recipe.data import NpzTable
 from kdtool.train.data.images import check_memory
 from kdtool.train.data.labelled_files import SPLIT_NAMES, assign_splits
@@ -16,7 +16,6 @@ from kdtool.train.data.source import (
     SourceData,
     beginning,
     find_below,
-    plain_reason,
     problem_list,
 )
 
@@ -144,10 +143,10 @@ def _read(path: Path) -> dict[tuple[str, str], NDArray[np.generic]]:
             assert isinstance(file, NpzFile)
             return {key: np.asarray(file[name]) for name, key in used.items()}
     except OSError as error:
-        raise DataError(f"cannot read {path}: {plain_reason(error)}") from error
+        raise DataError(f"cannot read {path}: {reason(error)}") from error
     except READ_ERRORS as error:
         raise DataError(
-            f"{path} is corrupt or not a numeric .npz: {plain_reason(error)}{_unlike_zip(path)}; "
+            f"{path} is corrupt or not a numeric .npz: {reason(error)}{_unlike_zip(path)}; "
             "download it again"
         ) from error
 

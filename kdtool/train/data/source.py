@@ -1,8 +1,6 @@
 """What every source of images returns, and what sources share: paths, downloads, messages."""
 
-import ast
 import contextlib
-import re
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kdtool.errors import DataError
+from kdtool.errors import DataError, reason
 from kdtool.recipe.data import CsvTable, FolderTable, NpzTable
 from kdtool.train.reporter import Update
 
@@ -67,8 +65,8 @@ def find_below(table: FolderTable | CsvTable | NpzTable, below: Path, what: str)
         found = (root / below).resolve()
         exists = found.exists()
     except (OSError, RuntimeError) as error:  # no permission, a link to itself
-        reason = plain_reason(error)
-        raise DataError(f"cannot look for {table.root / below} ({what}): {reason}") from error
+        why = reason(error)
+        raise DataError(f"cannot look for {table.root / below} ({what}): {why}") from error
     if not exists:
         download = f"download the data from {table.home}, or " if table.home else ""
         raise DataError(
@@ -143,18 +141,3 @@ def _as_text(content: bytes) -> str:
     except UnicodeDecodeError:
         return ""
     return first_line if first_line.isprintable() else ""
-
-
-def plain_reason(error: Exception) -> str:
-    """Return what a library says is wrong, without Python's notation of bytes and objects."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    text = re.sub(r"""b'(?:[^'\\]|\\.)*'|b"(?:[^"\\]|\\.)*\"""", _bytes_in_words, str(text))
-    text = re.sub(r"<urlopen error (?:\[Errno -?\d+\] )?([^>]*)>", r"\1", text)
-    text = re.sub(r"\w*Path\('([^']*)'\)", r"\1", text)
-    return " ".join(re.sub(r"<_io\.\w+[^>]*>", "the file", text).split())
-
-
-def _bytes_in_words(literal: re.Match[str]) -> str:
-    content = ast.literal_eval(literal[0])
-    text = content.decode("ascii", "ignore")
-    return f"'{text}'" if text.isprintable() and len(text) == len(content) else f"0x{content.hex()}"

@@ -18,7 +18,7 @@ from kdtool.train.fit.state import damage_of
 from kdtool.train.models.checkpoint import save_weights, set_weights
 from kdtool.train.models.describe import describe_model, has_batch_norm
 from kdtool.train.models.device import choose_precision
-from kdtool.train.models.trained_teacher import as_it_is, chance_warning
+from kdtool.train.models.trained_teacher import chance_warning, evaluate_pretrained
 from kdtool.train.run import TEACHERS, Run, Trained, table_of
 
 
@@ -157,7 +157,7 @@ def _evaluate_pretrained(run: Run, plan: ModelPlan) -> tuple[TrainingResult, lis
         f"{plan.role}: {table.without_paths.model} is pretrained; evaluating it on validation"
     )
     model = run.build(plan.role, plan.seed, pretrained=True)
-    result = as_it_is(model.to(run.device), run.splits_of(plan.role), run.recipe.metric)
+    result = evaluate_pretrained(model.to(run.device), run.splits_of(plan.role), run.recipe.metric)
     if table.is_onnx:
         return result, []
     save_weights(plan.checkpoint, model.state_dict(), _facts(run, plan))

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 from pydantic import TypeAdapter
 
+from kdtool.errors import reason
 from kdtool.recipe.data import TABLES, DataTable
-from kdtool.train.data.source import beginning, plain_reason
+from kdtool.train.data.source import beginning
 
 GUIDE = Path(__file__).parents[3] / "docs" / "data.md"
 BEGINNINGS = [
@@ -41,8 +42,8 @@ def raised(call, *arguments):
 
 def test_bytes_in_a_reason_are_text_or_hex():
     error = raised(np.lib.format.read_magic, io.BytesIO(bytes(9)))
-    assert plain_reason(error).endswith("expected 0x934e554d5059, got 0x000000000000")
-    assert plain_reason(ValueError("got b'ab' and b\"c'd\", not b'\\xff'")) == (
+    assert reason(error).endswith("expected 0x934e554d5059, got 0x000000000000")
+    assert reason(ValueError("got b'ab' and b\"c'd\", not b'\\xff'")) == (
         "got 'ab' and 'c'd', not 0xff"
     )
 
@@ -53,21 +54,21 @@ def test_a_reason_names_no_object_of_python(tmp_path):
         error = raised(Image.open, file)
     assert isinstance(error, UnidentifiedImageError)
     assert "_io.BufferedReader" in str(error)
-    assert plain_reason(error) == "cannot identify image file the file"
-    assert plain_reason(ValueError(f"no {tmp_path!r}")) == f"no {tmp_path}"
+    assert reason(error) == "cannot identify image file the file"
+    assert reason(ValueError(f"no {tmp_path!r}")) == f"no {tmp_path}"
 
 
 def test_a_reason_of_the_network_is_that_of_the_system():
     error = urllib.error.URLError(ConnectionRefusedError(111, "Connection refused"))
-    assert plain_reason(error) == "Connection refused"
+    assert reason(error) == "Connection refused"
 
 
 def test_a_reason_of_the_disk_is_that_of_the_system():
-    assert plain_reason(PermissionError(13, "Permission denied", "x")) == "Permission denied"
+    assert reason(PermissionError(13, "Permission denied", "x")) == "Permission denied"
 
 
 def test_an_error_without_text_has_its_name():
-    assert plain_reason(EOFError()) == "EOFError"
+    assert reason(EOFError()) == "EOFError"
 
 
 FRAGMENTS = re.findall(r"```toml\n(.*?)```", GUIDE.read_text(encoding="utf-8"), flags=re.DOTALL)
