@@ -4,8 +4,8 @@
 
 DIR contains the four files of MNIST; without it, 5,000 digits replace them. One after the other,
 students use all cores; in P processes, each its share; the batched pass stacks the weights of all
-students (torch.func.vmap) and uses all cores again. The three are timed in turns, on warm processes:
-the seconds to start one are printed separately.
+students (torch.func.vmap) and uses all cores again. The three are timed in turns, on warm
+processes: the seconds to start one are printed separately.
 """
 
 import argparse
