@@ -2,10 +2,8 @@
 
 import os
 import platform
-import re
 import subprocess
-from importlib.metadata import PackageNotFoundError, requires, version
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import kdtool
@@ -45,30 +43,6 @@ def collect_environment(gpu: str | None = None) -> Environment:
         memory_bytes=memory_bytes(),
         gpu=gpu,
     )
-
-
-def install_command(extra: str) -> str:
-    """Return the command that installs the packages of one of kdtool's extras.
-
-    It lists the packages themselves, so it works wherever kdtool came from: a clone, a wheel, git
-    or an index.
-
-    Args:
-        extra: Key of `[project.optional-dependencies]` in pyproject.toml.
-    """
-    try:
-        requirements = requires("kdtool") or []
-    except PackageNotFoundError:  # kdtool runs from a folder of sources that was never installed
-        requirements = []
-    ending = re.compile(rf"""\s*;\s*extra == ['"]{re.escape(extra)}['"]$""")
-    packages = [ending.sub("", text) for text in requirements if ending.search(text)]
-    names = " ".join(f'"{package}"' for package in packages) or f'".[{extra}]"'
-    return f"{pip()} install {names}"
-
-
-def pip() -> str:
-    """Return the installer of this environment: `uv pip` where uv made it, without pip."""
-    return "pip" if find_spec("pip") else "uv pip"
 
 
 def nvidia_gpu() -> str | None:

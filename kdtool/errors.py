@@ -1,8 +1,10 @@
-"""Errors that the user can mend: what was given, what was expected, how to fix it."""
+"""Errors that the user can fix: what was given, what was expected, how to fix it."""
+
+import re
 
 
 class KdtoolError(Exception):
-    """An error that the user can mend; shown as one message, without a traceback."""
+    """An error that the user can fix; shown as one message, without a traceback."""
 
     exit_code = 1
 
@@ -12,7 +14,7 @@ class RecipeError(KdtoolError):
 
 
 class DataError(KdtoolError):
-    """Images or labels that are missing, damaged or do not fit together."""
+    """Images or labels that are missing, damaged or contradict each other."""
 
 
 class StudyError(KdtoolError):
@@ -24,12 +26,40 @@ class ModelFileError(KdtoolError):
 
 
 class GateError(KdtoolError):
-    """A check of a finished model failed, so that its file was not given its name."""
+    """A finished model failed a check, so its file was not written."""
 
     exit_code = 3
 
 
 class InterruptedRunError(KdtoolError):
-    """Ctrl-C; nothing that was finished is lost."""
+    """Ctrl-C; the same command resumes, and nothing finished is lost."""
 
     exit_code = 130
+
+
+def reason(error: BaseException) -> str:
+    """Return why another library failed, in words for a message: no error number, no object.
+
+    Args:
+        error: Of the system, Python or a library.
+    """
+    if isinstance(error, UnicodeDecodeError):
+        byte = error.object[error.start]
+        return f"byte {byte:#04x} at position {error.start} is not {error.encoding.upper()}"
+    if isinstance(error, OSError) and error.strerror:
+        return str(error.strerror)  # without the number and the name of the file
+    if isinstance(error, KeyError) and error.args:
+        return str(error.args[0])  # `str` of it adds quotes
+    text = re.sub(r"""b'(?:[^'\\]|\\.)*'|b"(?:[^"\\]|\\.)*\"""", _bytes_in_words, str(error))
+    text = re.sub(r"<urlopen error (?:\[Errno -?\d+\] )?([^>]*)>", r"\1", text)
+    text = re.sub(r"\w*Path\('([^']*)'\)", r"\1", text)
+    text = re.sub(r"<_io\.\w+[^>]*>", "the file", text)
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _bytes_in_words(literal: re.Match[str]) -> str:
+    import ast  # only an error needs it
+
+    content = ast.literal_eval(literal[0])
+    text = content.decode("ascii", "ignore")
+    return f"'{text}'" if text.isprintable() and len(text) == len(content) else f"0x{content.hex()}"

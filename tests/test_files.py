@@ -18,7 +18,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-def test_a_full_disk_is_told_with_the_file(tmp_path):
+def test_a_full_disk_is_an_error_with_the_name_of_the_file(tmp_path):
     # every write to /dev/full fails as on a full disk
     message = r"cannot write .*file\.json: No space left"
     with pytest.raises(StudyError, match=message), full_disk(tmp_path / "file.json") as unfinished:

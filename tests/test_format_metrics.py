@@ -6,7 +6,7 @@ from kdtool.format import (
     score_change,
     score_change_range,
     score_change_size,
-    score_interval,
+    score_range,
     score_text,
 )
 from kdtool.report import summary
@@ -27,7 +27,7 @@ AS_DECIMALS = ("0.828", "0.803 to 0.850", "+0.012", "-0.004 to +0.002", "0.012")
 
 
 @pytest.mark.parametrize(
-    ("metric", "title", "told"),
+    ("metric", "title", "texts"),
     [
         ("accuracy", "Accuracy", IN_PERCENT),
         ("balanced_accuracy", "Balanced accuracy", IN_PERCENT),
@@ -37,21 +37,21 @@ AS_DECIMALS = ("0.828", "0.803 to 0.850", "+0.012", "-0.004 to +0.002", "0.012")
         ("pr_auc", "PR AUC", AS_DECIMALS),
     ],
 )
-def test_every_metric_has_its_name_and_its_unit(typed, metric, title, told):
+def test_every_metric_has_its_name_and_its_unit(typed, metric, title, texts):
     assert metric_title(metric) == title
     found = (
         score_text(metric, 0.828),
-        score_interval(metric, (0.803, 0.85)),
+        score_range(metric, (0.803, 0.85)),
         score_change(metric, 0.012),
         score_change_range(metric, (-0.004, 0.0016)),
         score_change_size(metric, -0.012),
     )
-    assert tuple(map(typed, found)) == told
+    assert tuple(map(typed, found)) == texts
 
 
-@pytest.mark.parametrize(("difference", "told"), [(0.0004, "0.000"), (-0.0004, "0.000")])
-def test_a_difference_that_rounds_to_zero_has_no_sign(difference, told):
-    assert score_change("roc_auc", difference) == told
+@pytest.mark.parametrize(("difference", "expected"), [(0.0004, "0.000"), (-0.0004, "0.000")])
+def test_a_difference_that_rounds_to_zero_has_no_sign(difference, expected):
+    assert score_change("roc_auc", difference) == expected
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -62,8 +62,8 @@ def test_the_first_row_of_the_comparison_is_the_metric_of_the_study(build, metri
     for role, cell in zip(ALL, first.cells, strict=True):
         assert cell.value == score_text(metric, results.models[role].test[metric].mean)
     assert METRIC_NAMES[metric] in spread.note
-    beside = [row.key for row in others[:2] if row.key in METRICS]
-    assert beside == [one for one in ("accuracy", "weighted_f1") if one != metric]
+    shown = [row.key for row in others[:2] if row.key in METRICS]
+    assert shown == [one for one in ("accuracy", "weighted_f1") if one != metric]
 
 
 def judged(build, **changes):
@@ -79,7 +79,7 @@ def judged(build, **changes):
         (-0.012, (-0.022, -0.002), "HURT", "Distillation hurt: the student is 0.012 lower in"),
     ],
 )
-def test_the_verdict_speaks_of_the_metric(build, typed, difference, ci95, word, expected):
+def test_the_verdict_names_the_metric(build, typed, difference, ci95, word, expected):
     results = judged(build, difference=difference, ci95=ci95, verdict=word)
     low, high = ci95
     assert typed(verdicts.headline(results)) == (
@@ -98,19 +98,19 @@ def test_every_sentence_about_the_verdict_has_the_metric_and_its_unit(build, typ
     results = judged(build, verdict="NO EVIDENCE", difference=0.004, ci95=(-0.008, 0.016))
     (verdict,) = results.verdicts
     teacher, control = (results.models[one].test["weighted_f1"].mean for one in ALL[:2])
-    told = f"control ({control:.3f}) and teacher ({teacher:.3f}) in weighted F1 is"
-    assert f"{told} {teacher - control:.3f}." in typed(verdicts.gap_sentence(results, verdict))
-    assert "finds differences in weighted F1 of about 0.003 or more" in verdicts.caveat(
+    gap = f"control ({control:.3f}) and teacher ({teacher:.3f}) in weighted F1 is"
+    assert f"{gap} {teacher - control:.3f}." in typed(verdicts.gap_sentence(results, verdict))
+    assert "detects differences in weighted F1 of about 0.003 or more" in verdicts.caveat(
         [verdict], 977
     )
-    assert "test of the accuracy, whatever the metric" in verdicts.mcnemar_sentence([verdict])
+    assert "test (always of the accuracy)" in verdicts.mcnemar_sentence([verdict])
     tiles = [(tile.value, tile.caption) for tile in summary.tiles(results)[:2]]
     student = results.models["student"].test["weighted_f1"].mean
     assert tiles == [
         (f"{student:.3f}", "weighted F1 of the student"),
-        ("+0.004", "weighted F1 against the control"),
+        ("+0.004", "weighted F1 compared with the control"),
     ]
-    assert "Test images to see 0.01, with 3 seeds" in verdicts.columns(results)[4]
+    assert "Test images to detect 0.01 with 3 seeds" in verdicts.columns(results)[4]
     assert "standard errors of the difference, in weighted F1" in verdicts.meaning(results)
     (row,) = verdicts.uncertainty_rows(results)
     assert row.cells[:4] == ["0.001", "0.001", "0.001", "0.003"]
@@ -129,5 +129,5 @@ def test_the_student_to_ship_is_chosen_by_the_metric_on_validation(build):
         for role in ("subclass-student", "student")
     }
     sentence = files.choice_sentence(results)
-    assert "is shipped, for its macro F1 on validation" in sentence
-    assert f"{best['subclass-student']:.3f} against {best['student']:.3f} of the" in sentence
+    assert "is shipped because of its macro F1 on validation" in sentence
+    assert f"{best['subclass-student']:.3f} compared with {best['student']:.3f} of the" in sentence

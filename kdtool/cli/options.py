@@ -136,7 +136,8 @@ def show(
         from kdtool.terminal import study
 
         console = Console()
-        study.show_warnings(console, results, warned)
+        if ending != "devices":  # measurements do not depend on the data
+            study.show_warnings(console, results, warned)
         if trained:
             study.show_trained(console, results, folder, trained)
         else:

@@ -57,13 +57,13 @@ def finetune(
     check_choice("--role", role, ("teacher", "student"))
     check_device(device)
     check_recipe_path(recipe)
-    from kdtool.recipe.load import load_recipe
-    from kdtool.study.folder import Study
+    from kdtool.recipe.checks import load_checked
 
     trained: Literal["teacher", "control"] = "teacher" if role == "teacher" else "control"
-    loaded = load_recipe(recipe, settings)
+    loaded = load_checked(recipe, settings, out)
     with resumable():
         terminal = start(quiet=quiet)
+        from kdtool.study.folder import Study
         from kdtool.train.pipeline import commands
 
         study = Study(out / loaded.name, terminal.warn)
@@ -165,15 +165,18 @@ def _distill(
 ) -> None:
     check_device(device)
     check_recipe_path(recipe)
-    from kdtool.recipe.load import load_recipe, parse_sweep
+    from kdtool.recipe.checks import load_checked
+    from kdtool.recipe.load import check_sweep, parse_sweep
+
+    loaded = load_checked(recipe, settings, out)
+    swept = dict(parse_sweep(text) for text in sweep or [])
+    if len(swept) < len(sweep or []):
+        raise RecipeError("got --sweep twice for one key; give all its values to one --sweep")
+    check_sweep(loaded, swept, subclasses=subclasses)
     from kdtool.study.finished import command_key, finished_results
     from kdtool.study.folder import Study
     from kdtool.terminal.progress import Terminal
 
-    loaded = load_recipe(recipe, settings)
-    swept = dict(parse_sweep(text) for text in sweep or [])
-    if len(swept) < len(sweep or []):
-        raise RecipeError("got --sweep twice for one key; give all its values to one --sweep")
     study = Study(out / loaded.name)
     key = command_key(loaded, subclasses=subclasses, sweep=swept, device=device)
     if not force and (results := finished_results(study, key)):
@@ -310,11 +313,12 @@ def _again(
 ) -> None:
     check_device(device)
     check_study_path(folder)
+    from kdtool.recipe.checks import check_again
     from kdtool.recipe.load import with_settings
     from kdtool.study.folder import load_study
 
     _, recipe, _ = load_study(folder)
-    with_settings(recipe, settings)  # an error before PyTorch is loaded
+    check_again(with_settings(recipe, settings))  # before PyTorch is imported
     with resumable():
         terminal = start(quiet=quiet)
         from kdtool.train.pipeline.commands import again

@@ -10,8 +10,8 @@ from pydantic import Field
 
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.session import RUNTIME_ERRORS, InferenceSession, open_session
-from kdtool.environment import pip
-from kdtool.errors import KdtoolError, ModelFileError
+from kdtool.errors import KdtoolError, ModelFileError, reason
+from kdtool.install import pip
 from kdtool.results.base import SCHEMA, Record
 
 try:
@@ -175,7 +175,9 @@ def _read_lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ModelFileError(f"cannot read {path}: {error}; save it as text in UTF-8") from error
+        raise ModelFileError(
+            f"cannot read {path}: {reason(error)}; save it as text in UTF-8"
+        ) from error
 
 
 def _predict_file(
@@ -188,7 +190,7 @@ def _predict_file(
     try:
         rows = predict(session, pixels[None])
     except RUNTIME_ERRORS as error:
-        raise ModelFileError(f"the model cannot run on {path}: {error}") from error
+        raise ModelFileError(f"the model cannot run on {path}: {reason(error)}") from error
     probabilities = rows[0]
     best = (-probabilities).argsort(kind="stable")[:top]
     return Prediction(

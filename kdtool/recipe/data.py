@@ -18,6 +18,30 @@ HOME = "web page with the data, named in the error if they are missing"
 CLASSES = "names of the classes, in the order of their labels"
 
 
+@dataclass(frozen=True)
+class Augmentation:
+    """The value that one kind of augmentation takes."""
+
+    meaning: str
+    default: float
+    lowest: float
+    highest: float
+
+
+AUGMENTATIONS = {
+    "crop": Augmentation("smallest share of the area to keep", 0.8, 0.05, 1),
+    "flip": Augmentation("probability of a left-right flip", 0.5, 0, 1),
+    "vflip": Augmentation("probability of a top-bottom flip", 0.5, 0, 1),
+    "rotate": Augmentation("largest angle in degrees, in both directions", 10, 0, 180),
+    "shift": Augmentation("largest shift as a share of the side, in both directions", 0.1, 0, 1),
+    "brightness": Augmentation("largest relative change of the brightness", 0.2, 0, 1),
+    "contrast": Augmentation("largest relative change of the contrast", 0.2, 0, 1),
+}
+
+
+AUGMENTATION = rf"^({'|'.join(AUGMENTATIONS)})(:[0-9.]+)?$"
+
+
 class IdxFiles(Table):
     """Names of four files in the MNIST format, plain or .gz, relative to `data.root`."""
 
@@ -64,7 +88,7 @@ class DataKeys(Table):
         description="with two classes the positive one, by index or name; without it the class "
         "with fewer images",
     )
-    augment: list[str] = Field(
+    augment: list[Annotated[str, Field(json_schema_extra={"pattern": AUGMENTATION})]] = Field(
         default=[],
         description="random changes of the training images, drawn for each image and epoch, such "
         'as `["crop:0.8", "flip", "rotate:20"]`',
@@ -211,27 +235,6 @@ def check_share(value: float) -> float:
     if value >= 1 and value != int(value):
         raise ValueError(f"got {value}, expected a share below 1 or a whole number of images")
     return value
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """The value that one kind of augmentation takes."""
-
-    meaning: str
-    default: float
-    lowest: float
-    highest: float
-
-
-AUGMENTATIONS = {
-    "crop": Augmentation("smallest share of the area to keep", 0.8, 0.05, 1),
-    "flip": Augmentation("probability of a left-right flip", 0.5, 0, 1),
-    "vflip": Augmentation("probability of a top-bottom flip", 0.5, 0, 1),
-    "rotate": Augmentation("largest angle in degrees, in both directions", 10, 0, 180),
-    "shift": Augmentation("largest shift as a share of the side, in both directions", 0.1, 0, 1),
-    "brightness": Augmentation("largest relative change of the brightness", 0.2, 0, 1),
-    "contrast": Augmentation("largest relative change of the contrast", 0.2, 0, 1),
-}
 
 
 def parse_augmentation(text: str) -> tuple[str, float]:

@@ -1,4 +1,4 @@
-"""Reading and changing a recipe: TOML, `--set`, `--sweep`, and what is wrong with it."""
+"""Read a recipe and change it: TOML, `--set` and `--sweep`."""
 
 import difflib
 import tomllib
@@ -10,12 +10,13 @@ import tomli_w
 from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
-from kdtool.errors import RecipeError
+from kdtool.errors import RecipeError, reason
 from kdtool.recipe.data import IdxFiles
 from kdtool.recipe.problems import keys_of_source, problems_of, shown
-from kdtool.recipe.schema import Recipe
+from kdtool.recipe.schema import DistillTable, Recipe, SubclassTable
+from kdtool.recipe.table import Table, did_you_mean
 
-# Keys that hold, or may hold, a path.
+# Keys with values that are, or may be, paths.
 PATHS = {"data.root", "teacher.model", "teacher.weights", "student.weights"}
 
 
@@ -31,20 +32,29 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     Raises:
         RecipeError: The file cannot be read, is not TOML, or is not a recipe.
     """
+    return make_recipe(read_recipe(path, overrides), str(path))
+
+
+def read_recipe(path: Path, overrides: list[str] | None = None) -> dict[str, Any]:
+    """Return the content of the recipe at `path`, not yet checked; see `load_recipe`.
+
+    Raises:
+        RecipeError: The file cannot be read or is not TOML, or an override is not `KEY=VALUE`.
+    """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise RecipeError(f"there is no recipe {path}{_other_recipes(path)}") from error
     except IsADirectoryError as error:
         raise RecipeError(
-            f"{path} is a folder; a recipe is a TOML file (if it holds a folder of pictures for "
-            f"each class: recipes/folder.toml --set data.root={path})"
+            f"{path} is a folder, expected a recipe, a TOML file; if it has one folder of pictures "
+            f"for each class, use recipes/folder.toml --set data.root={path}"
         ) from error
     except OSError as error:
         raise RecipeError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise RecipeError(
-            f"{path} is not a text file in UTF-8, and a recipe is a TOML file: {error}"
+            f"{path} is not text in UTF-8, expected a TOML file: {reason(error)}"
         ) from error
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path} is not valid TOML: {error}") from error
@@ -53,8 +63,9 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     _drop_min_steps(content, settings)
     for key, value in settings.items():
         _put(content, key, value)
-        _resolve_paths(content, {key} & PATHS, Path.cwd())
-    return make_recipe(content, str(path))
+        given = {known for known in PATHS if known == key or known.startswith(f"{key}.")}
+        _resolve_paths(content, given, Path.cwd())
+    return content
 
 
 def make_recipe(content: dict[str, Any], source: str) -> Recipe:
@@ -63,14 +74,31 @@ def make_recipe(content: dict[str, Any], source: str) -> Recipe:
     Raises:
         RecipeError: It is not one; lists every problem with its key.
     """
+    if problems := problems_in(content):
+        raise recipe_error(source, problems)
+    return parse_recipe(content)
+
+
+def parse_recipe(content: dict[str, Any]) -> Recipe:
+    """Return `content`, which has no problems, as a recipe."""
+    return Recipe.model_validate(_without_old_defaults(content))
+
+
+def problems_in(content: dict[str, Any]) -> list[str]:
+    """Return what is wrong with `content` as a recipe; nothing if it is one."""
     try:
-        return Recipe.model_validate(_without_old_defaults(content))
+        parse_recipe(content)
     except ValidationError as error:
-        problems = problems_of(error, content)
-        if not source:
-            raise RecipeError("\n".join(problems)) from error
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise RecipeError("\n  ".join([f"{source}: {count}", *problems])) from error
+        return problems_of(error, content)
+    return []
+
+
+def recipe_error(source: str, problems: list[str]) -> RecipeError:
+    """Return one error that lists all problems of the recipe `source`, which may be empty."""
+    if not source:
+        return RecipeError("\n".join(problems))
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    return RecipeError("\n  ".join([f"{source}: {count}", *problems]))
 
 
 def recipe_toml(recipe: Recipe) -> str:
@@ -87,7 +115,7 @@ def with_settings(recipe: Recipe, settings: dict[str, Any]) -> Recipe:
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """Split `KEY=VALUE`; VALUE is read as TOML, and as plain text where it is no TOML.
+    """Split `KEY=VALUE`; VALUE is TOML, or else text without quotes.
 
     Raises:
         RecipeError: There is no `=`.
@@ -103,7 +131,7 @@ def parse_sweep(text: str) -> tuple[str, list[Any]]:
     """Split `KEY=VALUE,VALUE,...` into the key and its values.
 
     Raises:
-        RecipeError: Fewer than two values, or a value stands twice.
+        RecipeError: There are fewer than two values, or one is repeated.
     """
     key, first = parse_setting(text)
     values = first
@@ -115,6 +143,48 @@ def parse_sweep(text: str) -> tuple[str, list[Any]]:
             f"such as {key}=1,2,4,8,16,32"
         )
     return key, values
+
+
+SWEPT_TABLES = ("distill", "subclass")
+NOT_SWEPT = {"distill.exclude_classes"}  # it changes the controls as well
+
+
+def check_sweep(recipe: Recipe, sweep: dict[str, list[Any]], *, subclasses: bool) -> None:
+    """Check that the keys of a sweep can be swept, and each value by itself.
+
+    Args:
+        recipe: The study's.
+        sweep: Keys and their values.
+        subclasses: Whether the study has subclass students.
+
+    Raises:
+        RecipeError: A key cannot be swept, or a value is not allowed for it.
+    """
+    if len(sweep) > 2:
+        raise RecipeError(f"got --sweep of {len(sweep)} keys, expected one or two")
+    for key, values in sweep.items():
+        table = key.partition(".")[0]
+        if table not in SWEPT_TABLES or key in NOT_SWEPT:
+            raise RecipeError(
+                f"got --sweep {key}, expected a key of [distill] or [subclass] that changes how "
+                "students learn: any other would be tuned for the student and not for its control"
+                f"{did_you_mean(key, _sweepable(), '{}')}"
+            )
+        if table == "subclass" and not subclasses:
+            raise RecipeError(f"got --sweep {key}, which needs `kdtool subclass-distill`")
+        for value in values:
+            with_settings(recipe, {key: value})
+    if len({key.partition(".")[0] for key in sweep}) > 1:
+        raise RecipeError(
+            f"got --sweep {' and '.join(sweep)}, expected keys of one table, as the tables are for "
+            "different students; sweep one after the other"
+        )
+
+
+def _sweepable() -> list[str]:
+    tables: dict[str, type[Table]] = {"distill": DistillTable, "subclass": SubclassTable}
+    keys = [f"{name}.{key}" for name, table in tables.items() for key in table.model_fields]
+    return [key for key in keys if key not in NOT_SWEPT]
 
 
 def _drop_min_steps(content: dict[str, Any], settings: dict[str, Any]) -> None:
@@ -138,12 +208,12 @@ def _put(content: dict[str, Any], key: str, value: Any) -> None:
     for table in tables:
         content = content.setdefault(table, {})
         if not isinstance(content, dict):
-            raise RecipeError(f"cannot set {key}: {table} is a value, not a table")
+            raise RecipeError(f"got --set {key}, but {table} is a value, not a table")
     content[last] = value
 
 
 def _resolve_paths(content: dict[str, Any], keys: Iterable[str], folder: Path) -> None:
-    """Make the paths at some keys absolute, where there are any."""
+    """Make the paths at some keys absolute, if the recipe has them."""
     for key in keys:
         table, _, last = key.partition(".")
         values = content.get(table)
@@ -152,7 +222,7 @@ def _resolve_paths(content: dict[str, Any], keys: Iterable[str], folder: Path) -
         try:
             values[last] = str((folder / Path(values[last]).expanduser()).resolve())
         except RuntimeError as error:  # ~ and no home
-            raise RecipeError(f"{key}: got {shown(values[last])}: {error}") from error
+            raise RecipeError(f"{key}: got {shown(values[last])}; {error}") from error
 
 
 def _is_path(key: str, value: Any) -> bool:
@@ -165,12 +235,12 @@ def _is_path(key: str, value: Any) -> bool:
 
 def _other_recipes(path: Path) -> str:
     if not path.parent.is_dir():
-        return f" (nor a folder {path.parent})"
+        return f", and no folder {path.parent}"
     found = sorted(other.name for other in path.parent.glob("*.toml"))
     close = difflib.get_close_matches(path.stem, [name[: -len(".toml")] for name in found], n=1)
     if close:
         return f"; did you mean {path.parent / close[0]}.toml?"
-    return f"; that folder holds {', '.join(found)}" if found else ""
+    return f"; its folder has {', '.join(found)}" if found else ""
 
 
 # What kdtool up to 0.1 wrote into the recipe.toml of every study, whatever its source was.

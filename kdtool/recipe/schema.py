@@ -81,7 +81,10 @@ class ExportTable(Table):
         "the same of any size; tensor, float32 `(N, C, H, W)` in [0, 1]",
     )
     precisions: list[Precision] = Field(
-        default=["fp32"], min_length=1, description="files of the student; fp32 is required"
+        default=["fp32"],
+        min_length=1,
+        json_schema_extra={"uniqueItems": True, "contains": {"const": "fp32"}},
+        description="files of the student; fp32 is required",
     )
     opset: int = Field(default=18, ge=18, description="ONNX opset")
     target: Literal["x86", "arm", "portable"] = Field(
@@ -105,6 +108,9 @@ class ExportTable(Table):
     )
     operating_point: str = Field(
         default="argmax",
+        json_schema_extra={
+            "pattern": r"^(argmax|youden|f1|(sensitivity|specificity|cost):[0-9.]+)$"
+        },
         description="with two classes how the threshold of the positive class is chosen on "
         "validation: argmax, 0.5; youden, highest sensitivity + specificity; f1, highest F1; "
         "sensitivity:0.95; specificity:0.95; cost:5, a miss costs 5 false alarms",
@@ -149,8 +155,9 @@ class Recipe(Table):
     seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(
         default=[0, 1, 2],
         min_length=1,
-        description="one student and one control is trained for each seed; the teacher for the "
-        "first",
+        json_schema_extra={"uniqueItems": True},
+        description="one student and one control are trained for each seed, and one teacher with "
+        "the first",
     )
     metric: Metric = Field(
         default="accuracy", description="what epochs and settings are chosen by, and verdicts judge"

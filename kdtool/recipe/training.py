@@ -25,7 +25,9 @@ class PhaseTable(Table):
 
     epochs: int = Field(ge=1, description="number of epochs")
     train: str | None = Field(default=None, description="parts that learn in this phase")
-    learning_rate: Positive | None = Field(default=None, description="learning rate")
+    learning_rate: Positive | None = Field(
+        default=None, description="learning rate after the warm-up"
+    )
     backbone_learning_rate: Positive | None = Field(
         default=None, description="learning rate of all but the head"
     )
@@ -74,7 +76,7 @@ class TrainTable(Table):
         default=0,
         ge=0,
         description="minimum number of training steps: smaller datasets train for more epochs, "
-        "with a warning; `--set` of the epochs overrules it",
+        "with a warning; `--set` of epochs overrules it",
     )
     batch_size: int = Field(default=256, ge=1, description="images in a training step")
     train: str = Field(
@@ -82,7 +84,7 @@ class TrainTable(Table):
         description="parts that learn while the rest is frozen: `all`, or names of modules joined "
         "by +, such as `head` or `layer4+head`",
     )
-    learning_rate: Positive = Field(default=1e-3, description="learning rate")
+    learning_rate: Positive = Field(default=1e-3, description="learning rate after the warm-up")
     backbone_learning_rate: Positive | None = Field(
         default=None, description="learning rate of all but the head; default: `learning_rate`"
     )
@@ -102,7 +104,9 @@ class TrainTable(Table):
     early_stop: int | None = Field(
         default=None, ge=1, description="stop after so many epochs without improvement"
     )
-    optimizer: Literal["adam", "adamw", "sgd"] = Field(default="adam", description="optimizer")
+    optimizer: Literal["adam", "adamw", "sgd"] = Field(
+        default="adam", description="optimizer of PyTorch"
+    )
     momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum of `sgd`")
     weight_decay: float = Field(
         default=0.0, ge=0, allow_inf_nan=False, description="weight decay of the optimizer"

@@ -1,9 +1,9 @@
-"""Colours, and figures as SVG that follows the colours of its page or as PNG."""
+"""Colours, and figures: as SVG that follows the colours of its page, and as PNG."""
 
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -66,6 +66,29 @@ FONT_SIZE = 12  # pixels: figures are drawn at 72 dots an inch, so that a point 
 FONTS = ["DejaVu Sans", "Noto Sans CJK JP", "Hiragino Sans", "Yu Gothic", "Arial Unicode MS"]
 
 
+WIDE, NARROW = 960, 340  # pixels: the width of a figure on a desktop and on a phone
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drawing:
+    """A figure of the report."""
+
+    name: str  # of its PNG; unique in the report
+    title: str  # what it shows
+    wide: "Figure"
+    narrow: "Figure | None"  # for a phone; None: `wide` fits there too
+
+    @property
+    def path(self) -> str:
+        """The PNG, relative to the study."""
+        return f"figures/{self.name}.png"
+
+
+def drawing(name: str, title: str, draw: "Callable[[int], Figure]") -> Drawing:
+    """Draw a figure twice, for a desktop and for a phone; `draw` gets the width in pixels."""
+    return Drawing(name=name, title=title, wide=draw(WIDE), narrow=draw(NARROW))
+
+
 @contextmanager
 def style() -> Iterator[None]:
     """Draw in the style of the report inside the block."""
@@ -81,7 +104,7 @@ def style() -> Iterator[None]:
         mpl.rcParams["ytick.labelsize"] = FONT_SIZE
         mpl.rcParams["svg.fonttype"] = "none"  # text stays text, in the page's font
         mpl.rcParams["text.parse_math"] = False  # a class may be named "$x$"
-        # A browser finds a font for any script. A PNG shows a box, which no warning would mend.
+        # A browser finds a font for any script. A PNG shows a box, and a warning changes nothing.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
 
@@ -173,7 +196,7 @@ def spread(values: list[float], gap: float) -> list[float]:
 def label(
     axes: "Axes", text: str, at: tuple[float, float], offset: tuple[int, int], color: str
 ) -> None:
-    """Write bold text beside a point, on the side to which `offset` (pixels) leads."""
+    """Write bold text next to a point, on the side to which `offset` (pixels) leads."""
     right, up = offset
     axes.annotate(
         text,
@@ -211,7 +234,7 @@ def score_axis(axes: "Axes", metric: Metric) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar and what stands at its ends."""
+    """One bar and the texts at its ends."""
 
     name: str
     role: Role  # gives the colour

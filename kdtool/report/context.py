@@ -1,226 +1,151 @@
-"""What the templates of the report are filled with."""
+"""What the templates read: a frozen section for each part of the report, in its order.
 
-from dataclasses import dataclass
+A new section is a module in `sections/` (a frozen dataclass with the text of its `LINK`, and a
+function that returns it, or None if the study has none of it), a template of the same name in
+`templates/html` and in `templates/markdown`, and a line in each list below.
+"""
 
-import tomli_w
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
 
-from kdtool.format import (
-    INTERVAL_LINE,
-    MAC_LINE,
-    METRIC_NAMES,
-    channels,
-    count,
-    duplicates_sentence,
-    in_percent,
-    listed,
-    metric_title,
-    role_name,
-    roles_present,
-)
-from kdtool.report import summary
+from kdtool.format import printable, roles_present
+from kdtool.report import pictures, provenance, summary
+from kdtool.report.canvas import Drawing
+from kdtool.report.pictures import GallerySection
+from kdtool.report.provenance import ProvenanceSection
 from kdtool.report.sections import (
     bias_shift,
     calibration,
     classes,
     comparison,
     devices,
+    duplicates,
     files,
-    images,
+    flips,
     operating_point,
+    saliency,
     subclasses,
+    sweep,
     training,
 )
-from kdtool.report.sections import verdict as verdicts
-from kdtool.report.sections.comparison import comparison_rows
-from kdtool.report.sections.files import ship_rows
-from kdtool.report.sections.training import training_rows
-from kdtool.results.profile import Environment
-from kdtool.results.study import DataResult, Results
-
-MOST_CLASSES_OPEN = 20  # more, and the tables over classes are folded
-
-# Of the figures in `cost_bars`, by their names.
-COST_TITLES = {
-    "params": "Parameters",
-    "flops": "FLOPs for one image",
-    "latency": "Latency for one run, median",
-}
+from kdtool.report.sections.bias_shift import BiasShiftSection
+from kdtool.report.sections.calibration import CalibrationSection
+from kdtool.report.sections.classes import ClassesSection
+from kdtool.report.sections.comparison import ComparisonSection, CostsSection
+from kdtool.report.sections.devices import DevicesSection
+from kdtool.report.sections.duplicates import DuplicatesSection
+from kdtool.report.sections.files import FilesSection
+from kdtool.report.sections.flips import FlipsSection
+from kdtool.report.sections.operating_point import OperatingPointSection
+from kdtool.report.sections.saliency import SaliencySection
+from kdtool.report.sections.subclasses import SubclassesSection
+from kdtool.report.sections.sweep import SweepSection
+from kdtool.report.sections.training import TrainingSection
+from kdtool.report.summary import SummarySection
+from kdtool.results.base import Role
+from kdtool.results.study import Results
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Head:
-    """The head of a column of a comparison."""
+class Header:
+    """The head and the foot of the page."""
 
     name: str
-    note: str
-    style: str  # class of the page's style; may be empty
+    warnings: list[str]
+    models: list[tuple[Role, str]]  # each role with the name of its network
+    data: str
+    num_classes: int
+    num_test: int  # images
+    pixelated: bool  # the images are so small that each pixel is shown as a square
+    kdtool: str  # version
 
 
-def report_context(results: Results) -> dict[str, object]:
-    """Return the names that both templates use."""
-    verdict = verdicts.main_verdict(results)
-    on_methods = verdicts.on_methods(results)
-    return {
-        "results": results,
-        "roles": roles_present(results),
-        "verdict": verdict,
-        "findings": summary.findings(results),
-        "headline": verdicts.headline(results),
-        "explanations": summary.explanations(results),
-        "mcnemar": verdicts.mcnemar_sentence(on_methods) if verdict else None,
-        "caveat": verdicts.caveat(on_methods, results.data.num_test),
-        "tiles": summary.tiles(results),
-        "rows": comparison_rows(results),
-        "model_heads": [
-            Head(name=role_name(role), note=results.models[role].model, style=role)
-            for role in roles_present(results)
-        ],
-        "cost_titles": COST_TITLES,
-        "latency_sentence": comparison.latency_sentence(results),
-        **_score_context(results),
-        **_evidence_context(results),
-        **_ship_context(results),
-        **_device_context(results),
-        "training": training_rows(results),
-        "recipe_toml": tomli_w.dumps(_without_none(results.recipe)),
-        "command": _command(results),
-        "made_with": _made_with(results.environment),
-        "made_from": _made_from(results.data),
-        "duplicates": duplicates_sentence(results.data),
-        "duplicate_names": images.names(results.data),
-        "mac_line": MAC_LINE,
-        "control_line": verdicts.control_line(results),
-        "holm_line": verdicts.HOLM_LINE if len(results.verdicts) > 1 else "",
-        "interval_line": INTERVAL_LINE,
-    }
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportContext:
+    """All that the templates read; None: the study has nothing for that section."""
+
+    header: Header
+    gallery: GallerySection | None
+    summary: SummarySection
+    comparison: ComparisonSection | None
+    training: TrainingSection | None
+    costs: CostsSection | None
+    files: FilesSection | None
+    devices: DevicesSection | None
+    sweep: SweepSection | None
+    bias_shift: BiasShiftSection | None
+    subclasses: SubclassesSection | None
+    classes: ClassesSection | None
+    operating_point: OperatingPointSection | None
+    flips: FlipsSection | None
+    calibration: CalibrationSection | None
+    saliency: SaliencySection | None
+    duplicates: DuplicatesSection | None
+    provenance: ProvenanceSection
 
 
-def _score_context(results: Results) -> dict[str, object]:
-    metric, rows = results.metric, classes.class_rows(results)
-    return {
-        "metric_name": METRIC_NAMES[metric],
-        "metric_title": metric_title(metric),
-        "metric_in_percent": in_percent(metric),
-        "of_metric": "" if metric == "accuracy" else f", {METRIC_NAMES[metric]}",
-        "phases": training.phase_starts(results),
-        "untrained": training.untrained_sentence(results),
-        "score_groups": classes.groups(results),
-        "scores_of": classes.scores_of(results),
-        "score_words": classes.meaning(results),
-        "most_in_a_row": classes.MOST_IN_A_ROW,
-        "few_images": classes.few_images(results.data),
-        "one_class_calls": classes.one_class_calls(results),
-        "imbalance": classes.imbalance(results.data),
-        "class_rows": rows,
-        "changed_rows": classes.most_changed(rows) if len(rows) > MOST_CLASSES_OPEN else [],
-        "largest_delta": max((abs(row.delta) for row in rows if row.delta), default=1.0),
-        "mistakes": classes.mistakes(results),
-        "operating_sentence": operating_point.operating_sentence(results),
-        "rule_sentence": operating_point.rule_sentence(results),
-        "rates_rows": operating_point.rates_rows(results),
-        "rates_columns": operating_point.COLUMNS,
-    }
+NO_SECTIONS = ("header", "gallery")  # fields without a template of their own
 
 
-def _evidence_context(results: Results) -> dict[str, object]:
-    uses = subclasses.exported_uses(results)
-    shown = calibration.shown_calibration(results)
-    rows = verdicts.uncertainty_rows(results)
-    return {
-        "uncertainty_rows": rows,
-        "uncertainty_columns": verdicts.columns(results) if rows else [],
-        "uncertainty_meaning": verdicts.meaning(results),
-        "uses": uses,
-        "subclass_alarm": subclasses.alarm(results),
-        "subclass_advice": subclasses.advice(results),
-        "subclass_seeds": subclasses.seed_rows(results),
-        "subclass_meaning": subclasses.MEANING,
-        "most_columns": subclasses.MOST_COLUMNS,
-        "calibration_advice": calibration.calibration_advice(results),
-        "calibration_rows": calibration.calibration_rows(results),
-        "calibrated_role": shown[0] if shown else None,
-        "excluded": bias_shift.excluded_names(results),
-        "shift_meaning": bias_shift.MEANING,
-        "shift_rows": bias_shift.shift_rows(results),
-    }
+def report_context(results: Results, folder: Path) -> ReportContext:
+    """Return all that the templates read, figures included.
 
+    Args:
+        results: The study's.
+        folder: The study's; holds the files of pictures that `results` names.
 
-def _command(results: Results) -> str:
-    if "subclass-student" in results.models:
-        return "subclass-distill"
-    return "distill" if "student" in results.models else "finetune"
-
-
-def _ship_context(results: Results) -> dict[str, object]:
-    model = files.shipped(results)
-    return {
-        "shipped": model,
-        "ship_sentence": files.ship_sentence(results),
-        "ship_choice": files.choice_sentence(results),
-        "ship_details": files.ship_details(results),
-        "ship_rows": ship_rows(results),
-        "ship_heads": [
-            Head(name=f"{precision}: ship this", note=file.path, style="chosen")
-            if precision == model.recommended
-            else Head(name=precision, note=file.path, style="")
-            for precision, file in model.files.items()
-        ]
-        if model
-        else [],
-        "measure_on_device": files.measure_on_device(results),
-    }
-
-
-def _device_context(results: Results) -> dict[str, object]:
-    rows = devices.measured(results) if results.devices else []
-    return {
-        "device_rows": rows,
-        "device_columns": devices.COLUMNS,
-        "device_noise": devices.noise_sentences(rows),
-        "machines": devices.machine_descriptions(results) if rows else [],
-    }
-
-
-def _made_with(environment: Environment) -> list[tuple[str, str]]:
-    versions = {"kdtool": environment.kdtool, "Python": environment.python, **environment.packages}
-    return [
-        ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
-        ("System", environment.os),
-        ("Processor", f"{environment.cpu}, {environment.num_cores} cores for this process"),
-        ("GPU", environment.gpu or "none"),
-    ]
-
-
-def _made_from(data: DataResult) -> list[tuple[str, str]]:
-    num_channels, height, width = data.image_shape
-    return [
-        ("Source", f"{data.source}: {data.description}"),
-        ("Images", f"{width} \N{MULTIPLICATION SIGN} {height} pixels, {channels(num_channels)}"),
-        ("Train", f"{count(data.num_train)} images"),
-        ("Validation", f"{count(data.num_validation)} images, which chose epochs and settings"),
-        ("Test", f"{count(data.num_test)} images, used once, at the end"),
-        *(
-            (f"Class {name}", f"merged from {listed(group)}")
-            for name, group in zip(data.classes, data.groups, strict=False)
-        ),
-        *((("Left out", _left_out(data)),) if data.excluded else ()),
-        ("Fingerprint", data.fingerprint),
-    ]
-
-
-def _left_out(data: DataResult) -> str:
-    counts = zip(data.classes, data.class_counts["train"], strict=True)
-    num_left = sum(number for name, number in counts if name not in data.excluded)
-    return (
-        f"{listed(data.excluded)}: students and control learn from the other "
-        f"{count(num_left)} training images"
+    Raises:
+        StudyError: A file of pictures is missing or damaged.
+    """
+    return ReportContext(
+        header=_header(results),
+        gallery=pictures.section(results, folder),
+        summary=summary.section(results),
+        comparison=comparison.section(results),
+        training=training.section(results),
+        costs=comparison.costs_section(results),
+        files=files.section(results),
+        devices=devices.section(results),
+        sweep=sweep.section(results),
+        bias_shift=bias_shift.section(results),
+        subclasses=subclasses.section(results),
+        classes=classes.section(results),
+        operating_point=operating_point.section(results),
+        flips=flips.section(results),
+        calibration=calibration.section(results),
+        saliency=saliency.section(results, folder),
+        duplicates=duplicates.section(results, folder),
+        provenance=provenance.section(results),
     )
 
 
-def _without_none(table: dict[str, object]) -> dict[str, object]:
-    """Leave out what is not set: TOML has no null."""
-    return {
-        key: _without_none(value) if isinstance(value, dict) else value
-        for key, value in table.items()
-        if value is not None
-    }
+def _header(results: Results) -> Header:
+    return Header(
+        name=printable(results.name),
+        warnings=[printable(warning) for warning in results.warnings],
+        models=[(role, printable(results.models[role].model)) for role in roles_present(results)],
+        data=printable(results.data.description),
+        num_classes=len(results.data.classes),
+        num_test=results.data.num_test,
+        pixelated=results.data.image_shape[1] < pictures.PIXELATED_BELOW,
+        kdtool=results.environment.kdtool,
+    )
+
+
+def sections(context: ReportContext) -> dict[str, object]:
+    """Return the sections that the study has, by name, in the order of the report."""
+    named = {field.name: getattr(context, field.name) for field in fields(context)}
+    return {name: one for name, one in named.items() if one and name not in NO_SECTIONS}
+
+
+def drawings(value: object) -> Iterator[Drawing]:
+    """Return every figure inside a context, section or list, in its order."""
+    if isinstance(value, Drawing):
+        yield value
+    elif isinstance(value, list):
+        for one in value:
+            yield from drawings(one)
+    elif hasattr(value, "__dataclass_fields__"):
+        for name in value.__dataclass_fields__:
+            yield from drawings(getattr(value, name))

@@ -1,8 +1,19 @@
-"""The card that a report opens with: verdicts, key figures, and the sentences below them."""
+"""The card at the top of a report: verdicts, key figures, and the sentences below them."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from kdtool.format import METRIC_NAMES, in_percent, relative, role_name, rough_percent, score_change
+from kdtool.format import (
+    INTERVAL_LINE,
+    METRIC_NAMES,
+    in_percent,
+    relative,
+    role_name,
+    score_change,
+    whole_percent,
+)
+from kdtool.report.canvas import Drawing, drawing
+from kdtool.report.cells import relative_time
 from kdtool.report.sections import bias_shift, comparison, files
 from kdtool.report.sections import verdict as verdicts
 from kdtool.results.base import TEACHER_OF
@@ -20,7 +31,7 @@ class Tile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """A verdict on a method."""
+    """A verdict on a method, in words."""
 
     label: str  # such as "HELPED"
     style: str  # class of the page's style
@@ -28,8 +39,56 @@ class Finding:
     sentence: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SummarySection:
+    """The card at the top."""
+
+    LINK: ClassVar = ""  # the top of the page needs no link
+
+    headline: str
+    findings: list[Finding]  # empty: no verdict yet
+    tiles: list[Tile]
+    explanations: list[str]
+    caveat: str | None  # what the verdicts leave open
+    control: str  # what the control is
+    interval: str  # what an interval is
+    holm: str | None  # what Holm's correction is; None: the study has one verdict
+    mcnemar: str | None  # the tests of single seeds; None: no verdict yet
+    num_verdicts: int
+    figure: Drawing | None  # None: no verdict yet
+    uncertainty: verdicts.UncertaintyTable | None
+
+
+def section(results: Results) -> SummarySection:
+    """Return the card at the top of the report."""
+    on_methods = verdicts.on_methods(results)
+    title = f"Difference in {METRIC_NAMES[results.metric]} with its 95 % interval: " + ", ".join(
+        f"{role_name(one.of)} and {role_name(one.against)}" for one in on_methods
+    )
+    return SummarySection(
+        headline=verdicts.headline(results),
+        findings=findings(results),
+        tiles=tiles(results),
+        explanations=explanations(results),
+        caveat=verdicts.caveat(on_methods, results.data.num_test),
+        control=verdicts.control_line(results),
+        interval=INTERVAL_LINE,
+        holm=verdicts.HOLM_LINE if len(results.verdicts) > 1 else None,
+        mcnemar=verdicts.mcnemar_sentence(on_methods) if on_methods else None,
+        num_verdicts=len(results.verdicts),
+        figure=drawing(
+            "difference",
+            title,
+            lambda width: verdicts.differences(results, on_methods, min(width, 400)),
+        )
+        if on_methods
+        else None,
+        uncertainty=verdicts.uncertainty_table(results),
+    )
+
+
 def findings(results: Results) -> list[Finding]:
-    """Return the verdicts on methods, in the order in which a reader wants them."""
+    """Return the verdicts on methods, the most important first."""
     return [
         Finding(
             label=verdicts.verdict_label(verdict),
@@ -42,14 +101,14 @@ def findings(results: Results) -> list[Finding]:
 
 
 def tiles(results: Results) -> list[Tile]:
-    """Return the key figures of a finished study's student, the worse beside the better."""
+    """Return the key figures of the student of a study with a verdict, good and bad ones."""
     role = verdicts.subject(results)
     found = {(verdict.of, verdict.against): verdict for verdict in results.verdicts}
     verdict = found.get((role, "control")) if role else None
     if role is None or verdict is None:
         return []
     student, teacher = results.models[role], results.models.get(TEACHER_OF[role])
-    whose, metric = role_name(TEACHER_OF[role]), results.metric
+    metric, teacher_name = results.metric, role_name(TEACHER_OF[role])
     name = METRIC_NAMES[metric]
     shown = [
         Tile(
@@ -59,25 +118,26 @@ def tiles(results: Results) -> list[Tile]:
         ),
         Tile(
             value=score_change(metric, verdict.difference),
-            caption=f"{'points' if in_percent(metric) else name} against the control",
+            caption=f"{'points' if in_percent(metric) else name} compared with the control",
             worse=verdict.verdict == "HURT",
         ),
     ]
     share = verdicts.gap_share(results, role)
     if verdict.verdict != "NO EVIDENCE" and share is not None and 0 <= share <= 1:
-        shown.append(Tile(value=rough_percent(share), caption=f"of the gap to the {whose} closed"))
+        caption = f"of the gap to the {teacher_name} closed"
+        shown.append(Tile(value=whole_percent(share), caption=caption))
     if teacher is None:
         return shown
     ratios = [relative(student.num_flops, teacher.num_flops, "fewer FLOPs", "more FLOPs")]
     ours, theirs = comparison.latency_of(student), comparison.latency_of(teacher)
     if ours and theirs:
-        ratios.append(comparison.relative_time(ours, theirs))
+        ratios.append(relative_time(ours, theirs))
     file, other = comparison.file_of(student), comparison.file_of(teacher)
     if file and other:
         ratio = relative(file.size_bytes, other.size_bytes, "smaller file", "larger file")
         ratios.append(ratio)
     return shown + [
-        Tile(value=ratio.times, caption=f"{ratio.word} than the {whose}", worse=ratio.worse)
+        Tile(value=ratio.times, caption=f"{ratio.word} than the {teacher_name}", worse=ratio.worse)
         for ratio in ratios
         if ratio and ratio.times
     ]

@@ -6,7 +6,7 @@ from pathlib import Path, PureWindowsPath
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from kdtool.errors import StudyError
+from kdtool.errors import StudyError, reason
 from kdtool.files import write_atomic
 from kdtool.report.write import write_report
 from kdtool.results.base import SCHEMA, Interval, Role, to_json
@@ -68,7 +68,7 @@ def load_profile(path: Path) -> ProfileReport:
     except OSError as error:
         raise StudyError(f"cannot read {path}: {error.strerror}; {HOW_TO_MAKE_ONE}") from error
     except ValueError as error:
-        raise StudyError(f"{path} is not JSON ({error}); {HOW_TO_MAKE_ONE}") from error
+        raise StudyError(f"{path} is not JSON ({reason(error)}); {HOW_TO_MAKE_ONE}") from error
     if not isinstance(content, dict) or not {"schema", "environment", "models"} <= content.keys():
         raise StudyError(f"{path} is not a profile; {HOW_TO_MAKE_ONE}")
     if "verdicts" in content:

@@ -221,7 +221,7 @@ def show_profile(console: Console, report: ProfileReport) -> None:
     models: Named = list(zip(shown, report.models, strict=True))
     print_table(console, cost_table(models))
     console.print("1 MAC = 1 multiply + 1 add; FLOPs = 2 x MACs; both for one image.")
-    console.print("memory: the most at once, over that of the empty runtime.")
+    console.print("memory: peak RSS minus that of the runtime without a model.")
     for line in _count_notes(models):
         console.print(line)
     console.print()

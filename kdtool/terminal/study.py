@@ -18,15 +18,16 @@ from kdtool.format import (
     printable,
     role_name,
     roles_present,
-    rough_percent,
     score_change_size,
     score_text,
     test_score,
+    whole_percent,
 )
+from kdtool.report.cells import Cell
 from kdtool.report.sections import verdict as verdicts
 from kdtool.report.sections.bias_shift import shift_sentence
 from kdtool.report.sections.classes import columns, few_images, one_class_calls
-from kdtool.report.sections.comparison import Cell, comparison_rows, parity_sentence
+from kdtool.report.sections.comparison import comparison_rows, parity_sentence
 from kdtool.report.sections.devices import COLUMNS, machine_labels, measured, noise_sentences
 from kdtool.report.sections.files import choice_sentence, ship_details, ship_sentence, shipped_role
 from kdtool.report.sections.operating_point import operating_sentence
@@ -180,10 +181,10 @@ def next_steps(results: Results, folder: Path, *, kit: bool) -> list[tuple[str, 
     steps = [("classify an image", shlex.join(["kdtool", "predict", str(file)]) + " IMAGE")]
     if kit:
         check = shlex.join(["python3", str(Path(folder.name) / "kit" / "check.py")])
-        steps.append((f"check it on a device, copy {folder / 'kit'} there and type", check))
+        steps.append((f"check it on a device, copy {folder / 'kit'} there and run", check))
     else:
         export = shlex.join(["kdtool", "export", str(folder), "--kit"])
-        steps.append(("run it on a device without kdtool", export))
+        steps.append(("make a folder that runs on a device without kdtool", export))
     return steps
 
 
@@ -386,7 +387,7 @@ def show_explained(console: Console, results: Results, folder: Path) -> None:
                 cells.append(plain_text(console, "-"))
                 continue
             wrong = predicted != image.label
-            text = f"{printable(predicted)} {rough_percent(image.probabilities[role])}"
+            text = f"{printable(predicted)} {whole_percent(image.probabilities[role])}"
             if role != "teacher" and role in image.agreement:
                 text += f", agrees {image.agreement[role]:z.2f}"
             cells.append(plain_text(console, text, "red" if wrong else ""))

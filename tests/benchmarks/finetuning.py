@@ -4,9 +4,10 @@
 
 Images of 224 x 224 pixels, random crops and flips. The plain loop is a common one: a DataLoader
 over PIL images with torchvision's transforms, float32, Adam. kdtool keeps the images on the device
-as uint8, augments them there, and trains channels last in the precision that it chooses. The
-matrix rate is that of a large product in the same precision on the same threads; a step counts as
-three forward passes. With --device cuda both run on the GPU, the plain loop with two workers.
+as uint8, augments them there, and trains channels last in the precision that it chooses. The matrix
+rate is that of a large product in the same precision on the same threads; a step counts as three
+forward passes. With --device cuda both run on the GPU, the plain loop with
+two workers.
 """
 
 import argparse

@@ -2,7 +2,8 @@
 
     uv run python tests/benchmarks/int8_speed.py [--seconds 3] [--model NAME] [--size 224]
 
-Its weights are random: speed and size do not depend on them. Each file is timed in turns with fp32.
+Its weights are random: speed and size do not depend on them. Every file is timed in turns with
+fp32.
 """
 
 import argparse

@@ -1,12 +1,16 @@
 """What a person sees who types a command wrongly; nothing here needs torch."""
 
+import io
+import json
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
 from kdtool import __version__
+from kdtool.cli.app import main
 
 RECIPE = """
 name = "tiny"
@@ -18,15 +22,97 @@ model = "mnist-cnn"
 model = "mnist-mlp"
 """
 
+# What is typed, the exit status, and what the message says.
+WRONG = [
+    # the command
+    ("", 2, "distill"),
+    ("distil tiny.toml", 2, "No such command 'distil'. Did you mean 'distill'"),
+    ("--verison", 2, "No such option: --verison (Possible options: --version)"),
+    ("profile", 2, "Missing argument 'MODEL...'"),
+    ("distill", 2, "Missing argument 'RECIPE'"),
+    ("distill tiny.toml more.toml", 2, "unexpected extra argument(s) (more.toml)"),
+    ("distill tiny.toml --device", 2, "requires an argument"),
+    ("distill tiny.toml --epochs 3", 2, "No such option: --epochs"),
+    # recipes
+    ("distill mnist.toml", 1, "no recipe mnist.toml; that folder holds tiny.toml, wrong.toml"),
+    ("distill wrong.toml", 1, "nam: unknown key; did you mean `name`?"),
+    ("distill tiny.toml --set epochs=3", 1, "did you mean `teacher.epochs`?"),
+    ("distill tiny.toml --set distill.temperature", 1, "expected KEY=VALUE"),
+    ("distill tiny.toml --set distill.temperature=hot", 1, 'got "hot", expected a'),
+    ("distill study", 1, "is the folder of a study; expected a recipe"),
+    ("distill torn.onnx", 1, "torn.onnx is a model; expected a recipe"),
+    ("distill tiny.toml --sweep distill.temperature=4", 1, "at least two different values"),
+    (
+        "distill tiny.toml --sweep distill.temperature=1,2 --sweep distill.temperature=3,4",
+        1,
+        "--sweep twice for one key",
+    ),
+    ("subclass-distill tiny.toml --set subclass.per_class=1", 1, "got 1, expected 2 or more"),
+    # values of options
+    ("finetune tiny.toml --role pupil", 2, "got --role pupil; expected teacher or student"),
+    ("finetune tiny.toml --role Student", 2, "did you mean student?"),
+    ("distill tiny.toml --device gpu", 2, "got --device gpu; expected auto, cpu, cuda or mps"),
+    ("export study --device CPU", 2, "did you mean cpu?"),
+    ("explain study --device cuda:one", 2, "got --device cuda:one"),
+    ("subclass-distill tiny.toml --jobs 0", 2, "--jobs"),
+    ("profile torn.onnx --threads 0", 2, "got --threads 0; expected whole numbers of 1 or more"),
+    ("profile torn.onnx --batch 1,,2", 2, "got --batch 1,,2"),
+    ("profile torn.onnx --seconds nan", 2, "got --seconds nan; expected a positive number"),
+    ("profile torn.onnx --seconds -1", 2, "got --seconds -1; expected a positive number"),
+    ("profile torn.onnx --runtime ort", 2, "did you mean onnxruntime?"),
+    ("profile torn.onnx --runtime OpenVINO", 2, "did you mean openvino?"),
+    ("profile torn.onnx --runtime tvm", 2, "got --runtime tvm; expected onnxruntime or openvino"),
+    ("profile torn.onnx --provider CPU", 1, "no provider 'CPU'; did you mean cpu?"),
+    ("profile torn.onnx --provider gpu", 1, "no provider 'gpu'; did you mean "),
+    ("profile torn.onnx --provider CUDAExecutionProvider", 1, "did you mean cuda?"),
+    ("profile torn.onnx --shape 3x8x8", 1, "as in --shape 3,224,224"),
+    ("profile torn.onnx --json --csv", 2, "got both --json and --csv"),
+    ("profile torn.onnx --runtime openvino --provider cuda", 2, "remove --provider"),
+    # a path that is something else
+    ("export tiny.toml", 1, "is a recipe; expected the folder of a finished study"),
+    ("export mising", 1, "mising does not exist; expected the folder of a finished study"),
+    ("export studi", 1, "studi does not exist; expected the folder of a finished study; did you "
+                        "mean study?"),
+    ("export .", 1, ". is not a study; expected the folder of a finished study, such as study"),
+    ("explain study/results.json", 1, "is a file; expected the folder of a finished study: study"),
+    ("profile missing.onnx", 1, "cannot read the model missing.onnx: No such file or directory"),
+    ("profile torn.onnx", 1, "torn.onnx is not an ONNX file (it begins with 'no model')"),
+    ("profile png.onnx", 1, "it begins with bytes 89 50 4e 47 0d 0a 1a 0a"),
+    ("profile tiny.toml", 1, "tiny.toml is a recipe; expected ONNX files or the folder of a study"),
+    ("profile study/results.json", 1, "is not a model; give the folder of the study: study"),
+    ("profile empty", 1, "empty is a folder without ONNX files"),
+    ("profile .", 1, ". is a folder; give an ONNX file, such as png.onnx"),
+    ("profile study --merge missing.json", 1, "cannot read missing.json"),
+    ("profile study --merge tiny.toml", 1, "tiny.toml is not JSON"),
+    ("profile empty --merge tiny.toml", 1, "empty is not a study"),
+    ("profile study torn.onnx --merge x.json", 2, "got 2 paths with --merge; expected one"),
+    ("profile study --merge x.json --threads 2", 2, "--merge measures nothing; remove --threads"),
+    ("predict study torn.onnx", 1, "study is a folder"),
+    ("predict torn.onnx", 2, "Missing argument 'IMAGE...'"),
+    ("predict photo.png torn.onnx", 2, "the model comes first: kdtool predict torn.onnx photo.png"),
+    ("predict torn.onnx photo.png --threads 0", 2, "--threads"),
+]  # fmt: skip
+
 
 @pytest.fixture
-def kdtool(tmp_path):
-    """A function that runs a command in `tmp_path`, where `tiny.toml` lies."""
+def folder(tmp_path, monkeypatch):
+    """The working folder: two recipes, no models, and what looks like a study from outside."""
     (tmp_path / "tiny.toml").write_text(RECIPE)
     (tmp_path / "wrong.toml").write_text(RECIPE.replace("name", "nam"))
     (tmp_path / "torn.onnx").write_bytes(b"no model")
+    (tmp_path / "png.onnx").write_bytes(b"\x89PNG\r\n\x1a\n0000")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "results.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
-    def run(*arguments, setup="pass"):
+
+@pytest.fixture
+def kdtool(folder):
+    """A function that runs a command in a process of its own, in `folder`."""
+
+    def run(*arguments, setup="pass", **environment):
         code = (
             f"import sys; {setup}; sys.argv[0] = 'kdtool'; from kdtool.cli.app import main; main()"
         )
@@ -35,60 +121,100 @@ def kdtool(tmp_path):
             capture_output=True,
             text=True,
             check=False,
-            cwd=tmp_path,
-            env={**os.environ, "COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"},
+            cwd=folder,
+            env={**os.environ, "COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1", **environment},
         )
 
     return run
 
 
-@pytest.mark.parametrize(
-    ("arguments", "exit_code", "message"),
-    [
-        ("", 2, "distill"),
-        ("distil tiny.toml", 2, "No such command 'distil'"),
-        ("distill", 2, "Missing argument 'RECIPE'"),
-        ("distill tiny.toml --device", 2, "requires an argument"),
-        ("distill mnist.toml", 1, "no recipe mnist.toml; that folder holds tiny.toml, wrong.toml"),
-        ("distill wrong.toml", 1, "nam: unknown key; did you mean `name`?"),
-        ("distill tiny.toml --set epochs=3", 1, "did you mean `teacher.epochs`?"),
-        ("distill tiny.toml --set distill.temperature", 1, "expected KEY=VALUE"),
-        ("distill tiny.toml --set distill.temperature=hot", 1, 'got "hot", expected a'),
-        ("distill tiny.toml --sweep distill.temperature=4", 1, "at least two different values"),
-        (
-            "distill tiny.toml --sweep distill.temperature=1,2 --sweep distill.temperature=3,4",
-            1,
-            "--sweep twice for one key",
-        ),
-        ("finetune tiny.toml --role pupil", 2, "'pupil' is not one of"),
-        ("profile missing.onnx", 1, "missing.onnx"),
-        ("profile torn.onnx", 1, "torn.onnx"),
-        ("profile torn.onnx --threads 0", 2, "--threads"),
-        ("profile", 2, "Missing argument"),
-        ("subclass-distill tiny.toml --set subclass.per_class=1", 1, "got 1, expected 2 or more"),
-        ("subclass-distill tiny.toml --jobs 0", 2, "--jobs"),
-    ],
-)
-def test_a_wrong_command_gets_one_clear_message(kdtool, arguments, exit_code, message):
-    done = kdtool(*arguments.split())
-    assert done.returncode == exit_code, done.stderr
-    assert message in done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
+def typed(arguments, monkeypatch, capsys):
+    """Run a command in this process: exit status, standard output and standard error."""
+    monkeypatch.setattr(sys, "argv", ["kdtool", *arguments.split()])
+    with pytest.raises(SystemExit) as left:
+        main()
+    return left.value.code, *capsys.readouterr()
+
+
+@pytest.mark.parametrize(("arguments", "exit_code", "message"), WRONG)
+def test_a_wrong_command_gets_one_clear_message(
+    folder, monkeypatch, capsys, arguments, exit_code, message
+):
+    before = sorted(folder.rglob("*"))
+    code, output, errors = typed(arguments, monkeypatch, capsys)
+    assert message in output + errors
+    assert code == exit_code, errors
     if exit_code == 1:
-        assert done.stderr.startswith("error: ")
-        assert done.stdout == ""
+        assert errors.startswith("error: ")
+        assert errors.count("error:") == 1
+        assert output == ""
+    for internal in ("Traceback", "Errno", "<_io", "PosixPath", "b'", "['"):
+        assert internal not in errors
+    assert sorted(folder.rglob("*")) == before
 
 
-def test_help_names_every_command_and_imports_nothing_heavy(kdtool):
-    heavy = "('torch', 'torchvision', 'onnx', 'onnxruntime', 'pydantic', 'numpy', 'matplotlib')"
-    setup = (
-        f"import atexit; atexit.register(lambda: print([m for m in {heavy} if m in sys.modules]))"
+def test_a_wrong_command_is_reported_before_pytorch_is_loaded(kdtool):
+    rows = [arguments.split() for arguments, *_ in WRONG]
+    setup = f"""
+import contextlib, io
+from kdtool.cli.app import main as typed
+for row in {rows!r}:
+    sys.argv = ["kdtool", *row]
+    with contextlib.suppress(SystemExit), contextlib.redirect_stderr(io.StringIO()):
+        typed()
+print([name for name in ("torch", "torchvision") if name in sys.modules])
+sys.argv = ["kdtool", "--version"]"""
+    done = kdtool(setup=f"exec({setup!r})")
+    assert done.stdout.splitlines()[-2:] == ["[]", f"kdtool {__version__}"], done.stderr
+
+
+def test_a_message_is_wrapped_in_a_terminal_and_one_line_in_a_file(folder, monkeypatch, capsys):
+    message = "is a recipe; expected the folder of a finished study, which `kdtool distill"
+    _, _, in_file = typed("export tiny.toml", monkeypatch, capsys)
+    assert message in in_file
+    assert in_file.count("\n") == 1
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    _, _, in_terminal = typed("export tiny.toml", monkeypatch, capsys)
+    shown = re.sub(r"\x1b\[[\d;]*m", "", in_terminal)
+    assert max(map(len, shown.splitlines())) <= 30
+    assert message in " ".join(shown.split())
+
+
+def test_names_in_other_letters_are_escaped_where_the_terminal_lacks_them(kdtool, folder):
+    done = kdtool("distill", "größe.toml", PYTHONIOENCODING="ascii", LC_ALL="C")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(r"error: there is no recipe gr\xf6\xdfe.toml")
+
+
+def test_a_closed_pipe_ends_the_command_without_a_traceback(kdtool, tiny_onnx):
+    code = f"import sys; sys.argv = ['kdtool', 'profile', {str(tiny_onnx)!r}, '--seconds', '0.05']"
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as pipe:
+        done = subprocess.run(
+            [sys.executable, "-c", f"{code}; from kdtool.cli.app import main; main()"],
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    assert done.returncode == 1
+
+
+def test_results_are_complete_without_standard_input(tiny_onnx):
+    code = "from kdtool.cli.app import main; main()"
+    arguments = ["profile", str(tiny_onnx), "--seconds", "0.05", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=True,
     )
-    done = kdtool("--help", setup=setup)
-    assert done.returncode == 0
-    for command in ("finetune", "distill", "subclass-distill", "export", "profile", "explain"):
-        assert f"  {command} " in done.stdout
-    assert done.stdout.splitlines()[-1] == "[]"
+    assert json.load(io.BytesIO(done.stdout))["models"][0]["path"] == str(tiny_onnx)
 
 
 def test_version(kdtool):

@@ -244,7 +244,7 @@ def test_a_recipe_that_is_no_readable_file(tmp_path, write):
         load_recipe(tmp_path / "minst.toml")
     with pytest.raises(RecipeError, match="is a folder"):
         load_recipe(tmp_path)
-    with pytest.raises(RecipeError, match="not a text file in UTF-8"):
+    with pytest.raises(RecipeError, match="is not text in UTF-8, expected a TOML file"):
         load_recipe(write(b"\xff\xfe"))
 
 
@@ -277,6 +277,8 @@ def test_root_is_relative_to_the_recipe_and_on_the_command_line_to_the_working_f
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert load_recipe(path).data.root == tmp_path / "here"
     given = load_recipe(path, ["data.root=there"])
+    assert given.data.root == tmp_path / "elsewhere" / "there"
+    given = load_recipe(path, ["data={source='folder',root='there'}"])
     assert given.data.root == tmp_path / "elsewhere" / "there"
 
 

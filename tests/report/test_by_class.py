@@ -71,7 +71,7 @@ def test_more_classes_than_fit_have_rows_of_their_own(build):
     assert [name for group, name in fits if group == "F1"] == [*names[:-1], "weighted", "macro"]
 
 
-def test_results_of_an_older_kdtool_show_what_they_hold(build):
+def test_results_of_an_older_kdtool_show_their_scores(build):
     results = build(classes=("a", "b"))
     assert heads(results) == [
         ("Accuracy", "a"),
@@ -83,13 +83,13 @@ def test_results_of_an_older_kdtool_show_what_they_hold(build):
     (run,) = [run for run in model.seeds if run.seed == model.exported_seed]
     cell = classes.columns(results)[1].cell(0)
     assert cell.value.startswith(f"{100 * run.test.per_class[1].accuracy:.2f}")
-    assert "of the exported seeds alone where it is of single classes" in classes.scores_of(results)
+    assert "scores of single classes from the exported seeds" in classes.scores_of(results)
 
 
 def test_the_positive_class_is_named(build):
     results = build(classes=("SSA", "HP"), num_test=90, scores={"metric": "accuracy"})
-    told = classes.meaning(results)
-    assert "The positive class is SSA: its accuracy is the sensitivity, that of HP the" in told
+    text = classes.meaning(results)
+    assert "The positive class is SSA: its accuracy is the sensitivity, the accuracy of HP" in text
     assert "positive" not in classes.meaning(build())
 
 
@@ -102,29 +102,29 @@ def counted(build, **counts):
     ("test", "expected"),
     [
         ([20, 30, 40], None),
-        ([12, 30, 40], "those of SSA rest on 12 test images."),
-        ([12, 30, 19], "those of SSA rest on 12 test images, of other on 19."),
+        ([12, 30, 40], "SSA has 12 test images."),
+        ([12, 30, 19], "SSA has 12 test images, other 19."),
     ],
 )
-def test_classes_with_few_test_images_are_warned_of(build, test, expected):
+def test_classes_with_few_test_images_are_a_warning(build, test, expected):
     sentence = few_images(counted(build, test=test))
-    assert sentence == (expected and f"Figures of single classes may say little: {expected}")
+    assert sentence == (expected and f"The scores of small classes are uncertain: {expected}")
 
 
 def test_many_such_classes_are_counted(build):
     data = build(classes=[f"c{i}" for i in range(9)], num_test=90).data
-    assert few_images(data).endswith("of c5 on 10, of 3 more on fewer than 20.")
+    assert few_images(data).endswith("c5 10, 3 more have fewer than 20.")
 
 
 @pytest.mark.parametrize(
     ("train", "expected"),
     [
         ([100, 120, 149], None),
-        ([1545, 630, 700], "SSA has 2.5 times the training images of HP (1,545 and 630)."),
+        ([1545, 630, 700], "SSA has 2.45 times as many training images as HP (1,545 and 630)."),
         ([10, 0, 700], None),
     ],
 )
-def test_uneven_classes_are_told(build, train, expected):
+def test_uneven_classes_have_a_sentence(build, train, expected):
     sentence = imbalance(counted(build, train=train))
     assert sentence == (expected and f"The classes are uneven: {expected}")
 
@@ -139,14 +139,14 @@ def with_confusion(results, role, confusion):
     return results.model_copy(update={"models": models})
 
 
-def test_models_that_call_everything_one_class_are_told(build):
+def test_models_that_predict_one_class_only_are_an_alarm(build):
     results = build(classes=("HP", "SSA"), num_test=90)
     assert one_class_calls(results) is None
     results = with_confusion(results, "student", [[60, 0], [30, 0]])
-    assert one_class_calls(results).startswith("The student calls every test image HP: train lon")
+    assert one_class_calls(results).startswith("The student predicts HP for every test image: ")
     results = with_confusion(results, "control", [[60, 0], [30, 0]])
     results = with_confusion(results, "teacher", [[0, 60], [0, 30]])
     assert one_class_calls(results).startswith(
-        "The teacher calls every test image SSA; the control and the student call every test image "
-        "HP: train longer"
+        "The teacher predicts SSA for every test image; the control and the student predict HP for "
+        "every test image: train longer"
     )

@@ -155,7 +155,7 @@ def test_the_same_machine_replaces_what_it_measured_before(study, report, tmp_pa
     }
 
 
-def test_several_machines_and_runtimes_stand_side_by_side(study, report, tmp_path):
+def test_several_machines_and_runtimes_are_shown_side_by_side(study, report, tmp_path):
     fp32 = report.models[0]
     openvino = model_profile(
         fp32.path, fp32.sha256, faster(fp32.latency, 2, runtime="openvino"), name="a (openvino)"

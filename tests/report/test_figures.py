@@ -6,7 +6,9 @@ pytest.importorskip("matplotlib")
 from matplotlib.colors import to_hex
 
 from kdtool.report.canvas import LIGHT
-from kdtool.report.sections.classes import confusion_figures, exported_scores
+from kdtool.report.confusion import confusion_figures
+from kdtool.report.sections import sweep
+from kdtool.report.sections.classes import exported_scores
 from kdtool.report.sections.comparison import cost_bars
 from kdtool.report.sections.devices import device_bars, measured, side_by_side
 from kdtool.report.sections.saliency import BACKDROP, load_saliency
@@ -72,13 +74,14 @@ def test_sweep_is_logarithmic_where_it_spans_more_than_ten_times(build, values, 
         point.model_copy(update={"settings": {"distill.temperature": value}})
         for value, point in zip(values, results.sweep, strict=False)
     ]
-    axes = sweep_figure(results.model_copy(update={"sweep": points}), 960).axes[0]
+    axes = sweep_figure(results, points, 960).axes[0]
     assert axes.get_xscale() == scale
     assert [tick.get_text() for tick in axes.get_xticklabels()] == [str(v) for v in values]
 
 
 def test_sweep_marks_the_chosen_value_only(build):
-    figure = sweep_figure(build(sweep_keys=1), 960)
+    results = build(sweep_keys=1)
+    figure = sweep_figure(results, results.sweep, 960)
     assert sorted(texts(figure)) == ["chosen", "control", "test", "validation"]
     chosen = next(text for text in figure.axes[0].texts if text.get_text() == "chosen")
     assert chosen.xy[0] == 8
@@ -90,14 +93,14 @@ def test_sweep_over_words_has_them_on_its_axis(build):
         point.model_copy(update={"settings": {"student.optimizer": name}})
         for name, point in zip(("sgd", "adam"), results.sweep, strict=False)
     ]
-    axes = sweep_figure(results.model_copy(update={"sweep": points}), 960).axes[0]
+    axes = sweep_figure(results, points, 960).axes[0]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["adam", "sgd"]
 
 
 @pytest.mark.parametrize(("width", "across"), [(960, 6), (340, 2)])
 def test_sweep_over_two_keys_is_a_map_with_the_numbers(build, width, across):
     results = build(sweep_keys=2)
-    figure = sweep_figure(results, width)
+    figure = sweep_figure(results, results.sweep, width)
     expected = sorted(f"{100 * p.validation_accuracy.mean:.2f}" for p in results.sweep)
     assert sorted(texts(figure)) == expected
     assert len(figure.axes[0].get_xticks()) == across
@@ -105,9 +108,11 @@ def test_sweep_over_two_keys_is_a_map_with_the_numbers(build, width, across):
     assert sum(edge > 0 for edge in edges) == 1
 
 
-def test_other_sweeps_have_no_figure(build):
-    assert sweep_figure(build(), 960) is None
-    assert sweep_figure(build(sweep_keys=3), 960) is None
+def test_a_sweep_over_three_keys_has_a_table_only(build):
+    assert sweep.section(build()) is None
+    (table,) = sweep.section(build(sweep_keys=3)).tables
+    assert table.figure is None
+    assert len(table.rows) == 6
 
 
 def test_confusion_shades_mean_the_same_share_in_every_model(build):
@@ -130,7 +135,7 @@ def test_confusion_of_many_classes_has_no_numbers(build):
     scores = exported_scores(build(classes=classes, seeds=(0,)))
     for figure in confusion_figures(scores, classes).values():
         assert texts(figure) == []
-        assert "by number" in figure.axes[0].get_xlabel()
+        assert "number of" in figure.axes[0].get_xlabel()
 
 
 def test_heat_lies_over_the_dimmed_image(build, tmp_path):
@@ -172,6 +177,6 @@ def test_sweep_takes_the_colour_of_the_student_that_was_swept(build):
         )
         for i, point in enumerate(build(sweep_keys=2).sweep)
     ]
-    axes = sweep_figure(build().model_copy(update={"sweep": points}), 960).axes[0]
+    axes = sweep_figure(build(), points, 960).axes[0]
     assert {to_hex(patch.get_facecolor()) for patch in axes.patches} == {LIGHT["subclass-student"]}
     assert "subclass.per_class" in axes.get_xlabel()

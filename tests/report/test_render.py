@@ -9,6 +9,7 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
 
 from kdtool.errors import StudyError
+from kdtool.report.context import report_context
 from kdtool.report.write import render_markdown, write_report
 
 
@@ -17,13 +18,13 @@ def test_report_says_verdict_first_and_shows_all_parts(full):
         "HELPED",
         "Distillation helped: the student is",
         "The models side by side",
-        "Accuracy while training",
-        "What they cost",
+        "Accuracy during training",
+        "What the models cost",
         "The file to ship",
         "On devices",
         "Sweep over",
         "Class by class",
-        "What the models look at",
+        "Where the models look",
         "How it was made",
         full.results.data.fingerprint,
     ]
@@ -95,10 +96,10 @@ def test_a_model_without_mistakes_renders(build, write):
 
 def test_a_single_seed_is_called_that(build, write):
     for text in write(build(roles=("control", "student"), latency=False, seeds=(3,))):
-        assert "it knows nothing of other seeds" in text
+        assert "another seed may give another verdict" in text
 
 
-def test_warnings_stand_before_all_else(build, write):
+def test_warnings_come_before_all_else(build, write):
     results = build(roles=())
     data = results.data.model_copy(update={"warnings": ["These are 5,000 digits <only>."]})
     html, markdown = write(results.model_copy(update={"data": data}))
@@ -143,10 +144,10 @@ def test_rows_of_markdown_tables_have_as_many_cells_as_their_heads(request, name
         assert re.fullmatch(r"\|(?:-+:?\|)+", table.splitlines()[1])
 
 
-def test_recipe_can_be_read_back_from_the_markdown(build):
+def test_recipe_can_be_read_back_from_the_markdown(build, tmp_path):
     results = build()
     results.recipe["name"] = "fence ``` inside"
-    markdown = render_markdown(results, set())
+    markdown = render_markdown(report_context(results, tmp_path))
     fence, recipe = re.search(
         r"^(`{3,})toml\n(.*?)^\1$", markdown, re.MULTILINE | re.DOTALL
     ).groups()
@@ -157,7 +158,7 @@ def test_recipe_can_be_read_back_from_the_markdown(build):
     assert "root" not in read["data"]  # None: TOML has no such value
 
 
-def test_missing_saliency_says_how_to_mend_it(build, tmp_path):
+def test_missing_saliency_is_an_error_that_says_how_to_fix_it(build, tmp_path):
     with pytest.raises(StudyError, match="kdtool explain") as error:
         write_report(build(explain=True), tmp_path)
     assert "saliency.npz" in str(error.value)

@@ -7,15 +7,10 @@ pytest.importorskip("jinja2")
 from sample_evidence import judged
 
 from kdtool.errors import StudyError
+from kdtool.report.pictures import MOST_PIXELS, load_gallery, shrunk
 from kdtool.report.sections import calibration, subclasses
 from kdtool.report.sections.bias_shift import shift_sentence
-from kdtool.report.sections.images import (
-    MOST_PIXELS,
-    flip_rows,
-    flip_sentence,
-    load_gallery,
-    shrunk,
-)
+from kdtool.report.sections.flips import flip_rows, flip_sentence
 from kdtool.report.write import write_report
 
 ROLES = ("teacher", "subclass-teacher", "control", "student", "subclass-student")
@@ -26,7 +21,7 @@ def evidence(build, **options):
     return build(roles=ROLES, evidence=options)
 
 
-def test_collapse_is_told_with_what_to_try(build):
+def test_a_collapse_is_reported_with_what_to_try(build):
     found = subclasses.alarm(evidence(build, collapsed=True))
     assert "the subclass teacher of seed 0 (1)" in found
     assert "and 2 more" in found
@@ -37,12 +32,12 @@ def test_collapse_is_told_with_what_to_try(build):
 @pytest.mark.parametrize(
     ("classes", "verdict", "expected"),
     [
-        (2, "HELPED", ("holds 1 number", "as expected: keep")),
-        (2, "NO EVIDENCE", ("where they can help", "does not show that there is none")),
-        (2, "HURT", ("where they can help", "although the classes are few: use it, or")),
-        (10, "HELPED", ("holds 9 numbers", "although the classes are many")),
-        (10, "NO EVIDENCE", ("carries as much", "none was to be expected: take plain")),
-        (10, "HURT", ("carries as much", "plain distillation was better, and with so many")),
+        (2, "HELPED", ("consists of 1 number", "as expected: keep")),
+        (2, "NO EVIDENCE", ("where they can help", "does not show that there is no gain")),
+        (2, "HURT", ("where they can help", "although there are few classes: use it")),
+        (10, "HELPED", ("consists of 9 numbers", "although there are many classes")),
+        (10, "NO EVIDENCE", ("passes on as much", "none was expected: use plain")),
+        (10, "HURT", ("passes on as much", "plain distillation was better, and with so many")),
     ],
 )
 def test_advice_fits_the_classes_and_the_verdict(build, classes, verdict, expected):
@@ -64,49 +59,52 @@ def test_fine_rows_are_shares_of_the_fine_class(subclass):
         assert [first for *_, first in row.cells] == [i % 5 == 0 for i in range(10)]
 
 
-def test_flips_are_told_as_a_table_and_a_balance(build):
+def test_flips_have_a_table_and_a_balance(build):
     one = evidence(build).flips[0]
-    ((_, (both, lost)), (_, (gained, neither))) = flip_rows(one)
+    (both, lost), (gained, neither) = (row.cells for row in flip_rows(one))
     assert (both[0], lost, gained) == (
         one.both_right,
         (one.lost, one.against),
         (one.gained, one.of),
     )
-    assert sum(number for _, cells in flip_rows(one) for number, _ in cells) == 10_000
+    assert sum(number for row in flip_rows(one) for number, _ in row.cells) == 10_000
     assert neither[0] == one.both_wrong
-    assert flip_sentence(one).endswith(f"gets right: {one.lost - one.gained} fewer in all.")
+    assert flip_sentence(one).endswith(f"gets right: {one.lost - one.gained} fewer in total.")
     even = one.model_copy(update={"gained": 5, "lost": 5})
-    assert flip_sentence(even).endswith("as many in all.")
+    assert flip_sentence(even).endswith("as many in total.")
 
 
-# 6,000 validation images: chance gives up to 1.92 / 6,000 = 0.00032 nats in 19 of 20 cases
+# 6,000 validation images: chance explains up to 1.92 / 6,000 = 0.00032 nats in 19 of 20 cases
 @pytest.mark.parametrize(
     ("after", "expected"),
     [
-        (0.043, "Set export.calibrate = true"),
-        (0.05166, "Set export.calibrate = true"),
+        (0.043, "If you use the probabilities, set export.calibrate = true"),
+        (0.05166, "If you use the probabilities, set export.calibrate = true"),
         (0.0517, "Leave export.calibrate = false"),
         (0.052, "Leave export.calibrate = false"),
     ],
 )
-def test_validation_decides_whether_to_scale_and_test_shows_what_it_does(build, after, expected):
+def test_validation_decides_whether_to_scale_and_test_shows_the_effect(build, after, expected):
     advice = calibration.calibration_advice(evidence(build, validation_nll_after=after))
     assert advice.startswith(expected)
     assert f"from 0.0520 to {after:.4f}" in advice
-    assert "On the test images scaling takes the negative log-likelihood from 0.0500 to" in advice
+    assert "On the test images, scaling changes the negative log-likelihood from 0.0500" in advice
     assert "the calibration error from 1.00 to 0.40 points" in advice
 
 
 @pytest.mark.parametrize("temperature", [1.42, 1.0])
-def test_the_recipe_says_whether_the_temperature_is_folded_in(build, temperature):
+def test_the_recipe_says_whether_the_temperature_is_built_in(build, temperature):
     results = evidence(build, temperature=temperature)
-    folded = results.model_copy(update={"recipe": {"export": {"calibrate": True}}})
-    expected = f"The temperature {temperature:.2f} is folded into the files of the subclass student"
-    assert calibration.calibration_advice(folded).startswith(expected)
+    built_in = results.model_copy(update={"recipe": {"export": {"calibrate": True}}})
+    expected = f"The temperature {temperature:.2f} is built into the files of the subclass student"
+    assert calibration.calibration_advice(built_in).startswith(expected)
+    for recipe in ({}, {"export": {}}):  # of a kdtool that did not know the key
+        older = results.model_copy(update={"recipe": recipe})
+        assert "export.calibrate = true" in calibration.calibration_advice(older)
     assert calibration.calibration_advice(build()) is None
 
 
-def test_too_many_subclasses_for_a_table_are_left_to_the_results(build, write):
+def test_too_many_subclasses_for_a_table_are_in_the_results_only(build, write):
     results = evidence(build)
     use = results.subclasses[0]
     many = [
@@ -121,29 +119,29 @@ def test_too_many_subclasses_for_a_table_are_left_to_the_results(build, write):
     assert "<th>61</th>" not in html
 
 
-def test_what_students_learn_from_is_told(subclass):
+def test_the_report_says_what_students_learn_from(subclass):
     for text in (subclass.html, subclass.markdown):
         assert "students and control learn from the other 27,000 training images" in text
-        assert "The validation images do hold these classes" in text
+        assert "The validation images do contain these classes" in text
 
 
 def test_reliability_draws_every_bin_before_and_after(build):
     results = evidence(build)
-    _, found = calibration.shown_calibration(results)
-    figure = calibration.reliability_figure(results, 400)
+    role, found = calibration.shown_calibration(results)
+    figure = calibration.reliability_figure(role, found, 400)
     drawn = [np.asarray(points.get_offsets()) for points in figure.axes[0].collections]
     for offsets, bins in zip(drawn, (found.before, found.after), strict=True):
         expected = [[100 * one.confidence, 100 * one.accuracy] for one in bins]
         np.testing.assert_allclose(offsets, expected)
-    assert calibration.reliability_figure(build(), 400) is None
+    assert calibration.section(build()) is None
 
 
 def test_bias_shift_is_one_sentence_a_model(build, typed):
     results = evidence(build, excluded=("3",))
     assert typed(shift_sentence(results, results.bias_shifts[1])) == (
-        "The student never trained on 3: raising the bias there, by 2.80 in the mean, takes its "
-        "accuracy on 3 from 88.30 % to 97.40 %, and on all classes from 97.10 % to 98.20 %. The "
-        "files are as trained, without it."
+        "The student was not trained on 3: adding 2.80 (mean over seeds) to the logits there "
+        "changes its accuracy on 3 from 88.30 % to 97.40 %, and on all classes from 97.10 % to "
+        "98.20 %. The exported files do not include this shift."
     )
 
 
@@ -159,13 +157,13 @@ def test_thumbnails_are_small_means(size):
     assert np.array_equal(shrunk(np.full((224, 224, 3), 9, np.uint8)), np.full((56, 56, 3), 9))
 
 
-def test_a_missing_gallery_says_how_to_mend_it(build, tmp_path):
-    with pytest.raises(StudyError, match="the command that made the study, given again"):
+def test_a_missing_gallery_is_an_error_that_says_how_to_fix_it(build, tmp_path):
+    with pytest.raises(StudyError, match="repeat the command that made the study"):
         write_report(evidence(build), tmp_path)
     assert not (tmp_path / "report.html").exists()
 
 
 def test_a_gallery_of_another_study_is_an_error(build, tmp_path):
     np.savez(tmp_path / "gallery.npz", images=np.zeros((3, 8, 8, 1), np.uint8))
-    with pytest.raises(StudyError, match="has 3 images, but results"):
+    with pytest.raises(StudyError, match=r"has 3 images, but results\.json expects 40"):
         load_gallery(evidence(build).gallery, tmp_path)

@@ -66,7 +66,7 @@ def test_verdicts_come_in_the_order_of_the_questions(build):
     assert [(verdict.of, verdict.against) for verdict in found] == PAIRS
 
 
-def test_an_interval_without_zero_that_holm_does_not_believe_is_told(build, typed):
+def test_an_interval_without_zero_can_be_no_evidence_after_holm(build, typed):
     changed = {
         "verdict": "NO EVIDENCE",
         "difference": 0.0021,
@@ -78,13 +78,13 @@ def test_an_interval_without_zero_that_holm_does_not_believe_is_told(build, type
     assert typed(verdicts.verdict_sentence(verdicts.on_methods(results)[1], 3)) == (
         "No evidence that subclass distillation helped over plain distillation: the subclass "
         "student is 0.21 points more accurate than the student of plain distillation (95 % "
-        "interval 0.01 to 0.41, 3 seeds; p = 0.080, corrected for 3 comparisons). Alone the "
-        "interval excludes zero (p = 0.040), but this is one of 3 comparisons, and corrected for "
-        "that (Holm) p is not below 0.05."
+        "interval 0.01 to 0.41, 3 seeds; p = 0.080, corrected for 3 comparisons). The interval "
+        "by itself excludes zero (p = 0.040), but this is one of 3 comparisons, and p corrected "
+        "for that (Holm) is not below 0.05."
     )
 
 
-def test_a_single_verdict_speaks_of_no_correction(build):
+def test_a_single_verdict_mentions_no_correction(build):
     sentence = verdicts.headline(build())
     assert sentence.startswith("Distillation helped: the student is")
     assert "corrected" not in sentence
@@ -135,11 +135,11 @@ def test_differences_share_one_scale(build):
 def test_uncertainty_says_what_would_help(build):
     results = build(roles=ROLES)
     assert uncertainty_rows(results)[0].cells == ["0.09", "0.05", "0.08", "0.27", "1,240", "2"]
-    assert "for the strictest of its 3 comparisons" in meaning(results)
+    assert "in the strictest of its 3 comparisons" in meaning(results)
     assert "strictest" not in meaning(build())
     (row,) = uncertainty_rows(build(seeds=(3,)))
-    assert row.cells[0] == "one seed cannot tell"
-    assert row.cells[-1] == "no number is enough"
+    assert row.cells[0] == "unknown with one seed"
+    assert row.cells[-1] == "no number suffices"
 
 
 def test_subclass_study_shows_all_parts(subclass):
@@ -148,11 +148,11 @@ def test_subclass_study_shows_all_parts(subclass):
         "Does it help more than plain distillation?",
         "Classes left out",
         "ALARM",
-        "With 2 classes a soft target of plain distillation holds 1 number.",
+        "With 2 classes a soft target of plain distillation consists of 1 number.",
         "This study found a gain over plain distillation",
         "Class by class",
-        "Where they differ",
-        "Can the probabilities be believed?",
+        "Where the models differ",
+        "Can the probabilities be trusted?",
     ]
     for text in (subclass.html[subclass.html.index("<main>") :], subclass.markdown):
         place = 0
@@ -160,7 +160,7 @@ def test_subclass_study_shows_all_parts(subclass):
             place = text.index(part, place)
 
 
-def test_every_image_stands_once_on_the_page_and_only_those_that_exist(subclass):
+def test_every_image_is_on_the_page_once_and_only_those_that_exist(subclass):
     defined = re.findall(r'<image id="t(\d+)"', subclass.html)
     used = set(re.findall(r'<use href="#t(\d+)"', subclass.html))
     assert len(defined) == len(set(defined)) == 40
@@ -169,7 +169,7 @@ def test_every_image_stands_once_on_the_page_and_only_those_that_exist(subclass)
 
 
 def test_a_tiny_page_has_none_of_the_new_sections(full):
-    for name in ("subclasses", "flips", "calibration", "left-out"):
+    for name in ("subclasses", "flips", "calibration", "bias_shift"):
         assert f'id="{name}"' not in full.html
 
 
@@ -186,6 +186,6 @@ def test_the_control_has_as_many_steps_unless_early_stopping_says_otherwise(buil
     models = results.models | {"control": control.model_copy(update={"seeds": seeds})}
     stopped = results.model_copy(update={"models": models})
     assert (
-        "on the same data with as many steps at most (early_stop ended the control after 1,266 to "
-        "2,532 and the student after 2,532), but without a teacher"
+        "on the same data with the same maximum number of steps (early_stop ended the control "
+        "after 1,266 to 2,532 and the student after 2,532), but without a teacher"
     ) in verdicts.control_line(stopped)

@@ -1,8 +1,9 @@
 import pytest
 
-from kdtool.format import duplicates_sentence, printable
+from kdtool.format import printable
 from kdtool.report.sections import verdict as verdicts
 from kdtool.report.sections.comparison import cost_sentence, latency_sentence, parity_sentence
+from kdtool.report.sections.duplicates import duplicates_sentence
 from kdtool.results.study import Parity
 
 
@@ -51,11 +52,11 @@ def test_a_verdict_is_one_sentence(build, typed, word, difference, ci95, expecte
     assert typed(verdicts.headline(results)) == expected
 
 
-def test_a_single_seed_says_that_it_knows_nothing_of_others(build):
+def test_a_single_seed_says_nothing_about_others(build):
     (verdict,) = build(seeds=(7,)).verdicts
-    assert "1 seed, which cannot speak for others)" in verdicts.verdict_sentence(verdict)
+    assert "1 seed, so nothing is known about other seeds)" in verdicts.verdict_sentence(verdict)
     assert "one seed (7)" in verdicts.caveat([verdict], 1000)
-    assert "nothing of other seeds" in verdicts.caveat([verdict], 1000)
+    assert "not the choice of seeds" in verdicts.caveat([verdict], 1000)
 
 
 def test_the_label_of_a_verdict_says_when_it_rests_on_one_seed(build):
@@ -63,24 +64,26 @@ def test_the_label_of_a_verdict_says_when_it_rests_on_one_seed(build):
     assert verdicts.verdict_label(build().verdicts[0]) == "HELPED"
 
 
-def test_p_values_are_told_apart_from_the_interval_over_seeds(build):
-    said = "so that the two may disagree"
-    assert said in verdicts.mcnemar_sentence(build().verdicts)
-    assert said not in verdicts.mcnemar_sentence(build(seeds=(7,)).verdicts)
+def test_p_values_of_single_seeds_may_disagree_with_the_interval_over_seeds(build):
+    scope = "so the two may disagree"
+    assert scope in verdicts.mcnemar_sentence(build().verdicts)
+    assert scope not in verdicts.mcnemar_sentence(build(seeds=(7,)).verdicts)
 
 
 def test_several_seeds_need_no_caveat(build):
     assert verdicts.caveat(build().verdicts, 1000) is None
 
 
-def test_no_evidence_says_what_could_have_been_told(build):
+def test_no_evidence_says_what_could_have_been_detected(build):
     results = with_verdict(build(), verdict="NO EVIDENCE", difference=0.004, ci95=(-0.008, 0.016))
     sentence = verdicts.caveat(results.verdicts, 1000)
-    assert "3 seeds and 1,000 test images, finds differences of about 0.27 points" in sentence
+    assert "3 seeds and 1,000 test images detects differences of about 0.27 points" in sentence
     (verdict,) = results.verdicts
     nothing = verdict.uncertainty.model_copy(update={"visible": 1.0})
     verdict = verdict.model_copy(update={"uncertainty": nothing})
-    assert "cannot tell even large differences" in verdicts.caveat([verdict], 1000)
+    assert "even large differences cannot be distinguished from chance" in verdicts.caveat(
+        [verdict], 1000
+    )
 
 
 def test_mcnemar_gives_one_p_a_seed(build, typed):
@@ -107,11 +110,11 @@ def mean_accuracies(results, **means):
             0.975,
             "Distillation widened the gap between control (98.00 %) and teacher (99.00 %)",
         ),
-        (0.99, 0.98, 0.995, "and the student passed its teacher."),
+        (0.99, 0.98, 0.995, "the student is better than its teacher."),
         (0.97, 0.98, 0.985, "There was no gap to close: teacher 97.00 %, control 98.00 %."),
     ],
 )
-def test_gap_is_told_for_every_order_of_the_models(
+def test_every_order_of_the_models_has_a_sentence_on_the_gap(
     build, typed, teacher, control, student, expected
 ):
     results = mean_accuracies(build(), teacher=teacher, control=control, student=student)
@@ -124,7 +127,7 @@ def test_gap_is_not_called_closed_without_evidence(build):
     assert verdicts.gap_sentence(results, results.verdicts[0]).startswith("For scale: the gap")
 
 
-def test_costs_tell_the_worse_beside_the_better(build, typed):
+def test_costs_name_what_is_better_and_what_is_worse(build, typed):
     assert typed(cost_sentence(build())) == (
         "Compared with the teacher, the student has 8.8x fewer FLOPs and "
         "3.1x lower latency, but 1.22x more parameters and 1.22x larger file size."
@@ -138,7 +141,7 @@ def test_costs_need_both_models(build):
 def test_parity_counts_the_images(build):
     file = build(num_test=1000).models["student"].files["fp32"]
     assert parity_sentence(file) == (
-        "same class as PyTorch on all 1,000 test images, max |difference| 3.1e-6"
+        "same class as PyTorch on all 1,000 test images, largest difference of a logit 3.1e-6"
     )
     int8 = parity_sentence(build(int8=True).models["student"].files["int8"])
     assert int8.startswith("same class as PyTorch on 9,980 of 10,000 test images")
@@ -151,10 +154,10 @@ def test_parity_counts_the_images(build):
     )
 
 
-def test_latency_says_how_it_was_taken(build):
+def test_latency_says_how_it_was_measured(build):
     assert latency_sentence(build()) == (
-        "Latency of the fp32 files in ONNX Runtime: batches of 1, 1 thread, CPUExecutionProvider, "
-        "the files in turn, 1,000, 1,000 and 1,000 runs."
+        "Latency of the fp32 files in ONNX Runtime: batch size 1, 1 thread, CPUExecutionProvider, "
+        "files measured in turn, 1,000, 1,000 and 1,000 runs."
     )
     assert latency_sentence(build(latency=False)) is None
 
@@ -170,8 +173,8 @@ def test_latency_of_a_noisy_machine_says_so(build):
     assert sentence.endswith("runs. Noisy: other processes kept 1.3 cores busy.")
 
 
-def test_without_verdict_the_opening_says_what_there_is(build):
-    assert verdicts.headline(build(roles=())) == "Nothing has been trained in this study yet."
+def test_without_a_verdict_the_opening_names_the_scores(build):
+    assert verdicts.headline(build(roles=())) == "No model has been trained in this study yet."
     opening = verdicts.headline(build(roles=("teacher",)))
     assert opening.startswith("No verdict yet: the teacher reaches 99.")
 
@@ -180,23 +183,23 @@ def test_without_verdict_the_opening_says_what_there_is(build):
     ("name", "expected"),
     [("a\n\tb", "a b"), ("\x1b[31mred", "\N{REPLACEMENT CHARACTER}[31mred"), ("日本語", "日本語")],
 )
-def test_plain_names_are_one_line_without_control_characters(name, expected):
+def test_printable_names_are_one_line_without_control_characters(name, expected):
     assert printable(name) == expected
 
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"num_duplicates": 0, "duplicates": []}, "No image stands in two splits."),
-        ({}, "1 image stands, bit for bit, in two splits, such as train 1204 and test 88."),
+        ({"num_duplicates": 0, "duplicates": []}, "No image is in two splits."),
+        ({}, "1 image is in two splits, bit for bit, such as train 1204 and test 88."),
         (
             {
                 "num_duplicates": 0,
                 "num_near_duplicates": 2,
                 "near_duplicates": [("test", 3, "train", 5), ("test", 4, "train", 9)],
             },
-            "2 images look nearly like one of another split, such as test 3 and train 5; test 4 "
-            "and train 9.",
+            "2 images are nearly identical to an image of another split, such as test 3 and train "
+            "5; test 4 and train 9.",
         ),
     ],
 )

@@ -4,6 +4,8 @@ import pytest
 
 import kdtool
 from kdtool.recipe.load import make_recipe
+from kdtool.recipe.schema import ExplainTable, ProfileTable
+from kdtool.recipe.training import PhaseTable, TrainTable
 from kdtool.study.keys import ALGORITHMS, changed_algorithms, key_of, short_key
 
 RECIPE = make_recipe(
@@ -59,3 +61,52 @@ def test_keys_of_kdtool_0_1_0_count_as_the_first_algorithm(monkeypatch):
     assert changed_algorithms("0123456789abcdef", key_of("train", 1)) == ["train 1 -> 3"]
     monkeypatch.setitem(ALGORITHMS, "train", 1)
     assert changed_algorithms("0123456789abcdef", key_of("train", 1)) == []
+
+
+def test_a_new_key_of_the_recipe_trains_nothing_again_and_a_changed_default_is_noticed():
+    """Keys leave out what is at its default.
+
+    If a default below changes, raise the number of the algorithm that reads it ("train", "latency"
+    or "explain"): otherwise a result of the old default would be reused for the new one.
+    """
+    table = TrainTable(model="mnist-mlp", epochs=3)
+    assert key_of("train", table) == key_of("train", {"model": "mnist-mlp", "epochs": 3})
+    defaults = {
+        name: field.get_default()
+        for kind in (TrainTable, ProfileTable, ExplainTable)
+        for name, field in kind.model_fields.items()
+        if not field.is_required()
+    }
+    assert defaults == {
+        "weights": None,
+        "normalize": "weights",
+        "input_size": None,
+        "classes": None,
+        "epochs": 12,
+        "min_steps": 0,
+        "batch_size": 256,
+        "train": "all",
+        "learning_rate": 1e-3,
+        "backbone_learning_rate": None,
+        "warmup": 0,
+        "schedule": "constant",
+        "phase": [],
+        "early_stop": None,
+        "optimizer": "adam",
+        "momentum": 0.9,
+        "weight_decay": 0,
+        "label_smoothing": 0,
+        "mixup": 0,
+        "ema": 0,
+        "class_weights": "none",
+        "sampling": "shuffle",
+        "precision": "auto",
+        "threads": 1,
+        "seconds": 3,
+        "images": 8,
+    }
+    assert all(
+        field.get_default() is None
+        for name, field in PhaseTable.model_fields.items()
+        if not field.is_required()
+    )

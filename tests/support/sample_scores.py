@@ -151,7 +151,7 @@ def rates(sensitivity, specificity, half) -> Rates:
     )
 
 
-def came_trained(results, role="teacher"):
+def pretrained(results, role="teacher"):
     """`results` whose model of a role was an ONNX file: one epoch 0, no files, no count by thop."""
     model = results.models[role]
     runs = [

@@ -280,3 +280,25 @@ def test_counts_in_thousands(count, text):
 )
 def test_milliseconds_have_three_digits(ms, text):
     assert format_ms(ms) == text
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_names_and_figures_are_whole_at_every_width(width):
+    named = TEACHER.model_copy(update={"name": "runs/mnist/student.int8.onnx"})
+    text = shown(TEACHER, named, width=width)
+    assert "\N{HORIZONTAL ELLIPSIS}" not in text
+    assert max(map(len, text.splitlines())) <= width
+    for name in ("teacher.onnx", "student.int8.onnx"):
+        costs = text[text.index(name) :]
+        for figure in ("3.50 M", "300.77 M", "601.55 M", "14.00 MB", "53.00 MB", "31.0 ms"):
+            assert figure in costs
+        assert "8.31 .. 8.90" in costs
+    assert ("model teacher.onnx\n  parameters  3.50 M\n" in text) == (width < 80)
+
+
+def test_bars_are_left_out_where_they_do_not_fit():
+    operators = TEACHER.model_copy(update={"operators": OPERATORS})
+    assert "####" in shown(operators, width=80)
+    narrow = shown(operators, width=44)
+    assert "####" not in narrow
+    assert row(narrow, "Op0") == "Op0 1 4.00 50.0 %"

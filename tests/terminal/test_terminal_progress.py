@@ -43,3 +43,26 @@ def test_the_work_of_several_is_shown_below_each_other():
     with terminal.progress("next", 10) as following:  # after the display has ended
         following(5, "")
     assert "50%" in stream.getvalue()
+
+
+def test_a_warning_is_printed_once(capsys):
+    terminal = Terminal()
+    for text in ("few images", "few images", "equal images"):
+        terminal.warn(text)
+    assert capsys.readouterr().err == "warning: few images\nwarning: equal images\n"
+    assert terminal.warned == {"few images", "equal images"}
+
+
+def test_messages_are_wrapped_in_a_terminal_only_and_are_not_markup():
+    words = "[red]a message[/] that is longer than the terminal is wide, and has no markup"
+    for is_terminal, num_lines in ((True, 3), (False, 1)):
+        terminal = Terminal()
+        stream = io.StringIO()
+        terminal.console = Console(
+            file=stream, width=30, force_terminal=is_terminal, color_system=None
+        )
+        terminal.say(words)
+        shown = stream.getvalue()
+        assert shown.count("\n") == num_lines
+        assert " ".join(shown.split()) == words
+        assert not is_terminal or max(map(len, shown.splitlines())) <= 30

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from sample_scores import came_trained
+from sample_scores import pretrained
 
 from kdtool.terminal.study import (
     next_steps,
@@ -81,7 +81,8 @@ def test_explained_images_are_listed_with_predictions_and_agreement(build):
     results = build(explain=True)
     lines = [flat(line) for line in shown(show_explained, results).splitlines()]
     assert "14 2 2 93 % 3 93 %, agrees 0.44 2 93 %, agrees 0.44" in lines
-    assert "Agreement with the teacher's maps over 500 test images: 0.31" in " ".join(lines)
+    said = "Agreement with the teacher's maps over a stratified sample of 500 of 10,000 test images"
+    assert f"{said}: 0.31" in " ".join(lines)
     assert "Saliency maps: runs/mnist/figures/saliency.png" in lines
 
 
@@ -98,13 +99,13 @@ def test_training_shows_validation_and_test_of_every_seed(build):
 
 def test_training_shows_the_metric_of_the_study_and_the_accuracy(build):
     results = build(classes=("SSA", "HP"), num_test=977, scores={"metric": "weighted_f1"})
-    text = shown(SHOWS["trained"], came_trained(results))
+    text = shown(SHOWS["trained"], pretrained(results))
     assert max(map(len, text.splitlines())) <= 80
     lines = [flat(line) for line in text.splitlines()]
     for run in results.models["teacher"].seeds:
         low, high = run.test.accuracy_ci95
         score, f1 = run.best.score, run.test.weighted_f1
-        expected = f"{run.seed} came trained {score:.3f} {f1:.3f} {100 * run.test.accuracy:.2f} % "
+        expected = f"{run.seed} pretrained {score:.3f} {f1:.3f} {100 * run.test.accuracy:.2f} % "
         assert f"{expected}{100 * low:.2f} to {100 * high:.2f}" in lines
     mean = results.models["teacher"].test["weighted_f1"]
     expected = f"{mean.mean:.3f} (mean of 3 seeds, standard deviation {mean.std:.3f})"
@@ -112,7 +113,7 @@ def test_training_shows_the_metric_of_the_study_and_the_accuracy(build):
 
 
 def test_a_teacher_without_maps_has_no_agreement(build):
-    text = shown(show_explained, came_trained(build(explain=True)))
+    text = shown(show_explained, pretrained(build(explain=True)))
     assert "14 2 2 93 % 3 93 % 2 93 %" in flat(text)
     assert "Agreement" not in text
 
@@ -138,7 +139,7 @@ def test_each_command_ends_with_what_it_did_and_where_the_files_are(build, show,
 
 def test_what_other_machines_measured_is_a_table_for_each_machine(build):
     text = flat(shown(show_devices, build(devices=(("Pi", 6.0, 1.1), ("Jetson", 3.0, 0.9)))))
-    head = "file median p90 images/s peak memory time against fp32"
+    head = "file median p90 images/s peak memory time relative to fp32"
     assert text.count(head) == text.count("; ONNX Runtime, CPU, ") >= 2
     assert text.index("Pi, 4 cores; ONNX Runtime, CPU, 1 thread") < text.index("Jetson, 4 cores;")
 
@@ -160,7 +161,10 @@ def test_the_next_commands_name_the_file_to_ship(build):
     steps = next_steps(results, folder, kit=False)
     assert steps == [
         ("classify an image", "kdtool predict 'my runs/mnist/student.int8.onnx' IMAGE"),
-        ("run it on a device without kdtool", "kdtool export 'my runs/mnist' --kit"),
+        (
+            "make a folder that runs on a device without kdtool",
+            "kdtool export 'my runs/mnist' --kit",
+        ),
     ]
     (_, (_, command)) = next_steps(results, folder, kit=True)
     assert command == "python3 mnist/kit/check.py"

@@ -134,5 +134,5 @@ def test_more_classes_have_no_such_table(build):
 
 def test_few_test_images_and_the_threshold_are_reported(build):
     text = flat(shown(build(classes=("SSA", "HP"), num_test=30, scores={"metric": "pr_auc"})))
-    assert "those of SSA rest on 15 test images, of HP on 15." in text
-    assert "At a probability of 0.37 and above the student calls an image SSA." in text
+    assert "SSA has 15 test images, HP 15." in text
+    assert "The student predicts SSA where its probability is at least 0.37." in text

@@ -94,7 +94,7 @@ def too_many_classes(_folder):
         (swapped_files, "swapped"),
         (torn_gzip, "train-images-idx3-ubyte.gz"),
         (no_file, "t10k-labels-idx1-ubyte"),
-        (unknown_model, "unknown model mnist-mpl; did you mean mnist-mlp?"),
+        (unknown_model, 'student.model: got "mnist-mpl", expected mnist-cnn,'),
         (too_small_for_the_model, "cannot be used for images of 8x8 with 1 channel"),
         (folder_is_a_file, "cannot write"),
         (too_many_classes, "data.validation"),
@@ -115,9 +115,9 @@ def test_bad_input_gets_one_clear_message_before_any_training(folder, spoil, mes
     assert not list(folder.glob("runs/**/*.safetensors"))
 
 
-def test_a_mended_recipe_is_not_another_one(folder):
+def test_a_recipe_fixed_before_training_can_use_the_same_folder(folder):
     arguments = ["distill", str(folder / "tiny.toml"), "--out", str(folder / "runs"), "--quiet"]
-    with pytest.raises(KdtoolError, match="unknown model"):
+    with pytest.raises(KdtoolError, match='got "mnist-mpl", expected'):
         CliRunner().invoke(
             app, [*arguments, "--set", "student.model=mnist-mpl"], catch_exceptions=False
         )
@@ -137,33 +137,38 @@ def test_a_mended_recipe_is_not_another_one(folder):
     [
         (
             "distill --sweep student.learning_rate=1e-3,1e-2",
-            "expected keys of [distill] or",
+            "expected a key of [distill] or [subclass] that changes",
         ),
-        ("distill --sweep subclass.per_class=2,3", "use `kdtool subclass-distill`"),
+        ("distill --sweep subclass.per_class=2,3", "which needs `kdtool subclass-distill`"),
         (
             "subclass-distill --sweep subclass.per_class=2,3 --sweep distill.temperature=1,2",
             "expected keys of one table",
         ),
         (
             "distill --sweep distill.exclude_classes=[[0],[1]]",
-            "cannot sweep distill.excl",
+            "got --sweep distill.exclude_classes, expected a key of",
         ),
         ("distill --set distill.exclude_classes=[0,1,2,3]", "leaves out 4 of 4 classes"),
         ("distill --set distill.exclude_classes=[4]", "there is no class 4; the data have 0 (0)"),
-        ("subclass-distill --set subclass.per_class=1", "with one subclass a class"),
+        ("subclass-distill --set subclass.per_class=1", "with one subclass use `kdtool distill`"),
         ("subclass-distill --set subclass.per_class=9999999999", "subclasses, take about"),
         ("subclass-distill --sweep subclass.per_class=2,9999999999", "subclasses, take about"),
         ("subclass-distill --set teacher.batch_size=1", "the auxiliary loss compares the images"),
         ("subclass-distill --set data.group=[[0,1],[2]]", "data.group leaves out 3"),
         ("subclass-distill --set data.group=[[0,1],[1,2,3]]", "data.group names 1 more than once"),
-        ("subclass-distill --set teacher.model=teacher.safetensors", "is a file of weights"),
+        (
+            "subclass-distill --set teacher.model=teacher.safetensors",
+            "a file of weights, expected a network",
+        ),
         (
             "subclass-distill --set teacher.model=fixed_head:net",
             "a subclass-teacher needs a head of 20 logits, 4 classes of 5 subclasses each",
         ),
     ],
 )
-def test_what_cannot_be_distilled_or_swept_is_refused(folder, monkeypatch, given, message):
+def test_recipes_that_cannot_be_distilled_or_swept_are_an_error(
+    folder, monkeypatch, given, message
+):
     monkeypatch.chdir(folder)
     (folder / "fixed_head.py").write_text(
         "from torch import nn\n"
@@ -175,5 +180,5 @@ def test_what_cannot_be_distilled_or_swept_is_refused(folder, monkeypatch, given
     with pytest.raises(KdtoolError) as caught:
         CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert message in str(caught.value)
-    # so that the mended command finds no other study
+    # so that the fixed command finds no other study
     assert {path.name for path in folder.glob("runs/*/*")} <= {".lock"}

@@ -64,7 +64,8 @@ def read_labels(path: Path, session: Any) -> list[str]:
     try:
         labels = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read {path}: {error}; copy the kit again") from error
+        why = getattr(error, "strerror", None) or "it is not text in UTF-8"
+        raise ValueError(f"cannot read {path}: {why}; copy the kit again") from error
     shapes = {output.name: output.shape for output in session.get_outputs()}
     num_classes = shapes["probabilities"][-1]
     if isinstance(num_classes, int) and len(labels) != num_classes:

@@ -1,10 +1,10 @@
-"""Whether probabilities can be believed, before and after temperature scaling."""
+"""Whether probabilities can be trusted, before and after temperature scaling."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from kdtool.format import role_name, roles_present
-from kdtool.report.canvas import LIGHT, label, new_figure, quiet_axes
+from kdtool.format import log_likelihood, percent_number, role_name, roles_present
+from kdtool.report.canvas import LIGHT, Drawing, drawing, label, new_figure, quiet_axes
 from kdtool.report.sections.classes import exported
 from kdtool.report.sections.files import shipped_role
 from kdtool.report.sections.verdict import subject
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-# In nats over all validation images: where scaling is of no use, fitting its one number gains more
-# in 1 of 20 cases. Source: likelihood ratio test, Wilks 1938, Annals of Mathematical Statistics 9.
+# In nats over all validation images: where scaling does not help, fitting its one number gains more
+# than this in 1 of 20 cases. Source: likelihood ratio test, Wilks 1938, Annals of Mathematical
+# Statistics 9.
 CHANCE_GAIN = Z95**2 / 2
 LARGEST_DOT, SMALLEST_DOT = 160.0, 14.0  # areas in square pixels
 
@@ -33,6 +34,35 @@ class CalibrationRow:
     ece: tuple[str, str]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CalibrationSection:
+    """Whether the probabilities can be trusted."""
+
+    LINK: ClassVar = "Probabilities"
+
+    advice: str
+    role: Role  # of the model in the figure
+    figure: Drawing
+    rows: list[CalibrationRow]
+
+
+def section(results: Results) -> CalibrationSection | None:
+    """Return whether the probabilities can be trusted; None if that was not measured."""
+    shown, advice = shown_calibration(results), calibration_advice(results)
+    if shown is None or advice is None:
+        return None
+    role, found = shown
+    title = f"Accuracy of the {role_name(role)} by confidence, before and after scaling"
+    return CalibrationSection(
+        advice=advice,
+        role=role,
+        figure=drawing(
+            "calibration", title, lambda width: reliability_figure(role, found, min(width, 440))
+        ),
+        rows=calibration_rows(results),
+    )
+
+
 def calibration_rows(results: Results) -> list[CalibrationRow]:
     """Return a row for every exported model that was calibrated."""
     rows = []
@@ -43,8 +73,8 @@ def calibration_rows(results: Results) -> list[CalibrationRow]:
                 CalibrationRow(
                     role=role,
                     temperature=f"{found.temperature:.2f}",
-                    nll=(f"{run.test.nll:.4f}", f"{found.nll:.4f}"),
-                    ece=(f"{100 * run.test.ece:.2f}", f"{100 * found.ece:.2f}"),
+                    nll=(log_likelihood(run.test.nll), log_likelihood(found.nll)),
+                    ece=(percent_number(run.test.ece, 2), percent_number(found.ece, 2)),
                 )
             )
     return rows
@@ -58,9 +88,10 @@ def shown_calibration(results: Results) -> tuple[Role, Calibration] | None:
 
 
 def calibration_advice(results: Results) -> str | None:
-    """Say whether the file's probabilities are, or should be, scaled; None without calibration.
+    """Say whether the file's probabilities are scaled or should be; None without calibration.
 
-    Validation decides, on which the temperature was fitted; the test images only show the effect.
+    The validation images, which the temperature was fitted on, decide; the test images only show
+    the effect.
     """
     shown = shown_calibration(results)
     if shown is None:
@@ -68,41 +99,40 @@ def calibration_advice(results: Results) -> str | None:
     role, found = shown
     test = exported(results.models[role]).test
     proof = (
-        f"On the test images scaling takes the negative log-likelihood from {test.nll:.4f} to "
-        f"{found.nll:.4f} and the calibration error from {100 * test.ece:.2f} to "
-        f"{100 * found.ece:.2f} points; no predicted class changes."
+        f"On the test images, scaling changes the negative log-likelihood from "
+        f"{log_likelihood(test.nll)} to {log_likelihood(found.nll)} and the calibration error from "
+        f"{percent_number(test.ece, 2)} to {percent_number(found.ece, 2)} points; no predicted "
+        "class changes."
     )
     if _is_folded(results):
         return (
-            f"The temperature {found.temperature:.2f} is folded into the files of the "
-            f"{role_name(role)}: their probabilities are those after scaling. {proof}"
+            f"The temperature {found.temperature:.2f} is built into the files of the "
+            f"{role_name(role)}: they return probabilities after scaling. {proof}"
         )
     before, after = found.validation_nll_before, found.validation_nll_after
     change = (
-        f"the negative log-likelihood of the {role_name(role)} from {before:.4f} to {after:.4f}"
+        f"the negative log-likelihood of the {role_name(role)} from {log_likelihood(before)} to "
+        f"{log_likelihood(after)}"
     )
     if (before - after) * results.data.num_validation > CHANCE_GAIN:
         return (
-            "Set export.calibrate = true, or type kdtool export STUDY --calibrate, if you use the "
-            f"probabilities: on validation, scaling takes {change}, more than chance would. {proof}"
+            "If you use the probabilities, set export.calibrate = true, or run kdtool export STUDY "
+            f"--calibrate: on validation, scaling changes {change}, a larger gain than chance "
+            f"explains. {proof}"
         )
     return (
-        f"Leave export.calibrate = false: on validation, scaling takes {change}, no more than "
-        f"chance may. {proof}"
+        f"Leave export.calibrate = false: on validation, scaling changes {change}, no larger gain "
+        f"than chance explains. {proof}"
     )
 
 
 def _is_folded(results: Results) -> bool:
-    export = results.recipe["export"]
-    return isinstance(export, dict) and bool(export["calibrate"])
+    export = results.recipe.get("export")
+    return isinstance(export, dict) and bool(export.get("calibrate"))
 
 
-def reliability_figure(results: Results, width: int) -> "Figure | None":
-    """Draw how often the shipped model is right against how sure it is, before and after."""
-    shown = shown_calibration(results)
-    if shown is None:
-        return None
-    role, found = shown
+def reliability_figure(role: Role, found: Calibration, width: int) -> "Figure":
+    """Draw how often a model is right against how confident it is, before and after scaling."""
     figure = new_figure(width, min(width, 330))
     axes = figure.add_subplot()
     quiet_axes(axes)
@@ -122,6 +152,6 @@ def reliability_figure(results: Results, width: int) -> "Figure | None":
         offset = (10, 0) if name == "before" else (-8, 10)
         label(axes, name, (x[0], y[0]), offset, color)
     axes.set(xlim=(floor, 101), ylim=(floor, 102))
-    axes.set_xlabel("how sure the model is, %")
-    axes.set_ylabel("how often it is right, %")
+    axes.set_xlabel("confidence of the model, %")
+    axes.set_ylabel("accuracy, %")
     return figure

@@ -1,21 +1,25 @@
-"""Scores class by class, and which classes are taken for which."""
+"""Scores class by class, and which classes are confused."""
 
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 from kdtool.format import (
+    MINUS,
     count,
     listed,
+    plural,
     printable,
     role_name,
     roles_present,
     score_change,
-    score_interval,
+    score_range,
     score_text,
+    three_digits,
 )
-from kdtool.report.canvas import LIGHT, PALEST, STRONGEST, new_figure, quiet_axes
-from kdtool.report.sections.comparison import Cell
+from kdtool.report.canvas import Drawing
+from kdtool.report.cells import Cell
+from kdtool.report.confusion import confusion_figures
 from kdtool.report.sections.verdict import main_verdict
 from kdtool.results.base import Metric, Role, Summary
 from kdtool.results.study import (
@@ -27,28 +31,25 @@ from kdtool.results.study import (
     TestScores,
 )
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-
 FEW_IMAGES = 20  # of a class in the test split; fewer, and one image is more than 5 points
 MOST_NAMES = 6  # of classes, in a sentence
-UNEVEN = 1.5  # training images of the largest class / of the smallest, from which on it is said
+UNEVEN = 1.5  # training images of the largest class / of the smallest; below, no sentence
+MOST_OPEN = 20  # classes; more, and the tables over classes are folded
+MOST_WITH_F1 = 3  # models; more, and F1 has a table of its own
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OneClass:
-    """How one model fared on one class."""
+    """The scores of one model on one class."""
 
-    accuracy: Summary  # over seeds; of the exported seed alone in results of an older kdtool
-    f1: Summary | None  # None: of an older kdtool
+    accuracy: Summary  # over seeds; of the exported seed only in results of an older kdtool
+    f1: Summary | None  # None: in results of an older kdtool
     exported: ClassScores  # of the exported seed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassRow:
-    """One class under all models."""
+    """The scores of all models on one class."""
 
     name: str
     support: int  # test images of this class
@@ -58,15 +59,99 @@ class ClassRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mistake:
-    """Images of one class that were taken for another."""
+    """Images of one class that were predicted as another."""
 
     true: str
     predicted: str
     counts: dict[Role, int]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """The two models of the main verdict."""
+
+    of: Role
+    against: Role
+
+    @property
+    def title(self) -> str:
+        """Such as "student - control", with the sign for minus."""
+        return f"{role_name(self.of)} {MINUS} {role_name(self.against)}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConfusionMatrix:
+    """The confusion matrix of one exported model."""
+
+    role: Role
+    figure: Drawing
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassesSection:
+    """Scores class by class."""
+
+    LINK: ClassVar = "Classes"
+
+    one_class_calls: str | None
+    few_images: str | None
+    seeds: str  # which seeds the scores are of
+    meaning: str
+    roles: list[Role]
+    pair: Pair | None  # None: no verdict
+    groups: "list[tuple[str, list[Column]]]"
+    has_rows: bool  # each class has a row of its own
+    is_folded: bool
+    rows: list[ClassRow]
+    changed_rows: list[ClassRow]  # those that changed most, where there are too many rows to read
+    largest_delta: float
+    f1_apart: bool
+    exported_seeds: list[tuple[Role, int]]
+    mistakes: list[Mistake]
+    matrices: list[ConfusionMatrix]
+
+
+def section(results: Results) -> ClassesSection | None:
+    """Return the scores class by class; None in a study without models."""
+    roles = roles_present(results)
+    if not roles:
+        return None
+    rows, verdict = class_rows(results), main_verdict(results)
+    return ClassesSection(
+        one_class_calls=one_class_calls(results),
+        few_images=few_images(results.data),
+        seeds=scores_of(results),
+        meaning=meaning(results),
+        roles=roles,
+        pair=Pair(of=verdict.of, against=verdict.against) if verdict else None,
+        groups=groups(results),
+        has_rows=len(rows) > MOST_IN_A_ROW,
+        is_folded=len(rows) > MOST_OPEN,
+        rows=rows,
+        changed_rows=most_changed(rows) if len(rows) > MOST_OPEN else [],
+        largest_delta=max((abs(row.delta) for row in rows if row.delta), default=1.0),
+        f1_apart=len(roles) > MOST_WITH_F1,
+        exported_seeds=[(role, results.models[role].exported_seed) for role in roles],
+        mistakes=mistakes(results),
+        matrices=[
+            ConfusionMatrix(
+                role=role,
+                figure=Drawing(
+                    name=f"confusion-{role}",
+                    title=f"Confusion matrix of the {role_name(role)}",
+                    wide=figure,
+                    narrow=None,  # narrow enough for a phone
+                ),
+            )
+            for role, figure in confusion_figures(
+                exported_scores(results), results.data.classes
+            ).items()
+        ],
+    )
+
+
 def exported(model: ModelResult) -> SeedResult:
-    """Return the run of training whose weights were exported."""
+    """Return the training run whose weights were exported."""
     return next(run for run in model.seeds if run.seed == model.exported_seed)
 
 
@@ -76,7 +161,7 @@ def exported_scores(results: Results) -> dict[Role, TestScores]:
 
 
 def class_scores(model: ModelResult) -> list[OneClass]:
-    """Return how a model fared on every class, in the order of the classes."""
+    """Return the scores of a model on every class, in the order of the classes."""
     alone = exported(model).test.per_class
     if model.per_class:
         return [
@@ -94,7 +179,7 @@ def class_scores(model: ModelResult) -> list[OneClass]:
 
 
 def over_seeds(results: Results) -> bool:
-    """Return whether the scores by class are of all seeds, not of the exported ones alone."""
+    """Return whether the scores by class are means over all seeds, not of the exported seed."""
     return all(model.per_class for model in results.models.values())
 
 
@@ -122,7 +207,7 @@ def most_changed(rows: list[ClassRow], top: int = 10) -> list[ClassRow]:
 
 
 def one_class_calls(results: Results) -> str | None:
-    """Warn of exported models that call every test image the same class; None without."""
+    """Warn about exported models that predict one class for every test image; None if none do."""
     by_class: dict[str, list[str]] = {}
     for role in roles_present(results):
         confusion = exported(results.models[role]).test.confusion
@@ -132,46 +217,46 @@ def one_class_calls(results: Results) -> str | None:
             by_class.setdefault(name, []).append(f"the {role_name(role)}")
     if not by_class:
         return None
-    told = [
-        f"{listed(who)} call{'s' if len(who) == 1 else ''} every test image {name}"
-        for name, who in by_class.items()
+    parts = [
+        f"{listed(models)} predict{'s' if len(models) == 1 else ''} {name} for every test image"
+        for name, models in by_class.items()
     ]
-    sentence = "; ".join(told)
+    sentence = "; ".join(parts)
     return (
-        f"{sentence[0].upper()}{sentence[1:]}: train longer or at another rate, and where classes "
-        'are uneven with class_weights = "balanced" or sampling = "balanced".'
+        f"{sentence[0].upper()}{sentence[1:]}: train longer or with another learning rate; if "
+        'classes are uneven, set class_weights = "balanced" or sampling = "balanced".'
     )
 
 
 def few_images(data: DataResult) -> str | None:
-    """Warn of classes with so few test images that their figures say little; None without."""
+    """Warn about classes with very few test images; None if there are none."""
     pairs = zip(data.classes, data.class_counts["test"], strict=True)
     few = [(printable(name), number) for name, number in pairs if number < FEW_IMAGES]
     if not few:
         return None
     (name, number), *others = few[:MOST_NAMES]
-    told = [f"those of {name} rest on {number} test images"]
-    told += [f"of {name} on {number}" for name, number in others]
+    parts = [f"{name} has {plural(number, 'test image')}"]
+    parts += [f"{name} {number}" for name, number in others]
     if len(few) > MOST_NAMES:
-        told.append(f"of {count(len(few) - MOST_NAMES)} more on fewer than {FEW_IMAGES}")
-    return f"Figures of single classes may say little: {', '.join(told)}."
+        parts.append(f"{count(len(few) - MOST_NAMES)} more have fewer than {FEW_IMAGES}")
+    return f"The scores of small classes are uncertain: {', '.join(parts)}."
 
 
 def imbalance(data: DataResult) -> str | None:
-    """Say how uneven the classes are in the training images; None where they are even."""
+    """Say how uneven the classes are in the training images; None if they are even."""
     numbers = data.class_counts["train"]
     least, most = min(numbers), max(numbers)
     names = [printable(data.classes[numbers.index(number)]) for number in (most, least)]
     if not least or most < UNEVEN * least:
         return None
     return (
-        f"The classes are uneven: {names[0]} has {most / least:.1f} times the training images of "
-        f"{names[1]} ({count(most)} and {count(least)})."
+        f"The classes are uneven: {names[0]} has {three_digits(most / least)} times as many "
+        f"training images as {names[1]} ({count(most)} and {count(least)})."
     )
 
 
 def mistakes(results: Results, top: int = 5) -> list[Mistake]:
-    """Return the most frequent mistakes of the last role present, normally the student."""
+    """Return the most frequent mistakes of the last role, usually the student."""
     scores = exported_scores(results)
     if not scores:
         return []
@@ -194,35 +279,35 @@ def mistakes(results: Results, top: int = 5) -> list[Mistake]:
     ]
 
 
-MOST_IN_A_ROW = 4  # classes; of more, the classes have rows of their own
+MOST_IN_A_ROW = 4  # classes; more, and each class has a row of its own
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
-    """What one column of the table holds, of all models in the order of `present`."""
+    """One column of the table: a score of all models, in the order of `roles_present`."""
 
     group: str  # such as "F1"
     name: str  # such as the name of a class; may be empty
     of_class: bool  # of one class, not of all
-    metric: Metric  # in whose units its numbers are
+    metric: Metric  # gives the units
     summaries: list[Summary | None]
 
     def cell(self, row: int) -> Cell | None:
-        """Return the score of a model, given by its row; None if it has none."""
+        """Return the score of the model in a row; None if it has none."""
         one = self.summaries[row]
         if one is None:
             return None
         value = score_text(self.metric, one.mean)
-        return Cell(value=value, interval=score_interval(self.metric, one.ci95))
+        return Cell(value=value, interval=score_range(self.metric, one.ci95))
 
     def change(self, of: int, against: int) -> str:
-        """Return the difference of two models, given by their rows; empty if one has no score."""
+        """Return the difference of the models in two rows; empty if one has no score."""
         ours, theirs = self.summaries[of], self.summaries[against]
         return score_change(self.metric, ours.mean - theirs.mean) if ours and theirs else ""
 
 
 def columns(results: Results) -> list[Column]:
-    """Return the columns for which some model has a score."""
+    """Return the columns in which at least one model has a score."""
     models = [results.models[role] for role in roles_present(results)]
     classes = results.data.classes if len(results.data.classes) <= MOST_IN_A_ROW else []
     of = f"of {printable(results.data.positive)}" if results.data.positive else ""
@@ -261,112 +346,32 @@ def _of_classes(
 
 
 def groups(results: Results) -> list[tuple[str, list[Column]]]:
-    """Return the columns under their common heads."""
+    """Return the columns, grouped under common heads."""
     return [
         (group, list(found)) for group, found in groupby(columns(results), lambda one: one.group)
     ]
 
 
 def scores_of(results: Results) -> str:
-    """Say which seeds the table is of."""
-    exported = "of the exported seeds alone where it is of single classes, mean over seeds else"
+    """Say which seeds the table is about."""
+    exported = "scores of single classes from the exported seeds, all others mean over seeds"
     return "mean over seeds" if over_seeds(results) else exported
 
 
 def meaning(results: Results) -> str:
-    """Say what the columns are."""
+    """Explain the columns."""
     positive = results.data.positive
     names = [printable(name) for name in results.data.classes if name != positive]
-    told = (
-        "Accuracy of a class: of its images, how many were recognized. F1: misses and false alarms "
-        "in one. A difference well within the 95 % intervals may be chance."
+    text = (
+        "Accuracy of a class: share of its images that were classified correctly. F1: combines "
+        "misses and false alarms. A difference well within the 95 % intervals may be chance."
     )
     if positive:
-        told += (
-            f" The positive class is {printable(positive)}: its accuracy is the sensitivity, "
-            f"that of {names[0]} the specificity, and the AUCs are of its probability."
+        text += (
+            f" The positive class is {printable(positive)}: its accuracy is the sensitivity, the "
+            f"accuracy of {names[0]} is the specificity, and the AUCs use the probability of "
+            f"{printable(positive)}."
         )
     elif any(column.metric == "roc_auc" for column in columns(results)):
-        told += " AUC: each class against the rest, the mean of them."
-    return told
-
-
-MOST_WITH_NUMBERS = 12  # classes; more, and a cell is too small for a number
-MOST_WITH_NAMES = 30
-LONGEST_NAME = 11  # characters
-
-
-def confusion_figures(scores: dict[Role, TestScores], classes: list[str]) -> "dict[Role, Figure]":
-    """Draw one matrix a role; a shade means the same share of a class in all of them."""
-    shares = [share for test in scores.values() for share in _mistaken(test.confusion).values()]
-    darkest = max(shares, default=1.0)
-    return {
-        role: _matrix(test.confusion, classes, LIGHT[role], darkest)
-        for role, test in scores.items()
-    }
-
-
-def _mistaken(confusion: list[list[int]]) -> dict[tuple[int, int], float]:
-    """Return the wrong cells that are not empty: (true, predicted) -> share of the true class."""
-    return {
-        (true, predicted): number / sum(row)
-        for true, row in enumerate(confusion)
-        for predicted, number in enumerate(row)
-        if number and true != predicted
-    }
-
-
-def _matrix(confusion: list[list[int]], classes: list[str], color: str, darkest: float) -> "Figure":
-    from matplotlib.collections import PolyCollection
-    from matplotlib.colors import to_rgba
-
-    num_classes = len(classes)
-    figure = new_figure(310, 310)
-    axes = figure.add_subplot()
-    quiet_axes(axes, grid="")
-    axes.set(xlim=(-0.5, num_classes - 0.5), ylim=(num_classes - 0.5, -0.5), aspect="equal")
-    wrong = _mistaken(confusion)
-    with_numbers = num_classes <= MOST_WITH_NUMBERS
-    # A cell without a number is small: it needs more colour to be seen.
-    palest, strongest = (PALEST, STRONGEST) if with_numbers else (0.4, 1.0)
-    shades = {
-        cell: palest + (strongest - palest) * (share / darkest) for cell, share in wrong.items()
-    }
-    diagonal = {(index, index): to_rgba(LIGHT["faint"]) for index in range(num_classes)}
-    cells = diagonal | {cell: to_rgba(color, shade) for cell, shade in shades.items()}
-    half = 0.48 if with_numbers else 0.5
-    squares = [_square(true, predicted, half) for true, predicted in cells]
-    axes.add_collection(PolyCollection(squares, facecolors=list(cells.values()), linewidths=0))
-    size = 10 if num_classes > 6 else 13
-    if with_numbers:
-        for true, predicted in cells:
-            ink = "muted" if true == predicted else "ink"
-            text = f"{confusion[true][predicted]}"
-            axes.text(predicted, true, text, ha="center", va="center", size=size, color=LIGHT[ink])
-    _name_axes(axes, classes)
-    return figure
-
-
-def _square(row: int, column: int, half: float) -> list[tuple[float, float]]:
-    left, right, top, bottom = column - half, column + half, row - half, row + half
-    return [(left, top), (right, top), (right, bottom), (left, bottom)]
-
-
-def _name_axes(axes: "Axes", classes: list[str]) -> None:
-    axes.set(xlabel="predicted class", ylabel="true class")
-    for side in axes.spines.values():
-        side.set(visible=True, color=LIGHT["line"])
-    if len(classes) > MOST_WITH_NAMES:
-        axes.set(xlabel="predicted class, by number", ylabel="true class, by number")
-        return
-    names = [_cut(printable(name)) for name in classes]
-    size = 11 if len(classes) <= MOST_WITH_NUMBERS else 8
-    turned = max(len(name) for name in names) > 2
-    axes.set_xticks(range(len(names)), names, size=size, rotation=90 if turned else 0)
-    axes.set_yticks(range(len(names)), names, size=size)
-
-
-def _cut(name: str) -> str:
-    return (
-        name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "\N{HORIZONTAL ELLIPSIS}"
-    )
+        text += " AUC: each class against all others, mean over the classes."
+    return text

@@ -1,23 +1,34 @@
-"""What the files cost on every machine that measured them, as plain values."""
+"""What the files cost on every machine that measured them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from textwrap import shorten
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from kdtool.format import (
     NBSP,
-    TIMES,
     count,
     file_size,
     milliseconds,
+    plural,
     printable,
     role_name,
     roles_present,
     three_digits,
+    time_ratio,
+    time_ratio_range,
 )
-from kdtool.report.canvas import LIGHT, Bar, draw_bars, latency_bar, new_figure, quiet_axes
-from kdtool.report.sections.comparison import Cell, p50_cell, peak_memory
+from kdtool.report.canvas import (
+    LIGHT,
+    Bar,
+    Drawing,
+    draw_bars,
+    drawing,
+    latency_bar,
+    new_figure,
+    quiet_axes,
+)
+from kdtool.report.cells import Cell, p50_cell, peak_memory
 from kdtool.results.base import Interval, Role
 from kdtool.results.machines import machine, setting
 from kdtool.results.profile import Environment, Latency
@@ -46,12 +57,11 @@ class Measured:
     def setting(self) -> str:
         """How it was measured, such as "ONNX Runtime, CPU, 1 thread, batch 1"."""
         latency = self.latency
-        threads = f"{latency.threads}{NBSP}thread{'' if latency.threads == 1 else 's'}"
         parts = [
             RUNTIMES[latency.runtime],
             latency.arithmetic,
             latency.provider.removesuffix("ExecutionProvider"),
-            threads,
+            plural(latency.threads, "thread").replace(" ", NBSP),
             f"batch{NBSP}{count(latency.batch_size)}",
         ]
         return ", ".join(part for part in parts if part)
@@ -62,8 +72,8 @@ class Measured:
         latency, memory = self.latency, peak_memory(self.latency)
         ratio = None
         if self.time_ratio:
-            value, (low, high) = self.time_ratio
-            ratio = Cell(value=f"{value:.2f}{TIMES}", interval=f"{low:.2f} to {high:.2f}")
+            value, ends = self.time_ratio
+            ratio = Cell(value=time_ratio(value), interval=time_ratio_range(ends))
         return [
             p50_cell(latency, None),
             None if latency.p90_ms is None else Cell(value=milliseconds(latency.p90_ms)),
@@ -73,11 +83,45 @@ class Measured:
         ]
 
 
-COLUMNS = ("Median", "p90", "Images/s", "Peak memory", "Time against fp32")
+COLUMNS = ("Median", "p90", "Images/s", "Peak memory", "Time relative to fp32")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DevicesSection:
+    """What the files cost on every machine."""
+
+    LINK: ClassVar = "Devices"
+
+    figure: Drawing
+    setting: str  # in which the machines of the figure are compared
+    columns: tuple[str, ...]
+    rows: list[Measured]
+    noise: list[str]
+    machines: list[tuple[str, str]]  # label, description
+
+
+def section(results: Results) -> DevicesSection | None:
+    """Return the figures of all machines; None if no device was measured."""
+    rows = measured(results) if results.devices else []
+    if not rows:
+        return None
+    machines = side_by_side(rows)
+    return DevicesSection(
+        figure=drawing(
+            "devices",
+            "Median latency of the files on every machine",
+            lambda width: device_bars(machines, min(width, 640)),
+        ),
+        setting=rows[0].setting,
+        columns=COLUMNS,
+        rows=rows,
+        noise=noise_sentences(rows),
+        machines=machine_descriptions(results),
+    )
 
 
 def measured(results: Results) -> list[Measured]:
-    """Return all that was measured: first on the machine that made the study, then elsewhere."""
+    """Return every measurement: first on the machine that made the study, then elsewhere."""
     labels = machine_labels(results)
     rows = [
         Measured(
@@ -113,7 +157,7 @@ def measured(results: Results) -> list[Measured]:
 
 
 def machine_labels(results: Results) -> list[str]:
-    """Name the machine that made the study and every device; other software is another label."""
+    """Name the machine that made the study and every device; other software, other label."""
     labels: list[str] = []
     seen: dict[str, list[object]] = {}
     # The study may have been trained on a GPU; its files were timed on the processor.
@@ -147,7 +191,7 @@ def machine_descriptions(results: Results) -> list[tuple[str, str]]:
 
 
 def noise_sentences(rows: list[Measured]) -> list[str]:
-    """Say which figures should not be trusted, and why."""
+    """List the figures that should not be trusted, and why."""
     return [
         f"Noisy: {row.file.path} on {row.machine}, {row.setting}: {row.latency.noise}."
         for row in rows
@@ -156,9 +200,9 @@ def noise_sentences(rows: list[Measured]) -> list[str]:
 
 
 def side_by_side(rows: list[Measured]) -> dict[str, list[Measured]]:
-    """Return the rows of every machine in one setting, by which machines can be compared.
+    """Return the rows of every machine in one setting, so that machines can be compared.
 
-    The setting is that of the first row; machines that did not measure in it are left out.
+    The setting is that of the first row; machines without figures in it are left out.
     """
     machines: dict[str, list[Measured]] = {}
     for row in rows:
@@ -177,7 +221,7 @@ def _files(results: Results) -> Iterator[tuple[Role, Precision, FileResult]]:
 
 
 def _cores(environment: Environment) -> str:
-    return f"{environment.num_cores} core{'' if environment.num_cores == 1 else 's'}"
+    return plural(environment.num_cores, "core")
 
 
 def _runtimes(environment: Environment) -> str:

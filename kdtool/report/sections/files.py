@@ -1,28 +1,39 @@
-"""Which file to ship and why, as plain values for HTML, Markdown and the terminal alike."""
+"""Which file to ship and why, as plain values for report and terminal."""
 
+from dataclasses import dataclass
 from statistics import fmean
+from typing import ClassVar
 
 from kdtool.format import (
     METRIC_NAMES,
-    TIMES,
     count,
     listed,
     p_value,
     percent,
     points,
     points_range,
+    printable,
     role_name,
     score_text,
+    time_ratio,
+    time_ratio_range,
 )
-from kdtool.report.sections.comparison import Cell, Row, memory_cell, p50_cell, size_cell
+from kdtool.report.cells import (
+    Cell,
+    ColumnHead,
+    Row,
+    memory_cell,
+    p50_cell,
+    size_cell,
+)
 from kdtool.report.sections.devices import Measured, measured
 from kdtool.results.base import TEACHER_OF, Role
 from kdtool.results.study import FP16_USE, FileResult, ModelResult, Precision, Quantization, Results
 from kdtool.stats.speed import is_faster, speed_of
 
 ONLY_FP32 = (
-    'With precisions = ["fp32", "int8"] under [export] in the recipe, an int8 file is made as well '
-    "and measured, which says whether it is worth shipping."
+    'With precisions = ["fp32", "int8"] under [export] in the recipe, kdtool also makes an int8 '
+    "file, measures it, and says whether it is worth shipping."
 )
 CHOSEN = (
     "A smaller file and its fp32 layers are chosen on validation images. Test images only confirm "
@@ -31,20 +42,57 @@ CHOSEN = (
 MOST_NAMES = 6  # of nodes, in a sentence
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FilesSection:
+    """Which file to ship and why."""
+
+    LINK: ClassVar = "File to ship"
+
+    sentence: str
+    choice: str | None  # which of several students is shipped
+    heads: list[ColumnHead]
+    rows: list[Row]  # empty for a single file
+    details: list[str]
+    measure_on_device: str | None
+
+
+def section(results: Results) -> FilesSection | None:
+    """Return which file to ship and why; None if the study has no files to choose from."""
+    model, sentence = shipped(results), ship_sentence(results)
+    if model is None or sentence is None:
+        return None
+    advice = measure_on_device(results)
+    return FilesSection(
+        sentence=printable(sentence),
+        choice=choice_sentence(results),
+        heads=[
+            ColumnHead(
+                name=f"{precision}: ship this" if precision == model.recommended else precision,
+                note=printable(file.path),
+                style="chosen" if precision == model.recommended else "",
+            )
+            for precision, file in model.files.items()
+        ],
+        rows=ship_rows(results),
+        details=[printable(detail) for detail in ship_details(results)],
+        measure_on_device=printable(advice) if advice else None,
+    )
+
+
 def shipped_role(results: Results) -> Role | None:
-    """Return whose files are shipped; None if there is no such file."""
+    """Return the role of the shipped model; None if it has no file."""
     role = results.shipped or "student"  # a study of an earlier kdtool had one student only
     return role if role in results.models and results.models[role].files else None
 
 
 def shipped(results: Results) -> ModelResult | None:
-    """Return the model whose files are shipped; None if there is no such file."""
+    """Return the shipped model; None if it has no file."""
     role = shipped_role(results)
     return results.models[role] if role else None
 
 
 def choice_sentence(results: Results) -> str | None:
-    """Say which of several students is shipped and why; None where there is no choice."""
+    """Say which of several students is shipped and why; None if there is no choice."""
     chosen = shipped_role(results)
     best = {
         role: fmean(run.best.score for run in results.models[role].seeds)
@@ -56,32 +104,32 @@ def choice_sentence(results: Results) -> str | None:
     (other,) = best.keys() - {chosen}
     name = METRIC_NAMES[results.metric]
     ours, theirs = (score_text(results.metric, best[role]) for role in (chosen, other))
-    reason = f"{ours} against {theirs} of the {role_name(other)}"
+    reason = f"{ours} compared with {theirs} of the {role_name(other)}"
     if best[chosen] == best[other]:
-        reason = f"{ours}, as the {role_name(other)}, whose loss is no lower"
+        reason = f"{ours}, equal to the {role_name(other)}, which has no lower loss"
     return (
-        f"Of the two students the {role_name(chosen)} is shipped, for its {name} on validation, "
-        f"the mean of its seeds: {reason}. The test images had no say in that."
+        f"Of the two students the {role_name(chosen)} is shipped because of its {name} on "
+        f"validation, mean over seeds: {reason}. The test images did not influence this choice."
     )
 
 
 def ship_sentence(results: Results) -> str | None:
-    """Say which file to ship and why; None if there is none to speak of."""
+    """Say which file to ship and why; None if the shipped model has no files."""
     model = shipped(results)
     if model is None:
         return None
     file = model.files.get(model.recommended) if model.recommended else None
     if file is None:
-        return "Ship none of these files: none is recommended."
+        return "Do not ship any of these files: none is recommended."
     if file.gate:
         return f"Ship {file.path}: {file.gate.reason}."
     if len(model.files) == 1 and not model.refused:
-        return f"Ship {file.path}; the recipe asks for no smaller file of it."
+        return f"Ship {file.path}; the recipe asks for no smaller file."
     return f"Ship {file.path}: no smaller file is both faster and accurate enough."
 
 
 def ship_details(results: Results) -> list[str]:
-    """Say of every smaller file why it is not the one, how it was made, and how devices see it."""
+    """Explain each smaller file: why it is not shipped, how it was made, its speed on devices."""
     model = shipped(results)
     if model is None:
         return []
@@ -90,9 +138,7 @@ def ship_details(results: Results) -> list[str]:
     sentences = []
     for precision, file in model.files.items():
         if file.gate and precision != model.recommended:
-            passed = (
-                "passed, but is not the fastest" if file.gate.recommended else "not to be shipped"
-            )
+            passed = "passed, but is not the fastest" if file.gate.recommended else "do not ship"
             sentences.append(f"{file.path}: {passed}; {file.gate.reason}.")
         if precision == "fp16":
             sentences.append(f"{file.path}: {FP16_USE}.")
@@ -112,13 +158,13 @@ def quantization_phrase(made: Quantization) -> str:
         names = made.kept_fp32[:MOST_NAMES]
         if len(made.kept_fp32) > MOST_NAMES:
             names = [*names, f"{len(made.kept_fp32) - MOST_NAMES} more"]
-        kept = f"left in fp32, because too much accuracy was lost otherwise: {listed(names)}"
+        kept = f"left in fp32 because too much accuracy was lost otherwise: {listed(names)}"
     target = "any processor" if made.target == "portable" else f"{made.target} processors"
     return f"made for {target}, calibrated on {count(made.num_calibration)} training images; {kept}"
 
 
 def _on_devices(results: Results, model: ModelResult) -> list[str]:
-    """Say of each device, in one sentence, what it found and which file to ship there."""
+    """Say in one sentence for each device how fast the files are and which one to ship there."""
     machines: dict[str, list[Measured]] = {}
     for one in measured(results):
         if one.role == shipped_role(results) and not one.here:
@@ -141,16 +187,16 @@ def _finding(row: Measured) -> str:
     speed = speed_of((low, high))
     found = "not measurably faster or slower" if speed == "no measurable difference" else speed
     return (
-        f"{row.file.path} is {found} than fp32: {ratio:.2f} of its time "
-        f"({low:.2f} to {high:.2f}; {row.setting})"
+        f"{row.file.path} is {found} than fp32: {time_ratio(ratio)} its time "
+        f"({time_ratio_range((low, high))}; {row.setting})"
     )
 
 
 def _advice(model: ModelResult, rows: list[Measured], compared: dict[Precision, Measured]) -> str:
-    """Name the fastest file that is accurate enough on one machine, if its figures are to trust."""
+    """Name the fastest accurate file on one machine, if its figures can be trusted."""
     settings = {row.setting for row in compared.values()}
     if any(row.latency.noise for row in rows if row.setting in settings):
-        return "That machine was not quiet: measure there again before you choose."
+        return "That machine was busy: measure there again before you choose."
     ratios = {model.files["fp32"].path: 1.0}
     for row in compared.values():
         ratio, interval = row.time_ratio or (1.0, (1.0, 1.0))
@@ -161,15 +207,15 @@ def _advice(model: ModelResult, rows: list[Measured], compared: dict[Precision, 
 
 
 def measure_on_device(results: Results) -> str | None:
-    """Say how figures of the device get into the report; None if they are there."""
+    """Say how to add figures of the device to the report; None if it has some."""
     model = shipped(results)
     if model is None or results.devices:
         return None
     files = " ".join(file.path for file in model.files.values())
     return (
-        "All times are of the machine that made this study, and a device may say otherwise. Copy "
-        f"the files there and run: kdtool profile {files} --json > device.json. Then here: "
-        "kdtool profile STUDY --merge device.json."
+        "All times were measured on the machine that made this study; on your device they may "
+        f"differ. Copy the files there and run: kdtool profile {files} --json > device.json. Then "
+        "run here: kdtool profile STUDY --merge device.json."
     )
 
 
@@ -188,32 +234,32 @@ def ship_rows(results: Results) -> list[Row]:
         Row(
             key="accuracy",
             label="Accuracy",
-            note="of the file's own answers, on the test images",
+            note="of the file's own predictions, on the test images",
             cells=[Cell(value=percent(file.accuracy)) for file in files],
         ),
         Row(
             key="validation",
-            label="Accuracy against fp32, validation",
+            label="Accuracy relative to fp32, validation",
             note="in points; these images choose the file",
             cells=[_validation_difference(file) for file in files],
         ),
         Row(
             key="difference",
-            label="Accuracy against fp32, test",
+            label="Accuracy relative to fp32, test",
             note="in points; these images confirm the choice, once; exact McNemar test",
             cells=[_difference(file) for file in files],
         ),
         Row(
             key="ratio",
-            label="Time against fp32",
-            note="both timed in turn",
+            label="Time relative to fp32",
+            note="both measured in turn",
             cells=[_time_ratio(file) for file in files],
         ),
         Row(key="p50", label="Latency, median", cells=[p50_cell(time, None) for time, _ in times]),
         Row(
             key="memory",
             label="Peak memory",
-            note="of the process, over the runtime without a model",
+            note="of the process, minus the runtime without a model",
             cells=[memory_cell(*pair) for pair in times],
         ),
         Row(
@@ -246,11 +292,10 @@ def _time_ratio(file: FileResult) -> Cell | None:
     gate = file.gate
     if gate is None:
         return None
-    low, high = gate.time_ratio_ci95
     speed = speed_of(gate.time_ratio_ci95)
     return Cell(
-        value=f"{gate.time_ratio:.2f}{TIMES}",
-        interval=f"{low:.2f} to {high:.2f}",
+        value=time_ratio(gate.time_ratio),
+        interval=time_ratio_range(gate.time_ratio_ci95),
         relative=speed,
         worse=speed == "slower",
     )

@@ -1,7 +1,7 @@
-"""From which probability on the models call the positive class, and how they fare with it."""
+"""The probability from which the models predict the positive class, and the scores with it."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from kdtool.format import (
     count,
@@ -9,12 +9,13 @@ from kdtool.format import (
     percent,
     percent_range,
     printable,
+    probability,
     role_name,
     roles_present,
 )
 from kdtool.recipe.schema import parse_operating_point
-from kdtool.report.canvas import LIGHT, label_ends, new_figure, quiet_axes
-from kdtool.report.sections.comparison import Cell
+from kdtool.report.canvas import LIGHT, Drawing, drawing, label_ends, new_figure, quiet_axes
+from kdtool.report.cells import Cell
 from kdtool.report.sections.files import shipped_role
 from kdtool.report.sections.verdict import subject
 from kdtool.results.base import Interval, Role
@@ -39,6 +40,39 @@ class RatesRow:
     cells: list[Cell]  # in the order of `COLUMNS`
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OperatingPointSection:
+    """The operating points of the exported models."""
+
+    LINK: ClassVar = "Threshold"
+
+    positive: str
+    sentence: str
+    rule: str
+    columns: tuple[str, ...]
+    rows: list[RatesRow]
+    figure: Drawing
+
+
+def section(results: Results) -> OperatingPointSection | None:
+    """Return the operating points of a study; None without any."""
+    sentence, rule = operating_sentence(results), rule_sentence(results)
+    if sentence is None or rule is None:
+        return None
+    positive = printable(results.data.positive or "")
+    title = f"{positive} found and false alarms, on validation and on test"
+    return OperatingPointSection(
+        positive=positive,
+        sentence=sentence,
+        rule=rule,
+        columns=COLUMNS,
+        rows=rates_rows(results),
+        figure=drawing(
+            "operating_point", title, lambda width: operating_figure(results, min(width, 440))
+        ),
+    )
+
+
 def operating_points(results: Results) -> dict[Role, OperatingPoint]:
     """Return the operating point of every model that has one."""
     found = {role: results.models[role].operating_point for role in roles_present(results)}
@@ -48,7 +82,9 @@ def operating_points(results: Results) -> dict[Role, OperatingPoint]:
 def rates_rows(results: Results) -> list[RatesRow]:
     """Return two rows a model: on validation, where its threshold was chosen, and on test."""
     return [
-        RatesRow(role=role, split=split, threshold=threshold(point.threshold), cells=_cells(rates))
+        RatesRow(
+            role=role, split=split, threshold=probability(point.threshold), cells=_cells(rates)
+        )
         for role, point in operating_points(results).items()
         for split, rates in (("validation", point.validation), ("test", point.test))
     ]
@@ -68,16 +104,8 @@ def _share(share: float, ends: Interval) -> Cell:
     return Cell(value=percent(share), interval=percent_range(ends))
 
 
-def threshold(probability: float) -> str:
-    """Return a threshold in as many digits as tell it from 0 and from 1, at least two."""
-    digits = 2
-    while digits < 6 and float(f"{probability:.{digits}f}") in (0, 1) and 0 < probability < 1:
-        digits += 1
-    return f"{probability:.{digits}f}"
-
-
 def rule_sentence(results: Results) -> str | None:
-    """Say by which rule the thresholds were chosen; None without operating points."""
+    """Name the rule that chose the thresholds; None without operating points."""
     points = operating_points(results)
     if not points:
         return None
@@ -85,19 +113,19 @@ def rule_sentence(results: Results) -> str | None:
     rule, value = parse_operating_point(point.rule)
     positive, goal = printable(point.positive), f"{100 * (value or 0):g} %"
     if rule == "argmax":
-        return f"The more probable class is called: {positive} from a probability of 0.50 on."
+        return f"The more probable class is predicted: {positive} from a probability of 0.50."
     chosen = {
         "youden": "sensitivity plus specificity is largest (Youden's J)",
         "f1": f"the F1 of {positive} is largest",
         "sensitivity": f"specificity is largest while sensitivity is at least {goal}",
         "specificity": f"sensitivity is largest while specificity is at least {goal}",
-        "cost": f"mistakes cost least, a missed {positive} {value or 0:g} times a false alarm",
+        "cost": f"mistakes cost least, if a missed {positive} costs {value or 0:g} false alarms",
     }[rule]
-    return f"Each threshold was chosen on the validation images, where {chosen} ({point.rule})."
+    return f"Each threshold is the one at which, on validation, {chosen} ({point.rule})."
 
 
 def operating_sentence(results: Results) -> str | None:
-    """Say what the operating point of the model that is shipped means; None without one."""
+    """Say what the operating point of the shipped model means; None without one."""
     points = operating_points(results)
     role = next((one for one in (shipped_role(results), subject(results)) if one in points), None)
     role = role or next(iter(points), None)
@@ -110,18 +138,18 @@ def operating_sentence(results: Results) -> str | None:
     positive, negative = printable(point.positive), printable(negative)
     found = round(test.sensitivity * of_positive)
     alarms = round((1 - test.specificity) * of_negative)
-    right = f"Of {count(found + alarms)} that are called {positive}, {count(found)} are."
+    right = f"Of {count(found + alarms)} predictions of {positive}, {count(found)} are correct."
     return (
-        f"At a probability of {threshold(point.threshold)} and above the {role_name(role)} calls "
-        f"an image {positive}. Of the {count(of_positive)} {positive} among the test images "
+        f"The {role_name(role)} predicts {positive} where its probability is at least "
+        f"{probability(point.threshold)}. Of the {count(of_positive)} test images of {positive}, "
         f"{count(found)} are found and {count(of_positive - found)} missed; of the "
-        f"{count(of_negative)} {negative} {count(alarms)} are called {positive} by mistake. "
-        f"{right if found + alarms else f'Nothing is called {positive}.'}{_shortfall(point)}"
+        f"{count(of_negative)} of {negative}, {count(alarms)} are taken for {positive}. "
+        f"{right if found + alarms else f'No image is taken for {positive}.'}{_shortfall(point)}"
     )
 
 
 def _shortfall(point: OperatingPoint) -> str:
-    """Say so where test images do not reach what the rule asked of validation."""
+    """Say so if the rate that the rule asked for is not reached on the test images."""
     rule, goal = parse_operating_point(point.rule)
     if rule not in ("sensitivity", "specificity") or goal is None:
         return ""
@@ -129,16 +157,14 @@ def _shortfall(point: OperatingPoint) -> str:
     if reached >= goal:
         return ""
     return (
-        f" That is a {rule} of {percent(reached)}: the {100 * goal:g} % that was asked for held on "
-        "the validation images, and not on these."
+        f" That is a {rule} of {percent(reached)}: the required {100 * goal:g} % was reached on "
+        "the validation images, but not on these."
     )
 
 
-def operating_figure(results: Results, width: int) -> "Figure | None":
-    """Draw where the models stand between misses and false alarms, on validation and test."""
+def operating_figure(results: Results, width: int) -> "Figure":
+    """Draw found positive images against false alarms, of each model on validation and test."""
     points = operating_points(results)
-    if not points:
-        return None
     figure = new_figure(width, min(width, 330))
     axes = figure.add_subplot()
     quiet_axes(axes)
@@ -155,7 +181,7 @@ def operating_figure(results: Results, width: int) -> "Figure | None":
     (negative,) = (
         printable(name) for name in results.data.classes if name != results.data.positive
     )
-    axes.set_xlabel(f"{negative} called {positive} by mistake, %")
+    axes.set_xlabel(f"{negative} taken for {positive}, %")
     axes.set_ylabel(f"{positive} found, %")
     axes.margins(0.08)
     axes.autoscale_view()

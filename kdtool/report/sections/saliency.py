@@ -1,26 +1,23 @@
 """Saliency of the models on the same test images, as pictures."""
 
-import io
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kdtool.errors import StudyError
-from kdtool.format import count, printable, role_name, rough_percent
-from kdtool.report.canvas import LIGHT, new_figure
+from kdtool.format import agreement, count, printable, role_name, whole_percent
+from kdtool.report.canvas import LIGHT, Drawing, new_figure
+from kdtool.report.pictures import PIXELATED_BELOW, Picture, data_url, reading, rgb
 from kdtool.results.base import ROLES, Role
-from kdtool.results.study import ExplainedImage, ExplainResult
+from kdtool.results.study import ExplainedImage, ExplainResult, Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-
-Picture = NDArray[np.uint8]  # (H, W, 3)
 
 BACKDROP = 0.3  # brightness of the image behind its heatmap: enough to see where the heat lies
 
@@ -33,8 +30,97 @@ class Saliency:
     heatmaps: dict[Role, list[Picture]]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SaliencyEntry:
+    """What one model predicts for one image, and where it looks."""
+
+    url: str  # of the heatmap
+    prediction: str | None  # None: not known
+    probability: str
+    is_wrong: bool
+    agreement: str  # with the teacher's heatmap; empty: not compared
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SaliencyRow:
+    """One test image."""
+
+    index: int
+    label: str
+    url: str
+    entries: dict[Role, SaliencyEntry]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SaliencySection:
+    """Saliency of the exported models on the same test images."""
+
+    LINK: ClassVar = "Saliency"
+
+    method: str
+    roles: list[Role]
+    rows: list[SaliencyRow]
+    compared: str  # the test images that the agreement is averaged over
+    agreements: list[tuple[Role, str]]  # mean agreement with the teacher's heatmaps
+    pixelated: bool
+    figure: Drawing
+
+
+def section(results: Results, folder: Path) -> SaliencySection | None:
+    """Return the saliency maps of a study; None if there are none.
+
+    Raises:
+        StudyError: The file is missing or damaged, or does not fit the results.
+    """
+    explain = results.explain
+    if explain is None:
+        return None
+    saliency = load_saliency(explain, folder)
+    rows = [
+        SaliencyRow(
+            index=record.index,
+            label=printable(record.label),
+            url=data_url(saliency.images[row]),
+            entries={
+                role: _entry(record, role, maps[row]) for role, maps in saliency.heatmaps.items()
+            },
+        )
+        for row, record in enumerate(explain.images)
+    ]
+    return SaliencySection(
+        method=printable(explain.method),
+        roles=list(saliency.heatmaps),
+        rows=rows,
+        compared=compared_images(explain, results.data.num_test),
+        agreements=[
+            (role, agreement(mean))
+            for role, mean in explain.mean_agreement.items()
+            if role != "teacher"
+        ],
+        pixelated=saliency.images[0].shape[0] < PIXELATED_BELOW,
+        figure=Drawing(
+            name="saliency",
+            title="Test images and where each model looks",
+            wide=saliency_figure(explain, saliency),
+            narrow=None,
+        ),
+    )
+
+
+def _entry(record: ExplainedImage, role: Role, heatmap: Picture) -> SaliencyEntry:
+    predicted = record.predictions.get(role)
+    compared = role != "teacher" and role in record.agreement
+    return SaliencyEntry(
+        url=data_url(heatmap),
+        prediction=None if predicted is None else printable(predicted),
+        probability="" if predicted is None else whole_percent(record.probabilities[role]),
+        is_wrong=predicted is not None and predicted != record.label,
+        agreement=agreement(record.agreement[role]) if compared else "",
+    )
+
+
 def compared_images(explain: ExplainResult, num_test: int) -> str:
-    """Return over which test images the agreement is averaged, such as "500 test images, ..."."""
+    """Return the test images that the agreement is averaged over, such as "all 300 test images"."""
     if explain.num_compared >= num_test:
         return f"all {count(num_test)} test images"
     kind = "a stratified sample of" if explain.is_stratified else "the first"
@@ -48,19 +134,15 @@ def load_saliency(explain: ExplainResult, folder: Path) -> Saliency:
         StudyError: The file is missing or damaged, or does not fit the results.
     """
     path = folder / explain.path
-    try:
-        with np.load(path) as arrays:
-            images = [rgb(image) for image in arrays["images"]]
-            heat = {role: arrays[role] for role in ROLES if role in arrays}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise StudyError(
-            f"cannot read the saliency in {path}: {error}; `kdtool explain {folder}` makes it again"
-        ) from error
+    fix = f"`kdtool explain {folder}` makes it again"
+    with reading(path, "the saliency maps", fix), np.load(path) as arrays:
+        images = [rgb(image) for image in arrays["images"]]
+        heat = {role: arrays[role] for role in ROLES if role in arrays}
     lengths = {len(images), len(explain.images), *(len(maps) for maps in heat.values())}
     if len(lengths) > 1:
         raise StudyError(
             f"{path} does not fit results.json, which has {len(explain.images)} explained images; "
-            f"`kdtool explain {folder}` makes it again"
+            f"{fix}"
         )
     return Saliency(
         images=images,
@@ -69,11 +151,6 @@ def load_saliency(explain: ExplainResult, folder: Path) -> Saliency:
             for role, maps in heat.items()
         },
     )
-
-
-def rgb(image: NDArray[np.uint8]) -> Picture:
-    """Return an image `(H, W, C)` of 1 or 3 channels in three."""
-    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., :3]
 
 
 def _heated(heatmap: NDArray[np.float32], image: Picture) -> Picture:
@@ -86,17 +163,8 @@ def _heated(heatmap: NDArray[np.float32], image: Picture) -> Picture:
     return picture
 
 
-def png_of(picture: Picture) -> bytes:
-    """Return a picture as PNG, one pixel a pixel."""
-    from matplotlib.image import imsave
-
-    buffer = io.BytesIO()
-    imsave(buffer, picture, format="png")
-    return buffer.getvalue()
-
-
 def saliency_figure(explain: ExplainResult, saliency: Saliency) -> "Figure":
-    """Draw the grid: a row an image, then the models' heatmaps beside it."""
+    """Draw a grid: in each row a test image, then the heatmap of each model."""
     roles = list(saliency.heatmaps)
     figure = new_figure(40 + 150 * (1 + len(roles)), 20 + 176 * len(explain.images))
     grid = figure.subplots(len(explain.images), 1 + len(roles), squeeze=False)
@@ -115,7 +183,7 @@ def saliency_figure(explain: ExplainResult, saliency: Saliency) -> "Figure":
 
 def _title(axes: "Axes", record: ExplainedImage, role: Role) -> None:
     predicted, probability = record.predictions[role], record.probabilities[role]
-    text = f"{role_name(role)}: {printable(predicted)}, {rough_percent(probability)}"
+    text = f"{role_name(role)}: {printable(predicted)}, {whole_percent(probability)}"
     if predicted == record.label:
         axes.set_title(text, size=11, color=LIGHT[role])
     else:

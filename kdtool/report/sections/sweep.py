@@ -1,20 +1,36 @@
-"""Figures of a sweep: a curve over one key, a heat map over two."""
+"""What a sweep found: for each student that was swept its table, and a curve or a heat map."""
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-from kdtool.format import decimals, in_percent, score_scale, test_summary, validation_summary
+from kdtool.format import (
+    METRIC_NAMES,
+    decimals,
+    in_percent,
+    listed,
+    metric_title,
+    printable,
+    role_name,
+    score_range,
+    score_scale,
+    score_text,
+    test_summary,
+    validation_summary,
+)
 from kdtool.report.canvas import (
     FONT_SIZE,
     LIGHT,
     PALEST,
     STRONGEST,
+    Drawing,
+    drawing,
     label,
     label_ends,
     new_figure,
     quiet_axes,
     score_axis,
 )
-from kdtool.results.base import Summary
+from kdtool.results.base import ROLES, Role, Summary
 from kdtool.results.evidence import SweepPoint
 from kdtool.results.study import Results
 
@@ -27,14 +43,92 @@ Value = float | int | str
 
 ASIDE = 4  # pixels
 NARROW_BELOW = 500  # pixels
+MOST_KEYS = 2  # in a figure; only a table shows more
 
 
-def sweep_figure(results: Results, width: int) -> "Figure | None":
-    """Draw the sweep; None without one, or over more than two keys, which only a table shows."""
-    keys = list(results.sweep[0].settings) if results.sweep else []
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepRow:
+    """The students of one setting."""
+
+    values: list[str]  # in the order of the table's keys
+    validation: str
+    validation_range: str
+    test: str
+    test_range: str
+    num_seeds: int
+    selected: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepTable:
+    """The sweep of one student: plain and subclass students are swept over keys of their own."""
+
+    role: Role
+    keys: list[str]  # recipe keys
+    rows: list[SweepRow]
+    figure: Drawing | None  # a curve over one key, a heat map over two; None: more keys
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepSection:
+    """What a sweep found, one table a role."""
+
+    LINK: ClassVar = "Sweep"
+
+    metric: str
+    in_percent: bool
+    tables: list[SweepTable]
+
+
+def section(results: Results) -> SweepSection | None:
+    """Return what the sweeps found; None without one."""
+    if not results.sweep:
+        return None
+    return SweepSection(
+        metric=METRIC_NAMES[results.metric],
+        in_percent=in_percent(results.metric),
+        tables=[_table(results, role, points) for role, points in points_of(results).items()],
+    )
+
+
+def _table(results: Results, role: Role, points: list[SweepPoint]) -> SweepTable:
+    keys = [printable(key) for key in points[0].settings]
+    title = f"{metric_title(results.metric)} of the {role_name(role)} by {listed(keys)}"
+    return SweepTable(
+        role=role,
+        keys=keys,
+        rows=[_row(results, point) for point in points],
+        figure=drawing(f"sweep-{role}", title, lambda width: sweep_figure(results, points, width))
+        if len(keys) <= MOST_KEYS
+        else None,
+    )
+
+
+def points_of(results: Results) -> dict[Role, list[SweepPoint]]:
+    """Return the settings that were tried, by the role of their students."""
+    found = {role: [point for point in results.sweep if point.role == role] for role in ROLES}
+    return {role: points for role, points in found.items() if points}
+
+
+def _row(results: Results, point: SweepPoint) -> SweepRow:
+    metric, validation, test = results.metric, validation_summary(point), test_summary(point)
+    return SweepRow(
+        values=[printable(str(value)) for value in point.settings.values()],
+        validation=score_text(metric, validation.mean),
+        validation_range=score_range(metric, validation.ci95),
+        test=score_text(metric, test.mean),
+        test_range=score_range(metric, test.ci95),
+        num_seeds=len(point.seeds),
+        selected=point.selected,
+    )
+
+
+def sweep_figure(results: Results, points: list[SweepPoint], width: int) -> "Figure":
+    """Draw the settings of one role: a curve over one key, a heat map over two."""
+    keys = list(points[0].settings)
     if len(keys) == 1:
-        return _curve(results, keys[0], width)
-    return _heat_map(results, keys, width) if len(keys) == 2 else None
+        return _curve(results, points, keys[0], width)
+    return _heat_map(results, points, keys, width)
 
 
 def _in_order(values: set[Value]) -> list[Value]:
@@ -42,15 +136,15 @@ def _in_order(values: set[Value]) -> list[Value]:
 
 
 def _positions(values: list[Value]) -> tuple[list[float], bool]:
-    """Return where values stand on their axis, and whether it is logarithmic."""
+    """Return where values lie on their axis, and whether it is logarithmic."""
     numbers = [float(value) for value in values if not isinstance(value, str)]
     if len(numbers) < len(values):
         return [float(place) for place in range(len(values))], False
     return numbers, numbers[0] > 0 and numbers[-1] > 10 * numbers[0]
 
 
-def _curve(results: Results, key: str, width: int) -> "Figure":
-    by_value = {point.settings[key]: point for point in results.sweep}
+def _curve(results: Results, points: list[SweepPoint], key: str, width: int) -> "Figure":
+    by_value = {point.settings[key]: point for point in points}
     values = _in_order(set(by_value))
     ordered = [by_value[value] for value in values]
     places, is_log = _positions(values)
@@ -62,7 +156,7 @@ def _curve(results: Results, key: str, width: int) -> "Figure":
     validations = [validation_summary(point) for point in ordered]
     scale = score_scale(results.metric)
     colors = {
-        "test": LIGHT[results.sweep[0].role],
+        "test": LIGHT[points[0].role],
         "validation": LIGHT["ink"],
         "control": LIGHT["control"],
     }
@@ -112,8 +206,7 @@ def _line(
     axes.autoscale_view()
 
 
-def _heat_map(results: Results, keys: list[str], width: int) -> "Figure":
-    points, metric = results.sweep, results.metric
+def _heat_map(results: Results, points: list[SweepPoint], keys: list[str], width: int) -> "Figure":
     across, down = sorted(keys, key=lambda key: len({point.settings[key] for point in points}))
     if width > NARROW_BELOW:  # a phone gets the key with fewer values across, a desktop the other
         across, down = down, across
@@ -126,7 +219,7 @@ def _heat_map(results: Results, keys: list[str], width: int) -> "Figure":
     quiet_axes(axes, grid="")
     for point, score in zip(points, scores, strict=True):
         x, y = columns.index(point.settings[across]), rows.index(point.settings[down])
-        text = f"{100 * score:.2f}" if in_percent(metric) else decimals(score)
+        text = f"{100 * score:.2f}" if in_percent(results.metric) else decimals(score)
         _heat_cell(axes, (x, y), text, (score - lowest) / span, point)
     axes.set(xlim=(-0.52, len(columns) - 0.48), ylim=(len(rows) - 0.48, -0.52))
     axes.set_xticks(range(len(columns)), [f"{value}" for value in columns])

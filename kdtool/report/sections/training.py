@@ -1,15 +1,18 @@
-"""The study's metric on validation while training, epoch by epoch."""
+"""The study's metric on validation while training, epoch by epoch, and every training run."""
 
 import math
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from kdtool.format import (
+    METRIC_NAMES,
     count,
     duration,
     listed,
+    metric_title,
     printable,
     role_name,
     roles_present,
@@ -17,8 +20,17 @@ from kdtool.format import (
     score_text,
     test_score,
 )
-from kdtool.report.canvas import FONT_SIZE, LIGHT, label_ends, new_figure, quiet_axes, score_axis
-from kdtool.results.base import Metric
+from kdtool.report.canvas import (
+    FONT_SIZE,
+    LIGHT,
+    Drawing,
+    drawing,
+    label_ends,
+    new_figure,
+    quiet_axes,
+    score_axis,
+)
+from kdtool.results.base import Role
 from kdtool.results.study import ModelResult, Results, SeedResult
 
 if TYPE_CHECKING:
@@ -26,10 +38,52 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingSection:
+    """The study's metric while training."""
+
+    LINK: ClassVar = "Training"
+
+    metric: str  # such as "Weighted F1"
+    figure: Drawing
+    untrained: str | None  # a sentence on models that were not trained here
+    has_phases: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingRow:
+    """One training run."""
+
+    role: Role
+    seed: int
+    exported: bool
+    kept_epoch: str
+    validation: str
+    test: str  # empty: an older kdtool did not take it
+    num_steps: str
+    time: str
+    images_per_second: str  # empty: not trained
+    device: str
+
+
+def section(results: Results) -> TrainingSection | None:
+    """Return the curves of the training runs; None before the first."""
+    if not results.models:
+        return None
+    roles = ", ".join(role_name(role) for role in roles_present(results))
+    title = f"Validation {METRIC_NAMES[results.metric]} by epoch: {roles}"
+    return TrainingSection(
+        metric=metric_title(results.metric),
+        figure=drawing("training", title, lambda width: score_by_epoch(results, width)),
+        untrained=untrained_sentence(results),
+        has_phases=bool(phase_starts(results)),
+    )
+
+
 def score_by_epoch(results: Results, width: int) -> "Figure":
     """Draw validation scores: one thin line a seed, the mean bold, a dot at the kept epoch.
 
-    A model that was not trained here has one score, drawn as a broken line across.
+    A model that was not trained here has one score, drawn as a dashed horizontal line.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -44,7 +98,7 @@ def score_by_epoch(results: Results, width: int) -> "Figure":
         common = min(len(curve) for curve in curves)
         mean = np.mean([curve[:common] for curve in curves], axis=0)
         ends[role_name(role)] = float(mean[-1])
-        if _came_trained(model):
+        if _not_trained_here(model):
             axes.axhline(mean[-1], color=color, linewidth=1.5, linestyle=(0, (4, 3)))
             continue
         for run, curve in zip(model.seeds, curves, strict=True):
@@ -64,7 +118,9 @@ def score_by_epoch(results: Results, width: int) -> "Figure":
 
 def phase_starts(results: Results) -> dict[int, str]:
     """Return where later phases of training begin: first epoch -> what begins there."""
-    trained = [role for role in roles_present(results) if not _came_trained(results.models[role])]
+    trained = [
+        role for role in roles_present(results) if not _not_trained_here(results.models[role])
+    ]
     kinds = {role: "teacher" if role.endswith("teacher") else "students" for role in trained}
     found: dict[int, dict[int, set[str]]] = {}
     for role, kind in kinds.items():
@@ -99,19 +155,23 @@ def _mark_phases(axes: "Axes", starts: dict[int, str]) -> None:
         )
 
 
-def _came_trained(model: ModelResult) -> bool:
+def _not_trained_here(model: ModelResult) -> bool:
     return all(run.num_steps == 0 for run in model.seeds)
 
 
 def untrained_sentence(results: Results) -> str | None:
     """Name the models that were not trained here; None if all were."""
     names = [
-        role_name(role) for role in roles_present(results) if _came_trained(results.models[role])
+        role_name(role)
+        for role in roles_present(results)
+        if _not_trained_here(results.models[role])
     ]
     if not names:
         return None
-    verb = "came trained: a broken line" if len(names) == 1 else "came trained: broken lines"
-    return f"The {listed(names)} {verb} across."
+    lines = "was not trained here: its score is a dashed line"
+    if len(names) > 1:
+        lines = "were not trained here: their scores are dashed lines"
+    return f"The {listed(names)} {lines}."
 
 
 def _curves(results: Results, model: ModelResult) -> list[list[float]]:
@@ -132,30 +192,33 @@ def _limits(results: Results) -> tuple[float, float]:
 
 
 def kept_epoch(run: SeedResult) -> str:
-    """Return which epoch's weights a run kept, such as "3 of 12"."""
-    return f"{run.best_epoch} of {len(run.epochs)}" if run.num_steps else "came trained"
+    """Return the epoch whose weights a run kept, such as "3 of 12"."""
+    return f"{run.best_epoch} of {len(run.epochs)}" if run.num_steps else "pretrained"
 
 
-def _told(metric: Metric, score: float | None) -> str:
-    return "" if score is None else score_text(metric, score)
-
-
-def training_rows(results: Results) -> list[dict[str, object]]:
-    """Return one row a run of training."""
+def training_rows(results: Results) -> list[TrainingRow]:
+    """Return one row a training run."""
     return [
-        {
-            "role": role,
-            "seed": run.seed,
-            "exported": run.seed == results.models[role].exported_seed,
-            "best_epoch": kept_epoch(run),
-            "validation": score_text(results.metric, run.best.score),
-            "test": _told(results.metric, test_score(run.test, results.metric)),
-            "steps": count(run.num_steps),
-            "time": duration(sum(epoch.seconds for epoch in run.epochs))
-            + (f", in {printable(run.taken_from)}" if run.taken_from else ""),
-            "speed": count(round(run.images_per_second)) if run.num_steps else "",
-            "device": f"{run.device}, {run.precision}",
-        }
+        _row(results, role, run)
         for role in roles_present(results)
         for run in results.models[role].seeds
     ]
+
+
+def _row(results: Results, role: Role, run: SeedResult) -> TrainingRow:
+    test = test_score(run.test, results.metric)
+    time = duration(sum(epoch.seconds for epoch in run.epochs))
+    if run.taken_from:
+        time += f", in {printable(run.taken_from)}"
+    return TrainingRow(
+        role=role,
+        seed=run.seed,
+        exported=run.seed == results.models[role].exported_seed,
+        kept_epoch=kept_epoch(run),
+        validation=score_text(results.metric, run.best.score),
+        test="" if test is None else score_text(results.metric, test),
+        num_steps=count(run.num_steps),
+        time=time,
+        images_per_second=count(round(run.images_per_second)) if run.num_steps else "",
+        device=f"{run.device}, {run.precision}",
+    )

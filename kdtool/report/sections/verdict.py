@@ -1,4 +1,4 @@
-"""The verdicts in words: what helped, against what, and how sure that is."""
+"""The verdicts in words: what helped, compared with what, and how certain that is."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,17 +11,18 @@ from kdtool.format import (
     decimals,
     in_percent,
     listed,
-    num_seeds,
     p_value,
+    percent_number,
+    plural,
     role_name,
     roles_present,
-    rough_percent,
     score_change,
     score_change_range,
     score_change_size,
     score_scale,
     score_text,
     test_score,
+    whole_percent,
 )
 from kdtool.report.canvas import LIGHT, label, new_figure, quiet_axes
 from kdtool.results.base import TEACHER_OF, Metric, Role
@@ -34,17 +35,18 @@ if TYPE_CHECKING:
 
 
 HOLM_LINE = (
-    "The more comparisons a study makes, the likelier chance alone makes one of them stand out. "
-    "Holm's correction raises every p for that; a verdict asks for a corrected p below 0.05."
+    "The more comparisons a study makes, the more likely one of them looks significant by chance. "
+    "Holm's correction raises every p value for that; a verdict needs a corrected p below 0.05."
 )
 
-# What the comparisons of a study ask, the one that a reader wants first at the front.
+# The questions that the comparisons of a study answer, the most important first.
 QUESTIONS: dict[tuple[Role, Role], str] = {
     ("subclass-student", "control"): "Does subclass distillation help?",
     ("subclass-student", "student"): "Does it help more than plain distillation?",
     ("student", "control"): "Does plain distillation help?",
 }
-# Of subclass against plain distillation, when the first half of the sentence was on the control.
+# Subclass compared with plain distillation: the second half of a sentence that began with the
+# control.
 _OVER_PLAIN = {
     "HELPED": "it beats plain distillation",
     "NO EVIDENCE": "there is no evidence that it beats plain distillation",
@@ -59,26 +61,26 @@ def on_methods(results: Results) -> list[Verdict]:
 
 
 def control_line(results: Results) -> str:
-    """Say what the control is, and where early stopping gave it other steps than the student."""
+    """Say what the control is, and how its steps differ from the student's with early stopping."""
     steps = {
         role: [seed.num_steps for seed in model.seeds]
         for role, model in results.models.items()
         if role in ("control", "student", "subclass-student")
     }
-    for_how_long = "for the same number of steps"
+    how_long = "for the same number of steps"
     if len({tuple(each) for each in steps.values()}) > 1:
-        told = [f"the {role_name(role)} after {_range(each)}" for role, each in steps.items()]
-        for_how_long = f"with as many steps at most (early_stop ended {listed(told)})"
+        ends = [f"the {role_name(role)} after {_range(each)}" for role, each in steps.items()]
+        how_long = f"with the same maximum number of steps (early_stop ended {listed(ends)})"
     return (
-        f"The control is the same student, trained on the same data {for_how_long}, but without a "
-        "teacher: what it lacks is what distillation added. All students of a kind learn from one "
-        "teacher, so the verdict is about this teacher."
+        f"The control is the same student, trained on the same data {how_long}, but without a "
+        "teacher: the difference between the two is what distillation added. All students of a "
+        "kind learn from the same teacher, so the verdict is about this teacher."
     )
 
 
 def _range(numbers: Sequence[int]) -> str:
     low, high = min(numbers), max(numbers)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return count(low) if low == high else f"{count(low)} to {count(high)}"
 
 
 def main_verdict(results: Results) -> Verdict | None:
@@ -88,13 +90,13 @@ def main_verdict(results: Results) -> Verdict | None:
 
 
 def subject(results: Results) -> Role | None:
-    """Return the student of whom the key figures speak: the one to ship, or that of the method."""
+    """Return the student of the key figures: the shipped one, or the one of the main verdict."""
     main = main_verdict(results)
     return results.shipped or (main.of if main else None)
 
 
 def headline(results: Results) -> str:
-    """Return the first sentence of a report: the verdict, or what the study holds so far."""
+    """Return the first sentence of a report: the verdict, or what the study contains so far."""
     verdicts = on_methods(results)
     main = main_verdict(results)
     over_plain = next((v for v in verdicts if v.against == "student"), None)
@@ -104,7 +106,7 @@ def headline(results: Results) -> str:
     if main:
         return verdict_sentence(main, len(results.verdicts))
     if not results.models:
-        return "Nothing has been trained in this study yet."
+        return "No model has been trained in this study yet."
     means = {role: mean_score(results, role) for role in roles_present(results)}
     of = "" if results.metric == "accuracy" else f"{METRIC_NAMES[results.metric]} "
     text = listed([f"the {role_name(role)} reaches {of}{mean}" for role, mean in means.items()])
@@ -121,13 +123,13 @@ def _agree(first: Verdict, second: Verdict) -> bool:
 
 
 def method(verdict: Verdict, *, several: bool) -> str:
-    """Name the method that a verdict is on; `several`: the study compares two."""
+    """Name the method that a verdict is about; `several`: the study compares two."""
     plain = "plain distillation" if several else "distillation"
     return "subclass distillation" if verdict.of == "subclass-student" else plain
 
 
 def _finding(verdict: Verdict, *, several: bool) -> str:
-    """Say in half a sentence what a verdict found; `several`: it is one of several."""
+    """Return the first half of the sentence on a verdict; `several`: it is one of several."""
     name = method(verdict, several=several)
     over = " over plain distillation" if verdict.against == "student" else ""
     if verdict.verdict == "NO EVIDENCE":
@@ -137,7 +139,7 @@ def _finding(verdict: Verdict, *, several: bool) -> str:
 
 
 def difference_phrase(verdict: Verdict) -> str:
-    """Say by how much one model beats another, such as "is 0.73 points more accurate than ..."."""
+    """Say how much better one model is, such as "is 0.73 points more accurate than ..."."""
     other = "the same student trained without a teacher"
     if verdict.against == "student":
         other = "the student of plain distillation"
@@ -153,12 +155,12 @@ def difference_phrase(verdict: Verdict) -> str:
 
 
 def verdict_label(verdict: Verdict) -> str:
-    """Return the verdict, such as "HELPED", and that it rests on one seed if it does."""
+    """Return the verdict, such as "HELPED", marked if it rests on one seed only."""
     return verdict.verdict + (" (ONE SEED)" if len(verdict.seeds) == 1 else "")
 
 
 def verdict_sentence(verdict: Verdict, comparisons: int = 1) -> str:
-    """Return a verdict on a method in one sentence that needs no other.
+    """Return a verdict on a method in one sentence, complete in itself.
 
     Args:
         verdict: On a method.
@@ -167,8 +169,8 @@ def verdict_sentence(verdict: Verdict, comparisons: int = 1) -> str:
     low, high = verdict.ci95
     includes_zero = low <= 0 <= high
     ends = score_change_range(verdict.metric, verdict.ci95)
-    basis = f"95 % interval {ends}, {num_seeds(verdict.seeds)}"
-    doubt = ", which cannot speak for others" if len(verdict.seeds) == 1 else ""
+    basis = f"95 % interval {ends}, {plural(len(verdict.seeds), 'seed')}"
+    doubt = ", so nothing is known about other seeds" if len(verdict.seeds) == 1 else ""
     if verdict.verdict == "NO EVIDENCE" and includes_zero:
         doubt += "; the interval includes zero"
     if comparisons > 1:
@@ -179,41 +181,44 @@ def verdict_sentence(verdict: Verdict, comparisons: int = 1) -> str:
     )
     if verdict.verdict == "NO EVIDENCE" and not includes_zero:
         sentence += (
-            f" Alone the interval excludes zero ({p_value(verdict.p_value)}), but this is one of "
-            f"{comparisons} comparisons, and corrected for that (Holm) p is not below 0.05."
+            f" The interval by itself excludes zero ({p_value(verdict.p_value)}), but this is one "
+            f"of {comparisons} comparisons, and p corrected for that (Holm) is not below 0.05."
         )
     return sentence
 
 
 def caveat(verdicts: Sequence[Verdict], num_images: int) -> str | None:
-    """Return what a study's verdicts could not tell, and what would; None if all could tell."""
+    """Return what the verdicts leave open, and what would settle it; None if they leave nothing."""
     if not verdicts:
         return None
     seeds = verdicts[0].seeds
     if len(seeds) == 1:
         which = "The" if len(verdicts) == 1 else "Each"
         return (
-            f"This is one seed ({seeds[0]}). {which} interval covers the choice of test images "
-            "only; it knows nothing of other seeds, and another seed may give another verdict."
+            f"This study has one seed ({seeds[0]}). {which} interval covers only the choice of "
+            "test images, not the choice of seeds: another seed may give another verdict."
         )
     open_ones = [verdict for verdict in verdicts if verdict.verdict == "NO EVIDENCE"]
     seen = [verdict.uncertainty.visible for verdict in open_ones if verdict.uncertainty]
     if not seen:
         return None
-    basis = f"{num_seeds(seeds)} and {num_images:,} test images"
+    basis = f"{plural(len(seeds), 'seed')} and {count(num_images)} test images"
     if max(seen) == 1:
-        return f"{basis} cannot tell even large differences from chance: more of both are needed."
+        return (
+            f"With {basis}, even large differences cannot be distinguished from chance: use more "
+            "of both."
+        )
     metric = verdicts[0].metric
     of = "" if metric == "accuracy" else f" in {METRIC_NAMES[metric]}"
     return (
-        f"A study like this one, with {basis}, finds differences{of} of about "
-        f"{score_change_size(metric, max(seen))} or more in 4 of 5 cases. More seeds or more test "
-        "images let it find smaller ones."
+        f"A study with {basis} detects differences{of} of about "
+        f"{score_change_size(metric, max(seen))} or more in 80 % of repetitions. More seeds or "
+        "more test images make smaller differences detectable."
     )
 
 
 def mcnemar_sentence(verdicts: Sequence[Verdict]) -> str:
-    """Return the p value of every seed and what it means."""
+    """Return the p value of every seed, and its meaning."""
     found = []
     for verdict in verdicts:
         pairs = zip(verdict.mcnemar_p, verdict.seeds, strict=True)
@@ -222,20 +227,20 @@ def mcnemar_sentence(verdicts: Sequence[Verdict]) -> str:
         found.append(values if len(verdicts) == 1 else pair + values)
     scope = ""
     if len(verdicts[0].seeds) > 1:
-        scope = " Each p is of one seed, the interval of all, so that the two may disagree."
-    of = "" if verdicts[0].metric == "accuracy" else " of the accuracy, whatever the metric"
+        scope = " Each p is for one seed, the interval for all seeds, so the two may disagree."
+    of = "" if verdicts[0].metric == "accuracy" else " (always of the accuracy)"
     return (
-        f"Exact McNemar test{of}: {'; '.join(found)}. It looks only at test images that one model "
-        "gets right and the other wrong; p is how often pure chance would split them at least "
-        f"this unevenly.{scope}"
+        f"Exact McNemar test{of}: {'; '.join(found)}. It uses only the test images that one model "
+        "gets right and the other wrong; p is the probability that chance alone splits them at "
+        f"least this unevenly.{scope}"
     )
 
 
 def gap_share(results: Results, role: Role) -> float | None:
-    """Return how much of the way from the control to its teacher a student went.
+    """Return the share of the gap between control and teacher that a student closed.
 
     Returns:
-        1 is all the way; None if a model is missing, or the teacher is no better than the control.
+        1: the whole gap; None if a model is missing, or the teacher is no better than the control.
     """
     needed: tuple[Role, ...] = (TEACHER_OF[role], "control", role)
     if not all(one in results.models for one in needed):
@@ -248,28 +253,28 @@ def gap_sentence(results: Results, verdict: Verdict) -> str | None:
     """Say how much of the gap to its teacher a student closed; None without that teacher.
 
     Args:
-        results: Of the study.
-        verdict: A student against the control.
+        results: The study's.
+        verdict: A student compared with the control.
     """
-    whose = TEACHER_OF[verdict.of]
-    if whose not in results.models:
+    role = TEACHER_OF[verdict.of]
+    if role not in results.models:
         return None
-    metric, whom = results.metric, role_name(whose)
-    teacher, control = (results.models[one].test[metric].mean for one in (whose, "control"))
-    above, below = mean_score(results, whose), mean_score(results, "control")
+    metric, name = results.metric, role_name(role)
+    teacher, control = (results.models[one].test[metric].mean for one in (role, "control"))
+    above, below = mean_score(results, role), mean_score(results, "control")
     within = "" if metric == "accuracy" else f" in {METRIC_NAMES[metric]}"
-    gap = f"the gap between control ({below}) and {whom} ({above}){within}"
+    gap = f"the gap between control ({below}) and {name} ({above}){within}"
     share = gap_share(results, verdict.of)
     if share is None:
-        return f"There was no gap to close{within}: {whom} {above}, control {below}."
+        return f"There was no gap to close{within}: {name} {above}, control {below}."
     if verdict.verdict == "NO EVIDENCE":
         return f"For scale: {gap} is {score_change_size(metric, teacher - control)}."
-    name = method(verdict, several=len(results.verdicts) > 1).capitalize()
+    title = method(verdict, several=len(results.verdicts) > 1).capitalize()
     if share > 1:
-        return f"{name} closed {gap}, and the {role_name(verdict.of)} passed its teacher."
+        return f"{title} closed {gap}: the {role_name(verdict.of)} is better than its teacher."
     done = "closed" if share >= 0 else "widened"
-    by = f"{rough_percent(share)} of {gap}" if share >= 0 else f"{gap} by {rough_percent(-share)}"
-    return f"{name} {done} {by}."
+    by = f"{whole_percent(share)} of {gap}" if share >= 0 else f"{gap} by {whole_percent(-share)}"
+    return f"{title} {done} {by}."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -280,33 +285,50 @@ class UncertaintyRow:
     cells: list[str]  # in the order of `columns`
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UncertaintyTable:
+    """Where the uncertainty of the verdicts comes from."""
+
+    columns: list[str]
+    rows: list[UncertaintyRow]
+    meaning: str
+
+
+def uncertainty_table(results: Results) -> UncertaintyTable | None:
+    """Return where the uncertainty of the verdicts comes from; None if that was not computed."""
+    rows = uncertainty_rows(results)
+    if not rows:
+        return None
+    return UncertaintyTable(columns=columns(results), rows=rows, meaning=meaning(results))
+
+
 def columns(results: Results) -> list[str]:
     """Return the heads of the table."""
-    seeds = num_seeds(on_methods(results)[0].seeds)
+    seeds = plural(len(on_methods(results)[0].seeds), "seed")
     aim = "1 point" if in_percent(results.metric) else "0.01"
     return [
-        "Spread of single seeds",
-        "Error by seeds",
-        "Error by test images",
-        "Smallest difference seen",
-        f"Test images to see {aim}, with {seeds} (here {count(results.data.num_test)})",
-        f"Seeds to see {aim}, on these images",
+        "Spread over seeds",
+        "Error from seeds",
+        "Error from test images",
+        "Smallest detectable difference",
+        f"Test images to detect {aim} with {seeds} (here {count(results.data.num_test)})",
+        f"Seeds to detect {aim} on these images",
     ]
 
 
 def meaning(results: Results) -> str:
-    """Say what the numbers of the table are."""
+    """Explain the numbers of the table."""
     num_verdicts = len(results.verdicts)
     unit = "points" if in_percent(results.metric) else METRIC_NAMES[results.metric]
-    strict = f", for the strictest of its {num_verdicts} comparisons" if num_verdicts > 1 else ""
+    strict = f", in the strictest of its {num_verdicts} comparisons" if num_verdicts > 1 else ""
     return (
-        f"Errors are standard errors of the difference, in {unit}: how far chance alone moves it. "
-        f"Seen is what a study like this one finds in 4 of 5 cases{strict}."
+        f"Errors are standard errors of the difference, in {unit}: how much it varies by chance. "
+        f'"Detectable" means found in 80 % of repetitions of a study like this one{strict}.'
     )
 
 
 def uncertainty_rows(results: Results) -> list[UncertaintyRow]:
-    """Return a row for every verdict on a method whose uncertainty is known."""
+    """Return a row for every verdict on a method with a known uncertainty."""
     return [row for verdict in on_methods(results) if (row := _row(verdict))]
 
 
@@ -330,19 +352,19 @@ def _row(verdict: Verdict) -> UncertaintyRow | None:
 
 def _error(metric: Metric, error: float | None) -> str:
     if error is None:
-        return "one seed cannot tell"
-    return f"{100 * error:.2f}" if in_percent(metric) else decimals(error)
+        return "unknown with one seed"
+    return percent_number(error, 2) if in_percent(metric) else decimals(error)
 
 
 def _needed(number: int | None) -> str:
-    return "no number is enough" if number is None else count(number)
+    return "no number suffices" if number is None else count(number)
 
 
 ROW = 2.6  # height of a verdict, in units of the y axis
 
 
 def differences(results: Results, verdicts: list[Verdict], width: int) -> "Figure":
-    """Draw each verdict's interval, one dot a seed, and the line of no difference; on one scale."""
+    """Draw each verdict's interval, a dot for each seed, and the line of no difference."""
     from matplotlib.ticker import MaxNLocator
 
     several = len(verdicts) > 1

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from kdtool.errors import StudyError
+from kdtool.errors import StudyError, reason
 from kdtool.files import write_atomic
 
 
@@ -49,7 +49,7 @@ def load_weights(path: Path, model: nn.Module) -> None:
     except FileNotFoundError as error:
         raise StudyError(f"checkpoint {path} does not exist") from error
     except (SafetensorError, RuntimeError) as error:
-        raise StudyError(f"cannot use the checkpoint {path}: {error}") from error
+        raise StudyError(f"cannot use the checkpoint {path}: {reason(error)}") from error
 
 
 def set_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -12,8 +12,8 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from kdtool.environment import install_command
 from kdtool.errors import KdtoolError
+from kdtool.install import install_command
 
 ImageShape = tuple[int, int, int]  # C, H, W
 

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from kdtool.errors import RecipeError
-from kdtool.recipe.load import with_settings
+from kdtool.recipe.load import check_sweep, with_settings
 from kdtool.recipe.schema import Recipe
 from kdtool.results.base import Role
-from kdtool.study.folder import SWEPT
 from kdtool.train.run import Trained
 
 Settings = dict[str, Any]  # recipe key -> value
@@ -30,9 +28,6 @@ def title_of(settings: Settings) -> str:
     return ", ".join(f"{key} = {value}" for key, value in settings.items())
 
 
-NOT_SWEPT = {"distill.exclude_classes"}  # it changes the controls too
-
-
 def grid(
     recipe: Recipe, sweep: dict[str, list[Any]], *, subclasses: bool
 ) -> list[tuple[Settings, Recipe]]:
@@ -46,22 +41,7 @@ def grid(
     Raises:
         RecipeError: A key cannot be swept, or a value is not allowed for it.
     """
-    if len(sweep) > 2:
-        raise RecipeError(f"got a sweep over {len(sweep)} keys, expected one or two")
-    for key in sweep:
-        table = key.partition(".")[0]
-        if table not in SWEPT or key in NOT_SWEPT:
-            raise RecipeError(
-                f"cannot sweep {key}, expected keys of [distill] or [subclass] about the loss of "
-                "students: any other key would be tuned for the student but not for its control"
-            )
-        if table == "subclass" and not subclasses:
-            raise RecipeError(f"cannot sweep {key} here; use `kdtool subclass-distill`")
-    if len({key.partition(".")[0] for key in sweep}) > 1:
-        raise RecipeError(
-            f"got a sweep over {' and '.join(sweep)}, expected keys of one table: "
-            "they tune different students; run one sweep after the other"
-        )
+    check_sweep(recipe, sweep, subclasses=subclasses)
     combinations = itertools.product(*sweep.values())
     settings = [dict(zip(sweep, values, strict=True)) for values in combinations]
     return [(chosen, with_settings(recipe, chosen)) for chosen in settings]

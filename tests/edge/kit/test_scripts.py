@@ -81,9 +81,9 @@ def test_predict_reports_a_missing_and_a_damaged_model(make_kit, run):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (None, "cannot read {path}: [Errno 2] No such file or directory: '{path}'; copy the kit"),
+        (None, "cannot read {path}: No such file or directory; copy the kit again"),
         (b"a\nb\n", "{path} has 2 lines, but the model has 3 classes; write one class name per"),
-        (b"a\n\xff\nc\n", "cannot read {path}: 'utf-8' codec can't decode byte 0xff"),
+        (b"a\n\xff\nc\n", "cannot read {path}: it is not text in UTF-8; copy the kit again"),
     ],
 )
 def test_predict_reports_labels_that_do_not_fit_the_model(make_kit, run, labels, message):

@@ -22,7 +22,7 @@ def test_flips_by_hand():
     assert found.lost_images == [4, 2]
 
 
-def test_the_surest_twelve_are_kept_and_equals_by_their_number():
+def test_the_twelve_most_confident_are_kept_and_ties_are_in_order():
     labels = np.zeros(30, int)
     margins = np.full(30, 2.0)
     # beyond 17 float32 calls both certain; the surer one still comes first
@@ -36,7 +36,7 @@ def test_the_surest_twelve_are_kept_and_equals_by_their_number():
     assert turned.lost_images == list(range(12))
 
 
-def test_each_student_is_compared_with_its_own_teacher_and_as_in_the_verdicts():
+def test_each_student_is_compared_with_its_teacher_and_with_the_models_of_its_verdicts():
     labels, classes = np.array([0, 1]), ("a", "b")
 
     def pairs(*roles):

@@ -42,7 +42,7 @@ def path(exported, tmp_path):
     return tmp_path / "student.onnx"
 
 
-def test_the_file_takes_raw_pixels_and_gives_what_pytorch_gives(path, model, images):
+def test_the_file_takes_raw_pixels_and_gives_the_outputs_of_pytorch(path, model, images):
     logits = logits_of(model, images)
     given, probabilities = answers(path, as_given(images, "pixels"))
     parity = compare(given, logits)
@@ -77,7 +77,7 @@ def test_inputs_and_outputs_are_named_and_the_batch_is_free(exported):
     assert [output.name for output in exported.graph.output] == ["logits", "probabilities"]
 
 
-def test_nothing_of_this_machine_is_left_in_the_file(exported):
+def test_the_file_has_no_trace_of_this_machine(exported):
     content = exported.SerializeToString()
     for trace in (b"/kdtool/", b".py", b"site-packages", b"stack_trace", b"torch"):
         assert trace not in content
@@ -100,7 +100,7 @@ def test_the_file_counts_as_the_model_does(path, model):
     assert not cost.partial
 
 
-def test_exporting_leaves_the_model_as_it_was(images):
+def test_exporting_does_not_change_the_model(images):
     model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(960, 4)).train()
     make_onnx(model, SHAPE, 4, 18)
     assert model.training
@@ -113,7 +113,7 @@ def test_exporting_leaves_the_model_as_it_was(images):
         ("tensor", ["batch", 3, 16, 20], onnx.TensorProto.FLOAT),
     ],
 )
-def test_other_forms_of_input_give_the_same(model, images, tmp_path, form, dims, dtype):
+def test_other_input_forms_give_the_same_outputs(model, images, tmp_path, form, dims, dtype):
     exported = make_onnx(model, SHAPE, 4, 18, form)
     (image,) = exported.graph.input
     shape = [dim.dim_param or dim.dim_value for dim in image.type.tensor_type.shape.dim]

@@ -14,7 +14,7 @@ from shell import kdtool
 
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.predict import predict_files
-from kdtool.errors import DataError
+from kdtool.errors import DataError, RecipeError
 from kdtool.results.study import load_results
 from kdtool.study.folder import load_study
 from kdtool.train.data.folder import list_folder
@@ -41,7 +41,7 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def stranger(tmp_path_factory):
-    """A copy of the recipe beside a folder of 200 pictures, as a stranger has them."""
+    """A copy of the recipe next to a folder of 200 pictures, as a user has them."""
     folder = tmp_path_factory.mktemp("stranger")
     shutil.copy(RECIPE, folder)
     pictures = folder / "pictures"
@@ -64,7 +64,7 @@ def study(stranger):
     return stranger / "runs" / "folder"
 
 
-def test_the_study_tells_what_it_was_made_from(study):
+def test_the_study_records_its_images_and_settings(study):
     results = load_results(study / "results.json")
     assert results.data.classes == ["cross", "disc"]
     assert results.data.class_counts == {"train": [72, 72], "validation": [8, 8], "test": [20, 20]}
@@ -76,7 +76,7 @@ def test_the_study_tells_what_it_was_made_from(study):
     assert results.models["teacher"].test["balanced_accuracy"].mean > 0.8
 
 
-def test_a_table_names_the_file_of_each_test_image_and_what_is_said_of_it(study):
+def test_a_table_lists_each_test_image_with_its_predictions(study):
     with (study / "predictions" / "test.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     _, recipe, results = load_study(study)
@@ -143,7 +143,7 @@ def test_a_broken_picture_stops_the_run_before_training(stranger, tmp_path):
     assert not list((tmp_path / "runs").rglob("*.safetensors"))
 
 
-def test_absent_pictures_are_told_before_weights_are_asked_for(tmp_path):
+def test_missing_images_are_an_error_before_weights_are_downloaded(tmp_path):
     shutil.copy(RECIPE, tmp_path)
-    with pytest.raises(DataError, match=r"there is no .*/pictures"):
+    with pytest.raises(RecipeError, match=r"data\.root: there is no folder .*/pictures"):
         kdtool("distill", tmp_path / "folder.toml", "--out", tmp_path / "runs")

@@ -82,7 +82,7 @@ def test_weights_are_known_by_their_content_and_not_by_their_name(copy):
         kdtool("distill", *recipe, *settings(copy, **{"student.weights": str(renamed)}))
 
 
-def test_another_network_for_the_same_weights_is_told_before_training(copy):
+def test_another_network_for_the_same_weights_is_reported_before_training(copy):
     weights = {"student.weights": str(copy / "begin.safetensors"), "student.model": "mnist-cnn"}
     before = checkpoints(copy)
     arguments = [copy / "tiny.toml", "--out", copy, "--force", *settings(copy, **weights)]
@@ -91,7 +91,7 @@ def test_another_network_for_the_same_weights_is_told_before_training(copy):
     assert checkpoints(copy) == before
 
 
-def test_finetune_beside_a_study_whose_weights_were_renamed_keeps_the_study(copy):
+def test_finetune_keeps_the_other_models_of_a_study_if_its_weights_were_renamed(copy):
     renamed = (copy / "begin.safetensors").rename(copy / "renamed.safetensors")
     recipe = [copy / "tiny.toml", "--out", copy]
     kdtool("finetune", *recipe, *settings(copy, **{"student.weights": str(renamed)}))

@@ -35,7 +35,7 @@ def weights(folder, role):
     return {path.name: path.read_bytes() for path in (folder / "checkpoints").glob(f"{role}-*")}
 
 
-def test_all_five_stand_in_one_study_and_what_stood_is_not_trained_again(finished, subclassed):
+def test_all_five_roles_are_in_one_study_and_trained_models_are_reused(finished, subclassed):
     results = load_results(subclassed / "results.json")
     assert tuple(results.models) == ROLES
     for role in ("teacher", "control", "student"):

@@ -1,0 +1,110 @@
+"""Cells of the tables that compare models, files and devices."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kdtool.format import Relative, file_size, milliseconds, milliseconds_range, relative
+from kdtool.results.profile import Latency
+from kdtool.results.study import FileResult
+from kdtool.stats.speed import ratio_interval, speed_of
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """One entry in a row: a model's, or a file's."""
+
+    value: str
+    short: str = ""  # where there is little room; empty: same as `value`
+    interval: str = ""
+    relative: str = ""  # against the teacher, or the fp32 file
+    worse: bool = False  # than the teacher, or the fp32 file
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One quantity of all models or files."""
+
+    key: str
+    label: str
+    note: str = ""
+    cells: list[Cell | None]  # None: not measured
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ColumnHead:
+    """The head of a column: a model, or a file."""
+
+    name: str
+    note: str
+    style: str  # class of the page's style; may be empty
+
+
+def relative_time(
+    latency: Latency, other: Latency, better: str = "faster", worse: str = "slower"
+) -> Relative:
+    """Compare the medians of two latencies; by the rule of `speed_of`, they may not differ.
+
+    The two models were not compared round by round, so the interval of their ratio comes from the
+    ends of both medians' intervals.
+    """
+    speed = speed_of(ratio_interval(latency.p50_ci95_ms, other.p50_ci95_ms))
+    if speed != "no measurable difference":
+        ratio = relative(latency.p50_ms, other.p50_ms, better, worse)
+        if ratio is not None:
+            return ratio
+    return Relative(times="", word="no measurable difference", worse=False)
+
+
+def compared_cell(
+    value: str, ratio: Relative | None, *, short: str = "", interval: str = ""
+) -> Cell:
+    """Return an entry with its ratio to another's; `ratio` None: there is no other."""
+    text, worse = (ratio.text, ratio.worse) if ratio else ("", False)
+    return Cell(value=value, short=short, interval=interval, relative=text, worse=worse)
+
+
+def peak_memory(latency: Latency) -> int | None:
+    """Return the peak memory in bytes, minus that of the runtime without a model."""
+    if latency.peak_memory_bytes is None or latency.runtime_memory_bytes is None:
+        return None
+    return max(0, latency.peak_memory_bytes - latency.runtime_memory_bytes)
+
+
+def size_cell(file: FileResult | None, other: FileResult | None) -> Cell | None:
+    """Return the size of a file, compared with another's."""
+    if file is None:
+        return None
+    ratio = relative(file.size_bytes, other.size_bytes, "smaller", "larger") if other else None
+    return compared_cell(file_size(file.size_bytes), ratio)
+
+
+def p50_cell(latency: Latency | None, other: Latency | None) -> Cell | None:
+    """Return the median of a latency, compared with another's."""
+    if latency is None:
+        return None
+    ratio = relative_time(latency, other) if other else None
+    interval = milliseconds_range(latency.p50_ci95_ms)
+    return compared_cell(milliseconds(latency.p50_ms), ratio, interval=interval)
+
+
+def percentile_cell(
+    latency: Latency | None, other: Latency | None, of: Callable[[Latency], float | None]
+) -> Cell | None:
+    """Return a percentile of a latency, compared with another's; `of` reads it."""
+    value, reference = (of(one) if one else None for one in (latency, other))
+    if value is None:
+        return None
+    ratio = None
+    # Percentiles have no interval: the medians decide whether there is a difference at all.
+    if latency and other and reference and relative_time(latency, other).times:
+        ratio = relative(value, reference, "faster", "slower")
+    return compared_cell(milliseconds(value), ratio)
+
+
+def memory_cell(latency: Latency | None, other: Latency | None) -> Cell | None:
+    """Return the memory that a model needs, compared with another's."""
+    value, reference = (peak_memory(one) if one else None for one in (latency, other))
+    if value is None:
+        return None
+    ratio = relative(value, reference, "less", "more") if reference else None
+    return compared_cell(file_size(value), ratio)

@@ -1,0 +1,156 @@
+"""How a study was made: its training runs, files, data, machine and recipe."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import tomli_w
+
+from kdtool.format import (
+    METRIC_NAMES,
+    TIMES,
+    channels,
+    count,
+    listed,
+    percent,
+    plural,
+    printable,
+    roles_present,
+)
+from kdtool.report.sections.classes import imbalance
+from kdtool.report.sections.duplicates import duplicates_sentence
+from kdtool.report.sections.training import TrainingRow, training_rows
+from kdtool.results.profile import Environment
+from kdtool.results.study import DataResult, Results
+
+MOST_OPEN = 12  # classes; more, and the table of their images is folded
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fact:
+    """A name and what belongs to it."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassCount:
+    """The images of one class."""
+
+    name: str
+    counts: list[str]  # in the order of the splits
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileRecord:
+    """An exported file."""
+
+    path: str
+    opset: int
+    accuracy: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProvenanceSection:
+    """How a study was made."""
+
+    LINK: ClassVar = "How it was made"
+
+    metric: str | None  # of the columns of the runs; None: accuracy
+    runs: list[TrainingRow]
+    files: list[FileRecord]
+    data: list[Fact]
+    splits: list[str]
+    classes: list[ClassCount]
+    is_folded: bool
+    machine: list[Fact]
+    command: str
+    recipe: str  # TOML
+
+
+def section(results: Results) -> ProvenanceSection:
+    """Return how a study was made."""
+    data = results.data
+    return ProvenanceSection(
+        metric=None if results.metric == "accuracy" else METRIC_NAMES[results.metric],
+        runs=training_rows(results),
+        files=[
+            FileRecord(
+                path=printable(file.path),
+                opset=file.opset,
+                accuracy=percent(file.accuracy),
+                sha256=file.sha256,
+            )
+            for role in roles_present(results)
+            for file in results.models[role].files.values()
+        ],
+        data=_data(data),
+        splits=list(data.class_counts),
+        classes=[
+            ClassCount(
+                name=printable(name),
+                counts=[count(counts[place]) for counts in data.class_counts.values()],
+            )
+            for place, name in enumerate(data.classes)
+        ],
+        is_folded=len(data.classes) > MOST_OPEN,
+        machine=_machine(results.environment),
+        command=_command(results),
+        recipe=tomli_w.dumps(_without_none(results.recipe)),
+    )
+
+
+def _command(results: Results) -> str:
+    if "subclass-student" in results.models:
+        return "subclass-distill"
+    return "distill" if "student" in results.models else "finetune"
+
+
+def _machine(environment: Environment) -> list[Fact]:
+    versions = {"kdtool": environment.kdtool, "Python": environment.python, **environment.packages}
+    facts = {
+        "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        "System": environment.os,
+        "Processor": f"{environment.cpu}, {plural(environment.num_cores, 'core')} for this process",
+        "GPU": environment.gpu or "none",
+    }
+    return [Fact(name=name, value=printable(value)) for name, value in facts.items()]
+
+
+def _data(data: DataResult) -> list[Fact]:
+    num_channels, height, width = data.image_shape
+    facts = [
+        ("Source", f"{data.source}: {data.description}"),
+        ("Images", f"{width} {TIMES} {height} pixels, {channels(num_channels)}"),
+        ("Train", f"{count(data.num_train)} images"),
+        ("Validation", f"{count(data.num_validation)} images, used to choose epochs and settings"),
+        ("Test", f"{count(data.num_test)} images, used once, at the end"),
+        *(
+            (f"Class {name}", f"merged from {listed(group)}")
+            for name, group in zip(data.classes, data.groups, strict=False)
+        ),
+        *((("Left out", _left_out(data)),) if data.excluded else ()),
+        ("Fingerprint", data.fingerprint),
+        ("Duplicates", duplicates_sentence(data)),
+        ("Balance", imbalance(data)),
+    ]
+    return [Fact(name=printable(name), value=printable(value)) for name, value in facts if value]
+
+
+def _left_out(data: DataResult) -> str:
+    counts = zip(data.classes, data.class_counts["train"], strict=True)
+    num_left = sum(number for name, number in counts if name not in data.excluded)
+    return (
+        f"{listed(data.excluded)}: students and control learn from the other "
+        f"{count(num_left)} training images"
+    )
+
+
+def _without_none(table: dict[str, object]) -> dict[str, object]:
+    """Leave out unset keys: TOML has no null."""
+    return {
+        key: _without_none(value) if isinstance(value, dict) else value
+        for key, value in table.items()
+        if value is not None
+    }
