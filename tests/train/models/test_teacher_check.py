@@ -104,7 +104,9 @@ def test_a_model_at_chance_is_refused_as_teacher(digits, trained):
         check_trained(Constant(), splits, digits.classes)
     with pytest.raises(KdtoolError, match=r"teacher\.normalize"):
         check_trained(WrongScale(trained), splits, digits.classes)
-    with pytest.raises(KdtoolError, match="still low: check that it is trained, and that its images"):
+    with pytest.raises(
+        KdtoolError, match="still low: check that it is trained, and that its images"
+    ):
         check_trained(make_net(), splits, digits.classes)
 
 
