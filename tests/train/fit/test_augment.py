@@ -29,7 +29,7 @@ def test_mirrored_images_are_exact_and_each_is_drawn_alone():
 
 
 @pytest.mark.parametrize(("height", "width"), [(24, 24), (20, 30)])
-def test_turned_images_are_those_of_torchvision(height, width):
+def test_rotated_images_are_those_of_torchvision(height, width):
     images = smooth_images(6, 3, height, width)
     found = augment(images, ["rotate:30"], np.random.default_rng(3))
     rng = np.random.default_rng(3)
@@ -98,7 +98,7 @@ def test_brightness_and_contrast_are_those_of_torchvision(kind, channels):
         torch.testing.assert_close(one, change(image, factor), atol=1e-4, rtol=0)
 
 
-def test_what_lies_beyond_the_picture_is_its_mirror_image():
+def test_beyond_its_border_an_image_is_mirrored():
     images = torch.full((3, 1, 16, 16), 0.5)
     asked = ["rotate:45", "shift:0.5", "crop:0.5"]
     found = augment(images, asked, np.random.default_rng(0))

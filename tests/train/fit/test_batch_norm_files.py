@@ -9,7 +9,7 @@ from shell import kdtool
 from torch.optim.swa_utils import update_bn
 
 from kdtool.edge.session import open_session
-from kdtool.recipe.data import DataTable
+from kdtool.recipe.data import DigitsTable
 from kdtool.recipe.training import TrainTable
 from kdtool.results.study import load_results
 from kdtool.train.data.splits import load_splits
@@ -64,7 +64,7 @@ def slow(tmp_path_factory):
 def test_checkpoint_and_onnx_file_have_the_statistics_of_their_weights(slow, role):
     from slow_nets import slow as network
 
-    splits = load_splits(DataTable(source="digits"), print)
+    splits = load_splits(DigitsTable(source="digits"), print)
     (path,) = (slow / "checkpoints").glob(f"{role}-seed3-*.safetensors")
     model = network((1, 8, 8), 10)
     load_weights(path, model)

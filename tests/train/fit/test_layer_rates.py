@@ -32,7 +32,7 @@ def test_the_head_is_the_layer_of_the_logits(name, head):
     assert head_name(build_model(name, SHAPE, 2, seed=0), 2) == head
 
 
-def test_a_network_without_a_head_is_told():
+def test_a_network_without_a_head_is_an_error():
     with pytest.raises(KdtoolError, match="no head: expected a linear layer or a 1x1 conv"):
         head_name(nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten()), 2)
 
@@ -69,7 +69,7 @@ def steps_of(model, table, train, count=3):
     return frozen
 
 
-def test_what_is_frozen_stays_as_it_was_statistics_included():
+def test_frozen_parts_keep_their_weights_and_statistics():
     torch.manual_seed(0)
     model = build_model("torchvision:resnet18", SHAPE, 2, seed=0)
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -138,7 +138,7 @@ def test_the_fused_optimizers_are_those_of_pytorch(name, plain, extra):
         ),
     ],
 )
-def test_a_part_that_is_not_there_is_told_before_training(resnet, changes, message):
+def test_a_missing_part_is_an_error_before_training(resnet, changes, message):
     with pytest.raises(RecipeError) as caught:
         check_trainable(resnet, TABLE.model_copy(update=changes), 2)
     assert message in str(caught.value)

@@ -258,7 +258,7 @@ def test_the_loss_of_an_epoch_weighs_each_image_alike(splits, tmp_path):
     assert result.best.validation_loss == pytest.approx(each.mean().item(), rel=1e-5)
 
 
-def test_what_is_frozen_ends_in_the_bits_it_began_with(splits, tmp_path):
+def test_frozen_parts_keep_their_bits(splits, tmp_path):
     start = small_network().state_dict()
     _, found = fit(small_network(), splits, tmp_path, epochs=2, train="head")
     changed = {name for name, value in start.items() if not torch.equal(value, found[name])}
@@ -295,7 +295,7 @@ def test_early_phases_run_whole(splits, tmp_path):
     assert len(result.epochs) == 5
 
 
-def test_what_does_not_fit_into_memory_is_told_with_sizes(splits, tmp_path):
+def test_a_batch_that_does_not_fit_into_memory_is_an_error_with_sizes(splits, tmp_path):
     def batch_loss(logits, batch):
         torch.empty(2**60)
         return label_loss(logits, batch)

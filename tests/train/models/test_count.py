@@ -42,7 +42,7 @@ class Widen(nn.Module):
         return images[:, 0].expand(-1, -1, self.width)
 
 
-def test_counting_leaves_the_model_as_it_was():
+def test_counting_does_not_change_the_model():
     model = build_model("torchvision:mobilenet_v2", (3, 32, 32), 2, seed=0).train()
     model.features[0].eval()
     before, modes = copy.deepcopy(model.state_dict()), [m.training for m in model.modules()]

@@ -96,7 +96,7 @@ def test_loading_takes_all_but_the_head_and_says_so(weights):
     assert torch.equal(model.network.conv1[0].weight, given["conv1.0.weight"])
 
 
-def test_small_images_are_told_and_can_be_enlarged(weights):
+def test_small_images_are_a_warning_and_can_be_enlarged(weights):
     notes = describe_weights(table(weights=str(weights)), (3, 32, 32), 2)
     (warning,) = [note.text for note in notes if note.warn]
     assert "images are 32 pixels wide, its weights were trained on 224: input_size = 224" in warning
@@ -104,7 +104,7 @@ def test_small_images_are_told_and_can_be_enlarged(weights):
     assert not any(note.warn for note in describe_weights(larger, (3, 32, 32), 2))
 
 
-def test_a_head_alone_on_drawn_weights_is_told():
+def test_a_head_alone_on_random_weights_is_a_warning():
     (note,) = describe_weights(table(train="head"), SHAPE, 2)
     assert note.warn
     assert note.text == 'without weights, train = "head" freezes all other layers at random weights'
@@ -127,7 +127,7 @@ def test_a_network_of_the_users_says_nothing_of_normalization(tmp_path, monkeypa
     assert torch.equal(model[2].weight, torch.ones(2, 12))
 
 
-def test_models_of_another_preprocessing_are_told_apart(weights):
+def test_models_with_another_preprocessing_have_another_hash(weights):
     name, given = "torchvision:shufflenet_v2_x0_5", str(weights)
     tables = [
         table(),
@@ -181,7 +181,7 @@ def test_the_normalization_of_a_reordered_teacher_is_found(tmp_path):
     assert torch.equal(model.eval()(images), trained.model.eval()(images))
 
 
-def test_what_a_study_recorded_stands_in_for_a_file_that_is_gone(weights, tmp_path):
+def test_the_record_of_a_study_replaces_a_file_that_is_gone(weights, tmp_path):
     path = Path(shutil.copy(weights, tmp_path))
     chosen, name = table(weights=str(path)), "torchvision:shufflenet_v2_x0_5"
     recorded = origin_of(chosen, None)
@@ -209,10 +209,10 @@ def test_published_weights_are_known_by_their_address(monkeypatch):
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"model": "mnist-cnn", "weights": "imagenet"}, "no ImageNet weights of mnist-cnn"),
+        ({"model": "mnist-cnn", "weights": "imagenet"}, "no ImageNet weights exist for mnist-cnn"),
         (
             {"input_size": 32},
-            "got input_size = 32 for images of 48x48 with 3 channels; it enlarges",
+            "got input_size = 32 for images of 48x48 with 3 channels, expected at least",
         ),
         (
             {"normalize": Normalization(mean=[0.1, 0.2], std=[1.0])},
@@ -227,7 +227,7 @@ def test_what_cannot_be_made(keys, message):
     assert message in str(caught.value)
 
 
-def test_weights_that_cannot_be_downloaded_are_told_with_the_way_out(tmp_path, monkeypatch):
+def test_weights_that_cannot_be_downloaded_are_an_error_with_remedies(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "HTTP_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")

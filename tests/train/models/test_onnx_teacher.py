@@ -93,7 +93,7 @@ def test_probabilities_become_logits_of_the_same_probabilities(linear, images, n
     assert teacher(images[3] * 100).isfinite().all()  # where a probability is 0
 
 
-def test_sigmoids_become_the_logits_that_they_were_taken_of(linear, images):
+def test_sigmoids_become_the_logits_before_them(linear, images):
     teacher = teacher_of(linear(last="Sigmoid"), normalize="none")
     (note,) = teacher.notes
     assert note.startswith("its output logits is a sigmoid for each class")
@@ -141,7 +141,7 @@ def test_a_file_may_say_how_it_takes_pixels(linear, images, values, standard, ch
     ("dims", "keys"),
     [(("N", 3, 2, 4), {}), (("N", 3, "H", "W"), {"input_size": 3})],
 )
-def test_images_of_another_size_are_scaled_and_it_is_said(make_onnx, linear, images, dims, keys):
+def test_images_of_another_size_are_resized_with_a_note(make_onnx, linear, images, dims, keys):
     if keys:  # any size: the mean of each colour, and a fourth output for their sum
         nodes = [
             helper.make_node("GlobalAveragePool", ["image"], ["mean"]),
@@ -159,7 +159,7 @@ def test_images_of_another_size_are_scaled_and_it_is_said(make_onnx, linear, ima
     torch.testing.assert_close(teacher(large), wanted)
 
 
-def test_a_file_that_takes_any_size_sees_images_as_they_are(make_onnx):
+def test_a_file_that_takes_any_size_gets_images_unchanged(make_onnx):
     nodes = [
         helper.make_node("ReduceMax", ["image"], ["logits"], axes=[2, 3], keepdims=0),
     ]
@@ -254,7 +254,7 @@ TWO_OUTPUTS = [
             {"image": FLOAT, "minus": FLOAT},
             ["first"],
             {},
-            "image: .*, minus: .*; expected one input",
+            "image: .*, minus: .*; expected one image input",
         ),
         (
             [

@@ -34,7 +34,7 @@ def split_of(num_images, *shape):
     return Split(images, torch.zeros(num_images, dtype=torch.int64))
 
 
-def test_answers_stand_in_the_order_of_the_images_whatever_the_batches():
+def test_logits_are_in_the_order_of_the_images_whatever_the_batches():
     split, model = split_of(CPU_BATCH * 2 + 5, 1, 4, 6), Sums()
     expected = split.images.double().sum(dim=(1, 2, 3)).div(255).unsqueeze(1).float()
     torch.testing.assert_close(predict(model, split), expected)
@@ -50,7 +50,7 @@ def test_a_batch_has_no_more_pixels_than_fit_though_the_model_enlarges_its_image
     assert sums.sizes[2:] == [1, 1]
 
 
-def test_answers_that_do_not_fit_into_memory_are_told_with_the_way_out():
+def test_running_out_of_memory_is_an_error_with_a_remedy():
     with pytest.raises(KdtoolError) as caught:
         predict(Hungry(), split_of(2, 3, 4, 6))
     assert str(caught.value) == (

@@ -56,13 +56,13 @@ def test_a_good_teacher_passes(digits, trained):
 @pytest.mark.parametrize(
     "outputs", ["1234567890", "0123457689", "9876543210"], ids=["rotated", "two", "reversed"]
 )
-def test_the_order_found_mends_a_permuted_head(digits, trained, outputs):
+def test_the_order_found_corrects_a_permuted_head(digits, trained, outputs):
     shuffled = InOrder(trained, digits.classes, list(outputs))  # output i is class outputs[i]
     with pytest.raises(
         KdtoolError, match="teacher outputs are in a different class order"
     ) as raised:
         check_trained(shuffled, [digits.train], digits.classes)
-    assert "even so" not in str(raised.value)
+    assert "still low" not in str(raised.value)
     line = re.search(r"teacher\.classes = (\[.*\])", str(raised.value))[1]
     assert json.loads(line) == list(outputs)
     check_trained(
@@ -70,13 +70,13 @@ def test_the_order_found_mends_a_permuted_head(digits, trained, outputs):
     )
 
 
-def test_names_given_in_the_wrong_order_are_mended_among_all_the_outputs(digits, trained):
+def test_names_given_in_the_wrong_order_are_corrected_among_all_outputs(digits, trained):
     wide = nn.Sequential(trained, nn.ConstantPad1d((2, 0), -9))  # two outputs of no class before
     right = ["cat", "dog", *digits.classes]
     check_trained(InOrder(wide, right, digits.classes), [digits.train], digits.classes)
     wrong = ["cat", "dog", *"0132456789"]
     with pytest.raises(
-        KdtoolError, match="output 3 is 2, expected 3, output 2 is 3, expected 2"
+        KdtoolError, match="output 4 is 2, expected 3, output 5 is 3, expected 2"
     ) as raised:
         check_trained(InOrder(wide, wrong, digits.classes), [digits.train], digits.classes)
     assert json.dumps(right) in str(raised.value)
@@ -98,13 +98,15 @@ class WrongScale(nn.Module):
         return self.net(50 * (0.5 - images))
 
 
-def test_what_knows_nothing_is_no_teacher(digits, trained):
+def test_a_model_at_chance_is_refused_as_teacher(digits, trained):
     splits = [digits.train]
     with pytest.raises(KdtoolError, match=r"recognizes 10\.0% .* chance, 10\.0%: .*normalize"):
         check_trained(Constant(), splits, digits.classes)
     with pytest.raises(KdtoolError, match=r"teacher\.normalize"):
         check_trained(WrongScale(trained), splits, digits.classes)
-    with pytest.raises(KdtoolError, match="even so: is it trained, and are its images"):
+    with pytest.raises(
+        KdtoolError, match="still low: check that it is trained, and that its images"
+    ):
         check_trained(make_net(), splits, digits.classes)
 
 
@@ -174,7 +176,7 @@ def test_the_interval_of_the_balanced_accuracy():
     assert balanced_accuracy(labels, np.zeros(500, np.int64))[1] < 0.5
 
 
-def test_the_interval_holds_what_it_says():
+def test_guesses_rarely_pass_for_better_than_chance():
     """Of guesses, 2.5 % may pass for better than chance; with 200 images of which 20 are rare."""
     generator = np.random.default_rng(0)
     labels = np.repeat([0, 1], [180, 20])

@@ -119,7 +119,7 @@ def test_the_study_lives_on_when_the_file_moves_and_not_when_it_changes(taught, 
         ("distill", "runs/bad/teacher.onnx", r"is in .*bad.*; rename the study"),
     ],
 )
-def test_what_cannot_teach_is_told_before_anything_is_trained(
+def test_a_file_that_cannot_teach_is_an_error_before_training(
     taught, tmp_path, command, teacher, message
 ):
     shutil.copy(taught.parents[1] / "big.onnx", tmp_path)
