@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from kdtool.errors import StudyError
-from kdtool.results.base import SCHEMA, Interval, Metric, Record, Role, Summary
+from kdtool.results.base import SCHEMA, Interval, Metric, Precision, Record, Role, Summary
 from kdtool.results.evidence import (
     BiasShift,
     Calibration,
@@ -22,7 +22,6 @@ from kdtool.results.evidence import (
 )
 from kdtool.results.profile import Environment, Latency
 
-Precision = Literal["fp32", "fp16", "int8"]
 FP16_USE = (
     "fp16 halves the size; on processors without fp16 arithmetic it is slower, it is meant for GPUs"
 )
