@@ -51,7 +51,7 @@ def main():
     args = parser.parse_args()
     print(f"share of {args.trials:,} studies with p < 0.05, in percent")
     print("seeds  images   equal: one  equal: any of three   better by: points   found")
-    for num_seeds, num_images in ((1, 1000), (2, 1000), (3, 1000), (5, 1000), (5, 10_000)):
+    for num_seeds, num_images in ((1, 1000), (2, 1000), (3, 1000), (5, 1000)):
         rng = np.random.default_rng(num_seeds)
         setting = rng, num_seeds, num_images
         equal = np.array([equal_methods(*setting) for _ in range(args.trials)]) < LEVEL
