@@ -1,5 +1,7 @@
 """Errors that the user can fix: what was given, what was expected, how to fix it."""
 
+import re
+
 
 class KdtoolError(Exception):
     """An error that the user can fix; shown as one message, without a traceback."""
@@ -45,7 +47,19 @@ def reason(error: BaseException) -> str:
         byte = error.object[error.start]
         return f"byte {byte:#04x} at position {error.start} is not {error.encoding.upper()}"
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror  # without the number and the name of the file
+        return str(error.strerror)  # without the number and the name of the file
     if isinstance(error, KeyError) and error.args:
         return str(error.args[0])  # `str` of it adds quotes
-    return " ".join(str(error).split()) or type(error).__name__
+    text = re.sub(r"""b'(?:[^'\\]|\\.)*'|b"(?:[^"\\]|\\.)*\"""", _bytes_in_words, str(error))
+    text = re.sub(r"<urlopen error (?:\[Errno -?\d+\] )?([^>]*)>", r"\1", text)
+    text = re.sub(r"\w*Path\('([^']*)'\)", r"\1", text)
+    text = re.sub(r"<_io\.\w+[^>]*>", "the file", text)
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _bytes_in_words(literal: re.Match[str]) -> str:
+    import ast  # only an error needs it
+
+    content = ast.literal_eval(literal[0])
+    text = content.decode("ascii", "ignore")
+    return f"'{text}'" if text.isprintable() and len(text) == len(content) else f"0x{content.hex()}"

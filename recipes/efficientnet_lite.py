@@ -21,9 +21,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-# The package has 0.01, made for the many steps of ImageNet: after a few hundred steps the running
-# statistics would still be those of earlier weights.
-BATCH_NORM_MOMENTUM = 0.1
 NUM_TRAIN, NUM_VALIDATION, NUM_TEST = 50, 20, 200  # of each class
 
 
@@ -42,9 +39,6 @@ def _network(name: str, image_shape: tuple[int, int, int], num_classes: int) -> 
     network: nn.Module = package.EfficientNet.from_name(
         name, in_channels=image_shape[0], num_classes=num_classes
     )
-    for part in network.modules():
-        if isinstance(part, nn.BatchNorm2d):
-            part.momentum = BATCH_NORM_MOMENTUM
     return network
 
 

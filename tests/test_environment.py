@@ -1,7 +1,5 @@
 import os
-import tomllib
 from importlib.metadata import version
-from pathlib import Path
 
 import pytest
 
@@ -9,20 +7,9 @@ from kdtool.environment import (
     collect_environment,
     cpu_features,
     cpu_name,
-    install_command,
     memory_bytes,
     usable_cores,
 )
-
-PYPROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
-EXTRAS = PYPROJECT["project"]["optional-dependencies"]
-
-
-@pytest.mark.parametrize("extra", EXTRAS)
-def test_an_install_command_lists_the_packages_of_an_extra_and_not_kdtool(extra):
-    program, _, packages = install_command(extra).partition(" install ")
-    assert program in {"pip", "uv pip"}
-    assert packages.strip('"').split('" "') == EXTRAS[extra]
 
 
 def test_environment_names_the_packages_that_are_installed():

@@ -17,9 +17,9 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from kdtool.results.base import METRICS, ROLES, SCHEMA, Record
+from kdtool.results.base import METRICS, ROLES, SCHEMA, Precision, Record
 from kdtool.results.profile import Runtime
-from kdtool.results.study import Precision, Results
+from kdtool.results.study import Results
 
 PAGE = Path(__file__).parents[1] / "results-json.md"
 WIDTH = 110  # characters of a line

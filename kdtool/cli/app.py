@@ -92,7 +92,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in TRAIN_EXTRA:
             raise
-        from kdtool.environment import install_command
+        from kdtool.install import install_command
 
         fail(f"this command needs {error.name}: {install_command('train')}", 1)
 

@@ -1,25 +1,25 @@
-"""What an ONNX file says of itself: JSON under `kdtool.*` keys, and ONNX's own `Image.*` keys."""
+"""Metadata of an ONNX file: JSON under `kdtool.*` keys, and ONNX's own `Image.*` keys."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
 
-from onnx import ModelProto
-
 from kdtool.errors import ModelFileError
 
-if TYPE_CHECKING:  # reading what a model carries needs no runtime
+if TYPE_CHECKING:  # reading metadata needs neither onnx nor onnxruntime
+    from onnx import ModelProto
+
     from kdtool.edge.session import InferenceSession
 
 PREFIX = "kdtool."
 
 
 def image_properties(channels: int) -> dict[str, str]:
-    """Return ONNX's keys for a model that takes pixels as a decoder gives them, 0 to 255.
+    """Return ONNX's keys for a model that takes decoded pixels, 0 to 255.
 
     Args:
-        channels: 1, grey, or 3, red, green and blue.
+        channels: 1 (gray) or 3 (RGB).
 
     Source: docs/MetadataProps.md of onnx.
     """
@@ -33,13 +33,12 @@ def image_properties(channels: int) -> dict[str, str]:
 def write_metadata(
     model: ModelProto, values: dict[str, object], standard: dict[str, str] | None = None
 ) -> None:
-    """Write into `model`, in place, and sort what kdtool wrote.
+    """Write metadata into `model`, in place, with kdtool's keys sorted.
 
     Args:
-        model: Its other metadata stays as it is, and comes first.
-        values: Key without the prefix -> anything that JSON can hold, but no NaN. A key that the
-            model already carries is replaced.
-        standard: Whole key -> plain text, for the keys that ONNX defines.
+        model: Its other metadata stay unchanged, and come first.
+        values: Key without the prefix -> JSON value without NaN; replaces an existing key.
+        standard: Full key -> plain text, for the keys that ONNX defines.
     """
     ours = dict(standard or {}) | {
         PREFIX + key: json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
@@ -53,15 +52,15 @@ def write_metadata(
 
 
 def read_metadata(source: ModelProto | InferenceSession) -> dict[str, object]:
-    """Return what `write_metadata` wrote, by key without the prefix; other keys are left out.
+    """Return the values of `write_metadata`, by key without the prefix; other keys are ignored.
 
     Raises:
         ModelFileError: A value under a `kdtool.*` key is not JSON.
     """
-    if isinstance(source, ModelProto):
-        props = {prop.key: prop.value for prop in source.metadata_props}
-    else:
+    if hasattr(source, "get_modelmeta"):
         props = source.get_modelmeta().custom_metadata_map
+    else:
+        props = {prop.key: prop.value for prop in source.metadata_props}
     return {
         key.removeprefix(PREFIX): _parse(key, props[key])
         for key in sorted(props)
@@ -70,13 +69,13 @@ def read_metadata(source: ModelProto | InferenceSession) -> dict[str, object]:
 
 
 def shape_of_image(model: ModelProto) -> dict[str, tuple[int, ...]]:
-    """Return the shape that kdtool's own files of any size are made for, as `--shape` gives it.
+    """Return the image shape of a file of kdtool that takes images of any size, as for `--shape`.
 
     Returns:
-        Under "", the only input: height, width and channels; empty for all other files.
+        Under the key "", the only input: height, width and channels; empty for all other files.
 
     Raises:
-        ModelFileError: The file says that it takes any size, but not for which it is made.
+        ModelFileError: The file takes any size, and its metadata lack the size it is made for.
     """
     preprocess = read_metadata(model).get("preprocess")
     if not isinstance(preprocess, dict) or preprocess.get("input") != "resize":
@@ -85,8 +84,8 @@ def shape_of_image(model: ModelProto) -> dict[str, tuple[int, ...]]:
     sizes = tuple(side for side in sides if type(side) is int and side > 0)
     if len(sizes) < len(sides):
         raise ModelFileError(
-            "the model's metadata 'kdtool.preprocess' should give height, width and channels, "
-            f"whole numbers above 0, but gives {str(sides)[:80]}; export the model again"
+            "the model's metadata kdtool.preprocess have height, width and channels "
+            f"{str(sides)[:80]}; expected three whole numbers above 0; export the model again"
         )
     return {"": sizes}
 
@@ -96,5 +95,5 @@ def _parse(key: str, text: str) -> object:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ModelFileError(
-            f"the model's metadata {key!r} is not JSON but {text[:40]!r}; export the model again"
+            f"the model's metadata {key} are not JSON: {text[:40]}; export the model again"
         ) from error

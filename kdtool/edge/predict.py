@@ -10,8 +10,8 @@ from pydantic import Field
 
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.session import RUNTIME_ERRORS, InferenceSession, open_session
-from kdtool.environment import pip
 from kdtool.errors import KdtoolError, ModelFileError, reason
+from kdtool.install import pip
 from kdtool.results.base import SCHEMA, Record
 
 try:

@@ -1,19 +1,19 @@
-"""What ONNX files cost: parameters, MACs, size, memory and latency, side by side."""
+"""Profile ONNX files: parameters, MACs, size, memory and latency, with comparisons."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from kdtool.edge.count.graph import GraphCost, count_graph
-from kdtool.edge.latency.driver import Child, started_children
+from kdtool.edge.latency.driver import Worker, started_workers
 from kdtool.edge.latency.job import Job
 from kdtool.edge.latency.measure import Measurement, matrix_rate, measure_jobs, ratio_of
 from kdtool.edge.metadata import read_metadata, shape_of_image
 from kdtool.edge.model_file import external_files, model_opset, read_model
-from kdtool.edge.providers import gpu_of
-from kdtool.environment import collect_environment
+from kdtool.edge.providers import NVIDIA
+from kdtool.environment import collect_environment, nvidia_gpu
 from kdtool.errors import KdtoolError
 from kdtool.files import sha256_of
 from kdtool.results.profile import (
@@ -29,15 +29,15 @@ from kdtool.stats.speed import speed_phrase
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileOptions:
-    """How ONNX files are to be measured."""
+    """Settings of a profile."""
 
     threads: tuple[int, ...] = (1,)
     batch_sizes: tuple[int, ...] = (1,)
-    seconds: float = 3.0  # of measuring, for each model in each setting
-    provider: str = "auto"  # of ONNX Runtime, as `open_session` takes it
+    seconds: float = 3.0  # measuring time for each model in each setting
+    provider: str = "auto"  # of ONNX Runtime, as in `open_session`
     runtimes: tuple[Runtime, ...] = ("onnxruntime",)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # see `input_shapes`
-    operators: bool = False  # whether to time single operators as well
+    operators: bool = False  # time single operators as well
 
 
 def profile_models(paths: Sequence[Path], options: ProfileOptions) -> ProfileReport:
@@ -45,19 +45,19 @@ def profile_models(paths: Sequence[Path], options: ProfileOptions) -> ProfileRep
 
     Args:
         paths: ONNX files, at least one; the others are compared with the first.
-        options: How.
+        options: Settings.
 
     Raises:
-        KdtoolError: No file was given, or one cannot be counted or run as asked.
+        KdtoolError: No file was given, or one cannot be counted or run with these settings.
     """
     if not paths:
-        raise KdtoolError("no model was given; give one or more .onnx files")
+        raise KdtoolError("no model given; give one or more .onnx files")
     entries = list(product(paths, options.runtimes))
     names = [_name(path, runtime) for path, runtime in entries]
     settings = list(product(options.threads, options.batch_sizes))
     if not settings or not entries:
         raise KdtoolError("give at least one number of threads, one batch size and one runtime")
-    with started_children(len(entries)) as children:  # they import while this process counts
+    with started_workers(len(entries)) as workers:  # they start while this process counts
         shapes = {path: options.shapes or shape_of_image(read_model(path)) for path in paths}
         costs = {
             (path, batch_size): count_graph(path, batch_size, shapes[path])
@@ -79,11 +79,11 @@ def profile_models(paths: Sequence[Path], options: ProfileOptions) -> ProfileRep
             for threads, batch_size in settings
         }
         measured = {
-            setting: measure_jobs(children, jobs[setting], options.seconds) for setting in settings
+            setting: measure_jobs(workers, jobs[setting], options.seconds) for setting in settings
         }
-        rates = [matrix_rate(children, threads) for threads in dict.fromkeys(options.threads)]
+        rates = [matrix_rate(workers, threads) for threads in dict.fromkeys(options.threads)]
         operators = [
-            _operators(children[0], job) if options.operators else [] for job in jobs[settings[0]]
+            _operators(workers[0], job) if options.operators else [] for job in jobs[settings[0]]
         ]
     return ProfileReport(
         environment=collect_environment(
@@ -108,12 +108,21 @@ def profile_models(paths: Sequence[Path], options: ProfileOptions) -> ProfileRep
     )
 
 
+def gpu_of(providers: Iterable[str]) -> str | None:
+    """Return the name of the GPU that one of `providers` uses; None: no GPU, or an unknown one.
+
+    Args:
+        providers: Keys of `PROVIDERS` that were used.
+    """
+    return None if NVIDIA.isdisjoint(providers) else nvidia_gpu()
+
+
 def _name(path: Path, runtime: Runtime) -> str:
     return str(path) if runtime == "onnxruntime" else f"{path} ({runtime})"
 
 
 def _comparisons(names: list[str], measured: list[Measurement]) -> list[Comparison]:
-    """Compare every further model with the first, in one setting."""
+    """Compare all other models with the first, in one setting."""
     comparisons = []
     for name, measurement in zip(names[1:], measured[1:], strict=True):
         ratio, ci95 = ratio_of(measurement, measured[0])
@@ -131,14 +140,14 @@ def _comparisons(names: list[str], measured: list[Measurement]) -> list[Comparis
     return comparisons
 
 
-def _operators(child: Child, job: Job) -> list[OperatorTime]:
-    """Time single operators; none for OpenVINO, whose profiler counts otherwise."""
+def _operators(worker: Worker, job: Job) -> list[OperatorTime]:
+    """Time single operators; none for OpenVINO, since its profiler counts differently."""
     if job.runtime != "onnxruntime":
         return []
-    with TemporaryDirectory() as folder:  # here, so that it goes even if the child is killed
-        child.open(job)
-        times = child.ask("operators", folder)["operators"]
-        child.ask("close")
+    with TemporaryDirectory() as folder:  # here, so that it is deleted even if the worker is killed
+        worker.open(job)
+        times = worker.ask("operators", folder)["operators"]
+        worker.ask("close")
     return [OperatorTime(**fields) for fields in times]
 
 
@@ -149,13 +158,13 @@ def _model_profile(
     latencies: list[Latency],
     operators: list[OperatorTime],
 ) -> ModelProfile:
-    """Put together what was found of one file, in one runtime.
+    """Combine the results for one file in one runtime.
 
     Args:
         name: In the report.
         path: ONNX file.
-        costs: For each setting, of its whole batch.
-        latencies: For each setting; the first is the headline.
+        costs: For each setting, for its whole batch.
+        latencies: For each setting; the first is the main one.
         operators: In the first setting.
     """
     model = read_model(path)

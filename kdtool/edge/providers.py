@@ -1,11 +1,11 @@
-"""ONNX Runtime's execution providers: short names, and what to do where one is missing."""
+"""ONNX Runtime's execution providers: short names, and how to fix or install one."""
 
 import re
 from collections.abc import Iterable, Sequence
 from importlib.metadata import distributions
 from typing import Any
 
-from kdtool.environment import install_command, nvidia_gpu, pip
+from kdtool.install import install_command, pip
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -28,8 +28,8 @@ PROVIDERS = {
     "webgpu": "WebGpuExecutionProvider",
 }
 
-# What `auto` tries before the processor. The others are for those who ask for them: they compile
-# for minutes (tensorrt), compute in another precision (openvino, coreml) or need options (qnn).
+# What `auto` tries before the CPU. The others must be asked for: they compile for minutes
+# (tensorrt), compute in another precision (openvino, coreml) or need options (qnn).
 AUTOMATIC = ("cuda", "migraphx", "rocm", "directml")
 
 PACKAGES = {
@@ -40,22 +40,22 @@ PACKAGES = {
     "rocm": "onnxruntime-rocm",
 }
 
-_NVIDIA = frozenset(("cuda", "tensorrt", "tensorrt-rtx"))
+NVIDIA = frozenset(("cuda", "tensorrt", "tensorrt-rtx"))
 
-# Each of them brings the whole module `onnxruntime`.
+# Each of them installs the whole module `onnxruntime`.
 _RUNTIMES = frozenset(
     ("onnxruntime", "onnxruntime-gpu", "onnxruntime-training", "ort-nightly", "ort-nightly-gpu")
 ) | set(PACKAGES.values())
 
 
 def conflict(search_path: list[str] | None = None) -> str | None:
-    """Say whether several packages here bring onnxruntime, and how to mend it; None: no.
+    """Describe a conflict of packages that install onnxruntime, with its fix; None: no conflict.
 
-    They overwrite each other's files without a word, so that the provider of one of them is lost:
-    the most common cause of a CUDA that onnxruntime does not find.
+    They silently overwrite each other's files, so that the providers of one of them are lost: the
+    most common reason why onnxruntime does not find CUDA.
 
     Args:
-        search_path: Folders of packages; None: those of this Python.
+        search_path: Folders of packages; None: the ones of this Python.
     """
     found = distributions() if search_path is None else distributions(path=search_path)
     names = (re.sub(r"[-_.]+", "-", entry.metadata["Name"] or "").lower() for entry in found)
@@ -70,12 +70,12 @@ def conflict(search_path: list[str] | None = None) -> str | None:
 
 
 def short_names(available: Iterable[str]) -> list[str]:
-    """Return kdtool's names of those providers that onnxruntime has."""
+    """Return kdtool's names of the available providers."""
     return [short for short, name in PROVIDERS.items() if name in set(available)]
 
 
 def how_to_get(provider: str) -> str:
-    """Say what to install for a provider that this onnxruntime is built without."""
+    """Return how to install a provider that this onnxruntime lacks."""
     if provider in ("cuda", "tensorrt"):
         return _replace_onnxruntime(install_command("gpu"))
     if provider in PACKAGES:
@@ -88,13 +88,13 @@ def _replace_onnxruntime(install: str) -> str:
 
 
 def provider_share(session: Any) -> float | None:
-    """Return the share of a model's nodes, in [0, 1], that its provider runs, not the processor.
+    """Return the share of a model's nodes, in [0, 1], that its provider runs and not the CPU.
 
     Args:
         session: `InferenceSession` from `open_session`.
 
     Returns:
-        None where this onnxruntime does not tell, or the model has no nodes.
+        None if this onnxruntime does not report it, or the model has no nodes.
     """
     used = session.get_providers()[0]
     if used == PROVIDERS["cpu"]:
@@ -106,35 +106,26 @@ def provider_share(session: Any) -> float | None:
 
 
 def share_of(provider: str, parts: Sequence[tuple[str, int]]) -> float | None:
-    """Return the share of nodes that a provider runs; None if there are none.
+    """Return the share of nodes that a provider runs; None without nodes.
 
     Args:
-        provider: Name.
-        parts: Name of the provider and number of nodes of each part of a model.
+        provider: Full name.
+        parts: Full name of the provider and number of nodes, for each part of a model.
     """
     total = sum(count for _, count in parts)
     own = sum(count for name, count in parts if name == provider)
     return own / total if total else None
 
 
-def gpu_of(providers: Iterable[str]) -> str | None:
-    """Return the name of the GPU that one of `providers` computes on; None for none or unknown.
-
-    Args:
-        providers: Keys of `PROVIDERS` that were used.
-    """
-    return None if _NVIDIA.isdisjoint(providers) else nvidia_gpu()
-
-
-def why_not(provider: str, said: str) -> str:
-    """Say why a provider did not work: for want of a library, most of the time.
+def why_not(provider: str, output: str) -> str:
+    """Explain why a provider does not work: in most cases a library is missing.
 
     Args:
         provider: Key of `PROVIDERS`.
-        said: What onnxruntime and the libraries wrote, or raised.
+        output: Messages of onnxruntime and the libraries.
     """
     patterns = (r"with error: (.*)", r"(Failed to (?:load|create) .*)", r"(Please install .*)")
-    causes = [match[1] for pattern in patterns if (match := re.search(pattern, said))]
-    cause = next(iter(causes), said.strip() or "onnxruntime does not say why")
-    mend = conflict() or "check its driver and libraries"
-    return f"{provider!r} does not work here ({cause}): {mend}, or ask for 'cpu'"
+    causes = [match[1] for pattern in patterns if (match := re.search(pattern, output))]
+    cause = next(iter(causes), output.strip() or "onnxruntime gives no reason")
+    fix = conflict() or "check its driver and libraries"
+    return f"the provider {provider} does not work here ({cause}): {fix}, or use 'cpu'"

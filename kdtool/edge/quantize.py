@@ -1,4 +1,4 @@
-"""A smaller file from an fp32 ONNX file: int8 by static quantization, or fp16."""
+"""Make a smaller file from an fp32 ONNX file: int8 by static quantization, or fp16."""
 
 import logging
 import tempfile
@@ -12,14 +12,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto
 
-# Before onnxruntime.quantization, which imports onnxruntime: the module sets its telemetry off.
+# Before onnxruntime.quantization, which imports onnxruntime: this module switches telemetry off.
 import kdtool.edge.session  # noqa: F401
 
 Target = Literal["x86", "arm", "portable"]
 
-# Layers whose place in the graph makes them sensitive.
+# Layers that can be sensitive to 8 bits because of their place in the graph.
 LAYERS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
-# How the nodes are named that bring an image to the model's size: their numbers are sizes.
+# Name prefix of the nodes that resize an image: they compute with sizes.
 FRONT_END = "resize_"
 
 
@@ -29,15 +29,15 @@ def to_int8(
     target: Target,
     kept_fp32: Sequence[str] = (),
 ) -> ModelProto:
-    """Return `model` with 8-bit weights, one scale a channel, and activations (static QDQ).
+    """Return `model` with 8-bit weights, one scale per channel, and 8-bit activations (static QDQ).
 
     Args:
-        model: fp32, with one input; left as it was.
-        images: `(N, ...)` as the model takes them; the ranges of all activations are set by these,
-            one after the other: the least and the greatest value.
+        model: fp32, with one input; is not changed.
+        images: `(N, ...)`, inputs of the model; their least and greatest values set the range of
+            each activation.
         target: x86: unsigned activations, signed weights (U8S8), the fast pair there. arm: S8S8.
-            portable: U8S8 with weights of 7 bits, as processors without VNNI saturate at int16.
-        kept_fp32: Names of nodes that stay as they are.
+            portable: U8S8 with 7-bit weights, as processors without VNNI saturate at int16.
+        kept_fp32: Names of nodes that stay in fp32.
 
     Source: onnxruntime.ai/docs/performance/model-optimizations/quantization.html; U8S8 on x86 and
     MinMax were measured: S8S8 took 1.9 times as long as U8S8 for MobileNetV2.
@@ -81,9 +81,9 @@ def to_int8(
 
 
 def to_fp16(model: ModelProto) -> ModelProto:
-    """Return `model` with weights and arithmetic of 16 bits; inputs and outputs stay as they are.
+    """Return `model` with 16-bit weights and arithmetic; inputs and outputs are unchanged.
 
-    Half the size. On processors without fp16 arithmetic it is slower than fp32.
+    The file has half the size; on CPUs without fp16 arithmetic it is slower than fp32.
     """
     from onnxruntime.transformers.float16 import (  # type: ignore[import-untyped]
         convert_float_to_float16,
@@ -103,7 +103,7 @@ def to_fp16(model: ModelProto) -> ModelProto:
 
 
 def first_and_last_layer(model: ModelProto) -> list[str]:
-    """Return the names of the nodes that lose most when their 8 bits are too few."""
+    """Return the names of the nodes that are most sensitive to 8 bits."""
     layers = [node.name for node in model.graph.node if node.op_type in LAYERS]
     return list(dict.fromkeys([layers[0], layers[-1]])) if layers else []
 
@@ -113,14 +113,14 @@ def _front_end(model: ModelProto) -> list[str]:
 
 
 def _after_the_layers(model: ModelProto) -> list[str]:
-    """Name what makes classes and probabilities of the last layer: 8 bits would round these."""
+    """Return the names of the nodes after the last layer, which 8 bits would round."""
     nodes = list(model.graph.node)
     last = max((at for at, node in enumerate(nodes) if node.op_type in LAYERS), default=len(nodes))
     return [node.name for node in nodes[last + 1 :]]
 
 
 def _cut_off(graph: GraphProto, names: set[str]) -> GraphProto:
-    """Take the nodes of these names, which come first, and their constants out of `graph`."""
+    """Remove the nodes with these names, the first ones, and their constants from `graph`."""
     front = GraphProto()
     front.node.extend(node for node in graph.node if node.name in names)
     if not names:
@@ -137,7 +137,7 @@ def _cut_off(graph: GraphProto, names: set[str]) -> GraphProto:
 
 
 def _as_ours(smaller: ModelProto, model: ModelProto) -> ModelProto:
-    """Remove what the tools left in the file; give it what `model` says of itself."""
+    """Remove leftovers of the tools from the file, and copy the metadata of `model`."""
     used = {node.domain for node in smaller.graph.node} | {""}
     opsets = {entry.domain: entry.version for entry in smaller.opset_import if entry.domain in used}
     del smaller.opset_import[:], smaller.metadata_props[:], smaller.graph.value_info[:]
@@ -151,7 +151,7 @@ def _as_ours(smaller: ModelProto, model: ModelProto) -> ModelProto:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the tools' advice off the terminal: what it advises does not fit these graphs."""
+    """Suppress the tools' advice, which does not apply to these graphs."""
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)  # every error is raised as well
     try:

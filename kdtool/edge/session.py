@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions; the only module that imports onnxruntime."""
+"""Open ONNX Runtime sessions, with errors that a user can act on; imports onnxruntime."""
 
 import difflib
 import os
@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from onnx import TensorProto, helper
-
 from kdtool.edge.model_file import check_file, describe_damage, external_files, read_model
 from kdtool.edge.providers import (
     AUTOMATIC,
@@ -22,11 +20,11 @@ from kdtool.edge.providers import (
     short_names,
     why_not,
 )
-from kdtool.environment import install_command
 from kdtool.errors import KdtoolError, ModelFileError
+from kdtool.install import install_command
 
-# From 1.29 on, onnxruntime writes files to the user's cache and starts a thread that phones home
-# (its PR 27379), unless this is set before its import; its own call to switch it off is too late.
+# From 1.29 on, onnxruntime writes files to the user's cache and sends telemetry (its PR 27379),
+# unless this is set before its import; its own function to switch it off comes too late.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 try:
@@ -43,9 +41,9 @@ except ModuleNotFoundError as error:
         f"or on a machine with an NVIDIA GPU: {install_command('gpu')}"
     ) from error
 
-__all__ = ["RUNTIME_ERRORS", "InferenceSession", "choose_provider", "open_session", "probe_model"]
+__all__ = ["PROBE_MODEL", "RUNTIME_ERRORS", "InferenceSession", "choose_provider", "open_session"]
 
-# They share no base class but Exception.
+# They share no base class other than Exception.
 RUNTIME_ERRORS = (
     ort_errors.EPFail,
     ort_errors.EngineError,
@@ -59,9 +57,16 @@ RUNTIME_ERRORS = (
     ort_errors.RuntimeException,
 )
 
+# The smallest ONNX file that a provider can run: y = Relu(x), one float32 number; opset 13. Stored
+# as bytes because a process that times models does not import onnx.
+PROBE_MODEL = bytes.fromhex(
+    "08083a370a0c0a0178120179220452656c75120570726f62655a0f0a0178120a0a08080112040a02"
+    "0801620f0a0179120a0a08080112040a02080142040a00100d"
+)
+
 RECORD_PROVIDERS = "session.record_ep_graph_assignment_info"
 
-# What onnxruntime 1.31 says -> what the user can do about it.
+# Message of onnxruntime 1.31 -> explanation and fix.
 EXPLANATIONS = {
     r"Opset (\d+) is under development.* is till opset (\d+)": (
         r"it is written in opset \1 and this onnxruntime knows opsets up to \2; "
@@ -87,16 +92,16 @@ def open_session(path: Path, threads: int = 1, provider: str = "cpu") -> Inferen
 
     Args:
         path: ONNX file.
-        threads: Threads that share the work of one operator, at least 1; operators run one after
-            another. Always explicit: onnxruntime's own choice was up to three times slower on two
-            cores with a busy neighbour, and fails loudly in containers (its issue 8313).
+        threads: Threads that share one operator, at least 1; operators run one after another.
+            Always explicit: onnxruntime's own choice was up to three times slower on two cores with
+            a busy neighbour, and prints errors in containers (its issue 8313).
         provider: Key of `PROVIDERS`, or `auto` as in `choose_provider`. Operators that it lacks
-            run on the processor.
+            run on the CPU.
 
     Raises:
         ModelFileError: The file is missing, damaged, not ONNX or beyond this onnxruntime.
-        KdtoolError: No such provider, it does not work here, or runs nothing of this model; never a
-            silent run on another.
+        KdtoolError: The provider is unknown, does not work here, or runs no operator of this model.
+            There is no silent fallback to another one.
     """
     if threads < 1:
         raise KdtoolError(f"threads is {threads}; it must be at least 1")
@@ -109,24 +114,24 @@ def open_session(path: Path, threads: int = 1, provider: str = "cpu") -> Inferen
 
 
 def choose_provider(name: str) -> tuple[str, str]:
-    """Find out where models are to run.
+    """Choose the provider that runs models.
 
     Args:
-        name: Key of `PROVIDERS`; `auto` is the first of `AUTOMATIC` that really works, else `cpu`.
+        name: Key of `PROVIDERS`; `auto` is the first of `AUTOMATIC` that works, else `cpu`.
 
     Returns:
-        Key of `PROVIDERS`, and for `auto` a line that says which and why, "" where there
-        was no choice.
+        Key of `PROVIDERS`, and for `auto` a line with the choice and its reason, "" if there was
+        none to make.
 
     Raises:
-        KdtoolError: No such provider, or none in this onnxruntime.
+        KdtoolError: The provider is unknown or not in this onnxruntime.
     """
     present = short_names(onnxruntime.get_available_providers())
     if name == "auto":
         failures = []
         for candidate in (short for short in AUTOMATIC if short in present):
             try:
-                _start(probe_model(), 1, candidate)
+                _start(PROBE_MODEL, 1, candidate)
             except (KdtoolError, *RUNTIME_ERRORS) as error:
                 failures.append(str(error))
             else:
@@ -135,11 +140,11 @@ def choose_provider(name: str) -> tuple[str, str]:
         return "cpu", "; ".join(["auto: runs on cpu", *reasons]) if reasons else ""
     if name in present:
         return name, ""
-    has = f"this onnxruntime {onnxruntime.__version__} has: {', '.join(['auto', *present])}"
+    has = f"onnxruntime {onnxruntime.__version__} here has: {', '.join(['auto', *present])}"
     if name not in PROVIDERS:
-        raise KdtoolError(f"there is no provider {name!r}{_did_you_mean(name, present)}; {has}")
-    mend = conflict() or how_to_get(name)
-    raise KdtoolError(f"the provider {name!r} is not installed; {has}; for {name!r}: {mend}")
+        raise KdtoolError(f"unknown provider {name!r}{_did_you_mean(name, present)}; {has}")
+    fix = conflict() or how_to_get(name)
+    raise KdtoolError(f"the provider {name!r} is not installed; {has}; for {name!r}: {fix}")
 
 
 def _did_you_mean(name: str, present: Sequence[str]) -> str:
@@ -152,12 +157,12 @@ def _did_you_mean(name: str, present: Sequence[str]) -> str:
     short = name.lower().removesuffix("executionprovider")
     if short == "gpu":
         return f"; did you mean {next((one for one in AUTOMATIC if one in present), 'cuda')}?"
-    close = difflib.get_close_matches(short, ["auto", *PROVIDERS], n=1)
+    close = difflib.get_close_matches(short, ["auto", *PROVIDERS], n=1, cutoff=0.75)
     return f"; did you mean {close[0]}?" if close else ""
 
 
 def _start(model: str | bytes, threads: int, provider: str) -> InferenceSession:
-    """Make a session on `provider`, or none.
+    """Create a session on `provider`, without a fallback.
 
     Args:
         model: Path or content of an ONNX file.
@@ -167,46 +172,46 @@ def _start(model: str | bytes, threads: int, provider: str) -> InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # fatal only; every error is raised as well
+    options.log_severity_level = 4  # fatal only; all errors are raised
     wanted = [PROVIDERS[provider]]
-    if provider == "tensorrt":  # what it lacks runs on the same GPU
+    if provider == "tensorrt":  # operators that it lacks run on the same GPU
         wanted.append(PROVIDERS["cuda"])
     if provider == "cpu":
         return InferenceSession(model, options, providers=wanted)
     options.add_session_config_entry(RECORD_PROVIDERS, "1")
-    with _words_of_libraries() as words:
-        # CUDA from pip is found only after this call, which onnxruntime has since 1.21.
+    with _captured_output() as captured:
+        # Without this call, available since onnxruntime 1.21, CUDA from pip is not found.
         if provider in ("cuda", "tensorrt") and hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()
         try:
-            # Without this it would also move to the processor when a run fails.
+            # Otherwise it would also switch to the CPU when a run fails.
             session = InferenceSession(model, options, providers=wanted, enable_fallback=0)
-        except RuntimeError as error:  # of a provider's library; those of the file are not
+        except RuntimeError as error:  # of a provider's library, not of the file
             raise KdtoolError(why_not(provider, str(error))) from error
-        words.seek(0)
-        said = words.read()
+        captured.seek(0)
+        output = captured.read()
     if session.get_providers()[0] != wanted[0]:
-        raise KdtoolError(why_not(provider, said))
+        raise KdtoolError(why_not(provider, output))
     if provider_share(session) == 0:
         what = "the simplest model" if isinstance(model, bytes) else model
         raise KdtoolError(
-            f"{provider!r} can run no operator of {what}, which would all run on the processor: "
-            "ask for 'cpu', or export the model for this provider"
+            f"the provider {provider!r} supports no operator of {what}; all would run on the CPU: "
+            "use 'cpu', or export the model for this provider"
         )
     return session
 
 
 @contextmanager
-def _words_of_libraries() -> Iterator[IO[str]]:
-    """Collect what is written to both standard streams, also by libraries in C."""
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as words:
+def _captured_output() -> Iterator[IO[str]]:
+    """Capture both standard streams, including the output of C libraries."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as captured:
         sys.stdout.flush()
         sys.stderr.flush()
         kept = [os.dup(1), os.dup(2)]
         try:
-            os.dup2(words.fileno(), 1)
-            os.dup2(words.fileno(), 2)
-            yield words
+            os.dup2(captured.fileno(), 1)
+            os.dup2(captured.fileno(), 2)
+            yield captured
         finally:
             sys.stdout.flush()
             for stream, copy in enumerate(kept, start=1):
@@ -214,32 +219,20 @@ def _words_of_libraries() -> Iterator[IO[str]]:
                 os.close(copy)
 
 
-def probe_model() -> bytes:
-    """Return the smallest ONNX file that a provider can run."""
-    graph = helper.make_graph(
-        [helper.make_node("Relu", ["x"], ["y"])],
-        "probe",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
-    )
-    opset = helper.make_opsetid("", 13)
-    return bytes(helper.make_model(graph, opset_imports=[opset], ir_version=8).SerializeToString())
-
-
-def _explain(path: Path, said: str) -> str:
-    """Turn what onnxruntime said about a file into a message that the user can act on.
+def _explain(path: Path, message: str) -> str:
+    """Turn a message of onnxruntime about a file into one that the user can act on.
 
     Raises:
-        ModelFileError: The weights that it keeps in other files are not there.
+        ModelFileError: The weights that it keeps in other files are missing.
     """
-    if "Protobuf parsing failed" in said or "No graph was found" in said:
+    if "Protobuf parsing failed" in message or "No graph was found" in message:
         return f"{path} {describe_damage(path)}"
-    if "xternal" in said:  # of weights in other files; this tells what is wrong with them
+    if "xternal" in message:  # about weights in other files; this call raises a better error
         external_files(path, read_model(path))
     for pattern, explanation in EXPLANATIONS.items():
-        if match := re.search(pattern, said, re.DOTALL):
+        if match := re.search(pattern, message, re.DOTALL):
             return f"onnxruntime cannot load {path}: {match.expand(explanation)}"
-    # The code, the path again, and the place in onnxruntime's source help nobody.
-    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .* failed:)?", "", said)
+    # Remove the error code, the path, and the place in onnxruntime's source.
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .* failed:)?", "", message)
     text = re.sub(r"^/\S+:\d+ .*?\) (?=[A-Z])", "", text)
     return f"onnxruntime cannot load {path}: {text.strip()}"

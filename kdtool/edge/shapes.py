@@ -1,27 +1,27 @@
-"""The shapes that a model's inputs take: declared in its file, or given with `--shape`."""
+"""The shapes of a model's inputs: declared in its file, or given with `--shape`."""
 
 from collections.abc import Mapping, Sequence
 
 from kdtool.errors import KdtoolError, ModelFileError
 
-Dims = Sequence[int | str | None]  # as declared; a name or None is open
-GivenShapes = Mapping[str, tuple[int, ...]]  # input, "" for the only one -> without the batch
+Dims = Sequence[int | str | None]  # as declared; a name or None is a dynamic dimension
+GivenShapes = Mapping[str, tuple[int, ...]]  # input ("": the only one) -> no batch
 
 
 def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
-    """Read a `--shape`: `3,224,224` or, where a model has several inputs, `NAME=3,224,224`.
+    """Parse a `--shape`: `3,224,224`, or `NAME=3,224,224` for a model with several inputs.
 
     Returns:
         The input's name, "" for the only one, and its shape without the batch.
 
     Raises:
-        KdtoolError: Not positive integers with commas between them.
+        KdtoolError: The sizes are not positive integers separated by commas.
     """
     name, _, sizes = text.rpartition("=")
     parts = [part.strip() for part in sizes.split(",")]
     if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
         raise KdtoolError(
-            f"--shape is {text!r}; give the sizes of one image, without the batch, as in "
+            f"--shape is {text!r}; give the sizes of one image, without the batch, such as "
             "--shape 3,224,224 or --shape NAME=3,224,224"
         )
     return name, tuple(int(part) for part in parts)
@@ -30,7 +30,7 @@ def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
 def input_shape(
     name: str, dims: Dims | None, batch_size: int, shapes: GivenShapes | None = None
 ) -> tuple[int, ...]:
-    """Return the shape of the only input of a model, as `input_shapes` does."""
+    """Return the shape of a model's only input, as `input_shapes` does."""
     return input_shapes({name: dims}, batch_size, shapes)[name]
 
 
@@ -42,11 +42,11 @@ def input_shapes(
     Args:
         declared: Dimensions of each input by name; the first one is the batch. None: no shape.
         batch_size: Images in a batch.
-        shapes: Of the inputs that the file leaves open.
+        shapes: Given for inputs with dynamic dimensions.
 
     Raises:
-        ModelFileError: A dimension is open, not positive or not as given, a shape is given for an
-            input that is not there, or the file is made for another batch size.
+        ModelFileError: A dimension is unknown, not positive or contradicts the file, a shape is
+            given for an unknown input, or the file has another fixed batch size.
     """
     given = _by_input(list(declared), shapes or {})
     unknown = {
@@ -59,18 +59,18 @@ def input_shapes(
     filled = {
         name: _fill(name, dims, batch_size, given.get(name)) for name, dims in declared.items()
     }
-    # Beside a batch of images there may be inputs without one, such as anchors.
+    # Next to a batch of images there may be inputs without a batch, such as anchors.
     if filled and all(shape and shape[0] != batch_size for shape in filled.values()):
         name, shape = next(iter(filled.items()))
         raise ModelFileError(
-            f"{describe(name, declared[name])}: it takes batches of {shape[0]} only, but "
-            f"{batch_size} was asked for; ask for that size or export with a dynamic batch"
+            f"{describe(name, declared[name])}: the batch size is fixed to {shape[0]}, but "
+            f"{batch_size} was requested; use {shape[0]}, or export with a dynamic batch"
         )
     return filled
 
 
 def describe(name: str, dims: Dims | None) -> str:
-    """Say what is declared of an input."""
+    """Return the declared shape of an input as text."""
     if dims is None:
         return f"input {name!r} has no shape"
     return f"input {name!r} has the shape ({', '.join(map(_size, dims))})"
@@ -81,27 +81,27 @@ def _by_input(names: list[str], shapes: GivenShapes) -> dict[str, tuple[int, ...
     has = f"the model has the inputs {', '.join(map(repr, names)) or '(none)'}"
     for given in shapes:
         if given and given not in names:
-            raise ModelFileError(f"--shape names the input {given!r}, but {has}")
+            raise ModelFileError(f"--shape is for the input {given!r}, but {has}")
         if not given and len(names) != 1:
-            raise ModelFileError(f"{has}; say which one a shape is for: --shape NAME=3,224,224")
+            raise ModelFileError(f"{has}; --shape needs the name of one: --shape NAME=3,224,224")
     return {given or names[0]: shape for given, shape in shapes.items()}
 
 
 def _what_to_give(unknown: Mapping[str, Dims | None], *, several: bool) -> str:
-    """Say what `--shape` closes the inputs `unknown`; what is known of them stands in it."""
+    """Return the `--shape` options that are needed; they contain the known sizes."""
     options = []
     for name, dims in unknown.items():
         sizes = "3,224,224" if dims is None else ",".join(map(_size, dims[1:]))
         options.append(f"--shape {name}={sizes}" if several else f"--shape {sizes}")
     declared = "; ".join(describe(name, dims) for name, dims in unknown.items())
-    return f"{declared}; give it without the batch, in numbers: {' '.join(options)}"
+    return f"{declared}; give numbers, without the batch: {' '.join(options)}"
 
 
 def _fill(
     name: str, dims: Dims | None, batch_size: int, given: tuple[int, ...] | None
 ) -> tuple[int, ...]:
-    """Return the shape of one input whose every dimension is declared or given."""
-    if not dims:  # onnxruntime tells so of an input without a shape, too
+    """Return the shape of one input with all dimensions declared or given."""
+    if not dims:  # onnxruntime reports an input without a shape like this, too
         return () if given is None else (batch_size, *given)
     wanted = dims[1:] if given is None else given
     rest = tuple(size for size in wanted if isinstance(size, int))
@@ -110,8 +110,8 @@ def _fill(
     )
     if not fits:
         raise ModelFileError(
-            f"{describe(name, dims)}, which --shape {','.join(map(str, rest))} does not fit; "
-            "a shape is given without the batch"
+            f"{describe(name, dims)}, and --shape {','.join(map(str, rest))} does not fit it; "
+            "give the shape without the batch"
         )
     shape = (dims[0] if isinstance(dims[0], int) else batch_size, *rest)
     if any(size < 1 for size in shape):

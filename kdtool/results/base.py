@@ -1,4 +1,4 @@
-"""What all records share: frozen, strict, and JSON without NaN or infinity."""
+"""What all records share: they are frozen and strict, and their JSON has no NaN or infinity."""
 
 from typing import Final, Literal, get_args
 
@@ -11,17 +11,18 @@ Interval = tuple[float, float]  # lower and upper end
 # The models of a study, in the order in which they are shown.
 Role = Literal["teacher", "subclass-teacher", "control", "student", "subclass-student"]
 ROLES: tuple[Role, ...] = get_args(Role)
-# Whom each student learns from.
+# The teacher of each student.
 TEACHER_OF: dict[Role, Role] = {"student": "teacher", "subclass-student": "subclass-teacher"}
 
-# Scores of a model on images. Of two classes, AUC and PR AUC are of the positive one; of more, the
-# mean over the classes, each against the rest.
+# Scores of a model on images. With two classes, ROC AUC and PR AUC are those of the positive class;
+# with more, the mean over the classes, each against the rest.
 Metric = Literal["accuracy", "balanced_accuracy", "weighted_f1", "macro_f1", "roc_auc", "pr_auc"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
+Precision = Literal["fp32", "fp16", "int8"]  # of a model's file
 
 
 class Record(BaseModel):
-    """A value that was measured; never changed after."""
+    """A measured result; it cannot be changed."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False
@@ -37,5 +38,5 @@ class Summary(Record):
 
 
 def to_json(record: Record) -> str:
-    """Return `record` as indented JSON with a final newline; no record holds a NaN or infinity."""
+    """Return `record` as indented JSON with a final newline, without NaN or infinity."""
     return record.model_dump_json(by_alias=True, indent=1) + "\n"

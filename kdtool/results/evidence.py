@@ -1,4 +1,4 @@
-"""Records of what tells a real gain from noise, and of how the models differ.
+"""Records of verdicts, and of how the models differ.
 
 Accuracy and probabilities are in [0, 1]; intervals are 95 %; a "test image" is an index into the
 test split.
@@ -12,18 +12,19 @@ from kdtool.results.base import Interval, Metric, Record, Role, Summary
 
 
 class Uncertainty(Record):
-    """Where the uncertainty of a difference comes from, and what would make it smaller.
+    """Where the uncertainty of a difference comes from, and what would reduce it.
 
-    "Seen" means found to differ from zero in 4 of 5 studies (power 0.8, two-sided), and that for
-    the strictest of the n comparisons that the study makes: at level 0.05 / n, Holm's first step.
+    "Detected" means found to differ from zero in 4 of 5 repetitions of the study (power 0.8,
+    two-sided) at level 0.05 / n, the strictest of Holm's steps for n comparisons.
     """
 
-    seed_std: float | None  # of single seeds' differences; None for a single seed
-    seed_error: float | None  # standard error of the mean difference that the seeds make
-    image_error: float  # standard error of the mean difference that the test images make
-    visible: float  # smallest difference that a study like this one sees
-    images_needed: int | None  # test images to see 0.01 with these seeds; None: no number is enough
-    seeds_needed: int | None  # seeds to see 0.01 on these images; None: no number is enough
+    seed_std: float | None  # standard deviation of the seeds' differences; None for a single seed
+    seed_error: float | None  # standard error of the mean difference, from seeds
+    image_error: float  # standard error of the mean difference, from test images
+    visible: float  # smallest difference that a study like this one detects
+    # Test images to detect 0.01 with these seeds; None: no number is enough
+    images_needed: int | None
+    seeds_needed: int | None  # seeds to detect 0.01 on these images; None: no number is enough
 
 
 class Verdict(Record):
@@ -34,16 +35,17 @@ class Verdict(Record):
     metric: Metric = "accuracy"  # the metric that `difference` is in
     difference: float  # mean over seeds of metric(of) - metric(against)
     ci95: Interval  # of this comparison alone
-    p_value: float  # two-sided, of this comparison alone; fits `ci95`; of one seed: exact McNemar
+    # Two-sided, of this comparison alone; below 0.05 where `ci95` excludes 0. One seed: McNemar
+    p_value: float
     p_holm: float  # corrected for the number of verdicts of the study
-    mcnemar_p: list[float]  # exact, one a seed, of the accuracy whatever the metric
+    mcnemar_p: list[float]  # exact, one a seed; always of the accuracy
     seeds: list[int]  # seeds that both models have
     uncertainty: Uncertainty | None = None  # None: computed by an older kdtool
-    verdict: Literal["HELPED", "NO EVIDENCE", "HURT"]  # by `p_holm` below 0.05
+    verdict: Literal["HELPED", "NO EVIDENCE", "HURT"]  # not NO EVIDENCE: `p_holm` is below 0.05
 
 
 class SweepPoint(Record):
-    """The students of one setting; the setting is chosen on validation, never on test."""
+    """The students of one setting; the setting is selected on validation, never on test."""
 
     role: Role = "student"  # or "subclass-student"
     settings: dict[str, float | int | str]  # recipe key -> value
@@ -56,30 +58,30 @@ class SweepPoint(Record):
 
 
 class Rates(Record):
-    """How a two-class model fares where it calls the positive class from a threshold on."""
+    """Rates of a two-class model at one threshold of the positive class."""
 
     sensitivity: float  # share of the positive images that are called positive
-    sensitivity_ci95: Interval  # Wilson, as the others
+    sensitivity_ci95: Interval  # Wilson, like the other two
     specificity: float  # share of the negative images that are called negative
     specificity_ci95: Interval  # of `specificity`
-    precision: float  # share of those called positive that are
+    precision: float  # share of the images called positive that are positive
     precision_ci95: Interval  # of `precision`
     accuracy: float  # share of all images classified correctly
     f1: float  # of the positive class
 
 
 class OperatingPoint(Record):
-    """From which probability on an exported model calls the positive class."""
+    """The threshold from which on an exported model calls the positive class."""
 
     rule: str  # of `export.operating_point`
     positive: str  # name of the positive class
     threshold: float  # called positive where its probability is at least this
-    validation: Rates  # what the threshold was chosen on
+    validation: Rates  # on the images that the threshold was chosen on
     test: Rates  # rates on the test images
 
 
 class ReliabilityBin(Record):
-    """Test images on which a model was about equally sure."""
+    """Test images on which a model was about equally confident."""
 
     confidence: float  # mean probability of the predicted class
     accuracy: float  # share of these images classified correctly
@@ -87,17 +89,17 @@ class ReliabilityBin(Record):
 
 
 class Calibration(Record):
-    """How far a model's probabilities can be believed, after temperature scaling.
+    """How reliable a model's probabilities are, after temperature scaling.
 
     Source: Guo et al. 2017, arXiv:1706.04599.
     """
 
-    temperature: float  # divides the logits; least negative log-likelihood on validation
+    temperature: float  # divides the logits; lowest negative log-likelihood on validation
     nll: float  # on test, after; in nats
     ece: float  # on test, after; over 15 bins
-    validation_nll_before: float  # of the images that the temperature was fitted on
+    validation_nll_before: float  # in nats, on the images that the temperature was fitted on
     validation_nll_after: float  # of the same images, after scaling
-    before: list[ReliabilityBin]  # bins that hold an image, by confidence
+    before: list[ReliabilityBin]  # bins that hold an image, in order of confidence
     after: list[ReliabilityBin]  # the same bins after scaling
 
 
@@ -110,12 +112,12 @@ class Flips(Record):
     gained: int  # `of` right, `against` wrong
     lost: int  # `against` right, `of` wrong
     both_wrong: int  # test images that both get wrong
-    gained_images: list[int]  # test images: where `of` is surest, at most 12
-    lost_images: list[int]  # test images: where `of` is surest of its mistake, at most 12
+    gained_images: list[int]  # test images, `of` most confident first, at most 12
+    lost_images: list[int]  # test images, `of` most confident in its mistake first, at most 12
 
 
 class GalleryImage(Record):
-    """One test image that is shown, and what the exported models say of it."""
+    """One test image of the report, and the predictions of the exported models."""
 
     index: int  # the test image
     label: str  # name of its class
@@ -125,50 +127,50 @@ class GalleryImage(Record):
 
 
 class Gallery(Record):
-    """Test images that are shown."""
+    """Test images of the report."""
 
     path: str  # npz, relative to the study: `images` (N, H, W, C) uint8 in the order of `images`
     images: list[GalleryImage]  # in the order of the file
 
 
 class ClassSubclasses(Record):
-    """How the subclasses of one class are used on test images of that class.
+    """How a model uses the subclasses of one class on test images of that class.
 
     An image belongs to the subclass of its class that has the largest logit.
     """
 
     name: str = Field(alias="class")  # of the class
     shares: list[float]  # of the images of the class, one a subclass
-    effective: float  # exp of the entropy of `shares`: 1 is one subclass only, S is even use
+    effective: float  # exp of the entropy of `shares`: 1 is one subclass only, S equal use of all
     collapsed: bool  # one subclass has nearly all images
-    # Test images that each subclass claims most strongly, at most 8, of any class; a subclass
-    # claims those for which it is the most probable of all
+    # At most 8 test images of any class for each subclass, most confident first: those for which
+    # it is the most probable of all subclasses
     claimed: list[list[int]]
 
 
 class FineMatch(Record):
     """How well subclasses match the fine classes that `data.group` merged.
 
-    Each subclass stands for one fine class of its own class, so that the most images fit. An image
-    belongs to the most probable subclass of all classes.
+    Each subclass is matched with one fine class of its own class, so that most images agree. An
+    image belongs to the most probable subclass of all classes.
     """
 
-    accuracy: float  # share of the test images whose subclass stands for their fine class
+    accuracy: float  # share of the test images with a subclass that matches their fine class
     accuracy_ci95: Interval  # Wilson
-    # Of subclass and fine class, within the classes: 0 is chance, 1 is perfect
+    # Between subclass and fine class, within the classes: 0 is chance, 1 is perfect
     adjusted_mutual_information: float
     # Test images; rows: `data.fine_classes`, columns: subclasses, class by class
     table: list[list[int]]
 
 
 class SubclassUse(Record):
-    """What one model made of its subclasses."""
+    """How one model uses its subclasses."""
 
     role: Role  # "subclass-teacher" or "subclass-student"
     seed: int  # of the model
-    exported: bool  # the galleries are of the exported seeds only
+    exported: bool  # only exported seeds have `claimed` images
     per_class: list[ClassSubclasses]  # in the order of the classes
-    fine: FineMatch | None  # None: no class was merged of several
+    fine: FineMatch | None  # None: no class was merged from several fine classes
 
 
 class ShiftedClass(Record):
@@ -180,7 +182,7 @@ class ShiftedClass(Record):
 
 
 class BiasShift(Record):
-    """A number added to the logits of the classes that were left out of the transfer set.
+    """A number added to the logits of the classes that students did not learn from.
 
     Source: Hinton et al. 2015, arXiv:1503.02531, section 3.
     """

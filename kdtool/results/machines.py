@@ -1,4 +1,4 @@
-"""What was measured on which machine: which figures stand, and which give way to newer ones."""
+"""Which latencies of which machine are still valid, and which are replaced by newer ones."""
 
 from kdtool.results.base import Role
 from kdtool.results.profile import Environment, Latency
@@ -8,7 +8,7 @@ from kdtool.results.study import DeviceFile, DeviceProfile, ModelResult
 def still_valid(
     devices: list[DeviceProfile], models: dict[Role, ModelResult]
 ) -> list[DeviceProfile]:
-    """Return the figures of files that are unchanged, for a study whose files were made again."""
+    """Return the latencies of unchanged files, for a study that wrote its files again."""
     hashes = {file.sha256 for model in models.values() for file in model.files.values()}
     kept = [
         device.model_copy(update={"files": [f for f in device.files if f.sha256 in hashes]})
@@ -18,9 +18,10 @@ def still_valid(
 
 
 def joined(old: list[DeviceProfile], new: DeviceProfile) -> list[DeviceProfile]:
-    """Add a profile; what the same machine measured before in the same setting gives way to it.
+    """Add a profile; it replaces what the same machine measured before in the same setting.
 
-    Figures of one machine stay apart where its software differs: one record has one environment.
+    Latencies of one machine with different software are separate records, each with its
+    environment.
     """
     measured = {
         (file.sha256, *setting(timing.latency)) for file in new.files for timing in file.timings
@@ -40,15 +41,15 @@ def joined(old: list[DeviceProfile], new: DeviceProfile) -> list[DeviceProfile]:
 
 
 def machine(environment: Environment) -> tuple[object, ...]:
-    """Return what tells one machine from another; two boards of one make and system are one.
+    """Return what identifies a machine; two boards of the same model and system count as one.
 
-    With the GPU that was used it is another one than without.
+    A machine that used its GPU is another one than the same machine without.
     """
     return environment.cpu, environment.os, environment.num_cores, environment.gpu
 
 
 def setting(latency: Latency) -> tuple[object, ...]:
-    """Return how a latency was taken."""
+    """Return the setting in which a latency was measured."""
     return (
         latency.runtime,
         latency.arithmetic,

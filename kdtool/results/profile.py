@@ -1,4 +1,4 @@
-"""Frozen records of what `kdtool profile` measures, on whatever device.
+"""Records of what `kdtool profile` measures, on any device.
 
 1 MAC = 1 multiply + 1 add; FLOPs = 2 x MACs. Intervals are 95 %.
 """
@@ -13,7 +13,7 @@ Runtime = Literal["onnxruntime", "openvino"]
 
 
 class Environment(Record):
-    """Where and with what figures are made."""
+    """Machine and software that results were made with."""
 
     kdtool: str  # version
     python: str  # version
@@ -30,7 +30,7 @@ class Latency(Record):
     """Time of one run of a model in one setting, and the memory that it took."""
 
     runtime: Runtime  # that ran the file
-    arithmetic: str | None = None  # what the runtime was pinned to; None: as the file says
+    arithmetic: str | None = None  # precision that the runtime was forced to; None: the file's own
     threads: int  # that the runtime may use
     provider: str  # execution provider
     provider_share: float | None = None  # of the nodes, that ran there; None: unknown
@@ -75,7 +75,7 @@ class ModelProfile(Record):
     name: str  # the path, and the runtime where it is not onnxruntime
     path: str
     sha256: str  # of the .onnx file itself
-    size_bytes: int  # with the files beside it that hold its weights
+    size_bytes: int  # with the external files of its weights
     opset: int
     num_params: int
     num_bn_statistics: int  # running means and variances, not among num_params
@@ -83,14 +83,14 @@ class ModelProfile(Record):
     num_flops: int  # 2 x num_macs
     partial: bool  # some operators are not counted: the counts are lower bounds
     uncounted_ops: list[str]
-    metadata: dict[str, object]  # what kdtool wrote into the file, if it made it
+    metadata: dict[str, object]  # written by kdtool if it made the file
     latency: Latency  # in the first setting of threads and batch size
-    other_latencies: list[Latency]  # in the further ones
-    operators: list[OperatorTime]  # slowest first; empty where they were not asked for
+    other_latencies: list[Latency]  # in the other settings
+    operators: list[OperatorTime]  # slowest first; empty without `--ops`
 
 
 class Comparison(Record):
-    """How fast one model is beside another; both were timed in turn."""
+    """How fast one model is compared with another; both were timed in turn."""
 
     of: str  # name
     against: str  # name
@@ -98,11 +98,11 @@ class Comparison(Record):
     batch_size: int
     ratio: float  # time of `of` / time of `against`
     ci95: Interval
-    verdict: str  # "no measurable difference" if the interval holds 1 or comes within 1 % of it
+    verdict: str  # such as "2.09 times faster"; see `kdtool.stats.speed`
 
 
 class ProfileReport(Record):
-    """The answer of `kdtool profile`."""
+    """The result of `kdtool profile`."""
 
     schema_version: Literal[1] = Field(default=SCHEMA, alias="schema")
     environment: Environment

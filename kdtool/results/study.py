@@ -1,4 +1,4 @@
-"""Frozen records of what was measured, and results.json.
+"""Records of a study, and results.json.
 
 Accuracy and F1 are in [0, 1]. 1 MAC = 1 multiply + 1 add; FLOPs = 2 x MACs. Intervals are 95 %.
 """
@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from kdtool.errors import StudyError
-from kdtool.results.base import SCHEMA, Interval, Metric, Record, Role, Summary
+from kdtool.results.base import SCHEMA, Interval, Metric, Precision, Record, Role, Summary
 from kdtool.results.evidence import (
     BiasShift,
     Calibration,
@@ -22,7 +22,6 @@ from kdtool.results.evidence import (
 )
 from kdtool.results.profile import Environment, Latency
 
-Precision = Literal["fp32", "fp16", "int8"]
 FP16_USE = (
     "fp16 halves the size; on processors without fp16 arithmetic it is slower, it is meant for GPUs"
 )
@@ -52,7 +51,7 @@ class Quantization(Record):
     """How an int8 file was made."""
 
     target: Literal["x86", "arm", "portable"]  # processors that the file is made for
-    num_calibration: int  # training images whose activations set the ranges
+    num_calibration: int  # training images that set the ranges of activations
     # Nodes left in fp32 because the file lost too much on validation without them
     kept_fp32: list[str]
 
@@ -101,10 +100,10 @@ class SpeedResult(Record):
 
 
 class ClassScores(Record):
-    """How one class fared on the test images."""
+    """Scores of one class on the test images."""
 
     name: str = Field(alias="class")  # of the class
-    accuracy: float  # share of this class's images that were recognized, which is its recall
+    accuracy: float  # share of this class's images that were recognized, equal to the recall
     accuracy_ci95: Interval  # Wilson
     precision: float  # share of the predictions of this class that are correct
     recall: float  # equal to `accuracy`
@@ -113,12 +112,12 @@ class ClassScores(Record):
 
 
 class TestScores(Record):
-    """How one trained model fared on the test images."""
+    """Scores of one trained model on the test images."""
 
     num_images: int  # test images
     accuracy: float  # share of the images classified correctly
     accuracy_ci95: Interval  # Wilson
-    balanced_accuracy: float | None = None  # mean over the classes; None: of an older kdtool
+    balanced_accuracy: float | None = None  # mean recall of the classes; None: of an older kdtool
     weighted_f1: float  # F1 of the classes, weighted by their images
     macro_f1: float | None = None  # mean F1 of the classes
     roc_auc: float | None = None  # see `Metric`
@@ -130,10 +129,10 @@ class TestScores(Record):
 
 
 class ClassSummary(Record):
-    """How the models of one role fared on one class, over seeds."""
+    """Scores of the models of one role on one class, over seeds."""
 
     name: str = Field(alias="class")  # of the class
-    accuracy: Summary  # share of the images of this class that were recognized
+    accuracy: Summary  # share of this class's images that were recognized
     f1: Summary  # of the class
     support: int  # test images of this class
 
@@ -141,7 +140,7 @@ class ClassSummary(Record):
 class EpochRecord(Record):
     """One pass over the training images."""
 
-    epoch: int  # from 1; 0: the model came trained
+    epoch: int  # from 1; 0: the model is pretrained and was not trained here
     train_loss: float | None  # mean over the epoch, of the loss that was trained; None of epoch 0
     validation_loss: float  # cross-entropy with the labels, in nats
     validation_accuracy: float  # after this epoch
@@ -158,7 +157,7 @@ class EpochRecord(Record):
 
     @property
     def worth(self) -> tuple[float, float]:
-        """What choices are made by: the metric on validation, and among equals a low loss."""
+        """What choices compare: the metric on validation, then a low loss."""
         return self.score, -self.validation_loss
 
 
@@ -167,16 +166,16 @@ class TrainingResult(Record):
 
     epochs: list[EpochRecord]  # in order
     best_epoch: int  # highest metric on validation; among equals the lowest validation loss
-    num_steps: int  # 0: it came trained, and its only epoch is 0
+    num_steps: int  # 0: pretrained, its only epoch is 0
     images_per_second: float  # training steps only
     device: str  # that trained, such as cpu or cuda
     precision: Literal["fp32", "bf16"]  # of the training arithmetic; evaluation is always fp32
     warnings: list[str] = Field(default=[])  # about the model, not the data
-    taken_from: str | None = None  # the study beside this one that trained it, and took the time
+    taken_from: str | None = None  # the study next to this one from which the model is reused
 
     @property
     def best(self) -> EpochRecord:
-        """The epoch whose weights were kept."""
+        """The epoch that the kept weights are from."""
         return next(epoch for epoch in self.epochs if epoch.epoch == self.best_epoch)
 
 
@@ -189,39 +188,39 @@ class SeedResult(TrainingResult):
 
 
 class Cost(Record):
-    """What one forward pass of one image costs, whatever the device."""
+    """What one forward pass of one image costs on any device."""
 
     num_params: int  # learned parameters
     num_macs: int  # convolutions, linear layers and attention; bias, norm, activation not counted
     num_flops: int  # 2 x num_macs
-    # thop's own count, which also counts normalization and pooling; None of an ONNX file
+    # thop's count, which includes normalization and pooling; None for an ONNX file
     thop_macs: int | None
     thop_params: int | None  # thop's own count; None of an ONNX file
 
 
 class ModelResult(Cost):
-    """All that is known of one model of the study."""
+    """All results of one role of the study."""
 
     model: str  # name of the network
     seeds: list[SeedResult]  # one entry for each training run
-    exported_seed: int  # the best on validation
+    exported_seed: int  # the best seed on validation
     test: dict[Metric, Summary]  # scores on the test images, over seeds
     per_class: list[ClassSummary] = Field(default=[])  # in the order of the classes
-    operating_point: OperatingPoint | None = None  # of two classes, of the exported seed
+    operating_point: OperatingPoint | None = None  # of the exported seed; None: not two classes
     files: dict[Precision, FileResult]  # exported files
-    refused: dict[Precision, str]  # files that are not kept, and why
-    recommended: Precision | None  # the file to ship; None: there is none
+    refused: dict[Precision, str]  # files that are not kept, with the reason
+    recommended: Precision | None  # the file to ship; None: no file
 
 
 class TeacherTargets(Record):
-    """The teacher's answers on the images that the students learn from."""
+    """The teacher's outputs on the images that the students learn from."""
 
     num_images: int
-    accuracy: float  # of the teacher on them
+    accuracy: float  # of the teacher on these images
 
 
 class ExplainedImage(Record):
-    """One test image whose saliency was computed for every model."""
+    """One test image with a saliency map of every model."""
 
     index: int  # in the test split
     label: str  # name of its class
@@ -258,29 +257,30 @@ class DataResult(Record):
     groups: list[list[str]] = Field(
         default=[]
     )  # the fine classes of each class; empty without `data.group`
-    positive: str | None = None  # of two classes the one to be found; None: there are more
+    positive: str | None = None  # the positive class; None: more than two classes
     excluded: list[str] = Field(default=[])  # classes that students and controls do not learn from
-    num_duplicates: int  # images that stand, bit for bit, in two splits
+    num_duplicates: int  # images with a bit-identical copy in another split
     duplicates: list[tuple[str, int, str, int]]  # the first 20: split, index, split, index
-    num_near_duplicates: int = 0  # images of at least 64 pixels that look like one of another split
+    num_near_duplicates: int = 0  # images of at least 64 pixels that resemble one of another split
     near_duplicates: list[tuple[str, int, str, int]] = Field(default=[])  # the first 20, as above
     # npz, relative to the study: `exact` and `near`, uint8 `(K, 2, H, W, C)`, the images of both
-    # lists and their twins; None: there are none
+    # lists with their duplicates; None: no duplicates
     duplicate_images: str | None = None
     fingerprint: str  # SHA-256 over images, labels, classes and split
     warnings: list[str]  # what was noticed about the images
 
 
 class DeviceTiming(Record):
-    """A file in one setting of runtime, threads and batch size on a device."""
+    """Latency of a file on a device, in one setting of runtime, threads and batch size."""
 
     latency: Latency  # in this setting
-    time_ratio: float | None = None  # to the fp32 file of its role, in turn; None: not compared
+    # Time / time of the fp32 file of its role, measured in turn; None: not compared
+    time_ratio: float | None = None
     time_ratio_ci95: Interval | None = None  # of `time_ratio`
 
 
 class DeviceFile(Record):
-    """A file of the study as it was measured on a device."""
+    """Latencies of a file of the study on a device."""
 
     role: Role  # of the model
     precision: Precision  # of the file
@@ -289,7 +289,7 @@ class DeviceFile(Record):
 
 
 class DeviceProfile(Record):
-    """What `kdtool profile --json` measured on a device, joined by `--merge`."""
+    """What `kdtool profile --json` measured on a device, added by `--merge`."""
 
     environment: Environment  # of the device
     files: list[DeviceFile]  # those of the study that were measured
@@ -304,18 +304,16 @@ class Results(Record):
     environment: Environment  # of the machine that made the study
     data: DataResult  # the images
     models: dict[Role, ModelResult]  # by role
-    metric: Metric = "accuracy"  # what the verdicts judge, and epochs were chosen by
+    metric: Metric = "accuracy"  # what verdicts compare and epochs are chosen by
     verdicts: list[Verdict]  # one for each comparison
-    shipped: Role | None = None  # whose files to ship: the best student on validation
+    shipped: Role | None = None  # role with the files to ship: the best student on validation
     sweep: list[SweepPoint]  # one entry for each setting; empty without a sweep
     flips: list[Flips] = Field(default=[])  # one entry for each pair of models
     subclasses: list[SubclassUse] = Field(default=[])  # one entry for each model with subclasses
-    bias_shifts: list[BiasShift] = Field(
-        default=[]
-    )  # where `distill.exclude_classes` left classes out
-    gallery: Gallery | None = None  # test images that `flips` and `subclasses` speak of
+    bias_shifts: list[BiasShift] = Field(default=[])  # empty without `distill.exclude_classes`
+    gallery: Gallery | None = None  # test images that `flips` and `subclasses` refer to
     explain: ExplainResult | None  # saliency maps; None: not computed
-    devices: list[DeviceProfile]  # joined by `kdtool profile STUDY --merge`
+    devices: list[DeviceProfile]  # added by `kdtool profile STUDY --merge`
 
     @property
     def warnings(self) -> list[str]:
@@ -344,5 +342,5 @@ def load_results(path: Path) -> Results:
         where = ".".join(map(str, first["loc"])) or "the file"
         raise StudyError(
             f"{path} is not a results.json of schema {SCHEMA}: {where}: {first['msg']}; delete it "
-            "and give the command that made it again, which writes it anew and trains nothing"
+            "and run the command that made it again: it writes the file and trains nothing"
         ) from error

@@ -1,6 +1,6 @@
 """Exact McNemar, intervals over seeds and images, Holm, and the verdict; numpy only.
 
-Throughout, S is the number of seeds, N of test images, and every model saw the same images.
+Throughout, S is the number of seeds and N of test images; all models saw the same images.
 """
 
 import math
@@ -15,7 +15,7 @@ from kdtool.results.base import Interval
 Word = Literal["HELPED", "NO EVIDENCE", "HURT"]
 
 NUM_DRAWS = 10_000  # of the images
-SEED_DRAWS = 20  # for each of these: Student's t has long tails, which few draws show badly
+SEED_DRAWS = 20  # for each of these: the long tails of Student's t need more draws
 # Drawing how often each distinct value occurs takes about as long as drawing 25 single images.
 FEW_VALUES, IMAGES_PER_VALUE = 100, 25
 DRAWN_AT_ONCE = 50_000  # numbers; they stay in the cache, and memory is bounded
@@ -35,16 +35,16 @@ def wilson_interval(num_right: int, num_images: int) -> Interval:
     half = (
         Z95 / (1 + shrink) * math.sqrt(share * (1 - share) / num_images + shrink / num_images / 4)
     )
-    # by rounding the ends of 0 and of 1 can miss the share itself
+    # rounding can put an end on the wrong side of a share of 0 or 1
     return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
 def mcnemar_p(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -> float:
-    """Return the exact two-sided p value that two models are equally often right.
+    """Return the exact two-sided p value of two models being right equally often.
 
     Args:
         first_right: `(N,)`, whether the first model was right.
-        second_right: `(N,)`, the same of the second.
+        second_right: `(N,)`, the same for the second.
 
     Source: McNemar 1947, in the exact binomial form.
     """
@@ -61,23 +61,24 @@ def mcnemar_p(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -
 def interval_and_p(
     values: NDArray[np.floating], rng: np.random.Generator
 ) -> tuple[Interval, float]:
-    """Return the 95 % interval of the mean of `values`, over seeds and images, and the p of zero.
+    """Return the 95 % interval of the mean of `values`, over seeds and images, and its p value.
 
-    The images are drawn by bootstrap, one draw for all seeds, as they see the same images. The
-    seeds are too few to be drawn so: of three seeds without any effect, one in four has all three
-    on one side. Their spread enters as Student's t with S - 1 degrees of freedom, the
-    distribution of the error of a mean of S normal values.
+    Images are drawn by bootstrap, one draw for all seeds, because all seeds see the same images;
+    the bootstrap is never replaced by a normal distribution. Seeds are too few for a bootstrap: if
+    there is no effect, all of three seeds fall on one side of 0 in one of four studies. Their
+    spread enters as Student's t with S - 1 degrees of freedom, the distribution of the error of a
+    mean of S normal values.
 
     Args:
-        values: `(S, N)`, one number a seed and image: right (1) or wrong (0), those of
-            `scores.per_image`, or a difference of two such.
+        values: `(S, N)`, one number for each seed and image: right (1) or wrong (0), the values of
+            `kdtool.stats.metrics.per_image`, or a difference of two of these.
         rng: Source of the draws.
 
     Returns:
-        Ends of the interval, and the two-sided p value that the mean is 0, of the same draws: it
-        is below 0.05 exactly where the interval excludes 0. The least p that the draws can show
-        is 0.00001, for a single seed 0.0002. For a single seed both hold for that seed alone, and
-        are too sure where few images differ from 0: see `paired_interval_and_p`.
+        Ends of the interval, and the two-sided p value of a mean of 0 from the same draws: it is
+        below 0.05 exactly where the interval excludes 0. The smallest p possible is 0.00001, for a
+        single seed 0.0002. For a single seed both are about that seed only, and too confident
+        where few images differ from 0: see `paired_interval_and_p`.
 
     Source: Efron and Tibshirani 1993, chapters 13 and 15, for the images; Student 1908 for the
     seeds; Davison and Hinkley 1997, section 4.2, for a p value that is never 0.
@@ -92,12 +93,12 @@ def interval_and_p(
 
 
 def mean_interval(values: NDArray[np.floating], rng: np.random.Generator) -> Interval:
-    """Return the interval of `interval_and_p` alone."""
+    """Return the interval of `interval_and_p` without its p value."""
     return interval_and_p(values, rng)[0]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p values that hold together: the chance of one false finding among all is kept.
+    """Return p values corrected for their number: the chance of any false finding stays the same.
 
     Source: Holm 1979, Scandinavian Journal of Statistics 6, 65.
     """
@@ -110,7 +111,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def verdict_of(difference: float, p_value: float) -> Word:
-    """Return what a difference and its p value say: the gain is real, the loss is, or neither."""
+    """Return the verdict on a difference, given its p value (corrected by Holm)."""
     if p_value >= LEVEL:
         return "NO EVIDENCE"
     return "HELPED" if difference > 0 else "HURT"
@@ -139,7 +140,7 @@ def _drawn_sums(values: NDArray[np.floating], rng: np.random.Generator) -> NDArr
 def _seed_error(
     seed_means: NDArray[np.floating], num_draws: int, rng: np.random.Generator
 ) -> NDArray[np.floating]:
-    """Return `(SEED_DRAWS, num_draws)` errors of the mean of a few seeds; zeros for one seed."""
+    """Return `(SEED_DRAWS, num_draws)` errors of the mean over seeds; zeros for one seed."""
     num_seeds = len(seed_means)
     if num_seeds == 1:
         return np.zeros((1, num_draws))
@@ -148,7 +149,7 @@ def _seed_error(
 
 
 def _interval(draws: NDArray[np.floating]) -> Interval:
-    # At each end as many draws are left out as make p just less than the level.
+    # Each end leaves out so many draws that p is just below the level where the end is 0.
     cut = math.ceil(LEVEL / 2 * (draws.size + 1)) - 2
     ordered = np.partition(draws, [cut, draws.size - 1 - cut])
     return float(ordered[cut]), float(ordered[draws.size - 1 - cut])
@@ -157,12 +158,12 @@ def _interval(draws: NDArray[np.floating]) -> Interval:
 def paired_difference_interval(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> Interval:
     """Return the 95 % interval of the difference between two shares of the same images.
 
-    Unlike a bootstrap it has a width where the two never differ, as a file and its copy in 8 bits
-    on a few hundred images.
+    Unlike a bootstrap it has a width where the two never differ, such as an fp32 file and its int8
+    version on a few hundred images.
 
     Args:
         one: `(N,)`, whether the first is right on each image.
-        other: `(N,)`, the same for the second; the difference is the first's share minus its.
+        other: `(N,)`, the same for the second, which is subtracted from the first.
 
     Source: adjusted Wald interval, Bonett and Price 2012, doi:10.3102/1076998611411915.
     """
@@ -176,15 +177,15 @@ def paired_difference_interval(one: NDArray[np.bool_], other: NDArray[np.bool_])
 
 
 def no_difference_interval(num_images: int) -> Interval:
-    """Return the 95 % interval of a difference of which no image showed any.
+    """Return the 95 % interval of a difference that is 0 on every image.
 
-    A bootstrap of such images has no width, and would call two models equal that differ on one
-    image in twenty of those that were not drawn.
+    A bootstrap of equal values has no width; it would call two models equal that differ on images
+    which are not in the test split.
 
     Args:
-        num_images: That could have shown one.
+        num_images: Images on which the two could have differed.
 
-    Source: as `paired_difference_interval`.
+    Source: the same as for `paired_difference_interval`.
     """
     same = np.ones(num_images, dtype=bool)
     return paired_difference_interval(same, same)
@@ -193,17 +194,16 @@ def no_difference_interval(num_images: int) -> Interval:
 def paired_interval_and_p(
     one: NDArray[np.bool_], other: NDArray[np.bool_]
 ) -> tuple[Interval, float]:
-    """Return the 95 % interval of the difference of two models of one seed, and the p of none.
+    """Return the 95 % interval and the p value of the difference of two models of one seed.
 
     Args:
         one: `(N,)`, whether the first is right on each image.
         other: `(N,)`, the same for the second.
 
     Returns:
-        `paired_difference_interval` and `mcnemar_p`. The interval alone is now and then the surer
-        of the two (11 images gained and 3 lost: p is 0.057, and yet 0 is just outside). It is
-        never surer than the exact test here: where p is 0.05 or more, an end that excludes 0 is
-        moved to 0. So p is below 0.05 exactly where the interval excludes 0.
+        `paired_difference_interval` and `mcnemar_p`. Sometimes that interval excludes 0 although
+        the exact p is not below 0.05 (11 images gained and 3 lost: p = 0.057). Such an end is moved
+        to 0, so p is below 0.05 exactly where the interval excludes 0.
     """
     (low, high), p_value = paired_difference_interval(one, other), mcnemar_p(one, other)
     if p_value >= LEVEL:

@@ -1,15 +1,16 @@
-"""The metrics: scores of a model's answers, as a mean of one value an image.
+"""The metrics: each score of a model is written as the mean of one value per image.
 
-Every score is the mean of values whose spread over the images is its sampling error: the score,
-plus how much it moves when this image weighs more (its influence, or infinitesimal jackknife). So
-what serves the mean of right and wrong serves every metric: intervals over seeds and images,
-paired differences, and the plan of a study. Of the ROC AUC these are DeLong's placement values.
+The value of an image is the score plus how much the score moves when this image weighs more (its
+influence, or infinitesimal jackknife). The spread of these values over the images gives the
+sampling error of the score. So one method serves every metric: intervals over seeds and images,
+paired differences and power. For ROC AUC the values are DeLong's placement values.
 
-On small sets it is a little too small. A model that finds 70 % of the positive images, and calls
-10 % of the others positive, was tried on 4,000 sets of two classes, 20 % positive. Of 100 images
-the standard error is 0.96 (PR AUC) to 1.00 (weighted F1) of the true one, of 50 it is 0.93 to 0.98,
-from 300 on 0.98 to 1.01. Scores near 1 are skewed as well: of 100 images the plain 95 % interval
-holds the true score in 88 % (the AUCs) to 94 %, that of `evidence.summaries` in 93 to 95 %.
+On small sets this error is slightly too small. Simulation: 4,000 sets of two classes, 20 %
+positive; the model finds 70 % of the positive images and calls 10 % of the others positive. With
+100 images the standard error is 0.96 (PR AUC) to 1.00 (weighted F1) of the true one, with 50 images
+0.93 to 0.98, from 300 images on 0.98 to 1.01. Scores near 1 are also skewed: with 100 images the
+plain 95 % interval covers the true score in 88 % (AUCs) to 94 % of the sets, the interval of
+`kdtool.train.evaluation.verdicts.summaries` in 93 to 95 %.
 
 Axes: N images, C classes.
 
@@ -29,25 +30,25 @@ Values = NDArray[np.float64]
 def score(
     metric: Metric, labels: Labels, probabilities: NDArray[np.floating], positive: int | None
 ) -> float:
-    """Return a score in [0, 1]: the mean of `per_image`, which see."""
+    """Return a score in [0, 1]: the mean of `per_image`, with the same arguments."""
     return float(per_image(metric, labels, probabilities, positive).mean().clip(0.0, 1.0))
 
 
 def per_image(
     metric: Metric, labels: Labels, probabilities: NDArray[np.floating], positive: int | None
 ) -> Values:
-    """Return `(N,)` values whose mean is the score; single ones may lie outside [0, 1].
+    """Return `(N,)` values with the score as their mean; single values may be outside [0, 1].
 
-    The scores are those of scikit-learn: F1 is 0 for a class that is neither there nor predicted,
+    The scores are those of scikit-learn: F1 is 0 for a class that has no image and no prediction,
     images of equal probability count half in the ROC AUC, and PR AUC is the average precision,
     without interpolation.
 
     Args:
-        metric: Which.
+        metric: To compute.
         labels: `(N,)`, each of the C classes at least once.
         probabilities: `(N, C)`.
-        positive: Of two classes the one that the AUCs are of; None: the mean over all classes, each
-            against the rest.
+        positive: With two classes, the positive class of the AUCs; None: the mean over all classes,
+            each against the rest.
     """
     num_classes = probabilities.shape[1]
     predictions = probabilities.argmax(axis=1)
@@ -71,9 +72,14 @@ def per_image(
 
 
 def f1_per_image(labels: Labels, predictions: Labels, weights: Values) -> Values:
-    """Return `(N,)` values whose mean is a sum of the classes' F1 with fixed weights `(C,)`.
+    """Return `(N,)` values with the weighted sum of the classes' F1 as their mean.
 
-    F1 = 2 h / (p + q), of the shares of the images: h hits, p of the class, q called so.
+    F1 = 2 h / (p + q), in shares of all images: h hits, p of this class, q predicted as it.
+
+    Args:
+        labels: `(N,)` true classes.
+        predictions: `(N,)` predicted classes.
+        weights: `(C,)`, fixed.
     """
     f1 = _class_f1(labels, predictions, len(weights))
     p_plus_q = np.bincount(np.concatenate([labels, predictions]), minlength=len(weights))
@@ -99,7 +105,7 @@ def _balanced_accuracy(labels: Labels, predictions: Labels, shares: Values) -> V
 def _roc_auc(is_positive: NDArray[np.bool_], scores: NDArray[np.floating]) -> Values:
     place, positives, negatives = _thresholds(is_positive, scores)
     num_positives, num_negatives = positives.sum(), negatives.sum()
-    # share of the other class on the wrong side of each threshold; of those on it, half
+    # share of the other class on the wrong side of each threshold; those on it count half
     below = (negatives.cumsum() - negatives / 2) / num_negatives
     above = 1 - (positives.cumsum() - positives / 2) / num_positives
     placement = np.where(is_positive, below[place], above[place])
@@ -125,7 +131,7 @@ def _average_precision(is_positive: NDArray[np.bool_], scores: NDArray[np.floati
 def _thresholds(
     is_positive: NDArray[np.bool_], scores: NDArray[np.floating]
 ) -> tuple[NDArray[np.intp], Values, Values]:
-    """Return each image's place among the K different scores, and the images of each `(K,)`."""
+    """Return each image's place `(N,)` among K distinct scores, and the images of each `(K,)`."""
     _, place = np.unique(scores, return_inverse=True)
     positives = np.bincount(place, weights=is_positive).astype(np.float64)
     return place, positives, np.bincount(place) - positives

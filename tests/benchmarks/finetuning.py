@@ -1,12 +1,12 @@
-"""Time the fine-tuning of a large network on pictures, against the plain PyTorch loop, in turn.
+"""Time fine-tuning of a large network on images, in turns with a plain PyTorch loop.
 
     uv run python tests/benchmarks/finetuning.py
 
-Pictures of 224 x 224 pixels, random crops and flips. The plain loop is what most projects write: a
-DataLoader over PIL images with torchvision's transforms, float32, Adam. kdtool keeps the pictures
-on the device as uint8, changes them there, and trains channels last in the precision that it
-chooses. The matrix rate is that of a large product in the same precision on the same threads; a
-step is counted as three forward passes. With --device cuda both run on the GPU, the plain loop with
+Images of 224 x 224 pixels, random crops and flips. The plain loop is a common one: a DataLoader
+over PIL images with torchvision's transforms, float32, Adam. kdtool keeps the images on the device
+as uint8, augments them there, and trains channels last in the precision that it chooses. The matrix
+rate is that of a large product in the same precision on the same threads; a step counts as three
+forward passes. With --device cuda both run on the GPU, the plain loop with
 two workers.
 """
 

@@ -1,8 +1,9 @@
-"""How much faster int8 and fp16 are than fp32 for MobileNetV2, by the files that kdtool makes.
+"""Time the int8 and fp16 files that kdtool makes of MobileNetV2 against fp32.
 
     uv run python tests/benchmarks/int8_speed.py [--seconds 3] [--model NAME] [--size 224]
 
-Its weights are random: speed and size do not depend on them. Every file is timed in turn with fp32.
+Its weights are random: speed and size do not depend on them. Every file is timed in turns with
+fp32.
 """
 
 import argparse

@@ -2,10 +2,10 @@
 
     uv run python tests/benchmarks/parallel_sweep.py --root DIR
 
-DIR holds the four files of MNIST; without it, 5,000 digits stand in. One after the other they have
-all cores; of P processes each has its share; the batched pass stacks the weights of all students
-(torch.func.vmap) and has all cores again. The ways are timed in turn, on warm processes: to start
-one takes seconds, which are told apart.
+DIR contains the four files of MNIST; without it, 5,000 digits replace them. One after the other,
+students use all cores; in P processes, each its share; the batched pass stacks the weights of all
+students (torch.func.vmap) and uses all cores again. The three are timed in turns, on warm
+processes: the seconds to start one are printed separately.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""How long `kdtool profile` takes beside the measuring itself.
+"""Time what `kdtool profile` takes in addition to its measurements.
 
     uv run python tests/benchmarks/profile_overhead.py [--times 5] MODEL.onnx
 
-The measuring is what it says it is: loading and first run of each round, warm-up, timed blocks and
+Its measurements are loading and first run of each round, warm-up, timed blocks and
 the matrix rate. The rest is starting Python, imports, counting, starting processes and the tables.
 """
 

@@ -3,8 +3,8 @@
     uv run python tests/benchmarks/same_file.py [--times 20] [--seconds 3] [MODEL.onnx...]
 
 A file against its copy should be "no measurable difference" in 95 of 100 cases; one with 10 % more
-work should be told apart. The models are an MLP, whose 5 MB of weights land elsewhere in memory in
-every process, and a small convolutional net.
+work should be measurably slower. The models are an MLP, with 5 MB of weights that get another place
+in memory in every process, and a small convolutional net.
 """
 
 import argparse

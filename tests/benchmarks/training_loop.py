@@ -1,9 +1,9 @@
-"""Time kdtool's training against the plain PyTorch loop, epoch by epoch in turn.
+"""Time kdtool's training against a plain PyTorch loop, one epoch of each in turns.
 
     uv run python tests/benchmarks/training_loop.py --root DIR
 
-DIR holds the four files of MNIST; without it, 5,000 digits stand in. The plain loop is what most
-projects write: a DataLoader over PIL images with ToTensor, float32, Adam, and for distillation the
+DIR contains the four files of MNIST; without it, 5,000 digits replace them. The plain loop is a
+common one: a DataLoader over PIL images with ToTensor, float32, Adam, and for distillation the
 teacher's forward pass at every step. kdtool's one pass of the teacher is spread over the epochs of
 a study of recipes/mnist.toml: three seeds of 12.
 """

@@ -34,7 +34,7 @@ WRONG = [
     ("distill tiny.toml --device", 2, "requires an argument"),
     ("distill tiny.toml --epochs 3", 2, "No such option: --epochs"),
     # recipes
-    ("distill mnist.toml", 1, "no recipe mnist.toml; that folder holds tiny.toml, wrong.toml"),
+    ("distill mnist.toml", 1, "no recipe mnist.toml; its folder has tiny.toml, wrong.toml"),
     ("distill wrong.toml", 1, "nam: unknown key; did you mean `name`?"),
     ("distill tiny.toml --set epochs=3", 1, "did you mean `teacher.epochs`?"),
     ("distill tiny.toml --set distill.temperature", 1, "expected KEY=VALUE"),
@@ -230,4 +230,11 @@ def test_without_torch_a_training_command_lists_the_packages_to_install(kdtool, 
     assert "this command needs torch: " in done.stderr
     assert 'pip install "jinja2>=' in done.stderr
     assert '"torch>=' in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wheel_without_a_kit_is_a_usage_error(kdtool):
+    done = kdtool("export", "runs/mnist", "--wheel", "kdtool.whl")
+    assert done.returncode == 2
+    assert "--wheel kdtool.whl goes into the kit; add --kit" in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr

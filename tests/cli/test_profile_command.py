@@ -38,11 +38,11 @@ def bad_files(make_onnx, tmp_path):
     [
         ("no ONNX", [], "page.onnx is not an ONNX file (it begins with '<!DOCTYP')"),
         ("folder", [], "is a folder; give an ONNX file, such as "),
-        ("open", [], "input 'x' has the shape (n, 3, h, w); give it without the batch, in numbers: "
+        ("open", [], "input 'x' has the shape (n, 3, h, w); give numbers, without the batch: "
                      "--shape 3,h,w"),
-        ("open", ["--shape", "3,h,w"], "as in --shape 3,224,224 or --shape NAME=3,224,224"),
-        ("text", [], "kdtool times models of images"),
-        ("good", ["--provider", "tpu"], "there is no provider 'tpu'; this onnxruntime"),
+        ("open", ["--shape", "3,h,w"], "such as --shape 3,224,224 or --shape NAME=3,224,224"),
+        ("text", [], "kdtool times models with inputs of uint8"),
+        ("good", ["--provider", "tpu"], "unknown provider 'tpu'; did you mean cpu?"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_profiled_gets_one_line(bad_files, kind, options, message):

@@ -18,7 +18,7 @@ relu = helper.make_node("Relu", ["x"], ["y"])
 
 @pytest.fixture
 def split(make_onnx):
-    """A function that makes a model whose weights are said to lie at a location."""
+    """A function that makes a model that refers to weights at a location."""
 
     def make(location):
         nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
@@ -47,44 +47,44 @@ def test_weights_outside_the_folder_are_not_touched(tmp_path, split, open_file):
     inside = tmp_path / "w.data"  # but by a path that is another one on another machine
     for location in (f"../{outside.name}", outside, "link.data", inside):
         path = split(location)
-        with pytest.raises(ModelFileError, match="outside its own folder or by an absolute path"):
+        with pytest.raises(ModelFileError, match="outside its folder or by an absolute path"):
             open_file(path)
 
 
 @pytest.mark.parametrize("open_file", [open_session, weights_of])
 def test_weights_that_are_missing_or_cut_short_are_named(tmp_path, split, open_file):
     path = split("gone.data")
-    with pytest.raises(ModelFileError, match=r"'gone.data', which is not beside it; copy both"):
+    with pytest.raises(ModelFileError, match=r"gone\.data, which is not in its folder; copy both"):
         open_file(path)
     path = split("w.data")
     (tmp_path / "w.data").write_bytes(b"short")
-    with pytest.raises(ModelFileError, match=r"'w.data', which was cut short: it has 5 of "):
+    with pytest.raises(ModelFileError, match=r"w\.data, which is truncated: it has 5 of "):
         open_file(path)
 
 
-def test_size_in_bytes_that_is_no_number_is_damage(split):
+def test_a_size_that_is_not_a_number_is_damage(split):
     path = split("w.data")
     model = read_model(path)
     next(e for e in model.graph.initializer[0].external_data if e.key == "length").value = "x"
-    with pytest.raises(ModelFileError, match="is damaged or was cut short"):
+    with pytest.raises(ModelFileError, match="is damaged or truncated"):
         external_files(path, model)
 
 
-def test_text_that_is_no_text_is_damage(tiny_onnx):
+def test_invalid_text_is_damage(tiny_onnx):
     content = tiny_onnx.read_bytes()
     tiny_onnx.write_bytes(content.replace(b"GlobalAveragePool", b"Global\xffveragePool"))
-    with pytest.raises(ModelFileError, match="is damaged or was cut short"):
+    with pytest.raises(ModelFileError, match="is damaged or truncated"):
         read_model(tiny_onnx)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads everything")
-def test_a_file_that_may_not_be_read_is_told(tiny_onnx):
+def test_an_unreadable_file_is_an_error(tiny_onnx):
     tiny_onnx.chmod(0)
     with pytest.raises(ModelFileError, match=r"cannot read the model .*Permission denied"):
         read_model(tiny_onnx)
 
 
-def test_an_input_that_is_no_tensor_is_named(make_onnx):
+def test_an_input_that_is_not_a_tensor_is_named(make_onnx):
     path = make_onnx([helper.make_node("SequenceAt", ["x", "i"], ["y"])], {}, {"i": np.array(0)})
     model = onnx.load(path)
     model.graph.input.append(helper.make_tensor_sequence_value_info("x", FLOAT, None))
@@ -135,7 +135,7 @@ def test_newer_files_are_counted_as_far_as_they_are_understood(make_onnx):
         open_session(path)
 
 
-def test_any_letters_are_good_for_a_path(make_onnx, tmp_path):
+def test_a_path_may_have_any_letters(make_onnx, tmp_path):
     (tmp_path / "modèle 猫").mkdir()
     path = make_onnx([relu], {"x": (FLOAT, ["n", 3])}, name="modèle 猫/[bold]ß.onnx")
     assert count_graph(path).num_macs == 0

@@ -13,7 +13,7 @@ from kdtool.errors import ModelFileError
 
 @pytest.fixture
 def split_onnx(make_onnx):
-    """A model whose only weight lies in `w.data` beside it."""
+    """A model whose only weight is in `w.data` next to it."""
     weight = {"w": np.ones((6, 2), np.float32)}
     matmul = helper.make_node("MatMul", ["x", "w"], ["y"])
     path = make_onnx([matmul], {"x": (TensorProto.FLOAT, ["n", 6])}, weight)
@@ -31,7 +31,7 @@ def move_weights(path, location):
     return model
 
 
-def test_external_files_are_found_beside_the_model(split_onnx):
+def test_external_files_are_found_next_to_the_model(split_onnx):
     assert external_files(split_onnx, read_model(split_onnx)) == [split_onnx.parent / "w.data"]
 
 
@@ -62,7 +62,7 @@ def test_external_files_of_nodes_bodies_and_functions_are_found(tiny_onnx):
     model.functions.append(helper.make_function("own", "F", [], ["y"], [inside], opsets))
     names = ["body.data", "constant.data", "deep.data", "function.data"]
     for name in names:
-        with pytest.raises(ModelFileError, match=f"weights in '{name}', which is not beside it"):
+        with pytest.raises(ModelFileError, match=f"weights in {name}, which is not in its folder"):
             external_files(tiny_onnx, model)
         (tiny_onnx.parent / name).write_bytes(bytes(4))
     assert [file.name for file in external_files(tiny_onnx, model)] == names
@@ -73,13 +73,13 @@ def test_a_model_in_one_file_has_no_external_files(tiny_onnx):
 
 
 def test_missing_external_file_is_named(split_onnx):
-    with pytest.raises(ModelFileError, match=r"weights in 'gone\.data', which is not beside it"):
+    with pytest.raises(ModelFileError, match=r"weights in gone\.data, which is not in its folder"):
         external_files(split_onnx, move_weights(split_onnx, "gone.data"))
 
 
 @pytest.mark.parametrize("location", ["../outside.data", "/etc/passwd"])
 def test_external_file_outside_the_folder_is_refused(split_onnx, location):
-    with pytest.raises(ModelFileError, match="outside its own folder"):
+    with pytest.raises(ModelFileError, match="outside its folder"):
         external_files(split_onnx, move_weights(split_onnx, location))
 
 

@@ -10,8 +10,8 @@ from PIL import Image
 from kdtool.edge.portable.classifier import decide, decision, image_shape, load, predict
 from kdtool.edge.portable.picture import read_image
 from kdtool.edge.predict import predict_files
-from kdtool.environment import pip
 from kdtool.errors import KdtoolError, ModelFileError
+from kdtool.install import pip
 
 ANY = ["height", "width"]
 
@@ -129,7 +129,7 @@ def test_an_image_of_another_size_is_resized_and_its_size_reported(tmp_path, mak
     assert 0 < pixels[0, 2, 0] < pixels[0, 3, 0] < 200
 
 
-def test_an_image_of_another_shape_loses_its_ends_and_is_not_squashed(tmp_path):
+def test_an_image_of_another_shape_is_cropped_and_not_squashed(tmp_path):
     wide = np.repeat(np.array([0, 100, 200], np.uint8), 8)[None, :, None].repeat(8, axis=0)
     pixels, _ = read_image(save(wide, tmp_path / "wide.png"), [8, 8, 1])
     np.testing.assert_array_equal(pixels, np.full((8, 8, 1), 100))
@@ -163,7 +163,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pictures_of_all_kinds_become_pixels(tmp_path, kind):
+def test_images_of_all_modes_become_pixels(tmp_path, kind):
     name, make, expected = KINDS[kind]
     make().save(tmp_path / name)
     pixels, size = read_image(tmp_path / name, [*ANY, 3])
@@ -171,7 +171,7 @@ def test_pictures_of_all_kinds_become_pixels(tmp_path, kind):
     np.testing.assert_array_equal(pixels, np.full((4, 6, 3), expected, np.uint8))
 
 
-def test_transparent_entries_of_a_palette_are_laid_on_white(tmp_path):
+def test_transparent_entries_of_a_palette_become_white(tmp_path):
     palette().save(tmp_path / "a.png", transparency=0)
     assert (read_image(tmp_path / "a.png", [*ANY, 1])[0] == 255).all()
 

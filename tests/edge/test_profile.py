@@ -15,7 +15,7 @@ from kdtool.results.profile import ProfileReport
 
 @pytest.fixture
 def split_onnx(make_onnx):
-    """5400 weights in `w.data` beside the model; opset 17."""
+    """5400 weights in `w.data` next to the model; opset 17."""
     matmul = helper.make_node("MatMul", ["x", "w"], ["y"])
     weight = {"w": np.ones((60, 90), np.float32)}
     path = make_onnx([matmul], {"x": (TensorProto.FLOAT, ["n", 60])}, weight, opset=17)
@@ -88,5 +88,5 @@ def test_wrong_options_are_refused(tiny_onnx, options, message):
 
 
 def test_nothing_to_profile_is_an_error():
-    with pytest.raises(KdtoolError, match="no model was given"):
+    with pytest.raises(KdtoolError, match="no model given"):
         profile_models([], ProfileOptions())

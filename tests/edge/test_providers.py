@@ -3,16 +3,16 @@ import sys
 import onnxruntime
 import pytest
 
+from kdtool.edge.profile import gpu_of
 from kdtool.edge.providers import (
     AUTOMATIC,
     PROVIDERS,
     conflict,
-    gpu_of,
     how_to_get,
     short_names,
     why_not,
 )
-from kdtool.environment import pip
+from kdtool.install import pip
 
 
 def install(folder, *names):
@@ -58,7 +58,7 @@ def test_names_are_those_that_onnxruntime_knows():
     assert set(AUTOMATIC) < set(PROVIDERS)
 
 
-def test_only_providers_that_are_there_are_named():
+def test_only_available_providers_are_listed():
     assert short_names(["AzureExecutionProvider", "CPUExecutionProvider"]) == ["cpu"]
 
 
@@ -85,18 +85,18 @@ TENSORRT = "onnxruntime_pybind_state.cc:729 void Register() Please install Tenso
 
 
 @pytest.mark.parametrize(
-    ("provider", "said", "cause"),
+    ("provider", "output", "cause"),
     [
         ("cuda", CUDA, "libcublasLt.so.13: cannot open shared object file: No such file or direc"),
         ("cuda", CUDA.splitlines()[-1], "Failed to create CUDAExecutionProvider. Require cuDNN 9"),
         ("tensorrt", TENSORRT, "Please install TensorRT libraries."),
-        ("coreml", "", "onnxruntime does not say why"),
+        ("coreml", "", "onnxruntime gives no reason"),
     ],
 )
-def test_broken_provider_is_told_with_its_cause(provider, said, cause):
-    message = why_not(provider, said)
-    assert message.startswith(f"'{provider}' does not work here ({cause}")
-    assert message.endswith("or ask for 'cpu'")
+def test_a_broken_provider_is_reported_with_its_cause(provider, output, cause):
+    message = why_not(provider, output)
+    assert message.startswith(f"the provider {provider} does not work here ({cause}")
+    assert message.endswith("or use 'cpu'")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the script is for a shell")

@@ -1,4 +1,4 @@
-"""Quantized files, checked against the arithmetic that the scales stand for."""
+"""Quantized files, checked against the arithmetic of their scales."""
 
 import numpy as np
 import onnx
@@ -86,7 +86,7 @@ def test_the_range_of_an_activation_is_what_the_images_gave(model):
     assert tensors["active_scale"] == pytest.approx(hidden.max() / 255, rel=1e-5)
 
 
-def test_the_answers_stay_close_and_probabilities_are_not_rounded_to_8_bits(model, tmp_path):
+def test_outputs_stay_close_and_probabilities_are_not_rounded_to_8_bits(model, tmp_path):
     logits, _ = run(model, IMAGES, tmp_path)
     given, probabilities = run(to_int8(model, IMAGES, "x86"), IMAGES, tmp_path)
     assert np.abs(given - logits).max() < 0.05 * np.abs(logits).max()
@@ -112,7 +112,7 @@ def test_fp16_keeps_inputs_and_outputs(model, tmp_path):
 
 
 @pytest.mark.parametrize("make", [lambda m: to_int8(m, IMAGES, "portable"), to_fp16])
-def test_it_says_what_the_original_says_and_gives_the_same_bytes_twice(model, make):
+def test_it_keeps_the_metadata_and_gives_the_same_bytes_twice(model, make):
     before = model.SerializeToString()
     smaller = make(model)
     assert read_metadata(smaller) == {"classes": ["a", "b", "c", "d"]}

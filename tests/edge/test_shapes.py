@@ -33,32 +33,32 @@ def test_every_input_has_a_shape_and_one_has_the_batch():
         (
             {"x": ["N", 3, "H", "W"]},
             {},
-            "input 'x' has the shape (N, 3, H, W); give it without the batch, in numbers: "
+            "input 'x' has the shape (N, 3, H, W); give numbers, without the batch: "
             "--shape 3,H,W",
         ),
-        ({"x": [1, None, 8]}, {}, "the shape (1, ?, 8); give it without the batch, in numbers: "
+        ({"x": [1, None, 8]}, {}, "the shape (1, ?, 8); give numbers, without the batch: "
                                   "--shape ?,8"),
-        ({"x": None}, {}, "input 'x' has no shape; give it without the batch, in numbers: "
+        ({"x": None}, {}, "input 'x' has no shape; give numbers, without the batch: "
                           "--shape 3,224,224"),
         (
             {"left": ["n", 3, "h"], "right": ["n", "k"], "fixed": ["n", 2]},
             {},
-            "input 'left' has the shape (n, 3, h); input 'right' has the shape (n, k); give it "
-            "without the batch, in numbers: --shape left=3,h --shape right=k",
+            "input 'left' has the shape (n, 3, h); input 'right' has the shape (n, k); "
+            "give numbers, without the batch: --shape left=3,h --shape right=k",
         ),
         (
             {"x": ["n", 3, "h", "w"]},
             {"": (224, 224, 3)},
-            "the shape (n, 3, h, w), which --shape 224,224,3 does not fit",
+            "the shape (n, 3, h, w), and --shape 224,224,3 does not fit it",
         ),
-        ({"x": ["n", 3, 8]}, {"x": (1, 3, 8)}, "a shape is given without the batch"),
-        ({"x": ["n", 3]}, {"y": (3,)}, "names the input 'y', but the model has the inputs 'x'"),
+        ({"x": ["n", 3, 8]}, {"x": (1, 3, 8)}, "give the shape without the batch"),
+        ({"x": ["n", 3]}, {"y": (3,)}, "is for the input 'y', but the model has the inputs 'x'"),
         (
             {"x": ["n", 3], "y": ["n", 3]},
             {"": (3,)},
-            "the model has the inputs 'x', 'y'; say which one a shape is for: --shape NAME=",
+            "the model has the inputs 'x', 'y'; --shape needs the name of one: --shape NAME=",
         ),
-        ({"x": [4, 8]}, {}, "takes batches of 4 only, but 2 was asked for; ask for that size"),
+        ({"x": [4, 8]}, {}, "the batch size is fixed to 4, but 2 was requested; use 4"),
         ({"x": ["n", 0, 3]}, {}, "shape (n, 0, 3): every dimension must be at least 1"),
     ],
 )  # fmt: skip
@@ -84,7 +84,7 @@ def test_shape_on_the_command_line(text, shape):
     "text", ["", "x=", "3,,4", "3x224x224", "0,3", "-1,3", "3,h", "3.0", "\u0663"]
 )
 def test_what_is_no_shape_on_the_command_line_is_refused(text):
-    with pytest.raises(KdtoolError, match="without the batch, as in --shape 3,224,224"):
+    with pytest.raises(KdtoolError, match="without the batch, such as --shape 3,224,224"):
         parse_shape(text)
 
 
@@ -103,7 +103,7 @@ def test_a_file_with_several_inputs_is_counted(make_onnx):
     assert count_graph(path, 2, {"b": (5, 7)}).num_macs == 2 * 3 * 5 * 7
 
 
-def test_a_model_in_memory_is_counted_like_its_file_and_stays_as_it_is(make_onnx):
+def test_a_model_in_memory_is_counted_like_its_file_and_not_changed(make_onnx):
     weight = np.ones((100, 90), np.float32)  # large enough that its values are dropped
     matmul = helper.make_node("MatMul", ["x", "w"], ["y"])
     path = make_onnx([matmul], {"x": (FLOAT, ["n", 100])}, {"w": weight})

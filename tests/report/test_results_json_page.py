@@ -8,8 +8,8 @@ from typing import get_args
 
 import pytest
 
-from kdtool.results.base import to_json
-from kdtool.results.study import Precision, Results
+from kdtool.results.base import Precision, to_json
+from kdtool.results.study import Results
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "docs" / "generate"))

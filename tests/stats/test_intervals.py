@@ -108,7 +108,7 @@ def test_p_of_images_alone_is_that_of_the_normal():
 
 
 @pytest.mark.parametrize("num_seeds", [1, 3])
-def test_values_of_many_kinds_have_the_interval_of_values_of_few(num_seeds):
+def test_many_distinct_values_have_the_interval_of_few_distinct_values(num_seeds):
     rng = np.random.default_rng(0)
     few = rng.choice([1.0, -1.0, 0.0], (num_seeds, 2000), p=[0.1, 0.09, 0.81])
     many = few + rng.normal(0, 1e-6, few.shape)  # no two values alike
@@ -182,13 +182,13 @@ def test_a_bootstrap_of_many_images_takes_little_memory():
 
 
 @pytest.mark.parametrize(("num_seeds", "least"), [(1, 2 / 10_001), (3, 2 / 200_001)])
-def test_p_is_as_small_as_the_draws_can_show_and_one_without_any_difference(num_seeds, least):
+def test_p_is_at_least_what_the_draws_can_resolve_and_one_without_any_difference(num_seeds, least):
     same, other = np.zeros((num_seeds, 500)), np.ones((num_seeds, 500))
     assert interval_and_p(other, np.random.default_rng(0))[1] == least
     assert interval_and_p(same, np.random.default_rng(0)) == ((0.0, 0.0), 1.0)
 
 
-def test_seeds_of_one_mean_have_no_spread_though_a_tenth_is_no_binary_number():
+def test_seeds_with_equal_means_have_no_spread_in_spite_of_rounding():
     values = np.zeros((3, 10))
     values[[0, 1, 2], [0, 1, 2]] = 1.0  # each seed is right on one image, each on another
     low, _ = mean_interval(values, np.random.default_rng(0))
@@ -271,12 +271,12 @@ def test_paired_interval_is_the_published_one():
     assert interval == pytest.approx((0.2548067, 0.6251933), abs=1e-6)
 
 
-def test_paired_interval_of_equal_answers_has_a_width_that_falls_with_the_images():
+def test_paired_interval_of_equal_models_has_a_width_that_decreases_with_the_images():
     few, many = (paired_difference_interval(*pairs(n, 0, 0, 0)) for n in (100, 1000))
     assert few[0] < many[0] < 0 < many[1] < few[1]
 
 
-def test_paired_interval_turns_with_its_arguments():
+def test_swapping_the_arguments_mirrors_the_paired_interval():
     first, second = pairs(50, 7, 2, 9)
     lower, upper = paired_difference_interval(first, second)
     assert paired_difference_interval(second, first) == pytest.approx((-upper, -lower))

@@ -58,7 +58,7 @@ def test_scores_are_those_of_scikit_learn(
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("num_classes", [2, 3])
-def test_the_value_of_an_image_says_how_the_score_moves_when_it_weighs_more(metric, num_classes):
+def test_the_value_of_an_image_is_how_much_the_score_moves_when_it_weighs_more(metric, num_classes):
     labels, probabilities = answers(np.random.default_rng(0), 40, num_classes, 8)
     values, step = per_image(metric, labels, probabilities, None), 1e-7
     before = by_scikit_learn(metric, labels, probabilities, None)
@@ -89,7 +89,7 @@ def test_f1_of_one_class_is_that_of_scikit_learn():
     assert found == pytest.approx(metrics.f1_score(labels, predictions, average=None))
 
 
-def test_f1_of_a_class_that_is_neither_there_nor_called_is_zero():
+def test_f1_of_a_class_without_images_and_predictions_is_zero():
     labels = np.array([0, 0, 1])
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -20,7 +20,7 @@ def differences(rng, num_seeds, num_images, gain=0.0, seed_std=0.003):
 
 
 @pytest.mark.parametrize("level", [0.05, 0.05 / 3])
-def test_a_study_finds_what_is_visible_in_four_of_five(level):
+def test_a_detectable_difference_is_found_in_four_of_five_studies(level):
     rng = np.random.default_rng(0)
     spread = spread_of(differences(rng, 500, 10_000))
     visible = visible_difference(spread, 3, 2000, level)
@@ -28,7 +28,7 @@ def test_a_study_finds_what_is_visible_in_four_of_five(level):
     assert np.mean(found) == pytest.approx(POWER, abs=2 * math.sqrt(0.8 * 0.2 / 150))
 
 
-def test_spread_is_what_was_put_in():
+def test_the_spread_of_simulated_values_is_recovered():
     spread = spread_of(differences(np.random.default_rng(0), 500, 10_000))
     assert spread.image == pytest.approx(0.1, rel=0.05)
     assert spread.seed == pytest.approx((0.9 * 0.003) ** 2, rel=0.2)
@@ -71,7 +71,7 @@ def test_image_error_is_that_of_the_draws():
 
 
 @pytest.mark.parametrize("level", [0.05, 0.05 / 3])
-def test_the_numbers_needed_are_the_least_that_see_one_point(level):
+def test_the_numbers_needed_are_the_smallest_that_detect_one_point(level):
     values = differences(np.random.default_rng(0), 5, 1000)
     spread, found = spread_of(values), uncertainty(values, level)
     images, seeds = found.images_needed, found.seeds_needed
@@ -93,7 +93,7 @@ def test_more_images_do_not_help_where_the_seeds_differ_by_points():
     assert 100 < found.seeds_needed < 1000
 
 
-def test_one_seed_tells_nothing_of_seeds():
+def test_one_seed_gives_no_spread_over_seeds():
     found = uncertainty(differences(np.random.default_rng(0), 1, 2000))
     assert (found.seed_std, found.seed_error, found.seeds_needed) == (None, None, None)
     assert found.visible == pytest.approx(2.8016 * found.image_error, rel=1e-4)

@@ -40,7 +40,9 @@ SHORT_SCRIPTS = {
     "int8_speed.py": ["--seconds", "0.02", "--model", "mnist-cnn", "--size", "28"],
     "same_file.py": ["--times", "1", "--seconds", "0.02"],
     "profile_overhead.py": ["--times", "1"],
+    "batchnorm.py": ["--steps", "2", "--models", "torchvision:shufflenet_v2_x0_5"],
     "finetuning.py": ["--images", "4", "--batch", "2", "--times", "1"],
+    "false_verdicts.py": ["--trials", "2"],
     "parallel_sweep.py": ["--steps", "2", "--times", "1", "--students", "2"],
 }
 

@@ -71,7 +71,7 @@ def test_the_sizes_of_the_splits_are_reported(opened):
         ("teacher.input_size=4", r"\[teacher\]: got input_size = 4 for images of 8x8"),
         (
             "teacher.normalize={ mean = [0.1, 0.2], std = [1.0] }",
-            r"\[teacher\]: normalize has a mean of 2",
+            r"\[teacher\]: got normalize with 2 means",
         ),
     ],
 )

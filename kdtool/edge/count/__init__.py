@@ -1,1 +1,1 @@
-"""Parameters and multiply-accumulates of an ONNX file, read off its graph."""
+"""Count parameters and multiply-accumulates (MACs) of an ONNX file from its graph."""

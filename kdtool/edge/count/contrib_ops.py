@@ -1,7 +1,7 @@
-"""What the operators that onnxruntime's own tools write are made of, in ONNX's operators.
+"""Replace onnxruntime's own (contrib) operators by equivalent ONNX operators, for counting.
 
-ONNX infers no shapes for operators of the domain `com.microsoft`: without a stand-in, the first of
-them would leave every layer behind it uncounted.
+ONNX infers no shapes for operators of the domain `com.microsoft`: without a replacement, all
+layers after the first of them would be uncounted.
 """
 
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from kdtool.edge.count.macs import attributes
 
 DOMAIN = "com.microsoft"
 
-# Operator -> the one that makes the same shapes and products, and which inputs that one takes.
-# Only for shapes and counts: scales, zero points and activations are left out.
+# Operator -> the one with the same shapes and products, and its inputs.
+# For shapes and counts only: scales, zero points and activations are left out.
 # Source: docs/ContribOperators.md of onnxruntime 1.31.
 SAME: dict[str, tuple[str, tuple[int, ...]]] = {
     "BiasAdd": ("Add", (0, 1)),
@@ -36,7 +36,7 @@ SAME: dict[str, tuple[str, tuple[int, ...]]] = {
 
 
 def without_fused(nodes: list[NodeProto]) -> list[NodeProto]:
-    """Return `nodes` with stand-ins for onnxruntime's operators, where there are any."""
+    """Return `nodes` with onnxruntime's operators replaced, where a replacement is known."""
     return list(chain.from_iterable(map(_stand_in, nodes)))
 
 
@@ -46,7 +46,7 @@ def _stand_in(node: NodeProto) -> list[NodeProto]:
     if node.op_type in SAME:
         op_type, positions = SAME[node.op_type]
         inputs = [name for name in (_input(node, at) for at in positions) if name]
-        if op_type == "Add" and len(inputs) == 1:  # the bias of a FastGelu may be left out
+        if op_type == "Add" and len(inputs) == 1:  # the bias of a FastGelu is optional
             op_type = "Identity"
         same = helper.make_node(op_type, inputs, node.output)
         same.attribute.extend(node.attribute)
@@ -61,7 +61,7 @@ def _fused_matmul(node: NodeProto) -> list[NodeProto]:
         return []
     nodes, factors = [], list(node.input[:2])
     for position, key in enumerate(("transA", "transB")):
-        if given.get(key):  # a Transpose would have to know how many dimensions there are
+        if given.get(key):  # a Transpose needs the number of dimensions
             turned = f"{node.output[0]}/{key}"
             swap = {"equation": "...ij->...ji"}
             nodes.append(helper.make_node("Einsum", [factors[position]], [turned], **swap))
@@ -80,7 +80,7 @@ def _matmul_and_bias(bias_at: int) -> Callable[[NodeProto], list[NodeProto]]:
 
 
 def _qlinear(op_type: str) -> Callable[[NodeProto], list[NodeProto]]:
-    """In floating point, so that a stored operand counts as the bias or scale that it is."""
+    """Use floating point, so that a stored operand counts as a bias or scale."""
 
     def make(node: NodeProto) -> list[NodeProto]:
         left, right, result = (f"{node.output[0]}/{part}" for part in ("a", "b", "c"))
@@ -103,7 +103,7 @@ def _skip_norm(node: NodeProto) -> list[NodeProto]:
 
 
 def _multi_head_attention(node: NodeProto) -> list[NodeProto]:
-    """Heads share out the last dimension, so that products over all of them are the same."""
+    """The heads divide the last dimension, so the products over all heads are the same."""
     packed = not (_input(node, 1) and _input(node, 2))
     return [] if packed or _input(node, 6) else _products(node.input[:3], node.output[0])
 
@@ -133,7 +133,7 @@ def _products(parts: list[str], output: str) -> list[NodeProto]:
     ]
 
 
-# Those that take more than one of ONNX's operators; an empty answer means: left as it is.
+# Operators that need more than one ONNX operator; an empty result means: not replaced.
 BUILDERS: dict[str, Callable[[NodeProto], list[NodeProto]]] = {
     "Attention": _attention(past_at=4),
     "DynamicQuantizeMatMul": _matmul_and_bias(bias_at=4),
@@ -148,5 +148,5 @@ BUILDERS: dict[str, Callable[[NodeProto], list[NodeProto]]] = {
 
 
 def _input(node: NodeProto, position: int) -> str:
-    """Return the name of an input, "" where it is left out."""
+    """Return the name of an input, "" if it is omitted."""
     return node.input[position] if position < len(node.input) else ""

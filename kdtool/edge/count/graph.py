@@ -1,4 +1,4 @@
-"""Parameters and multiply-accumulates of an ONNX file, read off its graph without running it."""
+"""Count parameters and multiply-accumulates (MACs) of an ONNX file, without running it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ from kdtool.edge.model_file import read_model
 from kdtool.edge.shapes import GivenShapes, input_shapes
 from kdtool.errors import ModelFileError
 
-ElemTypes = dict[str, int]  # TensorProto.DataType of every tensor that has a known one
+ElemTypes = dict[str, int]  # TensorProto.DataType of every tensor with a known type
 
-# Where each operator takes learned tensors. Scales and zero points of quantization are not learned.
+# Input positions of learned tensors. Scales and zero points of quantization are not learned.
 WEIGHT_INPUTS: dict[str, tuple[int, ...]] = {
     "BatchNormalization": (1, 2),
     "Conv": (1, 2),
@@ -48,8 +48,8 @@ WEIGHT_INPUTS: dict[str, tuple[int, ...]] = {
 
 STATISTICS_INPUTS: dict[str, tuple[int, ...]] = {"BatchNormalization": (3, 4)}
 
-# What may stand between a stored tensor and its use. Not Unsqueeze: Caffe's BatchNorm + Scale pairs
-# are exported with one, and hold one learned scale and shift, not two (light_densenet121).
+# Operators allowed between a stored tensor and its use. Not Unsqueeze: Caffe's BatchNorm + Scale
+# pairs are exported with one, and hold one learned scale and shift, not two (light_densenet121).
 LOOK_THROUGH = frozenset(
     ("Cast", "DequantizeLinear", "Identity", "QuantizeLinear", "Reshape", "Transpose")
 )
@@ -70,15 +70,15 @@ def count_params(
     scaling and normalization of pixels in front of the first layer are not, nor are shapes.
 
     Returns:
-        Parameters; the running statistics of batch normalization, which are not among them; the
-        operators that make a weight whose shape is not known, so that it is missing.
+        Parameters; the running statistics of batch normalization, which are not included in them;
+        the operators that compute a weight of unknown shape, which is not counted.
     """
     producers = {output: node for node in graph.node for output in node.output}
     stored = {tensor.name for tensor in graph.initializer}
     stored |= {name for name, node in producers.items() if node.op_type.startswith("Constant")}
 
     def origin(name: str) -> str:
-        """The stored tensor that `name` is made of; "" if it is computed."""
+        """Return the stored tensor that `name` comes from; "" if it is computed."""
         while name not in stored:
             node = producers.get(name)
             if node is None or node.op_type not in LOOK_THROUGH:
@@ -109,10 +109,10 @@ def count_params(
 
 
 def _at(node: NodeProto, positions: dict[str, tuple[int, ...]]) -> Iterator[str]:
-    """Yield the inputs of `node` that stand at the positions given for its operator."""
+    """Yield the inputs of `node` at the positions listed for its operator."""
     if is_standard(node):
         for position in positions.get(node.op_type, ()):
-            if position < len(node.input):  # trailing inputs may be left out
+            if position < len(node.input):  # trailing inputs are optional
                 yield node.input[position]
 
 
@@ -122,7 +122,7 @@ def _computed_by_layers(graph: GraphProto) -> set[str]:
     Not the scales that quantization at run time computes: what multiplies them is no layer scale.
     """
     computed: set[str] = set()
-    for node in graph.node:  # sorted: ONNX wants every producer before its consumers
+    for node in graph.node:  # sorted: in ONNX every producer comes before its consumers
         if (is_standard(node) and node.op_type in MAC_RULES) or not computed.isdisjoint(node.input):
             last = 1 if node.op_type == "DynamicQuantizeLinear" else len(node.output)
             computed.update(node.output[:last])
@@ -130,16 +130,16 @@ def _computed_by_layers(graph: GraphProto) -> set[str]:
 
 
 # Shapes are inferred from the values of small tensors, such as the target of a Reshape. Larger ones
-# are weights, whose values are dropped first: inference would copy them three times.
+# are weights; their values are dropped first, as inference would copy them three times.
 MAX_SHAPE_VALUES = 4096
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GraphCost:
-    """What one forward pass of a batch costs, whatever the device."""
+    """The cost of one forward pass of a batch, independent of the device."""
 
     num_params: int  # learned numbers
-    num_bn_statistics: int  # running means and variances of BatchNorm, not among num_params
+    num_bn_statistics: int  # running means and variances of BatchNorm, not in num_params
     num_macs: int  # of the whole batch; FLOPs = 2 x MACs
     uncounted_ops: tuple[str, ...]  # without a rule or known shapes
 
@@ -153,12 +153,12 @@ def count_graph(path: Path, batch: int = 1, shapes: GivenShapes | None = None) -
     """Count the parameters and MACs of an ONNX file.
 
     Args:
-        path: ONNX file; weights in files beside it are not read, their shapes are enough.
-        batch: Images in a batch, where the file leaves that open.
-        shapes: Of the inputs that the file leaves open.
+        path: ONNX file; weights in other files are not read; their shapes are enough.
+        batch: Images in a batch, if the file has a dynamic batch.
+        shapes: Shapes of inputs with dynamic dimensions.
 
     Raises:
-        ModelFileError: No readable ONNX file, or inputs whose shapes are neither fixed nor given.
+        ModelFileError: Not a readable ONNX file, or inputs with shapes neither fixed nor given.
     """
     model = read_model(path)
     try:
@@ -168,14 +168,14 @@ def count_graph(path: Path, batch: int = 1, shapes: GivenShapes | None = None) -
 
 
 def count_model(model: ModelProto, batch: int = 1, shapes: GivenShapes | None = None) -> GraphCost:
-    """Count as `count_graph` what is already in memory; `model` stays as it is."""
+    """Count a model in memory as `count_graph` does; `model` is not changed."""
     copy = ModelProto()
     copy.CopyFrom(model)
     return _count(copy, batch, shapes)
 
 
 def _count(model: ModelProto, batch: int, shapes: GivenShapes | None) -> GraphCost:
-    """Count `model`, which is changed."""
+    """Count `model`, and change it."""
     graph, known = infer_shapes(model, batch, shapes)
     num_params, num_bn_statistics, unknown = count_params(graph, known, _elem_types(graph))
     num_macs, uncounted = count_macs(list(graph.node), known)
@@ -195,11 +195,11 @@ def infer_shapes(
     Args:
         model: Is changed: large weights lose their values, and stored shapes, which are often stale
             after quantization, are dropped (onnxruntime issue 25890).
-        batch: What an open first dimension of an input is set to.
-        given: Shapes of inputs that the file leaves open.
+        batch: Size of a dynamic first dimension of an input.
+        given: Shapes of inputs with dynamic dimensions.
 
     Raises:
-        ModelFileError: An input has no fixed size, or not this batch; the graph contradicts itself.
+        ModelFileError: An input has no fixed size, or another batch size; or shapes contradict.
     """
     _drop_values(model.graph)
     if model.functions:  # what torch exports without optimization
@@ -233,7 +233,7 @@ def _drop_values(graph: GraphProto) -> None:
 
 
 def _fix_inputs(graph: GraphProto, batch: int, given: GivenShapes | None) -> None:
-    stored = {tensor.name for tensor in graph.initializer}  # up to IR 3 they are inputs as well
+    stored = {tensor.name for tensor in graph.initializer}  # inputs, too, up to IR 3
     inputs = [value for value in graph.input if value.name not in stored]
     for value in inputs:
         kind = value.type.WhichOneof("value")

@@ -1,4 +1,4 @@
-"""How many multiply-accumulates each ONNX operator needs."""
+"""The multiply-accumulates (MACs) of each ONNX operator."""
 
 from collections.abc import Callable, Sequence
 from math import prod
@@ -25,7 +25,7 @@ def einsum_macs(equation: str, operands: Sequence[tuple[int, ...]]) -> int:
     dots = {name for term in terms for name in term if len(name) > 1}
     if arrow:
         result = set(right) | (dots if "..." in right else set())
-    else:  # the letters that stand once
+    else:  # the letters that occur once
         result = {letter for letter in left if left.count(letter) == 1} | dots
     total = 0
     joint = terms[0]
@@ -39,14 +39,14 @@ def einsum_macs(equation: str, operands: Sequence[tuple[int, ...]]) -> int:
 
 
 def _sizes(term: str, shape: tuple[int, ...]) -> dict[str, int]:
-    """Name every dimension of an operand; those of an ellipsis are counted from its end."""
+    """Return a name for every dimension of an operand; an ellipsis is numbered from its end."""
     before, dots, after = term.partition("...")
     num_dots = len(shape) - len(before) - len(after) if dots else 0
     names = [*before, *(f"...{-number}" for number in range(-num_dots, 0)), *after]
     return dict(zip(names, shape, strict=True))
 
 
-Shapes = dict[str, tuple[int, ...]]  # of the tensors whose every dimension is known
+Shapes = dict[str, tuple[int, ...]]  # of the tensors with only known dimensions
 MacRule = Callable[[NodeProto, Shapes], int]
 
 
@@ -87,7 +87,7 @@ def einsum_node_macs(node: NodeProto, shapes: Shapes) -> int:
 
 
 def attention_macs(node: NodeProto, shapes: Shapes) -> int:
-    """Every query meets every key and every value, those that a mask hides as well."""
+    """Every query is multiplied with every key and value, including masked ones."""
     query, key, value = (shapes[name] for name in node.input[:3])
     if len(query) == 3:  # (B, positions, heads * width)
         given = attributes(node)
@@ -103,13 +103,13 @@ def attention_macs(node: NodeProto, shapes: Shapes) -> int:
 
 
 def recurrent_macs(node: NodeProto, shapes: Shapes) -> int:
-    """Every step of every sequence meets the weights of its input and of its state once."""
+    """Every step of every sequence uses the weights of its input and of its state once."""
     steps = prod(shapes[node.input[0]][:2])  # length times batch, in the order of `layout`
     return steps * (prod(shapes[node.input[1]]) + prod(shapes[node.input[2]]))
 
 
 def attributes(node: NodeProto) -> dict[str, Any]:
-    """Return the attributes that stand at `node`; defaults are not among them."""
+    """Return the attributes of `node`; defaults are not included."""
     return {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
 
 
@@ -118,7 +118,7 @@ MAC_RULES: dict[str, MacRule] = {
     "Conv": conv_macs,
     "ConvInteger": conv_macs,
     "ConvTranspose": conv_transpose_macs,
-    "DeformConv": conv_macs,  # interpolation between pixels is no product, as in a Resize
+    "DeformConv": conv_macs,  # interpolation does not count, as in a Resize
     "Einsum": einsum_node_macs,
     "GRU": recurrent_macs,
     "Gemm": gemm_macs,
@@ -130,10 +130,10 @@ MAC_RULES: dict[str, MacRule] = {
     "RNN": recurrent_macs,
 }
 
-# By the convention that papers and torchvision follow, bias, normalization, activation, pooling,
-# resizing and everything else done element by element count nothing. Not here, so listed as
-# uncounted: what hides products (DFT, LinearAttention, ...), what hides a graph (If, Loop, Scan)
-# and all operators that are not ONNX's own and have no stand-in in `fused`.
+# By the convention of papers and torchvision, bias, normalization, activation, pooling, resizing
+# and all other elementwise operators count 0. Operators that are missing here are listed as
+# uncounted: those with products inside (DFT, LinearAttention, ...), those with subgraphs (If, Loop,
+# Scan), and operators of other domains that `contrib_ops` does not replace.
 _ELEMENTWISE = """
 Abs Acos Acosh Add AffineGrid And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization
 Bernoulli BitCast BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Celu
@@ -155,11 +155,11 @@ NO_MACS = frozenset(_ELEMENTWISE.split())
 
 
 def count_macs(nodes: list[NodeProto], shapes: Shapes) -> tuple[int, set[str]]:
-    """Add up the multiply-accumulates of `nodes`.
+    """Sum the multiply-accumulates of `nodes`.
 
     Returns:
-        The total, and the operators that it lacks: those without a rule, and those with one whose
-        shapes are not known.
+        The total, and the uncounted operators: those without a rule, and those with unknown
+        shapes.
     """
     total = 0
     uncounted: set[str] = set()
@@ -178,5 +178,5 @@ def count_macs(nodes: list[NodeProto], shapes: Shapes) -> tuple[int, set[str]]:
 
 
 def is_standard(node: NodeProto) -> bool:
-    """Whether the operator is ONNX's own, so that its name says what it does."""
+    """Return whether the operator belongs to ONNX's own domain."""
     return node.domain in ("", "ai.onnx")

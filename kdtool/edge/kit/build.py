@@ -146,9 +146,7 @@ def build_kit(
         texts = {
             LABELS: _one_a_line(classes),
             "requirements.txt": _requirements(facts.file.opset),
-            "README.md": readme(
-                facts, session, classes, len(golden), wheel.name if wheel else None
-            ),
+            "README.md": readme(facts, session, classes, len(golden), wheel),
         }
         for name in SCRIPTS:
             texts[name] = files("kdtool.edge.portable").joinpath(name).read_text(encoding="utf-8")

@@ -11,10 +11,10 @@ from kdtool.edge.metadata import read_metadata
 from kdtool.edge.portable.classifier import decision, image_shape
 from kdtool.edge.session import InferenceSession
 from kdtool.format import count, keyboard_text, milliseconds, percent, plural
-from kdtool.results.base import Interval, Role
+from kdtool.results.base import Interval, Precision, Role
 from kdtool.results.evidence import Rates
 from kdtool.results.profile import Environment
-from kdtool.results.study import FP16_USE, FileResult, Precision
+from kdtool.results.study import FP16_USE, FileResult
 from kdtool.stats.intervals import wilson_interval
 
 MAX_CLASSES = 40  # listed in the README

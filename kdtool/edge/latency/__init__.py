@@ -1,1 +1,1 @@
-"""How long a model takes, so that the figure can be trusted."""
+"""Latency of models, with intervals and with warnings about a noisy machine."""

@@ -1,4 +1,10 @@
-"""The processes that time models, as seen from the process that drives them."""
+"""Start worker processes, one for each model, and time the models in them in turn.
+
+Design: the latency of one file differs by up to 5 % from process to process, because of where its
+weights are in memory, and the machine's speed drifts within seconds. So a measurement has rounds.
+In each round every model gets a fresh process; then the models take turns with short blocks of
+runs, so that drift affects all of them alike. `statistics.py` treats the rounds as the samples.
+"""
 
 import json
 import os
@@ -19,12 +25,12 @@ from kdtool.edge.latency.job import ANSWER, FORKS, Job
 from kdtool.edge.latency.statistics import Blocks
 from kdtool.errors import KdtoolError
 
-# NumPy's own threads are never used in a child, and a fork should have none.
+# A worker never uses NumPy's threads, and a process should fork without threads.
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
-class Child:
-    """One process that times one model at a time."""
+class Worker:
+    """A process that times one model at a time (`worker.py`)."""
 
     def __init__(self) -> None:
         self._path = ""
@@ -32,8 +38,8 @@ class Child:
 
     def _start(self) -> None:
         self._last_words = tempfile.TemporaryFile()  # noqa: SIM115  closed in `end`
-        # -P: a user's own numpy.py or onnx.py in the current folder must not be imported.
-        # A session of its own: Ctrl-C reaches the parent alone, which then ends its children.
+        # -P: do not import a numpy.py or onnx.py of the user in the current folder.
+        # New session: Ctrl-C reaches only this process, which then ends its workers.
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "kdtool.edge.latency.worker"],
             stdin=subprocess.PIPE,
@@ -54,20 +60,20 @@ class Child:
         return self._ask(asdict(job))
 
     def ask(self, *request: object) -> dict[str, Any]:
-        """Let the child do something with its model.
+        """Send a request about the open model and return the answer.
 
         Args:
-            request: See `kdtool.edge.latency.worker`.
+            request: A name and its arguments, see `kdtool.edge.latency.worker`.
 
         Raises:
-            KdtoolError: The model cannot be run, or the child died.
+            KdtoolError: The model cannot be run, or the worker died.
         """
         return self._ask(request)
 
     def end(self) -> None:
-        """End the process and whatever it forked."""
+        """End the process and its forks."""
         if hasattr(os, "killpg"):
-            with suppress(ProcessLookupError, PermissionError):  # it is gone already
+            with suppress(ProcessLookupError, PermissionError):  # it has already ended
                 os.killpg(self._process.pid, signal.SIGKILL)
         else:
             self._process.kill()
@@ -77,10 +83,10 @@ class Child:
     def _ask(self, request: object) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        with suppress(BrokenPipeError):  # it died; why, is told below
+        with suppress(BrokenPipeError):  # it died; the reason is reported below
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
-        for line in self._process.stdout:  # libraries may write there, too
+        for line in self._process.stdout:  # libraries may print there, too
             if line.startswith(ANSWER):
                 answer: dict[str, Any] = json.loads(line.removeprefix(ANSWER))
                 break
@@ -91,49 +97,49 @@ class Child:
         if "died" in answer:
             self._last_words.seek(0)
             words = self._last_words.read().decode("utf-8", errors="replace")
-            raise KdtoolError(obituary(self._path, answer["died"], words))
+            raise KdtoolError(describe_death(self._path, answer["died"], words))
         return answer
 
 
 @contextmanager
-def started_children(count: int) -> Iterator[list[Child]]:
-    """Start processes; they end with the block, whatever happens in it."""
+def started_workers(count: int) -> Iterator[list[Worker]]:
+    """Start workers; they end when the `with` block ends."""
     with ExitStack() as stack:
-        children = []
+        workers = []
         for _ in range(count):
-            children.append(Child())
-            stack.callback(children[-1].end)
-        yield children
+            workers.append(Worker())
+            stack.callback(workers[-1].end)
+        yield workers
 
 
-def obituary(path: str, returncode: int, stderr: str) -> str:
-    """Say how a child died; below zero, the code is the signal that ended it."""
+def describe_death(path: str, returncode: int, stderr: str) -> str:
+    """Explain why a worker ended; a negative return code is the signal that ended it."""
     if returncode == -9:
-        how = "was killed, most likely for want of memory: try a smaller batch or fewer files"
+        how = "was killed, most likely out of memory: try a smaller batch or fewer files"
     elif returncode < 0:
         how = f"was ended by signal {-returncode}"
     else:
         how = f"ended with exit code {returncode}"
     last_lines = "\n".join(f"  {line}" for line in stderr.strip().splitlines()[-5:])
-    return f"the process that times {path} {how}; its last words:\n{last_lines or '  (none)'}"
+    return f"the process that times {path} {how}; its last output:\n{last_lines or '  (none)'}"
 
 
-# Ours. A file against its own copy differed by up to 5 % from one process to another, so fresh
-# processes are the samples, and 10 are the least for an interval.
+# Our choice: copies of one file differed by up to 5 % between processes, so processes are the
+# samples, and an interval needs about 10.
 NUM_ROUNDS = 10
 BLOCK_SECONDS = 0.3  # at most; longer measurements get more blocks
-# At least so many runs and seconds. Until the processor's clock has risen; runs as Olive and
+# Least runs and seconds: until the processor has raised its clock; runs as in Olive and
 # optimum-benchmark.
 WARM_UP = (10, 0.5)
-WARM_UP_AGAIN = (2, 0.05)  # in further rounds: until the memory of a new process is in place
+WARM_UP_AGAIN = (2, 0.05)  # in later rounds: until the memory of the new process is mapped
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelRound:
-    """What one process measured of one model."""
+    """What one process measured for one model."""
 
     blocks: Blocks
-    cpu_seconds: float  # of all its threads, during the blocks
+    cpu_seconds: float  # of all threads of the process, during the blocks
     load_ms: float
     first_run_ms: float
     peak_memory_bytes: int | None
@@ -144,61 +150,61 @@ class ModelRound:
 
 
 def run_rounds(
-    children: Sequence[Child],
+    workers: Sequence[Worker],
     jobs: Sequence[Job],
     seconds: float,
     num_rounds: int = NUM_ROUNDS,
     first_warm_up: tuple[int, float] = WARM_UP,
 ) -> tuple[list[list[ModelRound]], float | None]:
-    """Time models, in turn, each in a child of its own.
+    """Time models in turn, each in a worker of its own.
 
     Args:
-        children: At least as many as jobs.
+        workers: At least as many as jobs.
         jobs: At least one.
-        seconds: Of measuring, for each model.
+        seconds: Measuring time for each model.
         num_rounds: Fresh processes for each model.
-        first_warm_up: Least runs and seconds, in the first round; not longer than `seconds`.
+        first_warm_up: Least runs and seconds in the first round; not longer than `seconds`.
 
     Returns:
-        The rounds of each job, and how many cores other processes kept busy meanwhile, None where
-        that cannot be known.
+        The rounds of each job, and the number of cores that other processes used meanwhile (None:
+        unknown).
 
     Raises:
-        KdtoolError: A model cannot be loaded or run as asked, or a child died.
+        KdtoolError: A model cannot be loaded or run as asked, or a worker died.
 
-    Source: single stream of MLPerf Inference, arXiv:1911.02549; blocks in turn are our own answer
-    to drift, which made two equal files differ by 60 % when timed one after the other.
+    Source: single stream scenario of MLPerf Inference, arXiv:1911.02549. Taking turns is our answer
+    to drift: two copies of a file, timed one after the other, differed by up to 60 %.
     """
     rounds: list[list[ModelRound]] = [[] for _ in jobs]
     num_blocks = 2 * max(1, round(seconds / num_rounds / BLOCK_SECONDS / 2))
     wall = others = 0.0
     known = _busy_seconds() is not None
     for index in range(num_rounds):
-        # What a fork inherits of its child's place in memory goes to each model in turn.
-        workers = [children[(model + index) % len(jobs)] for model in range(len(jobs))]
-        opened = [worker.open(job) for worker, job in zip(workers, jobs, strict=True)]
-        for worker in workers:
+        # A fork inherits the memory layout of its worker, so the models swap workers each round.
+        used = [workers[(model + index) % len(jobs)] for model in range(len(jobs))]
+        opened = [worker.open(job) for worker, job in zip(used, jobs, strict=True)]
+        for worker in used:
             runs, limit = WARM_UP_AGAIN if index else first_warm_up
             worker.ask("warm up", runs, min(limit, seconds))
         timed: list[list[dict[str, Any]]] = [[] for _ in jobs]
         started, own, busy = time.perf_counter(), time.process_time(), _busy_seconds()
         for model in turns(len(jobs), num_blocks, first=index):
-            timed[model].append(workers[model].ask("block", seconds / num_rounds / num_blocks))
+            timed[model].append(used[model].ask("block", seconds / num_rounds / num_blocks))
             own -= timed[model][-1]["cpu_seconds"]
         wall += time.perf_counter() - started
         others += (_busy_seconds() or 0.0) - (busy or 0.0) - (time.process_time() - own)
-        for model, worker in enumerate(workers):
+        for model, worker in enumerate(used):
             closed = worker.ask("close")
             rounds[model].append(_model_round(opened[model], timed[model], closed))
     return rounds, max(0.0, others) / wall if known else None
 
 
 def turns(num_models: int, num_blocks: int, first: int = 0) -> Iterator[int]:
-    """Yield whose block is next; the order alternates, so that nobody is always last.
+    """Yield the index of the model with the next block; the order is reversed after each turn.
 
     Args:
-        num_models: Take turns.
-        num_blocks: Of each model.
+        num_models: Number of models that take turns.
+        num_blocks: Blocks of each model.
         first: If odd, the last model begins.
     """
     for block in range(first, first + num_blocks):
@@ -223,7 +229,7 @@ def _model_round(
 
 
 def _busy_seconds() -> float | None:
-    """Processor time that all processes have used since the start; None where /proc is missing."""
+    """Return the CPU time that all processes used since boot; None where /proc is missing."""
     stat = Path("/proc/stat")
     if not stat.is_file():
         return None

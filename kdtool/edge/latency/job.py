@@ -1,55 +1,57 @@
-"""What happens in the process that times a model: load it, make its input, run it by the clock."""
+"""A model to time, the input it gets, and the timing loops; used by worker and driver."""
 
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.random import default_rng  # here, once: NumPy itself imports it at first use
+from numpy.random import default_rng  # here: otherwise the first job would import it
 from numpy.typing import NDArray
 
 from kdtool.edge.shapes import Dims, GivenShapes, input_shapes
 from kdtool.errors import ModelFileError
-from kdtool.results.profile import Runtime
 
-ANSWER = "kdtool: "  # begins every line that a child has for its parent
+if TYPE_CHECKING:  # records need pydantic, which doubles the worker's imports
+    from kdtool.results.profile import Runtime
+
+ANSWER = "kdtool: "  # prefix of every line that a worker sends to its driver
 FORKS = sys.platform == "linux"  # elsewhere libraries do not survive a fork
 FLOATS = (np.float64, np.float32, np.float16)
 
 Feed = dict[str, NDArray[Any]]
-Declared = Mapping[str, tuple[Dims | None, object]]  # input -> dimensions, type or its name
+Declared = Mapping[str, tuple[Dims | None, object]]  # input -> dimensions, type
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """One model in one setting."""
+    """One model with one setting of threads, batch size, provider and runtime."""
 
     path: str
     threads: int = 1
     batch_size: int = 1
     provider: str = "cpu"
-    runtime: Runtime = "onnxruntime"
+    runtime: "Runtime" = "onnxruntime"
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)  # see `input_shapes`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadedModel:
-    """A model that is ready to run."""
+    """A loaded model with an input."""
 
     run: Callable[[], object]
     load_ns: int
-    provider: str  # that was used
-    provider_share: float | None = 1.0  # of the nodes; None: unknown
-    arithmetic: str | None = None  # what the runtime was pinned to
+    provider: str  # key of `PROVIDERS` that is used
+    provider_share: float | None = 1.0  # of the nodes, in [0, 1]; None: unknown
+    arithmetic: str | None = None  # number format that the runtime was set to
 
 
 def random_input(declared: Declared, batch_size: int, shapes: GivenShapes) -> Feed:
-    """Make an image batch for every input of a model: noise, always the same.
+    """Return a batch of noise for every input of a model, the same in each call.
 
     Raises:
-        ModelFileError: An input is neither uint8 nor floating, or has no fixed size.
+        ModelFileError: An input is neither uint8 nor floating-point, or its size is unknown.
     """
     generator = default_rng(0)
     sizes = input_shapes({name: dims for name, (dims, _) in declared.items()}, batch_size, shapes)
@@ -61,14 +63,14 @@ def random_input(declared: Declared, batch_size: int, shapes: GivenShapes) -> Fe
             feed[name] = generator.random(sizes[name]).astype(floats[0])
         else:
             raise ModelFileError(
-                f"input {name!r} is {dtype}; kdtool times models of images, "
-                "which are uint8, float64, float32 or float16"
+                f"input {name!r} has the type {dtype}; kdtool times models with inputs of uint8, "
+                "float64, float32 or float16"
             )
     return feed
 
 
 def warm_up(run: Callable[[], object], runs: int, seconds: float) -> None:
-    """Run at least so often and so long, and forget about it."""
+    """Run a model at least `runs` times and for at least `seconds`, without timing."""
     end = time.perf_counter() + seconds
     num_runs = 0
     while num_runs < runs or time.perf_counter() < end:
@@ -77,7 +79,7 @@ def warm_up(run: Callable[[], object], runs: int, seconds: float) -> None:
 
 
 def time_block(run: Callable[[], object], seconds: float) -> list[int]:
-    """Run for `seconds`, at least once, and return the time of each run in ns."""
+    """Run a model for `seconds`, at least once; return the time of each run in ns."""
     runs_ns: list[int] = []
     now = time.perf_counter_ns()
     end = now + int(seconds * 1e9)

@@ -1,4 +1,4 @@
-"""Latency of models, side by side."""
+"""Time models in turn and summarize each as a `Latency`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from kdtool.edge.latency.driver import Child, ModelRound, run_rounds, started_children
+from kdtool.edge.latency.driver import ModelRound, Worker, run_rounds, started_workers
 from kdtool.edge.latency.job import Job
 from kdtool.edge.latency.statistics import (
     Rounds,
@@ -29,7 +29,7 @@ from kdtool.results.profile import Latency, MatrixRate
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measurement:
-    """How fast a model is, and every run that says so."""
+    """The latency of a model, and the times of all its runs."""
 
     latency: Latency
     rounds: Rounds
@@ -46,15 +46,16 @@ def measure(
 ) -> list[Measurement]:
     """Time models on random images in ONNX Runtime, in turn, a block of runs each.
 
-    What slows the machine for a while so slows all of them alike. No run is dropped.
+    Models in turn: what slows the machine for a while then slows all of them alike. No run is
+    dropped.
 
     Args:
         paths: ONNX files, at least one.
-        threads: For each model, at least 1.
-        batch_size: Images a run.
-        seconds: Of measuring, for each model; loading and warming up come on top.
-        provider: Of ONNX Runtime, as `open_session` takes it.
-        shapes: Of inputs that the files leave open, see `input_shapes`.
+        threads: Threads of each model, at least 1.
+        batch_size: Images per run.
+        seconds: Measuring time for each model, without loading and warm-up.
+        provider: Of ONNX Runtime, as in `open_session`.
+        shapes: Of inputs with dynamic dimensions, see `input_shapes`.
 
     Raises:
         KdtoolError: A model cannot be loaded or run as asked, or a process died.
@@ -71,22 +72,22 @@ def measure(
     ]
     for path in paths:
         check_file(path)
-    with started_children(len(jobs)) as children:
-        return measure_jobs(children, jobs, seconds)
+    with started_workers(len(jobs)) as workers:
+        return measure_jobs(workers, jobs, seconds)
 
 
 def measure_jobs(
-    children: Sequence[Child], jobs: Sequence[Job], seconds: float
+    workers: Sequence[Worker], jobs: Sequence[Job], seconds: float
 ) -> list[Measurement]:
-    """Time models, in turn, each in a child of its own.
+    """Time models in turn, each in a worker of its own.
 
     Args:
-        children: At least as many as jobs.
+        workers: At least as many as jobs.
         jobs: At least one.
-        seconds: Of measuring, for each model.
+        seconds: Measuring time for each model.
 
     Raises:
-        KdtoolError: A model cannot be loaded or run as asked, or a child died.
+        KdtoolError: A model cannot be loaded or run as asked, or a worker died.
     """
     if not (seconds > 0 and isfinite(seconds)):
         raise KdtoolError(f"seconds is {seconds}; it must be a positive number")
@@ -94,7 +95,7 @@ def measure_jobs(
         for name, value in (("threads", job.threads), ("batch_size", job.batch_size)):
             if value < 1:
                 raise KdtoolError(f"{name} is {value}; it must be at least 1")
-    rounds, other_cores = run_rounds(children, jobs, seconds)
+    rounds, other_cores = run_rounds(workers, jobs, seconds)
     return [
         Measurement(latency=_latency(job, own, other_cores), rounds=[one.blocks for one in own])
         for job, own in zip(jobs, rounds, strict=True)
@@ -102,11 +103,11 @@ def measure_jobs(
 
 
 def ratio_of(of: Measurement, against: Measurement) -> tuple[float, Interval]:
-    """Return the time of a model / the time of another and its 95 % interval.
+    """Return time of one model / time of another, and its 95 % interval.
 
     Args:
-        of: The one.
-        against: The other, from the same call of `measure`, so that both were timed in turn.
+        of: The numerator.
+        against: The denominator, from the same call of `measure`, so that both were timed in turn.
     """
     return ratio_of_rounds(of.rounds, against.rounds)
 
@@ -147,30 +148,30 @@ def _latency(job: Job, rounds: Sequence[ModelRound], other_cores: float | None) 
     )
 
 
-SIDE = 384  # of square matrices; 256 to 512 reached the same, larger ones leave the cache
+SIDE = 384  # of square matrices; 256 to 512 gave equal rates, larger ones exceed the cache
 SECONDS = 0.3
 WARM_UP = (10, 0.1)  # runs, seconds
 
 
-def matrix_rate(children: Sequence[Child], threads: int) -> MatrixRate:
-    """Measure the product of two square float32 matrices in ONNX Runtime, on the processor.
+def matrix_rate(workers: Sequence[Worker], threads: int) -> MatrixRate:
+    """Measure the speed of float32 matrix products in ONNX Runtime, on the CPU.
 
     Args:
-        children: At least one, which does the work.
-        threads: That share it.
+        workers: At least one; the first is used.
+        threads: Threads that share a product, at least 1.
     """
     with TemporaryDirectory() as folder:
         path = Path(folder) / "matmul.onnx"
         onnx.save(_product(), path)
         job = Job(path=str(path), threads=threads, batch_size=SIDE)
-        ((only,),), _ = run_rounds(children, [job], SECONDS, num_rounds=1, first_warm_up=WARM_UP)
+        ((only,),), _ = run_rounds(workers, [job], SECONDS, num_rounds=1, first_warm_up=WARM_UP)
     best_ms = min(float(np.median(block)) for block in only.blocks)
     return MatrixRate(threads=threads, gflop_per_second=2 * SIDE**3 / best_ms / 1e6)
 
 
 def _product() -> onnx.ModelProto:
     weight = helper.make_node(
-        "ConstantOfShape",  # keeps the file small; folded when it is loaded
+        "ConstantOfShape",  # keeps the file small; constant-folded at load
         ["shape"],
         ["weight"],
         value=helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0]),

@@ -1,14 +1,14 @@
-"""Models in OpenVINO; the only module that imports it."""
+"""Load a model in OpenVINO; the only module that imports openvino."""
 
 import sys
 import time
 
 from kdtool.edge.latency.job import Declared, Job, LoadedModel, random_input
 from kdtool.edge.shapes import Dims, input_shapes
-from kdtool.environment import install_command
 from kdtool.errors import KdtoolError, ModelFileError
+from kdtool.install import install_command
 
-# Its import sends a message home, by a module that does nothing where it cannot be imported.
+# Importing openvino sends telemetry, unless this module cannot be imported.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 try:
@@ -20,22 +20,22 @@ except ModuleNotFoundError as error:
         f"timing a model in OpenVINO needs openvino: {install_command('openvino')}"
     ) from error
 
-# Without it OpenVINO computes in bfloat16 where the processor can: faster, and other answers.
+# Otherwise OpenVINO computes in bfloat16 on CPUs that support it: faster, with other results.
 ARITHMETIC = "f32"
 
 
 def load_in_openvino(job: Job) -> LoadedModel:
-    """Load the model of `job` on the processor, for this batch size and in float32.
+    """Load the model of `job` on the CPU, for its batch size and in float32.
 
-    Layers that the file itself quantizes stay so.
+    Layers that are quantized in the file stay quantized.
 
     Raises:
-        KdtoolError: OpenVINO cannot load it, or was asked for another device.
+        KdtoolError: OpenVINO cannot load the model, or the job asks for another device.
     """
     if job.provider not in ("cpu", "auto"):
         raise KdtoolError(
-            f"the provider {job.provider!r} is of onnxruntime; kdtool times OpenVINO on the "
-            "processor only: leave --provider out or ask for cpu"
+            f"the provider {job.provider!r} belongs to onnxruntime; kdtool times OpenVINO on the "
+            "CPU only: remove --provider, or use --provider cpu"
         )
     started = time.perf_counter_ns()
     core = openvino.Core()
@@ -79,6 +79,6 @@ def _dims(shape: "openvino.PartialShape") -> Dims | None:
 
 
 def _short(error: Exception) -> str:
-    """Return the last line of what OpenVINO says: the ones before are places in its source."""
+    """Return the last line of an error of OpenVINO; the lines before are places in its source."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""Load a model in ONNX Runtime or OpenVINO, and say what went wrong in one message."""
+"""Load a model in ONNX Runtime or OpenVINO, with one message for each failure."""
 
 import json
 import time
@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,9 @@ from kdtool.edge.latency.job import Declared, Feed, Job, LoadedModel, random_inp
 from kdtool.edge.providers import PROVIDERS, provider_share
 from kdtool.edge.session import RUNTIME_ERRORS, InferenceSession, open_session
 from kdtool.errors import ModelFileError
-from kdtool.results.profile import Runtime
+
+if TYPE_CHECKING:  # records need pydantic, which doubles the worker's imports
+    from kdtool.results.profile import Runtime
 
 TYPES = {
     "tensor(uint8)": np.uint8,
@@ -22,14 +24,14 @@ TYPES = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
 }
-# How onnxruntime, the C++ library below it and NumPy say that memory ran out.
+# Messages of onnxruntime, the C++ library and NumPy when memory runs out.
 OUT_OF_MEMORY = ("bad_alloc", "allocate memory", "Unable to allocate", "bad allocation")
 
 Loader = Callable[[Job], LoadedModel]
 
 
-def loader_of(runtime: Runtime) -> Loader:
-    """Import a runtime and return what loads a job's model in it, with an input to run it on.
+def loader_of(runtime: "Runtime") -> Loader:
+    """Import a runtime and return the function that loads a job's model in it.
 
     Raises:
         KdtoolError: The runtime is not installed.
@@ -42,10 +44,10 @@ def loader_of(runtime: Runtime) -> Loader:
 
 
 def load_in_onnxruntime(job: Job) -> LoadedModel:
-    """Load the model of `job`.
+    """Load the model of `job` in ONNX Runtime.
 
     Raises:
-        KdtoolError: It cannot be loaded as asked.
+        KdtoolError: It cannot be loaded with this setting.
     """
     started = time.perf_counter_ns()
     session = open_session(Path(job.path), job.threads, job.provider)
@@ -61,10 +63,10 @@ def load_in_onnxruntime(job: Job) -> LoadedModel:
 
 
 def session_input(session: InferenceSession, job: Job) -> Feed:
-    """Make an image batch for a session.
+    """Return a batch of noise for a session.
 
     Raises:
-        ModelFileError: An input is no image, or has no fixed size.
+        ModelFileError: An input has another type than images have, or its size is unknown.
     """
     declared: Declared = {
         entry.name: (entry.shape, TYPES.get(entry.type, entry.type))
@@ -75,13 +77,13 @@ def session_input(session: InferenceSession, job: Job) -> Feed:
 
 @contextmanager
 def explained_errors(job: Job) -> Iterator[None]:
-    """Turn what a runtime raises into one message that names the file."""
+    """Turn errors of a runtime into one message that names the file."""
     try:
         yield
     except MemoryError as error:
         raise ModelFileError(too_large(job)) from error
     except (ModelFileError, RuntimeError, *RUNTIME_ERRORS) as error:
-        if any(said in str(error) for said in OUT_OF_MEMORY):
+        if any(text in str(error) for text in OUT_OF_MEMORY):
             raise ModelFileError(too_large(job)) from error
         if job.path in str(error):
             raise
@@ -89,28 +91,28 @@ def explained_errors(job: Job) -> Iterator[None]:
 
 
 def too_large(job: Job) -> str:
-    """Say that a model needs more memory than there is."""
+    """Return the message for a model that needs more memory than is available."""
     smaller = " a smaller --batch," if job.batch_size > 1 else ""
     return (
-        f"{job.path} needs more memory than there is, with batches of {job.batch_size}: "
+        f"{job.path} needs more memory than is available, with batches of {job.batch_size}: "
         f"try{smaller} fewer files at once, or a machine with more memory"
     )
 
 
 RUNS, SECONDS = 20, 0.3
-SETTLING_RUNS = 5  # left out: the first runs are slower
-CONTROL_FLOW = frozenset(("If", "Loop", "Scan"))  # the nodes of their bodies are told themselves
+SETTLING_RUNS = 5  # excluded: the first runs are slower
+CONTROL_FLOW = frozenset(("If", "Loop", "Scan"))  # their subgraphs have own entries
 
 
 def operator_times(job: Job, folder: str) -> list[dict[str, Any]]:
-    """Run the model of `job` under the profiler of ONNX Runtime, in a session for only that.
+    """Run the model of `job` under the profiler of ONNX Runtime, in a session of its own.
 
     Args:
-        job: Of the runtime `onnxruntime`.
-        folder: Where the profiler may write.
+        job: With the runtime `onnxruntime`.
+        folder: For the file of the profiler.
 
     Returns:
-        The fields of an `OperatorTime` each, slowest first.
+        The fields of one `OperatorTime` each, slowest first.
     """
     plain = open_session(Path(job.path), job.threads, job.provider)
     options = plain.get_session_options()
@@ -123,11 +125,11 @@ def operator_times(job: Job, folder: str) -> list[dict[str, Any]]:
 
 
 def summarize(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Add up the profiler's events by operator.
+    """Sum the profiler's events by operator.
 
     Args:
-        events: As ONNX Runtime writes them, with `dur` in us: the nodes of a run, then the run. A
-            node in the body of a loop has one for each turn, one in a branch not in every run.
+        events: From ONNX Runtime, with `dur` in us: the nodes of a run, then the run. A node in a
+            loop has one event for each iteration; a node in a branch has none in some runs.
     """
     nodes: dict[tuple[str, str], float] = defaultdict(float)  # operator, name -> us in all
     num_runs = 0

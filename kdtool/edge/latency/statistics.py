@@ -1,9 +1,9 @@
-"""What blocks of timed runs say, and how far it can be trusted.
+"""Medians, percentiles, intervals and noise of timed runs.
 
-Successive runs are not independent: the processor's clock and its other users change within
-seconds, and where a model lies in memory makes a process faster or slower for all its life. From
-single runs, intervals were 3 to 8 times too narrow; whole rounds, a fresh process each, are
-resampled instead.
+Successive runs are not independent: the processor's clock and other programs change within
+seconds, and a process stays faster or slower for its whole life because of its memory layout.
+Intervals from single runs were 3 to 8 times too narrow. So the bootstrap resamples whole rounds,
+each a fresh process.
 """
 
 from statistics import NormalDist, median
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from kdtool.results.base import Interval
 
-Blocks = list[NDArray[np.float64]]  # run times in ms, `(num_runs,)` a block
+Blocks = list[NDArray[np.float64]]  # run times in ms, `(num_runs,)` for each block
 Rounds = list[Blocks]  # the blocks of each process
 
 NUM_RESAMPLES = 2000
 NUM_GRID = 2000  # candidates for a resampled median
-# Runs from which a percentile is known well enough. Source: MLPerf's early stopping.
+# Runs that a percentile needs. Source: early stopping of MLPerf Inference.
 LEAST_RUNS = {90: 64, 95: 130, 99: 662}
-# What a quiet machine stays below; chosen by hand, from tests with and without a busy neighbour.
+# Limits of a quiet machine, chosen from tests with and without a busy neighbour.
 MAX_SPREAD = 0.10  # of the medians of the blocks of a process, relative
 MAX_DRIFT = 0.05  # between the halves of the measurement, relative
 MAX_OTHER_CORES = 0.1
@@ -28,7 +28,7 @@ MIN_OWN_CORES = 0.9  # of one thread
 
 
 def percentile_ms(runs_ms: NDArray[np.float64], percent: int) -> float | None:
-    """Return a high percentile over all runs, or None where they are too few to tell.
+    """Return a high percentile over all runs, or None if the runs are too few.
 
     Args:
         runs_ms: `(num_runs,)`.
@@ -56,13 +56,13 @@ def ratio_of_rounds(of: Rounds, against: Rounds, seed: int = 0) -> tuple[float, 
     """Compare two models that were timed in turn, block by block.
 
     Args:
-        of: Of one model.
-        against: Of the other; each block was timed right before or after that of the first.
+        of: Rounds of one model.
+        against: Rounds of the other; each block was timed next to the same block of the first.
         seed: Of the resampling.
 
     Returns:
-        Geometric mean of the ratio of the medians of the blocks, below 1 where the model is faster
-        than the other, and its 95 % interval. What slows both for a while cancels out.
+        Geometric mean of the ratios of the medians of the blocks, below 1 if `of` is faster, and
+        its 95 % interval. What slows both models for a while cancels out.
     """
     log_ratios = np.array(
         [
@@ -78,14 +78,14 @@ def ratio_of_rounds(of: Rounds, against: Rounds, seed: int = 0) -> tuple[float, 
 def noise_note(
     rounds: Rounds, *, threads: int, cores: int, own_cores: float, other_cores: float | None
 ) -> str | None:
-    """Say in words why the figures should not be trusted; None if nothing speaks against them.
+    """Return the reasons not to trust the figures, as text; None if there are none.
 
     Args:
         rounds: Of one model.
-        threads: That it ran on.
-        cores: That there are for them.
-        own_cores: That it kept busy.
-        other_cores: That other processes kept busy meanwhile; None if unknown.
+        threads: Threads of the model.
+        cores: Available cores.
+        own_cores: Cores that the model used.
+        other_cores: Cores that other processes used meanwhile; None: unknown.
     """
     notes = []
     if threads > cores:
@@ -102,7 +102,7 @@ def noise_note(
 
 
 def _drift(levels: list[float]) -> list[str]:
-    """Say whether a model became slower or faster, by more than the luck of single rounds."""
+    """Return a note if a model became slower or faster, by more than single rounds vary."""
     half = len(levels) // 2
     first, second = levels[:half], levels[-half:]
     if not half or not (max(first) < min(second) or max(second) < min(first)):
@@ -115,13 +115,13 @@ def _drift(levels: list[float]) -> list[str]:
 
 
 def _resampled_rounds(num_rounds: int, seed: int) -> NDArray[np.int64]:
-    """How often each resample holds each round, `(R, num_rounds)`; the same for equal seeds."""
+    """Return the count of each round in each resample, `(R, num_rounds)`; fixed by the seed."""
     share = np.full(num_rounds, 1 / num_rounds)
     return np.random.default_rng(seed).multinomial(num_rounds, share, size=NUM_RESAMPLES)
 
 
 def _expanded_interval(resampled: NDArray[np.float64], num_rounds: int) -> Interval:
-    """Return the bootstrap's percentile interval, widened for the small number of rounds.
+    """Return the percentile interval of the bootstrap, widened for the small number of rounds.
 
     With 10 rounds the plain interval covers 90 % instead of 95 %.
 

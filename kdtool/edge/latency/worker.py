@@ -1,9 +1,12 @@
-"""The process that times a model: `python -m kdtool.edge.latency.worker`, driven by `children.py`.
+"""The process that times models: `python -m kdtool.edge.latency.worker`, driven by `driver.py`.
 
-On its own, so that neither the thread pools nor the memory of its caller disturb the runs. Where a
-model's weights land in memory changes its speed by some percent and stays so for as long as the
-process lives, so every `Job` is done in a fresh process: where that is safe a fork of this one,
-which takes a few ms.
+It is separate so that the threads and the memory of its caller do not disturb the runs. Where a
+model's weights are in memory changes its speed by some percent for the life of the process, so
+every `Job` gets a fresh process: on Linux a fork of this one, which takes a few ms and skips
+Python's start. It imports neither onnx nor pydantic, which would triple the time of its start.
+
+Requests are JSON lines on standard input, answers are lines with a prefix on standard output:
+a `Job` first, then `warm up`, `block`, `operators` in any number, then `close`.
 """
 
 import gc
@@ -22,7 +25,7 @@ from typing import Any
 
 from kdtool.edge.latency.job import ANSWER, FORKS, Job, time_block, warm_up
 from kdtool.edge.latency.runtimes import Loader, explained_errors, loader_of, operator_times
-from kdtool.edge.session import probe_model
+from kdtool.edge.session import PROBE_MODEL
 from kdtool.errors import KdtoolError
 
 STATUS = Path("/proc/self/status")
@@ -31,15 +34,15 @@ FORGET_PEAK = "5"  # Source: proc(5), /proc/pid/clear_refs
 
 
 def forget_peak() -> None:
-    """Let `peak_bytes` begin anew; does nothing where the system cannot (all but Linux)."""
+    """Reset the peak that `peak_bytes` returns; does nothing on systems other than Linux."""
     if CLEAR_REFS.is_file():
         CLEAR_REFS.write_text(FORGET_PEAK, encoding="ascii")
 
 
 def peak_bytes() -> int | None:
-    """Return the most that was resident since `forget_peak`, or since the start where that fails.
+    """Return the peak resident memory (RSS) since `forget_peak`, or else since the start.
 
-    None where the system does not tell (Windows).
+    None where the system does not report it (Windows).
     """
     if STATUS.is_file():
         for line in STATUS.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -57,8 +60,8 @@ Answer = Callable[[dict[str, Any]], None]
 
 
 def main() -> None:
-    """Do one job after another until standard input ends, as it does when the parent dies."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent tells when it is time to stop
+    """Do one job after another until standard input ends, also because the driver died."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver ends this process
     answer = _private_output()
     gc.collect()
     gc.disable()
@@ -73,11 +76,11 @@ def main() -> None:
             _do(Job(**json.loads(line)), sys.stdin, answer)
         except KdtoolError as error:
             answer({"error": str(error)})
-        os._exit(0)  # without taking Python down piece by piece, which takes longer than a fork
+        os._exit(0)  # skips Python's clean-up, which takes longer than a fork
 
 
 def _do(job: Job, requests: Iterator[str], answer: Answer) -> None:
-    """Load a model and do with it what is asked for, until that is to close it."""
+    """Load a model and answer requests about it, until one closes it."""
     load = loader_of(job.runtime)
     _padding = _shift_memory()
     with explained_errors(job):
@@ -115,24 +118,25 @@ def _do(job: Job, requests: Iterator[str], answer: Answer) -> None:
 
 
 def _run_probe(load: Loader, job: Job) -> None:
-    """Run next to nothing as `job` asks: a fork has the pages of a library only once it uses them.
+    """Run a tiny model with the setting of `job`, so that the runtime's own memory is mapped.
 
-    18 MB of onnxruntime were taken for memory of the model.
+    A fork maps the pages of a library at first use; without this run, 18 MB of onnxruntime would
+    count as memory of the model.
     """
     with TemporaryDirectory() as folder:
         path = Path(folder) / "probe.onnx"
-        path.write_bytes(probe_model())
+        path.write_bytes(PROBE_MODEL)
         load(replace(job, path=str(path), batch_size=1, shapes={})).run()
 
 
 def _shift_memory() -> list[object]:
-    """Take some memory, so that what is loaded next lies elsewhere than in the last process."""
+    """Allocate random amounts of memory, so that each process loads its model elsewhere."""
     pages = [mmap.mmap(-1, mmap.PAGESIZE * (1 + secrets.randbelow(1024))) for _ in range(4)]
     return [pages, [bytearray(secrets.randbelow(100_000)) for _ in range(20)]]
 
 
 def _private_output() -> Answer:
-    """Keep standard output for answers; what libraries print goes to standard error."""
+    """Reserve standard output for answers; redirect prints of libraries to standard error."""
     private = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 

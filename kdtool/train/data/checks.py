@@ -1,4 +1,4 @@
-"""Whether data can be told apart, split and trusted."""
+"""Checks of classes and split sizes, and warnings of duplicates and doubtful labels."""
 
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -8,53 +8,59 @@ from numpy.typing import NDArray
 
 from kdtool.errors import DataError
 
-NUM_TOLD = 3  # of the images in two splits, in the warning
-Twins = Sequence[tuple[str, int, str, int]]  # split, index, and split and index of the twin
+NUM_EXAMPLES = 3  # of duplicates, in a warning
+Twins = Sequence[tuple[str, int, str, int]]  # split and index, and those of the first equal image
 Names = Mapping[str, Sequence[str]]
 
 
 def duplicate_warnings(count: int, first: Twins, names: Names | None = None) -> list[str]:
-    """Return what to say of images that stand in two splits; nothing of none."""
+    """Return a warning if images are in two splits.
+
+    Args:
+        count: Number of these images.
+        first: The first of them, at least one.
+        names: Of the files, by split; None if the images are no files.
+    """
     if not count:
         return []
-    verb = "image stands" if count == 1 else "images stand"
+    verb = "image is an exact copy of one" if count == 1 else "images are exact copies of images"
     return [
-        f"{count:,} {verb} bit for bit in two splits, {_told(first, names)}: scores may be better "
-        "than on images never seen"
+        f"{count:,} {verb} in another split, {_examples(first, names)}: scores may be better than "
+        "on new images"
     ]
 
 
 def near_duplicate_warnings(count: int, first: Twins, names: Names | None = None) -> list[str]:
-    """Return what to say of images that look like one of another split; nothing of none."""
+    """Return a warning if images look nearly like one of another split; for arguments see above."""
     if not count:
         return []
     verb = "image looks" if count == 1 else "images look"
     return [
-        f"{count:,} {verb} nearly like one of another split, {_told(first, names)}: look at them; "
-        "if they are of one scene or patient, scores are better than on images never seen"
+        f"{count:,} {verb} nearly like one in another split, {_examples(first, names)}: check "
+        "them; if they show one scene or patient, scores are better than on new images"
     ]
 
 
-def contradiction_warnings(torn: Twins, names: Names | None = None) -> list[str]:
-    """Return what to say of equal images with different labels; nothing of none."""
-    if not torn:
+def contradiction_warnings(twins: Twins, names: Names | None = None) -> list[str]:
+    """Return a warning if equal images have different labels; `twins` are all of them."""
+    if not twins:
         return []
-    verb = "image has" if len(torn) == 1 else "images have"
+    verb = "image has" if len(twins) == 1 else "images have"
     return [
-        f"{len(torn):,} {verb} another label than an equal one, {_told(torn, names)}: one of the "
-        "two labels is wrong"
+        f"{len(twins):,} {verb} another label than an identical image, {_examples(twins, names)}: "
+        "one of the two labels is wrong"
     ]
 
 
-def _told(twins: Twins, names: Names | None) -> str:
+def _examples(twins: Twins, names: Names | None) -> str:
     if names is None:
         split, index, other, twin = twins[0]
-        return f"the first as number {index} of {split} and {twin} of {other}"
-    told = [
+        return f"the first is number {index} of {split}, equal to number {twin} of {other}"
+    pairs = [
         f"{names[split][index]} ({split}) and {names[other][twin]} ({other})"
-        for split, index, other, twin in twins[:NUM_TOLD]
+        for split, index, other, twin in twins[:NUM_EXAMPLES]
     ]
-    return f"such as {'; '.join(told)}"
+    return f"such as {'; '.join(pairs)}"
 
 
 def similar_class_warnings(classes: Sequence[str]) -> list[str]:
@@ -74,12 +80,15 @@ def similar_class_warnings(classes: Sequence[str]) -> list[str]:
 def check_classes(
     description: str, classes: Sequence[str], labels: Mapping[str, NDArray[np.int64]]
 ) -> None:
-    """Check that there are classes to tell apart, and images of each in every split.
+    """Check that there are at least two classes, with printable names, and images of each.
 
     Args:
         description: Of the data, for the message.
         classes: Their names.
-        labels: `(N,)` by the split's name.
+        labels: `(N,)` by split.
+
+    Raises:
+        DataError: They are not so; lists the classes that each split lacks.
     """
     num_classes = len(classes)
     if num_classes < 2 or len(set(classes)) < num_classes:
@@ -89,19 +98,19 @@ def check_classes(
         )
     if bad := [name for name in classes if not name.isprintable() or not name.strip()]:
         raise DataError(
-            f"{description}: the name of class {bad[0]!r} cannot be printed; give it another"
+            f"{description}: the name of class {bad[0]!r} cannot be printed; rename the class"
         )
+    lacking = []
     for split, of_split in labels.items():
         if len(of_split) < num_classes:
-            raise DataError(
-                f"{description}: got {len(of_split):,} {split} images for {num_classes} "
-                "classes, expected at least one of each; add images or name fewer classes"
-            )
-        if absent := classes_below(1, of_split, classes):
-            raise DataError(
-                f"{description}: no image of class {absent} in the {split} split, expected "
-                "at least one; add images of it or leave the class out"
-            )
+            lacking.append(f"{num_classes:,} classes, but {split} images: {len(of_split):,}")
+        elif absent := classes_below(1, of_split, classes):
+            lacking.append(f"no image of class {absent} in the {split} split")
+    if lacking:
+        raise DataError(
+            f"{description}: {', and '.join(lacking)}; expected at least one of each class in each "
+            "split; add images, or leave out the class"
+        )
 
 
 def split_size(
@@ -112,12 +121,12 @@ def split_size(
     Args:
         key: Of the recipe: validation or test.
         share: Its value: a share below 1, a number from 1 on.
-        labels: `(N,)` of the train images; each class is there.
+        labels: `(N,)` of the train images, at least one of each class.
         classes: Their names.
         description: Of the data, for the message.
 
     Raises:
-        DataError: A class could not stand in both splits.
+        DataError: Not every class could have an image in both splits.
     """
     num_train, num_classes = len(labels), len(classes)
     if rare := classes_below(2, labels, classes):
@@ -131,8 +140,8 @@ def split_size(
         problem = "too few" if count < num_classes else "too many"
         raise DataError(
             f"data.{key} = {share:g} splits off {count:,} of the {num_train:,} train "
-            f"images, {problem} for {num_classes} classes to stand in both splits; expected "
-            f"{num_classes:,} to {highest:,} images, or that share"
+            f"images, {problem} for images of {num_classes} classes in both splits; expected "
+            f"{num_classes:,} to {highest:,} images, or such a share"
         )
     return count
 

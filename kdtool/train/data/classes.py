@@ -1,4 +1,4 @@
-"""Classes by number or name: merged, left out, or the one to be found."""
+"""Finds classes by index or name, merges them, and chooses the positive class."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,39 +15,39 @@ def find_classes(wanted: Names, classes: Sequence[str], key: str) -> list[int]:
     """Return the index of each wanted class.
 
     Args:
-        wanted: Places among the classes, from 0, or names.
+        wanted: Indices of classes, from 0, or names.
         classes: Names of all classes, in order.
         key: Of the recipe, for the message.
 
     Raises:
-        RecipeError: There is no such class, or a number is one's place and another's name.
+        RecipeError: A class does not exist, or a number is one's index and another's name.
     """
-    places = {name: place for place, name in enumerate(classes)}
+    indices = {name: index for index, name in enumerate(classes)}
     found = []
     for one in wanted:
-        place = places.get(one, -1) if isinstance(one, str) else one
-        if not 0 <= place < len(classes):
-            named = ", ".join(f"{place} ({name})" for name, place in places.items())
-            raise RecipeError(f"{key}: there is no class {one!r}; the data have {named}")
-        if isinstance(one, int) and places.get(str(one), place) != place:
+        index = indices.get(one, -1) if isinstance(one, str) else one
+        if not 0 <= index < len(classes):
+            named = ", ".join(f"{place} ({name})" for name, place in indices.items())
+            raise RecipeError(f"{key}: there is no class {_quoted(one)}; the data have {named}")
+        if isinstance(one, int) and indices.get(str(one), index) != index:
             raise RecipeError(
-                f"{key}: {one} is the place of class {classes[place]!r}, and the name of another "
-                f'class; write "{one}" for the name, or the place of that'
+                f"{key}: {one} is the index of class {_quoted(classes[index])}, and the name of "
+                f'another class; write "{one}" for that name, or its index'
             )
-        found.append(place)
+        found.append(index)
     return found
 
 
 def positive_class(
     wanted: int | str | None, classes: Sequence[str], labels: NDArray[np.int64]
 ) -> str | None:
-    """Return which of two classes is to be found: the rarer unless one is named; of more, None.
+    """Return the positive of two classes: the rarer unless one is named; None for more classes.
 
     Args:
         wanted: `data.positive`.
         classes: Names of all classes.
-        labels: `(N,)` of all images, as the rarer class must not depend on how they were split;
-            of two classes with as many, the second is positive.
+        labels: `(N,)` of all images, as the rarer class must not depend on the split; if both
+            have as many, the second is positive.
 
     Raises:
         RecipeError: There is no such class, or there are more than two.
@@ -56,7 +56,7 @@ def positive_class(
         if wanted is None:
             return None
         raise RecipeError(
-            f"data.positive = {wanted!r} is for two classes; the data have {len(classes)}"
+            f"data.positive = {_quoted(wanted)} needs two classes; the data have {len(classes)}"
         )
     if wanted is None:
         counts = np.bincount(labels, minlength=2)
@@ -64,11 +64,15 @@ def positive_class(
     return classes[find_classes([wanted], classes, "data.positive")[0]]
 
 
+def _quoted(one: int | str) -> str:
+    return f'"{one}"' if isinstance(one, str) else str(one)
+
+
 def find_groups(groups: Sequence[Names], classes: Sequence[str]) -> list[list[int]]:
     """Return the indices of the classes of each group.
 
     Raises:
-        RecipeError: A group names no class, or a class stands in no group or in two.
+        RecipeError: A group has an unknown class, or a class is in no group or in two.
     """
     found = [find_classes(group, classes, "data.group") for group in groups]
     counts = Counter(index for group in found for index in group)
@@ -96,7 +100,7 @@ def group_names(groups: Sequence[Sequence[int]], classes: Sequence[str]) -> tupl
     names = tuple(group_name([classes[index] for index in group]) for group in groups)
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
-        raise RecipeError(f"data.group: two groups would be called {', '.join(repeated)}")
+        raise RecipeError(f"data.group: two groups would have the name {', '.join(repeated)}")
     return names
 
 

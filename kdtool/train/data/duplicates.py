@@ -1,4 +1,4 @@
-"""What tells one set of data from another, and images that stand in two splits."""
+"""The fingerprint of a set of data, and its exact and near duplicates."""
 
 import hashlib
 import json
@@ -20,14 +20,14 @@ def fingerprint(
 
     Args:
         classes: Names of the classes, in order.
-        arrays: Images, labels and split indices, in an order that the caller keeps to.
-        groups: The classes that are merged into each class; none without.
+        arrays: Images, labels and split indices, always in the same order.
+        groups: The classes merged into each class; empty if none are.
     """
     arrays = [np.ascontiguousarray(array, array.dtype.newbyteorder("<")) for array in arrays]
     header = [list(classes), [(array.dtype.str, array.shape) for array in arrays]]
     if groups:
         header.append([list(group) for group in groups])
-    # JSON says where it ends and the shapes say how long the bytes are: no two inputs run together.
+    # JSON has an end, and the shapes give the lengths: no two inputs have the same bytes.
     digest = hashlib.sha256(json.dumps(header).encode())
     for array in arrays:
         digest.update(array.data)
@@ -35,14 +35,14 @@ def fingerprint(
 
 
 def find_duplicates(twins: Sequence[Twins]) -> list[Twins]:
-    """Return those of `find_twins` that stand in two splits."""
+    """Return those of `find_twins` that are in two splits."""
     return [one for one in twins if one[0] != one[2]]
 
 
 def find_contradictions(
     twins: Sequence[Twins], labels: Mapping[str, NDArray[np.int64]]
 ) -> list[Twins]:
-    """Return those of `find_twins` that have two labels.
+    """Return those of `find_twins` that have different labels.
 
     Args:
         twins: Of all images.
@@ -56,19 +56,19 @@ def find_contradictions(
 
 
 def find_twins(splits: Mapping[str, NDArray[np.uint8]]) -> list[Twins]:
-    """Find the images that stand, bit for bit, before, in the same or in an earlier split.
+    """Find the images that equal an earlier one, bit for bit, of the same or an earlier split.
 
     Args:
-        splits: Images `(N, C, H, W)` by the split's name, in order.
+        splits: Images `(N, C, H, W)` by split, in order.
 
     Returns:
-        Split and index of each, and the split and index of the first of its twins.
+        Split and index of each, and of the first image that equals it.
     """
     seen: dict[bytes, tuple[str, int]] = {}
     found = []
     for split, images in splits.items():
         for index, image in enumerate(images):
-            # Digests instead of the images: a set may fill most of the memory.
+            # Digests, as a second copy of the images might not fit into memory.
             digest = hashlib.sha256(np.ascontiguousarray(image).data).digest()
             other, place = seen.setdefault(digest, (split, index))
             if (other, place) != (split, index):
@@ -76,7 +76,7 @@ def find_twins(splits: Mapping[str, NDArray[np.uint8]]) -> list[Twins]:
     return found
 
 
-# Smaller images look alike too often: digits of MNIST, say.
+# Smaller images look alike too often, such as digits of MNIST.
 SMALLEST_SIDE = 64
 # Grey thumbnails are compared by their correlation. Measured on PneumoniaMNIST, enlarged to 64
 # pixels: of 1,148 X-rays of validation and test none but the 8 exact copies comes above 0.97 with
@@ -92,9 +92,8 @@ def find_near_duplicates(
     """Find the images that look nearly like one of an earlier split.
 
     Args:
-        splits: Images `(N, C, H, W)` by the split's name, in order; those with a side below 64
-            pixels are not compared.
-        exact: Split and index of images that have a twin bit for bit, which are left out.
+        splits: Images `(N, C, H, W)` by split, in order; not compared if a side is below 64 pixels.
+        exact: Split and index of exact duplicates, which are left out.
 
     Returns:
         Split and index of each image found, and the split and index of the image of an earlier

@@ -98,7 +98,7 @@ def _find_splits(root: Path, top: Sequence[Path]) -> tuple[dict[Path, str], tupl
     whose folders have names in common are taken for splits.
 
     Raises:
-        DataError: The splits are incomplete, given twice, or cannot be told from classes.
+        DataError: The splits are incomplete, given twice, or cannot be distinguished from classes.
     """
     named = [path for path in top if path.name.lower() in SPLIT_NAMES]
     if not named and len(top) != 1:

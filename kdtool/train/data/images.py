@@ -1,4 +1,4 @@
-"""Image files of any kind and size become arrays of one shape; all broken ones are told at once."""
+"""Reads image files of any kind and size into arrays of one shape; lists all broken files."""
 
 import warnings
 from collections import Counter
@@ -13,9 +13,14 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from kdtool.edge.portable.picture import fit, open_image
 from kdtool.environment import memory_bytes, usable_cores
-from kdtool.errors import DataError
+from kdtool.errors import DataError, reason
 from kdtool.recipe.data import PictureKeys
-from kdtool.train.data.source import Progress, first_of, problem_list
+from kdtool.train.data.source import (
+    Progress,
+    beginning,
+    first_of,
+    problem_list,
+)
 
 GREY_MODES = {"1", "L", "LA", "La", "F"}  # and all that start with I
 SIDEWAYS = {5, 6, 7, 8}  # EXIF orientations that swap width and height
@@ -23,44 +28,51 @@ SIDEWAYS = {5, 6, 7, 8}  # EXIF orientations that swap width and height
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the first bytes of an image file say."""
+    """What the header of an image file says."""
 
-    width: int  # of the image when it stands upright
+    width: int  # after rotation by EXIF
     height: int
     is_grey: bool
     is_deep: bool  # 16 bits a pixel
 
 
 def read_header(path: Path) -> Header:
-    """Return what an image file says of itself.
+    """Return the header of an image file, without reading its pixels.
 
     Raises:
-        ValueError: It is no image.
+        ValueError: It is not a readable image; the reason in plain words.
     """
     try:
         if not path.is_file():  # a pipe would never end
             raise ValueError("there is no such file")
         with Image.open(path) as file:
             if file.format == "EPS":  # Pillow would have Ghostscript run it
-                raise ValueError("an EPS, which is a program; save it as PNG")
+                raise ValueError("an EPS file is a program; save it as PNG")
             width, height = file.size
-            # Only where it is at hand: Pillow would decode a PNG to look for it.
+            # Only if the header has it: Pillow would decode a whole PNG to look for it.
             exif = file.getexif() if {"exif", "xmp"} & file.info.keys() else {}
             if exif.get(ExifTags.Base.Orientation) in SIDEWAYS:
                 width, height = height, width
             is_deep = file.mode.startswith("I")
             return Header(width, height, is_deep or file.mode in GREY_MODES, is_deep)
     except UnidentifiedImageError as error:
-        empty = path.stat().st_size == 0
-        is_heic = path.suffix.lower() in {".heic", ".heif"}
-        unread = "no image that Pillow can read" + ("; save it as JPEG" if is_heic else "")
-        raise ValueError("an empty file" if empty else unread) from error
+        raise ValueError(_not_an_image(path)) from error
     except Exception as error:  # a broken file can raise almost any
-        raise ValueError(getattr(error, "strerror", 0) or str(error) or repr(error)) from error
+        raise ValueError(reason(error)) from error
 
 
-def check_one_size(headers: dict[int, Header], names: Sequence[str]) -> None:
-    """Raise DataError if images differ in size.
+def _not_an_image(path: Path) -> str:
+    with path.open("rb") as file:
+        content = file.read(16)
+    if not content:
+        return "an empty file"
+    is_heic = path.suffix.lower() in {".heic", ".heif"}
+    advice = "; save it as JPEG" if is_heic else f"; it {beginning(content)}"
+    return f"not an image that Pillow can read{advice}"
+
+
+def size_problem(headers: dict[int, Header], names: Sequence[str]) -> str | None:
+    """Return an error message if images differ in size.
 
     Args:
         headers: By the number of the file.
@@ -68,20 +80,20 @@ def check_one_size(headers: dict[int, Header], names: Sequence[str]) -> None:
     """
     sizes = Counter((each.width, each.height) for each in headers.values())
     if len(sizes) == 1:
-        return
+        return None
     examples = {(each.width, each.height): names[index] for index, each in headers.items()}
-    told = [
-        f"{width} x {height} ({count:,}, such as {examples[width, height]})"
+    listed = [
+        f"{width} x {height}: {count:,}, such as {examples[width, height]}"
         for (width, height), count in sizes.most_common(3)
     ]
-    raise DataError(
-        f"got images of {len(sizes):,} sizes, {', '.join(told)}; expected one; say to which they "
-        "are to be brought, such as --set data.size=224: the shorter side is scaled to it, and "
-        "the centre cropped"
+    more = len(sizes) - len(listed)
+    return (
+        f"images differ in size ({'; '.join(listed)}{f'; {more:,} more sizes' if more else ''}). "
+        "Set data.size=224 (--set data.size=224) to resize and centre-crop them."
     )
 
 
-# The rest is for the programs, and for a batch and its activations.
+# The rest is for programs, and for a batch and its activations.
 MEMORY_SHARE = 0.7
 
 
@@ -90,7 +102,7 @@ class Pictures:
     """Images of one shape."""
 
     images: NDArray[np.uint8]  # (N, C, H, W)
-    kept: NDArray[np.int64]  # (N,), which of the files they are: all, or all but the broken
+    kept: NDArray[np.int64]  # (N,), the numbers of their files: all, or all but the broken
     warnings: tuple[str, ...]
 
 
@@ -99,32 +111,33 @@ def read_pictures(
 ) -> Pictures:
     """Read image files with all cores.
 
-    A file holds anything that Pillow reads; of several pictures the first is taken. EXIF rotation
-    is undone, transparency laid on white, CMYK and palettes made RGB, and of 16 bits the upper 8
-    kept; floating point and 32-bit pixels are broken, as their range is not known. With
-    `data.size` the shorter side is scaled to it and the centre cropped.
+    A file may be in any format that Pillow reads; of several images in a file the first is used.
+    EXIF rotation is applied, transparency is laid on white, CMYK and palettes become RGB, and of
+    16 bits the upper 8 are kept; floating point and 32-bit pixels count as broken, as their range
+    is unknown. With `data.size` the shorter side is scaled to it and the centre cropped.
 
     Args:
         paths: At least one.
         names: Of the files, for messages.
         table: Size, channels, and whether broken files stop the run.
-        progress: Shows how far it is.
+        progress: Shows the progress.
 
     Raises:
-        DataError: A file is broken, the sizes differ and `data.size` does not say to which they
-            are to be brought, or the images do not fit into memory.
+        DataError: Files are broken, with a full list; the sizes differ and there is no `data.size`;
+            or the images do not fit into memory.
     """
     found: dict[int, Header] = {}
 
     def look(index: int) -> None:
         found[index] = read_header(paths[index])
 
-    reasons = _for_all(look, len(paths), "looking at the files", progress)
+    reasons = _for_all(look, len(paths), "checking the files", progress)
     headers = dict(sorted(found.items()))
     if not headers:
         raise _broken(reasons, names)
-    if table.size is None:
-        check_one_size(headers, names)
+    if table.size is None and (problem := size_problem(headers, names)):
+        broken = "" if table.skip_broken or not reasons else f"{_broken(reasons, names)}\n"
+        raise DataError(f"{broken}{problem}")
     first = next(iter(headers.values()))
     width, height = (table.size or first.width), (table.size or first.height)
     channels = table.channels or (1 if all(each.is_grey for each in headers.values()) else 3)
@@ -135,7 +148,7 @@ def read_pictures(
         table.size is not None,
         progress,
     )
-    reasons |= {readable[place]: reason for place, reason in undecoded.items()}
+    reasons |= {readable[place]: why for place, why in undecoded.items()}
     if reasons and (not table.skip_broken or len(undecoded) == len(readable)):
         raise _broken(reasons, names)
     whole = [place for place in range(len(readable)) if place not in undecoded]
@@ -157,19 +170,19 @@ def read_pictures(
 def _decode(
     paths: Sequence[Path], shape: tuple[int, int, int], resize: bool, progress: Progress
 ) -> tuple[NDArray[np.uint8], dict[int, str]]:
-    """Return images `(N, C, H, W)`, and why some of them, which are left as noise, are broken."""
+    """Return images `(N, C, H, W)`, and by number the reason for each that could not be read."""
     channels, height, width = shape
     check_memory(
         len(paths) * channels * width * height,
         f"{len(paths):,} images of {width} x {height} pixels and {channels} bytes each",
-        "name a smaller data.size, or fewer images",
+        "set a smaller data.size, or use fewer images",
     )
     images = np.empty((len(paths), *shape), dtype=np.uint8)
 
     def decode(place: int) -> None:
         image = open_image(paths[place], channels)
         if image.size != (width, height):
-            if not resize:  # turned by metadata that the first bytes do not tell of
+            if not resize:  # rotated by metadata that the header lacks
                 raise ValueError(f"{image.width} x {image.height}, not {width} x {height} pixels")
             image = fit(image, width, height)
         pixels = np.asarray(image).reshape(height, width, channels)
@@ -181,8 +194,13 @@ def _decode(
 def check_memory(num_bytes: int, what: str, advice: str) -> None:
     """Check that images fit into this machine's memory, before they are read.
 
+    Args:
+        num_bytes: That they need.
+        what: They are, for the message.
+        advice: How to need less.
+
     Raises:
-        DataError: They do not, with both sizes.
+        DataError: They do not; the message has both sizes.
     """
     memory = memory_bytes()
     if memory is not None and num_bytes > MEMORY_SHARE * memory:
@@ -195,24 +213,24 @@ def check_memory(num_bytes: int, what: str, advice: str) -> None:
 def _for_all(
     read: Callable[[int], None], count: int, title: str, progress: Progress
 ) -> dict[int, str]:
-    """Call `read` on all numbers below `count`, on all cores; return the reasons of failures."""
+    """Call `read` on all numbers below `count`, on all cores; return why it failed, by number."""
     reasons = {}
 
     def attempt(index: int) -> str | None:
         try:
             read(index)
         except ValueError as error:
-            return " ".join(str(error).split())
+            return reason(error)
         return None
 
-    # The filter holds for all threads, so it is not for each of them to set.
+    # The filter holds for all threads, so it is set once and not in each.
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of odd metadata
+        warnings.simplefilter("ignore")  # odd metadata
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with ThreadPoolExecutor(usable_cores()) as pool, progress(title, count) as update:
-            for index, reason in enumerate(pool.map(attempt, range(count))):
-                if reason is not None:
-                    reasons[index] = reason
+            for index, why in enumerate(pool.map(attempt, range(count))):
+                if why is not None:
+                    reasons[index] = why
                 update(index + 1, f"{index + 1:,} of {count:,}")
     return reasons
 
@@ -221,15 +239,15 @@ def _broken(reasons: dict[int, str], names: Sequence[str]) -> DataError:
     return problem_list(
         f"{_how_many(reasons, names)} broken:",
         [f"{names[index]}: {reasons[index]}" for index in sorted(reasons)],
-        "mend or delete them, or leave them out with --set data.skip_broken=true",
+        "fix or delete them, or leave them out with --set data.skip_broken=true",
     )
 
 
 def _broken_warning(reasons: dict[int, str], names: Sequence[str]) -> list[str]:
     if not reasons:
         return []
-    told = [f"{names[index]} ({reasons[index]})" for index in sorted(reasons)]
-    return [f"{_how_many(reasons, names)} broken and left out: {first_of(told)}"]
+    listed = [f"{names[index]} ({reasons[index]})" for index in sorted(reasons)]
+    return [f"{_how_many(reasons, names)} broken and left out: {first_of(listed)}"]
 
 
 def _how_many(reasons: dict[int, str], names: Sequence[str]) -> str:
@@ -242,7 +260,7 @@ def _enlarged_warning(headers: Sequence[Header], size: int | None) -> list[str]:
     if not smaller:
         return []
     return [
-        f"{smaller:,} of {len(headers):,} images are smaller than data.size = {size}, and are "
+        f"{smaller:,} of {len(headers):,} images are smaller than data.size = {size} and are "
         "enlarged"
     ]
 
@@ -254,6 +272,6 @@ def _dark_warning(images: NDArray[np.uint8], headers: Sequence[Header]) -> list[
         return []
     return [
         f"{len(deep):,} of {len(headers):,} images have 16 bits a pixel but use at most 12 of "
-        "them, so that they are nearly black; multiply their values by 16 in these files, and in "
-        "those that the device will see"
+        "them, so that they are nearly black; multiply the values by 16 in these files, and in "
+        "those of the device"
     ]

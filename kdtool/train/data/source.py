@@ -1,4 +1,4 @@
-"""What every source of images hands over, before it is checked and split."""
+"""What every source of images returns, and what sources share: paths, downloads, messages."""
 
 import contextlib
 import socket
@@ -15,7 +15,7 @@ from kdtool.errors import DataError, reason
 from kdtool.recipe.data import CsvTable, FolderTable, NpzTable
 from kdtool.train.reporter import Update
 
-# Shows how far a long piece of work is, as `Terminal.progress` does: its title and units in all.
+# Shows the progress of long work, as `Terminal.progress` does: its title and number of units.
 Progress = Callable[[str, int], AbstractContextManager[Update]]
 SPLITS: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
 
@@ -27,7 +27,7 @@ def no_progress(_title: str, _total: int) -> AbstractContextManager[Update]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceData:
-    """Images as a source has them; N differs between the splits."""
+    """Images of a source before they are split; N differs between the splits."""
 
     description: str
     classes: tuple[str, ...]
@@ -37,8 +37,8 @@ class SourceData:
     test_labels: NDArray[np.int64]  # (N,)
     validation_images: NDArray[np.uint8] | None = None  # (N, C, H, W); None: drawn from train
     validation_labels: NDArray[np.int64] | None = None  # (N,)
-    names: Mapping[str, Sequence[str]] | None = None  # files below the root, by split; all or none
-    warnings: tuple[str, ...] = ()  # what the user must know, such as what stands in for the data
+    names: Mapping[str, Sequence[str]] | None = None  # files below the root, by split
+    warnings: tuple[str, ...] = ()  # such as a substitute for the data
 
     @property
     def labels(self) -> dict[str, NDArray[np.int64]]:
@@ -58,20 +58,19 @@ def find_below(table: FolderTable | CsvTable | NpzTable, below: Path, what: str)
         what: Key of the recipe that names it, for the message.
 
     Raises:
-        DataError: It is not there or leads out of the root; tells where to get the data.
+        DataError: It does not exist or leads out of the root; the message has `data.home`.
     """
     try:
         root = table.root.resolve()
         found = (root / below).resolve()
-        is_there = found.exists()
-    except (OSError, RuntimeError) as error:  # no right to look, a link that leads in a circle
+        exists = found.exists()
+    except (OSError, RuntimeError) as error:  # no permission, a link to itself
+        why = reason(error)
+        raise DataError(f"cannot look for {table.root / below} ({what}): {why}") from error
+    if not exists:
+        download = f"download the data from {table.home}, or " if table.home else ""
         raise DataError(
-            f"cannot look for {table.root / below} ({what}): {reason(error)}"
-        ) from error
-    if not is_there:
-        page = f" the data are to be had at {table.home};" if table.home else ""
-        raise DataError(
-            f"there is no {found} ({what});{page} put them there, or name where they lie with "
+            f"there is no {found} ({what}); {download}set the folder of the data with "
             "--set data.root=DIR"
         )
     if not found.is_relative_to(root):
@@ -79,13 +78,13 @@ def find_below(table: FolderTable | CsvTable | NpzTable, below: Path, what: str)
     return found
 
 
-# Of one connection or read. A server has several addresses, each tried for so long.
+# For one connection or read; each address of a server is tried for this long.
 TIMEOUT_SECONDS = 10.0
 
 
 @contextlib.contextmanager
 def waiting_no_longer() -> Iterator[None]:
-    """Let no socket of the block wait longer; what downloads has no argument for it."""
+    """Limit the wait of all sockets in the block; torchvision has no argument for it."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT_SECONDS)
     try:
@@ -118,3 +117,27 @@ def first_of(items: Sequence[str]) -> str:
     """Return the first items for a warning, and how many more there are."""
     more = len(items) - MOST_IN_WARNING
     return ", ".join(items[:MOST_IN_WARNING]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def beginning(content: bytes) -> str:
+    """Say what a file begins with: "begins with the text 'id,label'" or "... the bytes 0x8950".
+
+    Args:
+        content: The first bytes, at most 16 of which are quoted.
+    """
+    if not content:
+        return "is empty"
+    # Not only 16: the last character may be cut.
+    text = next((text for end in (16, 15, 14, 13) if (text := _as_text(content[:end]))), "")
+    return (
+        f"begins with the text '{text}'" if text else f"begins with the bytes 0x{content[:8].hex()}"
+    )
+
+
+def _as_text(content: bytes) -> str:
+    """Return the first line if the bytes are printable UTF-8, else nothing."""
+    try:
+        first_line = content.decode().split("\n")[0].strip()
+    except UnicodeDecodeError:
+        return ""
+    return first_line if first_line.isprintable() else ""

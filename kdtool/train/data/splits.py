@@ -1,4 +1,4 @@
-"""From the recipe's `[data]` to train, validation and test images on a device."""
+"""Loads the recipe's `[data]`: train, validation and test images, checked and fingerprinted."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -53,12 +53,12 @@ from kdtool.train.data.npz import load_npz
 from kdtool.train.data.source import SPLITS, Progress, SourceData, no_progress
 from kdtool.train.data.stratify import reorder, stratified_split
 
-NUM_LISTED = 20  # duplicates; results.json says "the first 20"
+NUM_LISTED = 20  # duplicates in results.json, which says "the first 20"
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Labelled images that lie together on one device."""
+    """Labelled images on one device."""
 
     images: Tensor  # (N, C, H, W) uint8
     labels: Tensor  # (N,) int64
@@ -80,7 +80,7 @@ class Split:
         return replace(self, images=self.images[kept], labels=self.labels[kept], fine_labels=fine)
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Return images `(B, C, H, W)` uint8 and labels `(B,)`, made where the split lies.
+        """Return images `(B, C, H, W)` uint8 and labels `(B,)`, on the device of the split.
 
         Args:
             index: `(B,)` int64, positions in the split, on any device.
@@ -91,18 +91,18 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """All that a study is trained, validated and tested on."""
+    """All images that a study is trained, validated and tested on."""
 
     train: Split
     validation: Split
     test: Split
     classes: tuple[str, ...]
     result: DataResult
-    test_names: tuple[str, ...] | None = None  # files of the test images; None: they are no files
+    test_names: tuple[str, ...] | None = None  # files of the test images; None if they are no files
 
     @property
     def positive(self) -> int | None:
-        """Of two classes the one to be found; None of more."""
+        """Index of the positive of two classes; None for more classes."""
         name = self.result.positive
         return None if name is None else self.classes.index(name)
 
@@ -142,16 +142,16 @@ def load_splits(
 ) -> Splits:
     """Load, check and split the data of a recipe.
 
-    Where the source has no validation split, it is drawn from the train images with a seed of its
-    own, and so is the same for every run seed.
+    Without a validation split of the source, one is drawn from the train images with a fixed seed,
+    so that it is the same for all training seeds.
 
     Args:
         table: The recipe's `[data]`.
         warn: Called with each warning of the result, once.
-        progress: Shows how far reading is, as `Terminal.progress` does.
+        progress: Shows the progress of reading, as `Terminal.progress` does.
 
     Raises:
-        DataError: The data are missing or damaged, or cannot be split as asked.
+        DataError: The data are missing, damaged, or cannot be split.
     """
     data = load_source(table, progress)
     check_classes(data.description, data.classes, data.labels)
@@ -164,7 +164,7 @@ def load_splits(
     twins = find_twins(images)
     exact = find_duplicates(twins)
     near = find_near_duplicates(images, {(split, index) for split, index, *_twin in exact})
-    torn = find_contradictions(twins, labels)
+    contradictions = find_contradictions(twins, labels)
     result = DataResult(
         source=table.source,
         description=data.description,
@@ -189,7 +189,7 @@ def load_splits(
             *similar_class_warnings(data.classes),
             *duplicate_warnings(len(exact), exact, data.names),
             *near_duplicate_warnings(len(near), near, data.names),
-            *contradiction_warnings(torn, data.names),
+            *contradiction_warnings(contradictions, data.names),
         ],
     )
     for warning in result.warnings:
@@ -207,14 +207,14 @@ def load_splits(
 
 
 def without_classes(splits: Splits, excluded: Names) -> Splits:
-    """Return the splits without the train images of some classes; they keep their logits.
+    """Return the splits without the train images of some classes, which stay classes of the models.
 
     Args:
         splits: All images.
-        excluded: Numbers or names of classes; may be empty.
+        excluded: Indices or names of classes; may be empty.
 
     Raises:
-        RecipeError: There is no such class, or fewer than two would be left.
+        RecipeError: A class does not exist, or fewer than two would be left.
     """
     if not excluded:
         return splits
@@ -237,9 +237,9 @@ def without_classes(splits: Splits, excluded: Names) -> Splits:
 def _divide(
     data: SourceData, share: float
 ) -> tuple[dict[str, NDArray[np.uint8]], dict[str, NDArray[np.int64]], list[NDArray[np.int64]]]:
-    """Return images and labels by split, and the train images of each side if they were drawn.
+    """Return images and labels by split, and the indices of both sides if validation is drawn.
 
-    Those of the source are brought into that order.
+    The source's train images are then reordered in place.
     """
     images = {"train": data.train_images, "test": data.test_images}
     labels = {"train": data.train_labels, "test": data.test_labels}
@@ -256,5 +256,5 @@ def _divide(
 
 
 def _groups(table: DataTable, data: SourceData) -> list[list[int]]:
-    """Return the classes of each group, or nothing if the recipe merges none."""
+    """Return the classes of each group; none if the recipe merges none."""
     return find_groups(table.group, data.classes) if table.group else []

@@ -1,20 +1,20 @@
-"""Split labels in two so that every class has the same share of both sides."""
+"""Splits labels in two so that each class has the same share of both sides."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-# One seed for every split that kdtool makes: it belongs to the data, not to a run of training, so
-# that runs of different seeds are validated on the same images.
+# One seed for each split that kdtool draws, independent of the seeds of training: all runs are
+# validated on the same images.
 SPLIT_SEED = 0
 
 
 def stratified_split(
     labels: NDArray[np.int64], num_second: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Draw `num_second` indices, as many of each class as its share says.
+    """Draw `num_second` indices, from each class in proportion to its size.
 
-    Rounding is by largest remainder; a class of at least two images stands on both sides, a class
-    of one image on the first only. The same labels always give the same split.
+    Rounding is by largest remainder; a class of at least two images is on both sides, a class of
+    one image on the first only. The same labels always give the same split.
 
     Args:
         labels: `(N,)`.
@@ -38,30 +38,29 @@ def grouped_split(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Draw about `num_second` indices, each class in about its share, and no group divided.
 
-    Groups are placed one by one, the large ones first, so that the small ones even out: each goes
-    to the side that is then nearer to its share of every class. The same labels and groups always
-    give the same split.
+    Groups are placed one by one, large ones first, so that small ones balance them: each goes to
+    the side where the shares of all classes are then nearer to the wanted ones. The same labels and
+    groups always give the same split.
 
     Args:
         labels: `(N,)`.
-        groups: `(N,)`, from 0; what agrees stays together.
-        num_second: Wanted size of the second side, from 1 to N - 1.
+        groups: `(N,)`, from 0; equal numbers stay together.
+        num_second: Desired size of the second side, from 1 to N - 1.
 
     Returns:
         Indices of the first and of the second side, both ascending; a class may be on one only.
 
-    Source: the order and the aim are those of scikit-learn's StratifiedGroupKFold, which knows
-        only shares of 1 / k.
+    Source: order and aim of scikit-learn's StratifiedGroupKFold, which has only shares of 1 / k.
     """
     share = num_second / len(labels)
     counts = np.zeros((int(groups.max()) + 1, int(labels.max()) + 1))  # (groups, C)
     np.add.at(counts, (groups, labels), 1)
-    # As parts of the class, so that a rare class weighs as much as a common one.
+    # Shares of the class, so that a rare class weighs as much as a common one.
     parts = counts / np.maximum(counts.sum(axis=0), 1)
     shuffled = np.random.RandomState(SPLIT_SEED).permutation(len(parts))
     is_second = np.zeros(len(parts), dtype=bool)
     excess = np.zeros(parts.shape[1])  # (C,), of the second side over the first
-    # Rounded, so that ties fall the same way on every machine.
+    # Rounded, so that ties are decided alike on every machine.
     for group in shuffled[np.argsort(-parts[shuffled].sum(axis=1).round(9), kind="stable")]:
         if_first, if_second = excess - parts[group] / (1 - share), excess + parts[group] / share
         is_second[group] = (if_second**2).sum().round(9) < (if_first**2).sum().round(9)
@@ -70,7 +69,7 @@ def grouped_split(
 
 
 def _quotas(counts: NDArray[np.int64], total: int) -> NDArray[np.int64]:
-    """Share `total` out over the classes: at least 1 of each, at most all but 1.
+    """Distribute `total` over the classes: at least 1 of each, at most all but 1.
 
     Source: largest remainder (Hamilton's method), with bounds.
     """
@@ -79,7 +78,7 @@ def _quotas(counts: NDArray[np.int64], total: int) -> NDArray[np.int64]:
     assert lowest.sum() <= total <= highest.sum(), "the caller checks that the split is possible"
     num_images = int(counts.sum())
     quotas = np.clip(total * counts // num_images, lowest, highest)
-    # In whole numbers, so that ties fall the same way on every machine: to the first class.
+    # In integers, so that ties are decided alike on every machine: for the first class.
     while (missing := total - int(quotas.sum())) != 0:
         remainder = total * counts - num_images * quotas
         if missing > 0:
@@ -90,10 +89,10 @@ def _quotas(counts: NDArray[np.int64], total: int) -> NDArray[np.int64]:
 
 
 def reorder(array: NDArray[np.uint8], order: NDArray[np.int64]) -> None:
-    """Bring rows into another order, in place: images may fill most of the memory.
+    """Reorder rows in place: a second copy of the images might not fit into memory.
 
     Args:
-        array: `(N, ...)`; changed so that its row i is what was row `order[i]`.
+        array: `(N, ...)`; modified: its new row i is its old row `order[i]`.
         order: `(N,)`, each row once.
     """
     source = order.tolist()
@@ -101,7 +100,7 @@ def reorder(array: NDArray[np.uint8], order: NDArray[np.int64]) -> None:
         if source[start] == start:
             continue
         held, place = array[start].copy(), start
-        while source[place] != start:  # round the cycle that leads back to `start`
+        while source[place] != start:  # along the cycle that leads back to `start`
             array[place] = array[source[place]]
             source[place], place = place, source[place]
         array[place] = held

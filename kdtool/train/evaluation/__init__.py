@@ -1,1 +1,1 @@
-"""What a study computes from the answers of its models."""
+"""What a study computes from the outputs of its models."""

@@ -1,4 +1,4 @@
-"""Classes that were left out of the transfer set, before and after a shift of their logits."""
+"""Classes that students did not learn from, before and after a shift of their logits."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,17 +10,17 @@ from kdtool.train.evaluation.evaluate import Evaluated, Labels, split_labels
 from kdtool.train.evaluation.verdicts import is_right, share_right
 
 LEARNED_WITHOUT: tuple[Role, ...] = ("control", "student", "subclass-student")
-BEYOND = 1.0  # how far beyond all images a shift lies that lets one side win them all; in nats
+BEYOND = 1.0  # distance, in nats, of a shift that decides all images alike from the nearest of them
 
 Logits = NDArray[np.floating]
 
 
 def bias_shifts(evaluated: dict[Role, list[Evaluated]], splits: Splits) -> list[BiasShift]:
-    """Choose each model's bias shift on validation, and score it on test.
+    """Choose the bias shift of each model on validation, and score it on test.
 
     Args:
-        evaluated: All models, one a seed.
-        splits: Their data; nothing is returned if no class was left out.
+        evaluated: All models, one for each seed.
+        splits: Their data; the list is empty if no class was excluded.
     """
     excluded = [splits.classes.index(name) for name in splits.result.excluded]
     if not excluded:
@@ -33,19 +33,23 @@ def bias_shifts(evaluated: dict[Role, list[Evaluated]], splits: Splits) -> list[
 
 
 def best_shift(logits: Logits, labels: Labels, excluded: list[int]) -> float:
-    """Return the number that, added to the logits of all excluded classes, gets most images right.
+    """Return the number that gets most images right when added to the logits of excluded classes.
 
-    Found exactly: an image goes over to the excluded classes where the shift exceeds its largest
-    kept logit minus its largest excluded one, so the number right changes only there. The shift
-    is the middle between two such places; among equally good ones of the widest, for it is the
-    least a matter of chance. The two open ends count as 2 wide, so the shift is always finite.
+    The search is exact: the prediction for an image changes to an excluded class where the shift
+    exceeds its largest kept logit minus its largest excluded logit, so the number right changes
+    only at these places. The shift is the middle between two of them; among equally good gaps the
+    widest, because it depends least on single images. The two open ends count as 2 wide, so the
+    shift is always finite.
 
     Args:
         logits: `(V, C)`.
         labels: `(V,)` true classes.
-        excluded: Not all of the classes.
+        excluded: Indices of the excluded classes; not all classes.
 
-    Source: Hinton et al. 2015, arXiv:1503.02531, section 3, where it was chosen on test.
+    Returns:
+        In nats; 0 if no image can be right, whatever the shift.
+
+    Source: Hinton et al. 2015, arXiv:1503.02531, section 3, which chooses it on test.
     """
     exact = logits.astype(np.float64)
     is_excluded = np.isin(np.arange(logits.shape[1]), excluded)

@@ -1,4 +1,4 @@
-"""Temperature scaling: how far a model's probabilities can be believed, before and after."""
+"""Temperature scaling: how reliable a model's probabilities are, before and after."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +15,16 @@ from kdtool.train.evaluation.evaluate import (
     mean_nll,
 )
 
-LOWEST, HIGHEST = 0.1, 100.0  # of a temperature: those of trained models are about 0.5 to 5
+LOWEST, HIGHEST = 0.1, 100.0  # temperatures; those of trained models are about 0.5 to 5
 
 
 def calibration(
     evaluated: Evaluated, validation_labels: Labels, test_labels: Labels
 ) -> Calibration:
-    """Fit the temperature of a model on validation, and say what it does to the test images.
+    """Fit the temperature of a model on validation, and measure its effect on the test images.
 
     Args:
-        evaluated: The model's answers.
+        evaluated: The model's logits.
         validation_labels: `(V,)` true classes.
         test_labels: `(N,)` true classes.
     """
@@ -42,16 +42,16 @@ def calibration(
 
 
 def fit_temperature(logits: NDArray[np.floating], labels: Labels) -> float:
-    """Return the temperature of the least negative log-likelihood, to divide logits by.
+    """Return the temperature, a divisor of logits, with the lowest negative log-likelihood.
 
     Args:
-        logits: `(V, C)` of images that the model has not learnt from.
+        logits: `(V, C)` of images that the model did not learn from.
         labels: `(V,)` true classes.
 
     Returns:
-        In [0.1, 100]; an optimum outside gives the nearer end. Where no image is wrong, the
-        likelihood grows without end as the temperature falls to 0: such images cannot tell how
-        sure to be, and 1, which changes nothing, is returned.
+        In [0.1, 100]; an optimum outside gives the nearer end. If no image is wrong, the likelihood
+        grows without bound as the temperature goes to 0, so no temperature can be fitted; the
+        result is then 1, which changes nothing.
 
     Source: Guo et al. 2017, arXiv:1706.04599, section 4.2.
     """
@@ -61,7 +61,7 @@ def fit_temperature(logits: NDArray[np.floating], labels: Labels) -> float:
         return 1.0
 
     def slope(inverse: float) -> float:
-        # of the mean loss, which is convex in 1 / temperature: mean logit less that of the label
+        # of the mean loss, which is convex in 1 / temperature: mean logit minus that of the label
         expected = (softmax(exact * inverse, axis=1) * exact).sum(axis=1)
         return float((expected - of_label).mean())
 
@@ -71,7 +71,7 @@ def fit_temperature(logits: NDArray[np.floating], labels: Labels) -> float:
 
 
 def reliability(labels: Labels, probabilities: Probabilities) -> list[ReliabilityBin]:
-    """Return the bins of the calibration error that hold an image.
+    """Return the bins of the calibration error that contain an image.
 
     Args:
         labels: `(N,)` true classes.

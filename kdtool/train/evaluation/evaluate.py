@@ -1,4 +1,4 @@
-"""Test scores, all computed from the probabilities that a model gives each test image."""
+"""Test scores, computed from the probabilities that a model returns for each test image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ def score(
         labels: `(N,)` true classes.
         probabilities: `(N, C)`, each row sums to 1.
         classes: Names of the C classes.
-        positive: Of two classes the one that the AUCs are of; None: the mean over the classes.
+        positive: With two classes, the positive class of the AUCs; None: the mean over classes.
     """
 
     def of(metric: Metric) -> float:
@@ -84,7 +84,7 @@ def mean_nll(labels: Labels, probabilities: Probabilities) -> float:
         labels: `(N,)` true classes.
         probabilities: `(N, C)`.
     """
-    # log_loss wants rows that sum to 1 in float64, and no zero
+    # log_loss requires rows that sum to 1 in float64, and no zero
     exact = np.clip(probabilities.astype(np.float64), 1e-12, None)
     every_class = list(range(probabilities.shape[1]))
     return float(log_loss(labels, exact / exact.sum(axis=1, keepdims=True), labels=every_class))
@@ -98,7 +98,7 @@ def calibration_error(labels: Labels, probabilities: Probabilities) -> float:
         probabilities: `(N, C)`.
 
     Returns:
-        In [0, 1]; 0 means that of the images called with confidence p a share p is right.
+        In [0, 1]; 0 means that a share p is right of the images predicted with confidence p.
 
     Source: Guo et al. 2017, arXiv:1706.04599, equation 3, with 15 bins of equal width.
     """
@@ -110,7 +110,7 @@ def calibration_error(labels: Labels, probabilities: Probabilities) -> float:
 def in_bins(
     labels: Labels, probabilities: Probabilities
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
-    """Put images into the bins of the calibration error.
+    """Return the bin of the calibration error for each image.
 
     Args:
         labels: `(N,)` true classes.
@@ -118,7 +118,7 @@ def in_bins(
 
     Returns:
         Each `(N,)`: probability of the predicted class, whether it is right, and the bin, from 1
-        to 15: open below and closed above, so that a probability of 1 falls into the last.
+        to 15: open below and closed above, so a probability of 1 is in the last.
     """
     confidence = probabilities.max(axis=1).astype(np.float64)
     right = np.asarray(probabilities.argmax(axis=1) == labels)
@@ -127,7 +127,7 @@ def in_bins(
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A trained model and its answers, in the order of the split."""
+    """A trained model and its outputs, in the order of the split."""
 
     trained: Trained
     test: TestScores
@@ -137,7 +137,7 @@ class Evaluated:
 
 
 def evaluate(run: Run, trained: Trained) -> Evaluated:
-    """Score a model on the test images; its answer to every single one is kept in a file."""
+    """Score a model on the test images, and store its output for every image in a file."""
     path = run.study.predictions(trained.role, trained.seed, trained.key)
     num_classes = len(run.splits.classes)
 

@@ -1,4 +1,4 @@
-"""The test images that flips and subclasses speak of, in one file."""
+"""The test images that flips and subclasses refer to, in one file."""
 
 import csv
 import io
@@ -21,14 +21,14 @@ from kdtool.train.run import Run
 
 
 def shown_images(flips: list[Flips], uses: list[SubclassUse]) -> set[int]:
-    """Return all test images that the records speak of."""
+    """Return all test images that the records refer to."""
     lists = [images for one in flips for images in (one.gained_images, one.lost_images)]
     lists += [images for use in uses for one in use.per_class for images in one.claimed]
     return {index for images in lists for index in images}
 
 
 def gallery(run: Run, chosen: dict[Role, Evaluated], wanted: Iterable[int]) -> Gallery | None:
-    """Write the wanted test images to a file and say what the exported models make of them.
+    """Write the wanted test images to a file, with the predictions of the exported models.
 
     Args:
         run: The study.
@@ -36,7 +36,7 @@ def gallery(run: Run, chosen: dict[Role, Evaluated], wanted: Iterable[int]) -> G
         wanted: Test images in any order.
 
     Returns:
-        Each image once, in ascending order; None if no image is wanted.
+        Each image once, in ascending order; None if `wanted` is empty.
     """
     shown = sorted(set(wanted))
     if not shown:
@@ -58,7 +58,7 @@ def gallery(run: Run, chosen: dict[Role, Evaluated], wanted: Iterable[int]) -> G
 def described(
     chosen: dict[Role, Evaluated], splits: Splits, shown: list[int]
 ) -> list[GalleryImage]:
-    """Say of each test image in `shown` what it is and what the models take it for."""
+    """Return the label of each test image in `shown`, and the predictions of the models."""
     classes, fine_classes = splits.classes, splits.result.fine_classes
     labels, fine_labels = splits.test.labels, splits.test.fine_labels
     probabilities = {role: softmax(one.test_logits, axis=1) for role, one in chosen.items()}
@@ -100,16 +100,16 @@ LONGEST_SIDE = 96  # pixels, of a thumbnail
 
 
 class DuplicateImages(Record):
-    """Where the pictures lie."""
+    """The file of the duplicate images."""
 
     path: str  # relative to the study
 
 
 def with_duplicate_images(run: Run) -> DataResult:
-    """Write the images that `duplicates` and `near_duplicates` list, and say where they are.
+    """Write the images that `duplicates` and `near_duplicates` list.
 
     Returns:
-        The result of the data; as it is if it lists none.
+        The data of the study with the path of the file; unchanged if both lists are empty.
     """
     result, path = run.splits.result, run.study.folder / "predictions" / "duplicates.npz"
     if not result.duplicates and not result.near_duplicates:
@@ -128,11 +128,11 @@ def with_duplicate_images(run: Run) -> DataResult:
 
 
 def pairs(splits: Splits, listed: Sequence[tuple[str, int, str, int]]) -> NDArray[np.uint8]:
-    """Return each listed image and its twin, `(K, 2, H, W, C)`, no side above 96 pixels.
+    """Return each listed image and its duplicate, `(K, 2, H, W, C)`, no side above 96 pixels.
 
     Args:
         splits: All images.
-        listed: K times split, index, and split and index of the twin.
+        listed: K entries: split and index of an image, split and index of its duplicate.
     """
     of_split = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     shown = [
@@ -154,7 +154,7 @@ def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 NUM_SHOWN = 12  # images of each kind
 
-# Each student against the teacher that taught it, and what the verdicts compare.
+# Each student against its teacher, and the pairs of the verdicts.
 PAIRS: tuple[tuple[Role, Role], ...] = (
     ("student", "teacher"),
     ("student", "control"),
@@ -165,7 +165,7 @@ PAIRS: tuple[tuple[Role, Role], ...] = (
 
 
 def flips(chosen: dict[Role, Evaluated], labels: Labels) -> list[Flips]:
-    """Compare the pairs of `PAIRS` that are there.
+    """Compare the pairs of `PAIRS` that the study has.
 
     Args:
         chosen: The exported model of each role.
@@ -188,7 +188,7 @@ def flips_between(
     """Count the images that both, one or none of two models get right; logits are `(N, C)`."""
     of_right = of_logits.argmax(axis=1) == labels
     against_right = against_logits.argmax(axis=1) == labels
-    # float64 tells apart what float32 rounds to 1
+    # float64 keeps an order among probabilities that float32 rounds to 1
     surest_first = np.argsort(
         -softmax(of_logits.astype(np.float64), axis=1).max(axis=1), kind="stable"
     )

@@ -1,4 +1,4 @@
-"""Of two classes, from which probability on the positive one is called; chosen on validation."""
+"""The threshold of the positive class when there are two classes; chosen on validation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kdtool.train.data.splits import Split, Splits
 if TYPE_CHECKING:  # which imports `run`, where `check_operating_point` is called
     from kdtool.train.evaluation.evaluate import Evaluated
 
-# No threshold between probabilities that are closer: float32 ends at 6e-8, and runtimes round.
+# No threshold between closer probabilities: float32 resolves 6e-8, and runtimes round.
 LEAST_GAP = 1e-6
 
 Flags = NDArray[np.bool_]
@@ -25,19 +25,19 @@ Flags = NDArray[np.bool_]
 def operating_point(
     evaluated: Evaluated, splits: Splits, rule: str, temperature: float
 ) -> OperatingPoint | None:
-    """Choose from which probability on a model calls the positive class, and say how it fares.
+    """Choose the threshold of the positive class on validation, and rate it on both splits.
 
     Args:
-        evaluated: The model's answers.
-        splits: What it was validated and tested on.
+        evaluated: The model's logits.
+        splits: Its validation and test images.
         rule: `export.operating_point`.
-        temperature: Divides the logits, as it does in the file that the threshold is for.
+        temperature: Divides the logits, as in the file that gets the threshold.
 
     Returns:
         None if there are more than two classes.
 
     Raises:
-        RecipeError: The rule is for two classes, and there are more.
+        RecipeError: The rule is for two classes, but there are more.
     """
     check_operating_point(rule, splits.classes)
     positive = splits.positive
@@ -62,14 +62,14 @@ def operating_point(
 
 
 def choose_threshold(probabilities: NDArray[np.floating], is_positive: Flags, rule: str) -> float:
-    """Return the threshold that is best by a rule; among equals the one nearest to 0.5.
+    """Return the best threshold by a rule; among equally good ones the nearest to 0.5.
 
-    It lies midway between two neighbouring probabilities, so that rounding in another runtime does
-    not move images across it. Above 1, nothing is called positive.
+    It is midway between two neighbouring probabilities, so rounding in another runtime does not
+    move images across it. Above 1, no image is called positive.
 
     Args:
         probabilities: `(V,)` of the positive class.
-        is_positive: `(V,)`; some are, some are not.
+        is_positive: `(V,)`; with both values.
         rule: `export.operating_point`.
 
     Source: Youden 1950, Cancer 3, 32, for sensitivity + specificity - 1.
@@ -88,7 +88,9 @@ def choose_threshold(probabilities: NDArray[np.floating], is_positive: Flags, ru
             worth = found * len(negatives) + passed * len(positives)
         case "f1":
             worth = 2 * found / (2 * found + alarms + missed)
-        case "sensitivity":  # most specific of those that reach it, then most sensitive
+        case (
+            "sensitivity"
+        ):  # highest specificity among those that reach it, then highest sensitivity
             worth = passed * (len(positives) + 1) + found
             worth = np.where(found / len(positives) >= goal, worth, -1)
         case "specificity":
@@ -101,7 +103,7 @@ def choose_threshold(probabilities: NDArray[np.floating], is_positive: Flags, ru
 
 
 def between(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the `(T,)` points midway between neighbours, and one below and above them all.
+    """Return the `(T,)` points midway between neighbours, one below all and one above all.
 
     Args:
         probabilities: `(V,)`, in any order.
@@ -114,7 +116,7 @@ def between(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def rates(called: Flags, is_positive: Flags) -> Rates:
-    """Say how well images are called positive.
+    """Return the rates of calling images positive.
 
     Args:
         called: `(N,)`, whether each image is called positive.

@@ -1,4 +1,4 @@
-"""Saliency of the exported models on the same test images, and how far they agree."""
+"""Saliency of the exported models on the same test images, and how well they agree."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ MOST_AT_ONCE, PIXELS_AT_ONCE = 128, 16 * 224**2
 
 
 def gradient_saliency(model: nn.Module, images: Tensor, num_classes: int) -> NDArray[np.float32]:
-    """Return how much each pixel moves the logit of the class that `model` predicts.
+    """Return how strongly each pixel changes the logit of the class that `model` predicts.
 
     Args:
         model: In eval mode; its parameters are frozen.
@@ -48,7 +48,7 @@ def gradient_saliency(model: nn.Module, images: Tensor, num_classes: int) -> NDA
 def _gradients(model: nn.Module, images: Tensor, num_classes: int) -> Tensor:
     inputs = as_input(images).requires_grad_()
     with torch.enable_grad():
-        # An image's logits depend on that image alone, so one backward pass serves the batch.
+        # The logits of an image depend only on this image, so one backward pass serves the batch.
         score = class_logits(model(inputs), num_classes).max(dim=1).values.sum()
         (gradients,) = torch.autograd.grad(score, inputs)
     largest: Tensor = gradients.abs().amax(dim=1)  # (B, H, W)
@@ -56,7 +56,7 @@ def _gradients(model: nn.Module, images: Tensor, num_classes: int) -> Tensor:
 
 
 def agreement(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return Spearman's rank correlation of two sets of heatmaps, image by image.
+    """Return Spearman's rank correlation of two sets of heatmaps, for each image.
 
     Args:
         first: `(B, H, W)`.
@@ -103,12 +103,12 @@ def explain(run: Run, models: dict[Role, Evaluated]) -> ExplainResult:
     """
     path = run.study.folder / "predictions" / "saliency.npz"
     test, classes = run.splits.test, run.splits.classes
-    # An ONNX file gives no gradients.
+    # An ONNX file has no gradients.
     mapped: list[Role] = [role for role in models if not run.table(role).is_onnx]
     labels = split_labels(test)
 
     def make() -> tuple[ExplainResult, list[Path]]:
-        chosen = telling_images(labels, models, run.recipe.explain.images)
+        chosen = images_to_explain(labels, models, run.recipe.explain.images)
         compared = compared_images(labels)
         wanted = torch.from_numpy(np.concatenate([chosen, compared])).to(run.device)
         images = test.batch(wanted)[0]
@@ -122,8 +122,8 @@ def explain(run: Run, models: dict[Role, Evaluated]) -> ExplainResult:
             agreements = {role: agreement(maps, teacher) for role, maps in heatmaps.items()}
         else:
             run.reporter.say(
-                "saliency: the teacher is an ONNX file, which gives no gradients, so there are "
-                "maps of the others only, and no agreement with it"
+                "saliency: the teacher is an ONNX file, which has no gradients; the other models "
+                "get heatmaps, without their agreement with the teacher"
             )
         shown = images[: len(chosen)].permute(0, 2, 3, 1).cpu().numpy()
         with replaced(path) as unfinished, unfinished.open("wb") as file:
@@ -156,19 +156,19 @@ def explain(run: Run, models: dict[Role, Evaluated]) -> ExplainResult:
     return run.study.stage("explain", key, ExplainResult, make)
 
 
-def telling_images(
+def images_to_explain(
     labels: NDArray[np.int64], models: dict[Role, Evaluated], num_images: int
 ) -> NDArray[np.int64]:
-    """Choose the test images that tell most: half where the models differ, half of all classes.
+    """Choose informative test images: half where the models differ, half from all classes.
 
     Args:
         labels: `(N,)` true classes.
         models: The models and their logits.
-        num_images: How many to choose; fewer if there are fewer.
+        num_images: How many to choose; fewer if the split has fewer.
 
     Returns:
-        Indices into the test split: first images that some models get right and others wrong,
-        then any; in both, the classes take turns.
+        Indices into the test split: first images that some models get right and others wrong, then
+        any; in both parts, the classes take turns.
     """
     right = np.array([model.test_logits.argmax(axis=1) == labels for model in models.values()])
     disputed = np.flatnonzero(right.any(axis=0) & ~right.all(axis=0))

@@ -1,4 +1,4 @@
-"""How a model uses its subclasses, and how well they match fine classes that are known."""
+"""How a model uses its subclasses, and how well they match known fine classes."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,8 @@ from kdtool.stats.intervals import wilson_interval
 from kdtool.train.data.splits import Splits
 from kdtool.train.evaluation.evaluate import Evaluated, Labels, split_labels
 
-# What the other subclasses hold then, under 1 image in 20, tells next to nothing: of two
-# subclasses 0.2 nats at most, where even use tells 0.69. A fine class may be rare, but not so rare.
+# Below 1 image in 20 the other subclasses carry almost no information: with two subclasses at most
+# 0.2 nats, where equal use carries 0.69. Fine classes may be rare, but not so rare.
 COLLAPSED_SHARE = 0.95
 NUM_CLAIMED = 8  # images of a subclass that are shown
 
@@ -23,11 +23,11 @@ Logits = NDArray[np.floating]
 def subclass_use(
     evaluated: dict[Role, list[Evaluated]], chosen: dict[Role, Evaluated], splits: Splits
 ) -> list[SubclassUse]:
-    """Say for every model with subclasses how it uses them on the test images.
+    """Return how every model with subclasses uses them on the test images.
 
     Args:
-        evaluated: All models, one a seed.
-        chosen: The exported model of each role; images are shown of these only.
+        evaluated: All models, one for each seed.
+        chosen: The exported model of each role; only these get images.
         splits: With fine labels where `data.group` merged classes.
     """
     labels, result = split_labels(splits.test), splits.result
@@ -55,7 +55,7 @@ def subclass_use(
 def class_use(
     logits: Logits, labels: Labels, classes: tuple[str, ...], *, with_images: bool
 ) -> list[ClassSubclasses]:
-    """Say how each class's images spread over its subclasses.
+    """Return how the images of each class spread over its subclasses.
 
     Args:
         logits: `(N, C*S)`, subclass s of class c at c*S + s.
@@ -83,7 +83,7 @@ def class_use(
 
 
 def effective_number(shares: NDArray[np.floating]) -> float:
-    """Return how many evenly used subclasses would be as diverse, from 1 to S.
+    """Return the number of equally used subclasses with the same diversity, from 1 to S.
 
     Args:
         shares: `(S,)`, sum to 1.
@@ -94,10 +94,10 @@ def effective_number(shares: NDArray[np.floating]) -> float:
 
 
 def claimed_images(logits: Logits) -> list[list[int]]:
-    """Return for each subclass the images that it claims most strongly, the strongest first.
+    """Return the images that each subclass claims, the most confident first, at most 8.
 
     An image is claimed by the most probable of all subclasses, whatever its true class; an unused
-    subclass so claims none.
+    subclass claims none.
 
     Args:
         logits: `(N, C*S)`.
@@ -107,7 +107,7 @@ def claimed_images(logits: Logits) -> list[list[int]]:
     claimed = []
     for s in range(exact.shape[1]):
         mine = np.flatnonzero(largest == s)
-        # Odds have the order of probabilities, which round to 1 for many a sure image.
+        # Odds have the order of probabilities, but do not round to 1 for confident predictions.
         odds = exact[mine, s] - logsumexp(np.delete(exact[mine], s, axis=1), axis=1)
         claimed.append(mine[np.argsort(-odds, kind="stable")[:NUM_CLAIMED]].tolist())
     return claimed
@@ -116,10 +116,10 @@ def claimed_images(logits: Logits) -> list[list[int]]:
 def fine_match(logits: Logits, fine_labels: Labels, groups: list[list[int]]) -> FineMatch | None:
     """Compare the most probable subclass of every test image with its fine class.
 
-    The true class is not used, as at work: an image whose most probable subclass is of another
-    class cannot match. The mutual information is of the images of one class, averaged over the
-    classes by their images: subclasses that tell no more than their class, which the model was
-    taught, get 0.
+    The true class is not used, as in deployment: an image cannot match if its most probable
+    subclass belongs to another class. The mutual information is computed within each class and
+    averaged over the classes, weighted by their images: subclasses that carry no information beyond
+    the class, which the model was trained on, get 0.
 
     Args:
         logits: `(N, C*S)`, subclass s of class c at c*S + s.
@@ -127,7 +127,7 @@ def fine_match(logits: Logits, fine_labels: Labels, groups: list[list[int]]) -> 
         groups: The fine classes of each class, each fine class once.
 
     Returns:
-        None if the images of no class are of several fine classes: there is nothing to find.
+        None if no class has images of several fine classes.
 
     Source: accuracy as of clusters, Xie et al. 2016, arXiv:1511.06335, within each class;
     information as in Vinh et al. 2010, JMLR 11, 2837.
@@ -154,9 +154,10 @@ def fine_match(logits: Logits, fine_labels: Labels, groups: list[list[int]]) -> 
 
 
 def most_matched(table: NDArray[np.int64], groups: list[list[int]]) -> int:
-    """Return how many images fit when each subclass stands for the best fine class of its class.
+    """Return how many images agree when subclasses are matched one to one with fine classes.
 
-    No two subclasses stand for the same fine class: what one side has more of is left over.
+    A subclass is matched with a fine class of its own class, so that most images agree; if one side
+    has more members, the rest stays unmatched.
 
     Args:
         table: `(F, C*S)` images of each fine class and subclass.

@@ -1,4 +1,4 @@
-"""Which students beat which models, of all seeds and test images."""
+"""Verdicts: which student is better than which model, over all seeds and test images."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -30,25 +30,25 @@ Logits = NDArray[np.floating]
 
 
 def is_right(logits: Sequence[Logits], labels: Labels) -> NDArray[np.bool_]:
-    """Return whether each seed's model is right on each image, `(S, N)`.
+    """Return whether the model of each seed is right on each image, `(S, N)`.
 
     Args:
-        logits: One `(N, C)` a seed.
+        logits: `(N, C)` for each seed.
         labels: `(N,)`.
     """
     return np.array([one.argmax(axis=1) == labels for one in logits])
 
 
 def share_right(right: NDArray[np.bool_]) -> Summary:
-    """Return the accuracy: Wilson's interval for one seed, over seeds and images for several.
+    """Return the accuracy with its interval: Wilson's for one seed, else over seeds and images.
 
-    Where all models are right, or wrong, on every image, it is Wilson's as well.
+    It is Wilson's too if all models are right, or wrong, on every image.
 
     Args:
-        right: `(S, N)`, whether each seed's model is right on each image.
+        right: `(S, N)`, whether the model of each seed is right on each image.
     """
     num_seeds, num_images = right.shape
-    if num_seeds == 1 or right.all() or not right.any():  # images all alike show no spread to draw
+    if num_seeds == 1 or right.all() or not right.any():  # equal values have no spread to draw from
         interval = intervals.wilson_interval(int(right[0].sum()), num_images)
     else:
         interval = intervals.mean_interval(right.astype(float), np.random.default_rng(0))
@@ -58,12 +58,12 @@ def share_right(right: NDArray[np.bool_]) -> Summary:
 def summaries(
     logits: Sequence[Logits], labels: Labels, positive: int | None
 ) -> dict[Metric, Summary]:
-    """Return the score of every metric.
+    """Return the score of every metric with its interval.
 
     Args:
-        logits: One `(N, C)` a seed.
+        logits: `(N, C)` for each seed.
         labels: `(N,)`, each class at least once.
-        positive: Of two classes the one that the AUCs are of.
+        positive: With two classes, the positive class of the AUCs.
     """
     return {metric: summary_of(metric, logits, labels, positive) for metric in METRICS}
 
@@ -71,7 +71,7 @@ def summaries(
 def summary_of(
     metric: Metric, logits: Sequence[Logits], labels: Labels, positive: int | None = None
 ) -> Summary:
-    """Return the score of one metric, as `summaries` does."""
+    """Return the score of one metric; see `summaries`."""
     if metric == "accuracy":
         return share_right(is_right(logits, labels))
     return _score(values_of(metric, logits, labels, positive), int(np.bincount(labels).min()))
@@ -80,14 +80,14 @@ def summary_of(
 def values_of(
     metric: Metric, logits: Sequence[Logits], labels: Labels, positive: int | None
 ) -> NDArray[np.float64]:
-    """Return what `scores.per_image` gives for each seed, `(S, N)`; see `summaries`."""
+    """Return the values of `kdtool.stats.metrics.per_image` for each seed, `(S, N)`."""
     return np.array([per_image(metric, labels, softmax(one, axis=1), positive) for one in logits])
 
 
 def class_summaries(
     logits: Sequence[Logits], labels: Labels, classes: Sequence[str]
 ) -> list[ClassSummary]:
-    """Say how each class fared; see `summaries`."""
+    """Return the scores of each class; see `summaries`."""
     right = is_right(logits, labels)
     predictions = [one.argmax(axis=1) for one in logits]
     support = np.bincount(labels, minlength=len(classes)).tolist()
@@ -107,12 +107,16 @@ def class_summaries(
 def _score(values: NDArray[np.float64], num_rarest: int) -> Summary:
     """Return the mean of `(S, N)` values and its interval.
 
-    What the images make of it is put on the scale of its logit, where it is nearly symmetric though
-    the score is near 1: on 100 images, 20 of them positive, the interval holds the true score in 93
-    to 95 of 100 trials and not in 88 to 94. What the seeds make of it, Student's t of few, is too
-    long for that scale, and is added to each side as an independent error is. Where all values are
-    alike, as those of a model without mistakes, the interval is Wilson's, of as many images as
-    the rarest class has that the score depends on.
+    The error from the images is computed on the scale of the score's logit, where it is nearly
+    symmetric even if the score is near 1: on 100 images, 20 of them positive, the interval covers
+    the true score in 93 to 95 of 100 trials, without this scale in 88 to 94. The error from the
+    seeds has tails that are too long for that scale; it is added on each side as an independent
+    error. If all values are equal, as for a model without mistakes, the interval is Wilson's, with
+    as many images as the rarest class that the score depends on.
+
+    Args:
+        values: `(S, N)`, values of `kdtool.stats.metrics.per_image`.
+        num_rarest: Test images of the rarest class that the score depends on.
 
     Source: Pepe 2003, The Statistical Evaluation of Medical Tests for Classification and
     Prediction, for the ROC AUC.
@@ -133,7 +137,7 @@ def _score(values: NDArray[np.float64], num_rarest: int) -> Summary:
 
 
 def _summary(values: NDArray[np.floating], interval: Interval) -> Summary:
-    low, high = max(0.0, interval[0]), min(1.0, interval[1])  # Student's t knows no bounds
+    low, high = max(0.0, interval[0]), min(1.0, interval[1])  # Student's t is unbounded
     std = float(values.std(ddof=1)) if len(values) > 1 else None
     return Summary(mean=float(values.mean()), std=std, ci95=(low, high))
 
@@ -149,7 +153,7 @@ Values = Mapping[Role, NDArray[np.floating]]
 
 
 def verdicts(run: Run, evaluated: dict[Role, list[Evaluated]]) -> list[Verdict]:
-    """Compare the students with the control and with each other, as far as they are there."""
+    """Compare the students with the control and with each other, where the study has them."""
     compared = {role for pair in COMPARISONS for role in pair} & evaluated.keys()
     logits = {role: [one.test_logits for one in evaluated[role]] for role in compared}
     labels, metric = split_labels(run.splits.test), run.recipe.metric
@@ -169,18 +173,19 @@ def judge(
     values: Values | None = None,
     rarest: int | None = None,
 ) -> list[Verdict]:
-    """Make all verdicts of a study, corrected for their number.
+    """Return all verdicts of a study, corrected for their number.
 
-    What it would take to see more is planned for Holm's first step, the strictest: a level of
-    0.05 / number of verdicts.
+    The detectable difference is that of Holm's first and strictest step: level 0.05 / number of
+    verdicts.
 
     Args:
-        right: Whether each model of a role was right on each test image, `(S, N)`.
+        right: For each role, whether the model of each seed is right on each test image, `(S, N)`.
         seeds: The S seeds, in the order of the rows.
-        metric: What is compared.
-        values: What `scores.per_image` gives of it, `(S, N)`; None: `right`, of the accuracy.
-        rarest: Test images of the rarest class, which bound what a metric of the classes can
-            tell; None: N, of the accuracy.
+        metric: The metric to compare.
+        values: For each role, its values of `kdtool.stats.metrics.per_image`, `(S, N)`; None:
+            `right`, for accuracy.
+        rarest: Test images of the rarest class, which limit the information in a metric of the
+            classes; None: N, for accuracy.
     """
     values = values or {role: of_role.astype(float) for role, of_role in right.items()}
     pairs = [pair for pair in COMPARISONS if right.keys() >= set(pair)]
@@ -217,21 +222,21 @@ def judge(
 
 
 def one_seed_interval_and_p(gain: NDArray[np.floating]) -> tuple[Interval, float]:
-    """Return the 95 % interval of the mean of one seed's differences, and the p of zero.
+    """Return the 95 % interval of the mean of one seed's differences, and its p value.
 
-    Where few images make the difference, a normal distribution, or a bootstrap, is too sure: of
-    two equal models on 600 images it calls 8 to 9 % different by a metric of the classes, if they
-    differ on a few of them. Student's t has one degree of freedom less than images make the
-    difference, and calls 0 to 5 %. The exact test of a single seed is one of the accuracy alone.
+    If only few images differ, a normal distribution or a bootstrap is too confident: for a metric
+    of the classes it calls 8 to 9 % of pairs of equal models different, on 600 images. Student's t
+    with one degree of freedom less than the number of images that differ calls 0 to 5 %. The exact
+    test of a single seed exists for accuracy only.
 
     Args:
-        gain: `(N,)` differences of `scores.per_image`.
+        gain: `(N,)` differences of values of `kdtool.stats.metrics.per_image`.
 
-    Source: as `kdtool.stats.metrics` for the error; Kish's effective sample size for the number of
-    images, with their squares as weights.
+    Source: `kdtool.stats.metrics` for the error; Kish's effective sample size, with the squared
+    differences as weights, for the number of images.
     """
     mean, error = float(gain.mean()), float(gain.std()) / math.sqrt(len(gain))
-    if error == 0.0:  # no difference at all, or the same on each image: the sign test
+    if error == 0.0:  # no difference, or the same on each image: sign test
         return (mean, mean), 1.0 if mean == 0.0 else 2.0 ** (1 - len(gain))
     squares = gain**2
     freedom = max(1.0, float(squares.sum() ** 2 / (squares**2).sum()) - 1)

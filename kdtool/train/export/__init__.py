@@ -1,1 +1,1 @@
-"""The files of a study and which one to ship."""
+"""The files of a study, and which one to ship."""

@@ -1,4 +1,4 @@
-"""The ONNX file of a model of the study, under its final name only if it is the model."""
+"""The fp32 ONNX file of a model, which gets its name once it was compared with PyTorch."""
 
 from pathlib import Path
 
@@ -95,27 +95,27 @@ def tie_note(parity: Parity) -> str:
 
 
 def file_temperature(run: Run, evaluated: Evaluated) -> float:
-    """Return what the logits are divided by in the file: 1, or by `export.calibrate` as fitted."""
+    """Return the divisor of the logits in the file: 1, or the fitted one with `calibrate`."""
     if not run.recipe.export.calibrate:
         return 1.0
     return fit_temperature(evaluated.validation_logits, split_labels(run.splits.validation))
 
 
 def decision(run: Run, evaluated: Evaluated) -> OperatingPoint | None:
-    """Return from which probability on the files of a model call the positive of two classes.
+    """Return the threshold of the positive class in the files of a model; None: more classes.
 
     Raises:
-        RecipeError: `export.operating_point` is for two classes, and there are more.
+        RecipeError: `export.operating_point` is for two classes, but the data has more.
     """
     rule, temperature = run.recipe.export.operating_point, file_temperature(run, evaluated)
     return operating_point(evaluated, run.splits, rule, temperature)
 
 
 def check_exportable(run: Run, role: Role) -> None:
-    """Write the untrained model of a role as ONNX: what fails then would fail after training.
+    """Write the untrained model of a role as ONNX, to fail before training and not after it.
 
     Raises:
-        KdtoolError: It cannot be written, or not in the recipe's opset.
+        KdtoolError: The model cannot be written as ONNX, or not in the opset of the recipe.
     """
     if run.table(role).is_onnx:
         return
@@ -135,7 +135,7 @@ def check_exportable(run: Run, role: Role) -> None:
 
 
 def decision_of(point: OperatingPoint | None) -> dict[str, object]:
-    """Return what a file says of how its class is decided; nothing: the most probable is called."""
+    """Return how a file decides its class, for its metadata; empty: the most probable class."""
     return point.model_dump(include={"rule", "positive", "threshold"}) if point else {}
 
 
@@ -146,7 +146,7 @@ def describe(
     temperature: float,
     point: OperatingPoint | None,
 ) -> None:
-    """Write into the file what it is, under `kdtool.` keys and ONNX's own for images."""
+    """Write the metadata of a file: under `kdtool.` keys, and ONNX's own keys for images."""
     form = run.recipe.export.input
     channels, height, width = run.image_shape
     cost = count_model(model, shapes={"image": given_shape(run.image_shape, form)})
@@ -184,16 +184,16 @@ def write_onnx(checkpoint: Path, path: Path) -> None:
     """Write the model of a checkpoint as ONNX; unlike `kdtool export`, it is not checked on images.
 
     Args:
-        checkpoint: In the folder `checkpoints` of a study, whose results.json knows its images.
-        path: Where to.
+        checkpoint: In the folder `checkpoints` of a study with a results.json.
+        path: ONNX file to write.
 
     Raises:
-        StudyError: It is no checkpoint, or lies in no study.
-        KdtoolError: It cannot be written as ONNX.
+        StudyError: It is not a checkpoint, or not in a study.
+        KdtoolError: The model cannot be written as ONNX.
     """
     facts = load_facts(checkpoint)
     study, recipe, results = load_study(checkpoint.resolve().parent.parent)
-    # A name in the file could be that of any function; the recipe is text that its owner wrote.
+    # A name in the file could name any function, so only models that the recipe names are built.
     if facts["model"] not in {recipe.teacher.model, recipe.student.model}:
         raise StudyError(f"{checkpoint} holds a model {facts['model']}, not one of its study")
     data = results.data

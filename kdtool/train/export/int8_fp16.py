@@ -13,8 +13,8 @@ from kdtool.edge.metadata import write_metadata
 from kdtool.edge.model_file import model_opset, read_model
 from kdtool.edge.quantize import first_and_last_layer, to_fp16, to_int8
 from kdtool.files import sha256_of, write_atomic
-from kdtool.results.base import Interval, Record
-from kdtool.results.study import FileResult, Precision, Quantization
+from kdtool.results.base import Interval, Precision, Record
+from kdtool.results.study import FileResult, Quantization
 from kdtool.stats import intervals
 from kdtool.study.keys import key_of
 from kdtool.train.data.splits import Split
@@ -113,7 +113,7 @@ def keeps_accuracy(validation: AccuracyDifference, max_drop: float) -> bool:
 
 
 def calibration_images(run: Run) -> NDArray[np.generic]:
-    """Return training images, evenly spread over the split, as the file takes them."""
+    """Return training images, evenly spread over the split, in the input form of the file."""
     train, table = run.splits.train, run.recipe.export
     num_images = min(table.calibration_images, len(train))
     chosen = np.linspace(0, len(train) - 1, num_images).round().astype(int)
@@ -174,7 +174,7 @@ def accuracy_difference(
 def calls_of_file(
     run: Run, evaluated: Evaluated, path: Path, split: Split
 ) -> tuple[Answers, NDArray[np.int64]]:
-    """Return the logits `(N, C)` that a file gives, and the classes `(N,)` that it calls."""
+    """Return the logits `(N, C)` of a file, and the classes `(N,)` that it calls."""
     images = as_given(split.images.cpu().numpy(), run.recipe.export.input)
     logits, probabilities = answers(path, images)
     return logits, called(probabilities, run.splits.classes, decision(run, evaluated))
@@ -183,7 +183,7 @@ def calls_of_file(
 def calls_of_model(
     run: Run, evaluated: Evaluated, logits: NDArray[np.float32]
 ) -> NDArray[np.int64]:
-    """Return the classes `(N,)` that PyTorch's model calls by the file's temperature and threshold.
+    """Return the classes `(N,)` that PyTorch's model calls at the file's temperature and threshold.
 
     Args:
         run: The study.

@@ -1,4 +1,4 @@
-"""The kit of a study: its recommended file, with what a device needs to run it."""
+"""The kit of a study: its recommended file, with everything that a device needs to run it."""
 
 from pathlib import Path
 
@@ -18,18 +18,18 @@ from kdtool.train.run import Run
 
 
 def warn_of_old_kit(run: Run, results: Results) -> None:
-    """Say so if the study has a kit, and it holds another file than the one to ship now."""
+    """Warn if the kit of the study holds another file than the one that is recommended now."""
     model = run.study.folder / "kit" / MODEL
     shipped = [m.files[m.recommended].sha256 for m in results.models.values() if m.recommended]
     if model.exists() and sha256_of(model) not in shipped:
         run.reporter.warn(
-            f"{model.parent} holds an older file; `kdtool export {run.study.folder} --kit` "
-            "writes it anew"
+            f"{model.parent} holds an older model; `kdtool export {run.study.folder} --kit` "
+            "writes the kit again"
         )
 
 
 def no_student(folder: Path) -> StudyError:
-    """Return what to say of a study that has nothing to ship."""
+    """Return the error for a study without files to ship."""
     return StudyError(f"{folder} holds no student to ship; `kdtool distill RECIPE` trains it")
 
 

@@ -1,4 +1,4 @@
-"""A trained model as an ONNX file that takes raw pixels, compared with PyTorch before it ships."""
+"""A trained model as an ONNX file that takes raw pixels, and its comparison with PyTorch."""
 
 import contextlib
 import copy
@@ -31,8 +31,8 @@ from kdtool.train.models.predict import class_logits
 LOWEST_OPSET = 18  # the exporter writes none below
 
 # The size is torchvision's `Resize` of the shorter side; the values are Pillow's, bilinear with
-# antialiasing and rounded to uint8, so that an image that has the size already passes unchanged.
-# The Reshape changes nothing: it tells shape inference what the sizes are.
+# antialiasing and rounded to uint8, so an image of the model's size passes unchanged. The Reshape
+# changes nothing; shape inference needs it to know the sizes.
 FRONT = """
 <ir_version: {ir_version}, opset_import: ["" : {opset}]>
 resize (uint8[batch, height, width, {channels}] {image})
@@ -63,10 +63,10 @@ resize (uint8[batch, height, width, {channels}] {image})
 
 
 def add_resize(model: ModelProto, size: tuple[int, int]) -> None:
-    """Let `model` take images of any size: the shorter side is scaled, the centre is cropped.
+    """Make `model` accept images of any size: the shorter side is scaled, the centre cropped.
 
     Args:
-        model: Takes uint8 images `(N, H, W, C)`; opset 18 or above. Is changed.
+        model: Takes uint8 images `(N, H, W, C)`; opset 18 or above. Changed in place.
         size: H, W of these.
     """
     (image,) = model.graph.input
@@ -98,7 +98,7 @@ Answers = NDArray[np.float32]
 
 
 class Shipped(nn.Module):
-    """The model as it ships: images in, logits and probabilities out."""
+    """The model in the form of its file: images in, logits and probabilities out."""
 
     def __init__(
         self, model: nn.Module, num_classes: int, form: InputForm, temperature: float = 1.0
@@ -114,7 +114,7 @@ class Shipped(nn.Module):
             image: uint8 `(B, H, W, C)`, or of the form "tensor" float32 `(B, C, H, W)` in [0, 1].
         """
         if self.form != "tensor":
-            # contiguous: else the exporter writes a gather for each view of channels-last memory
+            # contiguous: the exporter writes a Gather for each view of channels-last memory
             image = as_input(image.permute(0, 3, 1, 2)).contiguous()
         logits = class_logits(self.model(image), self.num_classes)
         if self.temperature != 1:
@@ -130,15 +130,15 @@ def make_onnx(
     form: InputForm = "pixels",
     temperature: float = 1.0,
 ) -> onnx.ModelProto:
-    """Return `model` as ONNX, with its preprocessing inside and nothing of this machine.
+    """Return `model` as ONNX, with its preprocessing inside and no trace of this machine.
 
     Args:
-        model: Left as it was. Subclasses, if it has any, are merged into classes in the file.
+        model: Not changed. Its subclasses, if any, are merged into classes in the file.
         image_shape: C, H, W.
-        num_classes: Of the file.
+        num_classes: Outputs of the file.
         opset: 18 or above.
-        form: What the file takes: see `kdtool.recipe.schema.ExportTable`.
-        temperature: Divides the logits in the file.
+        form: Input of the file; see `kdtool.recipe.schema.ExportTable`.
+        temperature: Divisor of the logits in the file.
 
     Raises:
         KdtoolError: The exporter cannot write the model, or not in that opset.
@@ -196,27 +196,27 @@ def _works(exported: onnx.ModelProto, opset: int) -> bool:
 
 
 def as_given(images: NDArray[np.uint8], form: InputForm) -> NDArray[np.generic]:
-    """Return images `(N, C, H, W)` as a file of that form takes them."""
+    """Return images `(N, C, H, W)` in an input form of files."""
     if form == "tensor":
         return images.astype(np.float32) / 255
     return np.ascontiguousarray(images.transpose(0, 2, 3, 1))
 
 
 def given_shape(image_shape: ImageShape, form: InputForm) -> tuple[int, int, int]:
-    """Return the shape of one image as a file of that form takes it."""
+    """Return the shape of one image in an input form of files."""
     channels, height, width = image_shape
     return image_shape if form == "tensor" else (height, width, channels)
 
 
 def answers(path: Path, images: NDArray[np.generic]) -> tuple[Answers, Answers]:
-    """Return the logits and probabilities, both `(N, C)`, that a file gives.
+    """Return the logits and probabilities of a file, both `(N, C)`.
 
     Args:
         path: The ONNX file.
-        images: `(N, ...)`, as it takes them.
+        images: `(N, ...)`, in its input form.
     """
     session = open_session(path)
-    # Batches of 1, 2 and 5 first: a batch dimension that was frozen by mistake shows at once.
+    # Batches of 1, 2 and 5 first: a batch dimension that was fixed by mistake fails at once.
     bounds = [0, 1, 3, 8, *range(8 + PARITY_BATCH, len(images), PARITY_BATCH), len(images)]
     bounds = sorted({min(bound, len(images)) for bound in bounds})
     batches = [
@@ -227,7 +227,7 @@ def answers(path: Path, images: NDArray[np.generic]) -> tuple[Answers, Answers]:
 
 
 def top_class(answers: Answers) -> NDArray[np.int64]:
-    """Return the class `(N,)` of each image; -1, which is never right, where some are no number.
+    """Return the class `(N,)` of each image; -1, which is never right, where a value is not finite.
 
     Args:
         answers: `(N, C)` logits or probabilities.
@@ -238,12 +238,12 @@ def top_class(answers: Answers) -> NDArray[np.int64]:
 def called(
     probabilities: Answers, classes: Sequence[str], point: OperatingPoint | None
 ) -> NDArray[np.int64]:
-    """Return the class `(N,)` that a file calls; -1, never right, where they are no number.
+    """Return the class `(N,)` that a file calls; -1, which is never right, if it is not finite.
 
     Args:
-        probabilities: `(N, C)`, as the file gives them.
+        probabilities: `(N, C)` of the file.
         classes: Names of the C classes.
-        point: Decides between two classes; None: the most probable is called.
+        point: Threshold between two classes; None: the most probable class is called.
     """
     most_probable = top_class(probabilities)
     if point is None or point.rule == "argmax":
@@ -286,7 +286,7 @@ def compare(given: Answers, expected: Answers) -> Parity:
 
 
 def _strip(model: onnx.ModelProto) -> None:
-    """Remove what tells of the exporting machine, and shapes that later tools find stale."""
+    """Remove traces of the exporting machine, and shapes that are wrong for later tools."""
     graph = model.graph
     for part in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
         del part.metadata_props[:]
@@ -299,7 +299,7 @@ def _strip(model: onnx.ModelProto) -> None:
 
 @contextlib.contextmanager
 def _explained() -> Iterator[None]:
-    """Turn what the exporter says into one line."""
+    """Turn errors of the exporter into one line."""
     try:
         yield
     except torch.onnx.OnnxExporterError as error:
@@ -312,7 +312,7 @@ def _explained() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Keep the exporter's notes about its own inner workings off the terminal."""
+    """Suppress the exporter's messages."""
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)  # every error is raised as well
     try:

@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from kdtool.stats.intervals import mcnemar_p
 from kdtool.train.data.splits import Split
 from kdtool.train.fit.batches import Training, augment, epoch_order
-from kdtool.train.models.device import exact_arithmetic, told_if_too_large
+from kdtool.train.models.device import exact_arithmetic, explain_out_of_memory
 from kdtool.train.models.networks import as_input
 from kdtool.train.models.predict import SMALLER, class_logits, images_at_once
 from kdtool.train.models.preprocess import network_of
@@ -95,7 +95,7 @@ def statistics_of(
 
     def refresh(model: nn.Module) -> None:
         size = images_at_once(model, train.images)
-        with told_if_too_large(size, train.images.shape[1:], SMALLER):
+        with explain_out_of_memory(size, train.images.shape[1:], SMALLER):
             batches = images_of(train, index, size, training)
             recompute_statistics(model, names, batches)
 

@@ -1,4 +1,4 @@
-"""What a model learns from in one step: which images, how they are changed, and their targets."""
+"""The batches of training: order, augmentation and targets of the images."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -21,15 +21,15 @@ LUMA = (0.2989, 0.587, 0.114)  # as torchvision's rgb_to_grayscale
 
 
 def augment(images: Tensor, wanted: Sequence[str], rng: np.random.Generator) -> Tensor:
-    """Change every image by chance.
+    """Augment every image at random.
 
-    Cropping, turning and shifting are one bilinear resampling. What then lies beyond the picture
-    is its mirror image: black corners would tell a network that it is being trained.
+    Cropping, rotating and shifting are one bilinear resampling. Beyond its border an image is
+    mirrored: black corners occur in training only, and a network would learn them.
 
     Args:
         images: `(B, C, H, W)` in [0, 1].
         wanted: `data.augment`.
-        rng: Draws on the CPU, so that every device changes an image in the same way.
+        rng: Draws on the CPU, so that an image is augmented alike on every device.
 
     Returns:
         `(B, C, H, W)` in [0, 1].
@@ -58,22 +58,22 @@ def augment(images: Tensor, wanted: Sequence[str], rng: np.random.Generator) -> 
 def draw_affine(
     given: dict[str, float], count: int, aspect: float, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Draw where each pixel of the changed images comes from.
+    """Draw the affine maps from augmented images to their sources.
 
     Args:
-        given: Values of "crop", "rotate" and "shift"; what is not there is not done.
+        given: Values of "crop", "rotate" and "shift"; missing ones are not applied.
         count: Number of images.
         aspect: Width / height.
         rng: Source of the draws.
 
     Returns:
-        `(count, 2, 3)`, from places in the new image to places in the old one, both -1 to 1.
+        `(count, 2, 3)`, from positions in the new image to positions in the old one, both -1 to 1.
 
     Source: crop as torchvision's RandomResizedCrop: uniform area, log-uniform ratio of 3/4 to 4/3,
-    here to the image's own ratio, and nearer to it where a side would be longer than the image's.
+    here relative to the image's ratio, and closer to it where a side would exceed the image.
     """
     area = rng.uniform(given.get("crop", 1.0), 1.0, count)
-    # Within these bounds no side is longer than the image's, and the area is what was drawn.
+    # Within these bounds no side exceeds the image, and the area is the one drawn.
     stretch = np.exp(draw(rng, 0, math.log(4 / 3), count)).clip(area, 1 / area)
     wide, high = np.sqrt(area * stretch), np.sqrt(area / stretch)
     angle = np.radians(draw(rng, 0, given.get("rotate", 0.0), count))
@@ -90,12 +90,12 @@ def draw_affine(
 def draw(
     rng: np.random.Generator, middle: float, most: float, shape: int | tuple[int, ...]
 ) -> NDArray[np.float64]:
-    """Draw evenly from `middle - most` to `middle + most`."""
+    """Draw uniformly from `middle - most` to `middle + most`."""
     return rng.uniform(middle - most, middle + most, shape)
 
 
 def on_device(values: NDArray[np.generic], images: Tensor) -> Tensor:
-    """Return one value an image as `(B, 1, 1, 1)`, where the images lie."""
+    """Return one value for each image, `(B, 1, 1, 1)`, on the device of the images."""
     return torch.from_numpy(values).to(images).reshape(-1, 1, 1, 1)
 
 
@@ -109,7 +109,7 @@ def grey(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a model learns from in one step."""
+    """The images and targets of one step."""
 
     images: Tensor  # (B, C, H, W) float32 in [0, 1], channels last, as the model sees them
     targets: Tensor  # (B,) int64 classes, or (B, C) float32 probabilities that sum to 1
@@ -118,23 +118,23 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """How a model is trained, whatever its loss."""
+    """How a model is trained, without its loss."""
 
     table: TrainTable  # epochs, batch size, optimizer
     seed: int  # of the order of the images, their augmentation, and dropout
-    metric: Metric = "accuracy"  # what the epoch is chosen by
+    metric: Metric = "accuracy"  # that chooses the epoch
     augment: Sequence[str] = ()  # `data.augment`
-    num_logits: int | None = None  # of the model; None: one a class
+    num_logits: int | None = None  # of the model; None: one for each class
 
 
-MakeBatch = Callable[[int, Tensor], Batch]  # from the number of the step and the images' index
+MakeBatch = Callable[[int, Tensor], Batch]  # number of the step and positions of the images
 
 
 def batch_maker(train: Split, training: Training, num_classes: int) -> MakeBatch:
-    """Return what makes the batch of a step.
+    """Return the function that makes the batch of a step.
 
-    What is drawn depends on the seed and the step alone, and on nothing that a model draws: so
-    control and student see the very same images.
+    Its random draws depend on the seed and the step alone, so that control and student see the
+    same images.
 
     Args:
         train: The images.
@@ -171,9 +171,9 @@ def batches(train: Split, batch_size: int, sampling: str = "shuffle") -> list[Te
 
     Args:
         train: The images.
-        batch_size: Of all batches but the last.
-        sampling: "shuffle" is each image once; "balanced" each class about as often, its images
-            drawn with replacement.
+        batch_size: Of all batches except the last.
+        sampling: "shuffle": each image once; "balanced": images are drawn with replacement, each
+            class about as often.
     """
     parts = torch.split(epoch_order(train, sampling), batch_size)
     return list(parts[: steps_per_epoch(len(train), batch_size)])

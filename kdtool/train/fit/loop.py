@@ -25,7 +25,7 @@ from kdtool.train.fit.batches import (
 from kdtool.train.fit.optimizer import freeze, make_optimizer, phases_of, rates
 from kdtool.train.fit.state import State, Weights, best_epoch, patience_of
 from kdtool.train.models.checkpoint import set_weights
-from kdtool.train.models.device import Precision, autocast, choose_precision, told_if_too_large
+from kdtool.train.models.device import Precision, autocast, choose_precision, explain_out_of_memory
 from kdtool.train.models.predict import validate
 from kdtool.train.reporter import Update
 
@@ -34,7 +34,7 @@ BatchLoss = Callable[[Tensor, Batch], Tensor]
 Step = Callable[[int, Tensor], Tensor]  # number of the step and the images' index -> loss
 
 REMEDY = 'lower learning_rate, or set precision = "fp32"'
-STEPS_BETWEEN_CHECKS = 10  # of the loss: each waits for the GPU
+STEPS_BETWEEN_CHECKS = 10  # of the loss: each check waits for the GPU
 
 
 def fit(
@@ -45,22 +45,22 @@ def fit(
     state_path: Path,
     update: Update,
 ) -> tuple[TrainingResult, Weights]:
-    """Train `model` on the device where `splits` lies; choose the epoch on validation.
+    """Train `model` on the device of `splits`; choose the epoch on validation.
 
-    The order of the images and every other draw depend on the seed and the epoch alone. So two runs
-    of one seed see the same batches, and a run that was cut off goes on from its last whole epoch
-    to the same weights as one that was not.
+    The order of the images and every other random draw depend on the seed and the epoch alone: two
+    runs of one seed see the same batches, and an interrupted run continues after its last whole
+    epoch to the same weights as an uninterrupted one.
 
     Args:
-        model: Its initial weights; changed in place.
+        model: With its initial weights; changed in place.
         splits: `train` to learn from and `validation` to choose the epoch on.
-        training: How.
+        training: Its settings.
         batch_loss: Loss of a batch.
-        state_path: Where the state is kept after each epoch.
+        state_path: File of the state, written after each epoch.
         update: Shows progress, counted in images.
 
     Returns:
-        What was measured, and the weights of the best epoch.
+        The result, and the weights of the best epoch.
 
     Raises:
         KdtoolError: The loss is not finite, or a batch does not fit into memory.
@@ -73,7 +73,7 @@ def fit(
     make_batch = batch_maker(splits.train, training, len(splits.classes))
     smaller = (
         f"halve it, --set student.batch_size={max(1, table.batch_size // 2)} or "
-        "teacher.batch_size, or make the images smaller, --set data.size"
+        "teacher.batch_size, or make the images smaller (--set data.size)"
     )
     phases, begun = phases_of(table, num_images), 0
     num_epochs = sum(phase.epochs for phase in phases)
@@ -92,7 +92,7 @@ def fit(
             show = _progress_of(update, state.epochs, training, num_epochs, num_images)
             with (
                 _reproducible(training.seed, epoch, device),
-                told_if_too_large(table.batch_size, splits.result.image_shape, smaller),
+                explain_out_of_memory(table.batch_size, splits.result.image_shape, smaller),
             ):
                 set_modes(model, frozen)
                 order = batches(splits.train, table.batch_size, table.sampling)
@@ -150,12 +150,12 @@ def training_step(
     """Return the function that learns from one batch and returns its loss, a scalar.
 
     Args:
-        model: In train mode, but for what is frozen.
+        model: In train mode, except frozen parts.
         optimizer: Of `make_optimizer`.
         make_batch: Of `batch_maker`.
         batch_loss: Loss of a batch.
         rate: From the number of the step to the share of the full learning rate.
-        precision: Of the arithmetic.
+        precision: Of matrix products and convolutions.
     """
 
     def step(number: int, index: Tensor) -> Tensor:
@@ -207,12 +207,12 @@ def set_modes(model: nn.Module, frozen: list[nn.Module]) -> None:
 
 @contextmanager
 def _reproducible(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
-    """Make every draw of the block depend on seed and epoch alone, and cuDNN repeat itself."""
+    """Make random draws of the block depend on seed and epoch alone, and cuDNN deterministic."""
     with (
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
         torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
     ):
-        # An odd factor keeps the seeds of different runs apart; epochs never reach it.
+        # The factor keeps the seeds of different runs apart; epochs never reach it.
         torch.manual_seed(seed * 1_000_003 + epoch)
         yield
 

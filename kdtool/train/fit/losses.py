@@ -15,8 +15,8 @@ def label_loss(logits: Tensor, targets: Tensor, class_weights: Tensor | None = N
     Args:
         logits: `(B, C)`.
         targets: `(B,)` int64 in [0, C), or `(B, C)` probabilities that sum to 1.
-        class_weights: `(C,)`; the mean over the batch is then weighted by those of its targets, as
-            `torch.nn.functional.cross_entropy` does for classes. None weighs all alike.
+        class_weights: `(C,)`; the mean over the batch is weighted by those of its targets, as in
+            `torch.nn.functional.cross_entropy`. None: all alike.
 
     Returns:
         Scalar, in nats.
@@ -28,7 +28,7 @@ def label_loss(logits: Tensor, targets: Tensor, class_weights: Tensor | None = N
 
 
 def balanced_weights(labels: Tensor, num_classes: int) -> Tensor:
-    """Return class weights `(C,)` with which all classes count alike; 0 for one without images.
+    """Return class weights `(C,)` that make all classes count alike; 0 for a class without images.
 
     Args:
         labels: `(N,)` int64, in [0, C).
@@ -49,7 +49,7 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) 
     Args:
         student_logits: `(B, C)`.
         teacher_logits: `(B, C)`; receives no gradient.
-        temperature: Divides both logits; 1 leaves them as they are.
+        temperature: Divides both logits.
 
     Returns:
         Scalar, in nats, mean over the batch.
@@ -72,7 +72,7 @@ def distillation_loss(
     soft_weight: float,
     class_weights: Tensor | None = None,
 ) -> Tensor:
-    """Weigh the teacher's soft targets against the labels.
+    """Weighted sum of the losses of soft targets and labels.
 
     The soft targets are those of all C * S subclasses, the labels those of the C classes; S = 1 is
     knowledge distillation.
@@ -105,7 +105,7 @@ def subclass_teacher_loss(
     temperature: float,
     class_weights: Tensor | None = None,
 ) -> Tensor:
-    """Teach the classes, and by `auxiliary_loss` to tell the images of a class apart.
+    """Loss of a subclass teacher: the labels' loss, and `auxiliary_loss` to separate images.
 
     Args:
         logits: `(B, C * S)`.
@@ -127,7 +127,7 @@ def subclass_teacher_loss(
 def auxiliary_loss(logits: Tensor, temperature: float) -> Tensor:
     """Push the logits of different images of a batch apart, so that all subclasses are used.
 
-    It is the loss of telling each image from the others of the batch by its normalized logits.
+    It is the loss of identifying each image among those of the batch by its normalized logits.
 
     Args:
         logits: `(B, C * S)`, B of at least 2.

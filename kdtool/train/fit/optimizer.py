@@ -1,4 +1,4 @@
-"""Which parts of a model learn, and how fast; the rest is frozen."""
+"""Phases of training: which parts learn, at which rates, by which optimizer."""
 
 import difflib
 import math
@@ -18,7 +18,7 @@ from kdtool.train.models.weights import head_name
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One phase of training, with nothing left open."""
+    """One phase of training, with all values set."""
 
     epochs: int
     train: str
@@ -77,9 +77,9 @@ def epochs_warning(name: str, table: TrainTable, num_images: int) -> str | None:
 
 
 def rates(phase: Phase, begun: int, num_per_epoch: int) -> Callable[[int], float]:
-    """Return what gives the learning rate of a step as a share of the full one, above 0.
+    """Return a function from the number of a step to its share of the full learning rate, above 0.
 
-    It rises in a line over the warm-up, and then stays, or falls as half a cosine.
+    It rises linearly over the warm-up, and is then constant or falls as half a cosine.
 
     Args:
         phase: Its length, warm-up and schedule.
@@ -104,10 +104,10 @@ def rates(phase: Phase, begun: int, num_per_epoch: int) -> Callable[[int], float
 
 
 def check_trainable(model: nn.Module, table: TrainTable, num_logits: int) -> None:
-    """Check, before anything is trained, that the parts that are to learn are there.
+    """Check before training that the parts to train exist.
 
     Raises:
-        RecipeError: One is not; the message names those that are.
+        RecipeError: One does not; the message lists those that do.
     """
     for phase in phases_of(table, num_images=1):
         trained_parts(model, phase.train, num_logits)
@@ -116,7 +116,7 @@ def check_trainable(model: nn.Module, table: TrainTable, num_logits: int) -> Non
 
 
 def trained_parts(model: nn.Module, train: str, num_logits: int) -> list[nn.Module]:
-    """Return the parts that learn.
+    """Return the parts to train.
 
     Args:
         model: With or without preprocessing.
@@ -137,24 +137,24 @@ def trained_parts(model: nn.Module, train: str, num_logits: int) -> list[nn.Modu
             raise RecipeError(
                 f'got train = "{train}", but {type(network).__name__} has no part "{place}"{hint} '
                 f"(expected all, head, or parts joined by +, such as layer4+head; its parts are "
-                f"{top}, and what these consist of, by its name in full)"
+                f"{top}, and their own parts by full name)"
             )
         found.append(parts[place])
     if not any(True for part in found for _ in part.parameters()):
         raise RecipeError(
-            f'got train = "{train}", but there are no weights in it that could learn; '
-            "expected all, head, or parts that have some"
+            f'got train = "{train}", but these parts have no weights; '
+            "expected all, head, or parts with weights"
         )
     return found
 
 
 def freeze(model: nn.Module, train: str, num_logits: int) -> list[nn.Module]:
-    """Let only some parts of a model learn.
+    """Freeze all but some parts of a model.
 
     Returns:
-        What must be in eval mode while the rest is trained: else BatchNorm would go on taking
-        its statistics from the batches, and a frozen part would drift. Layers without parameters
-        beside trained ones, such as the dropout before a head, are none of them.
+        Modules that must be in eval mode while the rest is trained: otherwise BatchNorm would
+        update its statistics, and a frozen part would drift. Layers without parameters
+        next to trained ones, such as the dropout before a head, stay in train mode.
     """
     parts = trained_parts(model, train, num_logits)
     learning = {id(parameter) for part in parts for parameter in part.parameters()}
@@ -173,9 +173,9 @@ def freeze(model: nn.Module, train: str, num_logits: int) -> list[nn.Module]:
 def make_optimizer(
     model: nn.Module, table: TrainTable, phase: Phase, num_logits: int
 ) -> torch.optim.Optimizer:
-    """Return the optimizer of a phase, in its fused form, over the parameters that learn.
+    """Return the fused optimizer of a phase over the parameters that are not frozen.
 
-    Each group keeps the rate that its schedule scales under "full_lr".
+    Each group has, under "full_lr", the learning rate that the schedule scales.
     """
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     rate, of_rest = phase.learning_rate, phase.backbone_learning_rate

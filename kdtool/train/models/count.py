@@ -31,9 +31,8 @@ def count(model: nn.Module, image_shape: ImageShape) -> Cost:
     for part in model.modules():
         if isinstance(part, OnnxTeacher):
             return count_file(part)
-    # A copy, as thop adds buffers and changes the mode of layers. Without gradients: thop's forward
-    # pass records them, and PyTorch refuses to write into a learned token that was expanded to the
-    # batch while it needs one (timm's attention pooling).
+    # A copy, as thop adds buffers and changes the mode of layers. Without gradients, as PyTorch's
+    # FlopCounterMode fails on a learned token that is expanded to the batch and passed to a layer.
     model = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
     image = torch.zeros(1, *image_shape)
     num_macs = _macs(model, image)

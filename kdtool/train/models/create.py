@@ -1,4 +1,4 @@
-"""From a table of the recipe to a model: the network, its weights and its preprocessing."""
+"""Builds the model of a recipe table: the network, its weights and its preprocessing."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from kdtool.files import sha256_of
 from kdtool.recipe.training import Normalization, TrainTable
 from kdtool.study.folder import Origin
 from kdtool.train.models.checkpoint import load_facts
-from kdtool.train.models.networks import BUILT_IN, ImageShape, build_model, shown_shape
+from kdtool.train.models.networks import ImageShape, build_model, shown_shape
 from kdtool.train.models.onnx_teacher import OnnxTeacher
 from kdtool.train.models.preprocess import Enlarge, Normalize, Prepared, network_of
 from kdtool.train.models.published import IMAGENET_MEAN, IMAGENET_STD, Published, fetch, published
@@ -31,17 +31,17 @@ def make_model(
     seed: int,
     recorded: Origin | None = None,
 ) -> nn.Module:
-    """Return the model of `[teacher]` or `[student]` on the CPU, its weights freshly drawn.
+    """Return the model of `[teacher]` or `[student]` on the CPU, with random weights.
 
     Args:
         table: Names the network and its preprocessing.
         image_shape: C, H, W of the images.
         num_logits: Length of the logits.
         seed: Of the weights.
-        recorded: What its study knows of the weights that the table names, in case they are gone.
+        recorded: What the study has recorded of the table's weights, in case their file is gone.
 
     Raises:
-        KdtoolError: There is no such network, it does not take such images, or its weights are
+        KdtoolError: The network does not exist, does not take such images, or its weights are
             missing.
     """
     if table.is_onnx:
@@ -50,8 +50,8 @@ def make_model(
     side = table.input_size
     if side is not None and side < min(height, width):
         raise RecipeError(
-            f"got input_size = {side} for images of {shown_shape(image_shape)}; it enlarges small "
-            "images: set data.size to make large ones smaller"
+            f"got input_size = {side} for images of {shown_shape(image_shape)}, expected at least "
+            "their shorter side, as it only enlarges; set data.size to make images smaller"
         )
     steps: list[nn.Module] = []
     if side is not None:
@@ -70,19 +70,19 @@ def make_model(
 def load_pretrained(
     model: nn.Module, table: TrainTable, num_logits: int, *, new_head: bool = False
 ) -> list[str]:
-    """Give a model of `make_model` the weights that its table names, in place; none if it does not.
+    """Load the weights of a table into its model, in place; nothing if the table has none.
 
     Args:
-        model: The model.
+        model: Of `make_model`.
         table: Its table.
         num_logits: Length of its logits.
-        new_head: Whether its logits are not those of classes, so that no head of a file is for it.
+        new_head: Whether its logits are not those of classes, so that no head of a file fits.
 
     Returns:
-        What of them was not taken as it is, in words.
+        What was adapted or left out, as sentences for the user.
 
     Raises:
-        KdtoolError: They cannot be had, or do not fit.
+        KdtoolError: They are not available, or do not fit.
     """
     if table.is_onnx or table.weights is None:
         return []
@@ -94,14 +94,14 @@ def load_pretrained(
 
 
 def origin_of(table: TrainTable, recorded: Origin | None) -> Origin | None:
-    """Return what tells the weights of a table from others; None: it names none.
+    """Return what identifies the weights of a table; None: it has none.
 
     Args:
         table: The table.
-        recorded: What its study knows of them, which stands in for a file that is gone.
+        recorded: What the study has recorded of them, used if their file is gone.
 
     Raises:
-        KdtoolError: There are no such weights.
+        KdtoolError: They do not exist.
     """
     if table.is_onnx or table.weights is None:
         return None
@@ -130,8 +130,8 @@ def origin_of(table: TrainTable, recorded: Origin | None) -> Origin | None:
 
 
 def source_of(table: TrainTable) -> str:
-    """Return the weights in words."""
-    assert table.weights is not None, "asked only where there are any"
+    """Return the weights as text."""
+    assert table.weights is not None, "called only if there are any"
     if table.weights != "imagenet":
         return Path(table.weights).name
     known = published(table.model)
@@ -139,7 +139,7 @@ def source_of(table: TrainTable) -> str:
 
 
 def _weights(table: TrainTable) -> Weights:
-    assert table.weights is not None, "asked only where there are any"
+    assert table.weights is not None, "called only if there are any"
     if table.weights != "imagenet":
         return load_file_of_weights(Path(table.weights))
     return fetch(_published(table))
@@ -149,14 +149,14 @@ def _published(table: TrainTable) -> Published:
     known = published(table.model)
     if known is None:
         raise KdtoolError(
-            f"there are no ImageNet weights of {table.model}: torchvision:NAME and timm:NAME have "
-            f'some ({", ".join(BUILT_IN)} have none); weights = "FILE" names a file of yours'
+            f"no ImageNet weights exist for {table.model}, only for networks of torchvision and "
+            'timm; set weights = "FILE" to a file of your own, or "none"'
         )
     return known
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether a file of weights is of a study, whose checkpoints hold their preprocessing."""
+    """Return whether a file is a checkpoint of a study, which includes its preprocessing."""
     try:
         load_facts(path)
     except StudyError:
@@ -165,7 +165,7 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def _of_file(table: TrainTable, path: Path) -> Values | None:
-    """Return what weights were trained with or, where the file does not say, what is usual."""
+    """Return the normalization of a file or, if it has none, the usual one of its network."""
     if is_checkpoint(path):
         found = {
             place[1]: tuple(value.flatten().tolist())
@@ -178,14 +178,14 @@ def _of_file(table: TrainTable, path: Path) -> Values | None:
 
 
 def _normalization(table: TrainTable, channels: int, recorded: Origin | None) -> Values | None:
-    """Return mean and deviation of the channels; None: nothing is done."""
+    """Return mean and standard deviation of the channels; None: no normalization."""
     wanted = table.normalize
     if isinstance(wanted, Normalization):
         mean, std = tuple(wanted.mean), tuple(wanted.std)
         if not {len(mean), len(std)} <= {1, channels}:
             raise RecipeError(
-                f"normalize has a mean of {len(mean)} and a deviation of {len(std)} values, "
-                f"expected {channels}, one a channel, or 1"
+                f"got normalize with {len(mean)} means and {len(std)} standard deviations, "
+                f"expected {channels}, one for each channel, or 1"
             )
         return mean, std
     values: Values | None = None

@@ -1,4 +1,4 @@
-"""The device that trains, the arithmetic that is fast and safe on it, and what does not fit."""
+"""Devices: which one trains, in which precision, and errors when its memory is full."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -13,10 +13,10 @@ Precision = Literal["fp32", "bf16"]
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device `name`, or for "auto" the fastest that is there.
+    """Return the device `name`; "auto" is the fastest one available.
 
     Raises:
-        KdtoolError: The device was asked for and is absent.
+        KdtoolError: The device is not available.
     """
     found = ["cpu"]
     if torch.cuda.is_available():
@@ -31,7 +31,7 @@ def choose_device(name: str) -> torch.device:
     known = kind in found and (not colon or (kind == "cuda" and number.isdecimal()))
     if not known or (colon and int(number) >= torch.cuda.device_count()):
         raise KdtoolError(
-            f"got --device {name}, but this machine offers PyTorch only {' and '.join(found)}; "
+            f"got --device {name}, but PyTorch finds only {' and '.join(found)} on this machine; "
             "use --device auto"
         )
     return torch.device(name)
@@ -45,7 +45,7 @@ def gpu_name(device: torch.device) -> str | None:
 
 
 def check_precision(wanted: Literal["auto", "fp32", "bf16"], device: torch.device) -> None:
-    """Raise KdtoolError if bf16 is asked for and the device has no instructions for it."""
+    """Raise KdtoolError if `wanted` is bf16 and the device has no instructions for it."""
     if wanted == "bf16" and not has_bf16(device):
         raise KdtoolError(
             f'got precision = "bf16", but this {device.type} has no bf16 instructions; use "auto"'
@@ -53,7 +53,7 @@ def check_precision(wanted: Literal["auto", "fp32", "bf16"], device: torch.devic
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Say whether a device has instructions for bf16; without, it is emulated, and slow."""
+    """Return whether a device has instructions for bf16; without them it is emulated, and slow."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
@@ -69,11 +69,11 @@ def choose_precision(
     "auto" is bf16 on CUDA from Ampere on, and on a CPU with bf16 instructions for networks without
     grouped convolutions, as it was measured there (AVX512-BF16): a training step of mnist-cnn takes
     0.55, of mnist-mlp 0.4 and of ResNet18 0.7 of the time in fp32, but of MobileNetV2,
-    MobileNetV3, ShuffleNetV2 and EfficientNet, whose depthwise convolutions PyTorch has no fast
-    bf16 for, 1.1 to 2.4 times.
+    MobileNetV3, ShuffleNetV2 and EfficientNet, with depthwise convolutions that PyTorch has no
+    fast bf16 for, 1.1 to 2.4 times.
 
     Raises:
-        KdtoolError: bf16 was asked for and the device has no hardware for it.
+        KdtoolError: `wanted` is bf16 and the device has no instructions for it.
     """
     check_precision(wanted, device)
     if wanted != "auto":
@@ -101,7 +101,7 @@ def exact_arithmetic() -> AbstractContextManager[object]:
 
 
 def check_room(images: Iterable[Tensor], device: torch.device) -> None:
-    """Raise KdtoolError if the images, which all lie on the device, do not fit the GPU's memory."""
+    """Raise KdtoolError if the images, which are all kept on the device, do not fit its memory."""
     if device.type != "cuda":
         return
     needed = sum(tensor.nbytes for tensor in images)
@@ -109,19 +109,21 @@ def check_room(images: Iterable[Tensor], device: torch.device) -> None:
     if needed > free:
         raise KdtoolError(
             f"the images take {needed / 2**30:.1f} GiB, and of the {total / 2**30:.1f} GiB of "
-            f"{device} {free / 2**30:.1f} GiB are free; make them smaller with data.size, end what "
-            "else runs there, or use --device cpu"
+            f"{device} {free / 2**30:.1f} GiB are free; make them smaller with data.size, end "
+            "other programs on it, or use --device cpu"
         )
 
 
 @contextmanager
-def told_if_too_large(num_images: int, image_shape: Sequence[int], remedy: str) -> Iterator[None]:
-    """Turn running out of memory into one message.
+def explain_out_of_memory(
+    num_images: int, image_shape: Sequence[int], remedy: str
+) -> Iterator[None]:
+    """Turn running out of memory into one error message.
 
     Args:
-        num_images: That a model is given at a time.
+        num_images: Of a batch.
         image_shape: C, H, W.
-        remedy: What to do.
+        remedy: How to fix it.
 
     Raises:
         KdtoolError: They do not fit.

@@ -12,8 +12,8 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from kdtool.environment import install_command
 from kdtool.errors import KdtoolError
+from kdtool.install import install_command
 
 ImageShape = tuple[int, int, int]  # C, H, W
 
@@ -120,7 +120,7 @@ def build_model(name: str, image_shape: ImageShape, num_classes: int, seed: int)
             if not colon:
                 model = BUILT_IN[name](image_shape, num_classes)
             elif kind == "torchvision":
-                # Without the heads that train along and whose outputs the loss does not know.
+                # Without auxiliary heads: the loss takes one output.
                 plain = {"aux_logits": False, "init_weights": True} if rest in AUXILIARY else {}
                 model = torchvision_models().get_model(
                     rest, weights=None, num_classes=num_classes, **plain
@@ -173,8 +173,8 @@ def check_model_name(name: str) -> None:
 
 
 def torchvision_models() -> ModuleType:
-    """Return the module of its networks; they are imported when they are asked for."""
-    # Imported where it is asked for: it takes as long as torch, and most recipes do without.
+    """Return torchvision.models, imported on use."""
+    # Imported on use: it takes as long as torch, and most recipes do without.
     return importlib.import_module("torchvision.models")
 
 
@@ -222,13 +222,13 @@ def _users_function(module: str, function: str) -> Callable[[ImageShape, int], n
 
 
 def first_convolution(network: nn.Module) -> str | None:
-    """Return the name of the first convolution, in the order of the layers; None: there is none."""
+    """Return the name of the first convolution in the order of the layers; None: it has none."""
     names = (name for name, part in network.named_modules() if isinstance(part, nn.Conv2d))
     return next(names, None)
 
 
 def take_channels(network: nn.Module, channels: int) -> None:
-    """Give a network for RGB images a first convolution for `channels`, freshly drawn."""
+    """Replace the first convolution of an RGB network by one for `channels`, randomly drawn."""
     name = first_convolution(network)
     if name is None:
         return
@@ -274,6 +274,6 @@ def _check_logits(logits: object, num_classes: int) -> None:
 
 
 def shown_shape(image_shape: ImageShape) -> str:
-    """Return height, width and channels in words."""
+    """Return height, width and channels as text."""
     channels, height, width = image_shape
     return f"{height}x{width} with {channels} channel{'s' if channels > 1 else ''}"

@@ -1,4 +1,4 @@
-"""A teacher that is an ONNX file: it answers through ONNX Runtime, preprocessing included."""
+"""An ONNX file as teacher: it runs in ONNX Runtime, with its preprocessing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ DTYPES: dict[str, Any] = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
 }
-# What `Image.NominalPixelRange` says -> mean and std that make it of [0, 1].
+# `Image.NominalPixelRange` -> mean and std that turn pixels in [0, 1] into that range.
 # Source: docs/MetadataProps.md of onnx.
 RANGES = {
     "NominalRange_0_255": (0.0, 1 / 255),
@@ -37,7 +37,7 @@ IMAGENET = Normalization(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
 
 @dataclass(frozen=True)
 class ImageInput:
-    """The input of a file, as it takes images."""
+    """The image input of a file."""
 
     name: str
     dtype: Any
@@ -48,7 +48,7 @@ class ImageInput:
 
     @property
     def words(self) -> str:
-        """What it takes, in words."""
+        """The input as text."""
         size = "any size" if self.size is None else f"{self.size[0]}x{self.size[1]}"
         return f"{np.dtype(self.dtype).name} images of {size} with {self.channels} channel" + (
             "s" if self.channels > 1 else ""
@@ -58,17 +58,17 @@ class ImageInput:
 def image_input(
     session: InferenceSession, path: Path, input_size: int | None, *, any_size: bool
 ) -> ImageInput:
-    """Return what the file takes.
+    """Return the image input of a file.
 
     Args:
         session: Of the file.
         path: Of the file.
-        input_size: `teacher.input_size`, for a file that leaves the size open.
-        any_size: Whether the file scales images by itself.
+        input_size: `teacher.input_size`, for a file with a dynamic size.
+        any_size: Whether the file resizes its images.
 
     Raises:
-        ModelFileError: It takes no images, or not one alone.
-        RecipeError: It has another size than `input_size`.
+        ModelFileError: It has no image input, or more than one input.
+        RecipeError: Its size is not `input_size`.
     """
     inputs = session.get_inputs()
     shape = list(inputs[0].shape) if inputs else []
@@ -76,8 +76,8 @@ def image_input(
     if channels_last is None or inputs[0].type not in DTYPES:
         given = ", ".join(f"{entry.name}: {entry.type} {entry.shape}" for entry in inputs)
         raise ModelFileError(
-            f"{path} takes {given or 'nothing'}; expected one input of images, uint8, float32 or "
-            "float16, (N, C, H, W) or (N, H, W, C) with 1 or 3 channels, fixed in the file"
+            f"{path} takes {given or 'no input'}; expected one image input, uint8, float32 or "
+            "float16, (N, C, H, W) or (N, H, W, C), with a fixed number of channels, 1 or 3"
         )
     batch, *rest = shape
     channels = rest.pop(2 if channels_last else 0)
@@ -85,7 +85,7 @@ def image_input(
     if input_size is not None and any(side not in (None, input_size) for side in sides):
         raise RecipeError(
             f"got teacher.input_size = {input_size}, but {path} takes images of "
-            f"{sides[0] or 'any'}x{sides[1] or 'any'}; leave it out"
+            f"{sides[0] or 'any'}x{sides[1] or 'any'}; remove teacher.input_size"
         )
     height, width = (side or input_size for side in sides)
     return ImageInput(
@@ -99,11 +99,11 @@ def image_input(
 
 
 def _channels_last(shape: Sequence[int | str | None], dtype: str) -> bool | None:
-    """Say where the channels stand; None: nowhere."""
+    """Return whether the channels are the last axis; None: the shape has no channels."""
     if len(shape) != 4:
         return None
     first, last = shape[1] in (1, 3), shape[3] in (1, 3)
-    if first and last:  # images of 1 or 3 pixels: as such types usually come
+    if first and last:  # images of 1 or 3 pixels: as is usual for the type
         return dtype == "tensor(uint8)"
     return last if first or last else None
 
@@ -116,18 +116,18 @@ def normalization(
     Args:
         table: `teacher.normalize`.
         path: Of the file.
-        taken: What it takes.
-        said: Key of `RANGES`, if the file says so.
+        taken: Its input.
+        said: Key of `RANGES` in the metadata of the file; None: there is none.
 
     Raises:
-        RecipeError: Neither the recipe nor the file says it, or not for these channels.
+        RecipeError: Neither the recipe nor the file has a normalization for these channels.
     """
     wanted = table.normalize
     if taken.dtype is np.uint8:
         if wanted not in ("weights", "none"):
             raise RecipeError(
-                f"got teacher.normalize, but {path} takes uint8 images and so normalizes "
-                "them itself; leave it out"
+                f"got teacher.normalize, but {path} takes uint8 images and normalizes them itself; "
+                "remove teacher.normalize"
             )
         return [0.0], [1 / 255]
     if wanted == "imagenet":
@@ -137,15 +137,15 @@ def normalization(
             raise RecipeError(
                 f"got teacher.normalize of {len(wanted.mean)} means and {len(wanted.std)} "
                 f"standard deviations, but {path} takes {taken.words}; expected one "
-                "for each channel, or one for all"
+                "value for each channel, or one for all"
             )
         return wanted.mean, wanted.std
     if wanted == "none":
         return [0.0], [1.0]
     if said not in RANGES:
         raise RecipeError(
-            f"{path} takes {taken.words} and does not say how their pixels are "
-            'scaled; set teacher.normalize = "imagenet", "none" for pixels in [0, 1], or '
+            f"{path} takes {taken.words}, and its metadata has no pixel range; "
+            'set teacher.normalize = "imagenet", "none" for pixels in [0, 1], or '
             "{ mean = [...], std = [...] }, such as { mean = [0], std = [0.00392157] } for "
             "pixels from 0 to 255"
         )
@@ -154,23 +154,23 @@ def normalization(
 
 
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue; ITU-R BT.601
-FLOOR = 1e-12  # of a probability whose logarithm is taken
-CEILING = 1e-7  # what is left to 1 of one whose odds are; float32 has nothing finer
+FLOOR = 1e-12  # of a probability before its logarithm
+CEILING = 1e-7  # distance from 1 of a probability before its logit: the resolution of float32
 KEEP_VALUES = {"Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze"}  # operators
 
 
 class OnnxTeacher(nn.Module):
-    """An ONNX file that takes and gives what every model of a study does; it cannot learn.
+    """An ONNX file with the input and output of every model of a study; it cannot be trained.
 
     `forward` takes float32 `(B, C, H, W)` in [0, 1], on any device, and returns float32 logits
     `(B, K)` there; no gradient passes through it.
     """
 
     def __init__(self, table: TrainTable, image_shape: ImageShape) -> None:
-        """Open the file and try it on images of that shape.
+        """Open the file and run it on images of that shape.
 
         Raises:
-            KdtoolError: The file cannot be used, or does not say how its images are normalized.
+            KdtoolError: The file cannot be used, or the normalization of its images is unknown.
         """
         super().__init__()
         self.path, self.image_shape = Path(table.model), image_shape
@@ -188,13 +188,13 @@ class OnnxTeacher(nn.Module):
         said = "Normalized_0_1" if form == "tensor" else said  # kdtool's own
         self.mean, self.std = normalization(table, self.path, self.input, said)
         names = metadata.get("classes")
-        # As the file names its outputs; None: it does not
+        # Names of the outputs in the metadata; None: there are none
         self.classes = [str(name) for name in names] if isinstance(names, list) else None
         self.notes = self._notes_on_images()
         self._choose_output(model)
 
     def extra_repr(self) -> str:
-        """Tell all that the answers depend on, and not where the file lies."""
+        """Return all that the answers depend on, without the path of the file."""
         return f"sha256={self.sha256}, {self.input}, mean={self.mean}, std={self.std}"
 
     @torch.no_grad()
@@ -219,11 +219,11 @@ class OnnxTeacher(nn.Module):
                 self.gpu_session = open_session(self.path, provider="cuda")
             except KdtoolError as error:
                 self.gpu_session = self.session
-                self.notes.append(f"it answers on the processor: {error}")
+                self.notes.append(f"it runs on the processor: {error}")
         return self.gpu_session
 
     def _batches(self, images: Tensor) -> list[NDArray[Any]]:
-        """Return images `(B, C, H, W)` as the file takes them; a last batch is filled up."""
+        """Return images `(B, C, H, W)` as the file takes them; the last batch is padded."""
         given = self._as_given(images)
         size = self.input.batch or len(given)
         missing = -len(given) % size
@@ -256,8 +256,8 @@ class OnnxTeacher(nn.Module):
             found: list[Any] = session.run(outputs, {self.input.name: given})
         except RUNTIME_ERRORS as error:
             raise ModelFileError(
-                f"{self.path} cannot answer to a batch of the shape {given.shape}: {error}; export "
-                "it for images of this size (or set teacher.input_size), with a dynamic batch"
+                f"{self.path} fails on a batch of shape {given.shape}: {error}; export it for "
+                "images of this size (or set teacher.input_size) and with a dynamic batch size"
             ) from error
         return found
 
@@ -266,15 +266,15 @@ class OnnxTeacher(nn.Module):
         notes = []
         if self.input.size not in (None, tuple(size)):
             height, width = self.input.size or size
-            notes.append(f"images of {size[0]}x{size[1]} are scaled to {height}x{width} for it")
+            notes.append(f"images of {size[0]}x{size[1]} are resized to {height}x{width} for it")
         if self.input.channels > channels:
-            notes.append("it takes colour: grey images are repeated in red, green and blue")
+            notes.append("it takes colour images: grey images are repeated in red, green and blue")
         if self.input.channels < channels:
-            notes.append("it takes grey images: those of the data are turned into grey (luma)")
+            notes.append("it takes grey images: colour images are converted to grey (luma)")
         return notes
 
     def _choose_output(self, model: ModelProto) -> None:
-        """Run the file once, and see which output holds the logits, and whether they are any."""
+        """Run the file once; find the output with the logits, and whether it has probabilities."""
         draws = torch.Generator().manual_seed(0)
         images = torch.rand(self.input.batch or 2, *self.image_shape, generator=draws)
         declared = self.session.get_outputs()
@@ -292,32 +292,32 @@ class OnnxTeacher(nn.Module):
         if "logits" not in logits and len(logits) != 1:
             has = ", ".join(f"{name} {_shape(answer)}" for name, answer in named.items())
             raise ModelFileError(
-                f"{self.path} gives {has} for {len(images)} images; expected one output of a float "
-                f"for each class, ({len(images)}, C), or one of them to be called logits: export "
-                "it so"
+                f"{self.path} returns {has} for {len(images)} images; expected one float output "
+                f"({len(images)}, C), one value for each class, or one with the name logits"
             )
         self.output = "logits" if "logits" in logits else next(iter(logits))
         found = logits[self.output].astype(np.float64)
         self.num_logits = found.shape[1]
         if np.isnan(found).any():
-            raise ModelFileError(f"{self.path} gives answers that are no numbers; export it again")
+            raise ModelFileError(f"{self.path} returns NaN for random images; export it again")
         self.gives: Literal["logits", "probabilities", "sigmoids"] = "logits"
-        # Logits of random images have negative numbers among them, or sums that differ.
+        # Logits of random images include negative values, or their sums differ.
         if (found >= 0).all() and np.allclose(found.sum(axis=1), 1, atol=5e-3):
             self.gives = "probabilities"
             self.notes.append(
-                f"its output {self.output} holds probabilities: their logarithms are its logits"
+                f"its output {self.output} contains probabilities; their logarithms are used as "
+                "logits"
             )
         elif _made_by(model, self.output) == "Sigmoid":
             self.gives = "sigmoids"
             self.notes.append(
-                f"its output {self.output} holds a sigmoid of each class: what it was taken of are "
-                "its logits"
+                f"its output {self.output} is a sigmoid for each class; the values before it are "
+                "used as logits"
             )
 
 
 def _made_by(model: ModelProto, output: str) -> str | None:
-    """Return the operator that makes an output, before those that only pass it on."""
+    """Return the operator that computes an output, skipping those that keep its values."""
     makers = {name: node for node in model.graph.node for name in node.output}
     node = makers.get(output)
     while node is not None and node.op_type in KEEP_VALUES:

@@ -1,4 +1,4 @@
-"""The answers of a model to a whole split."""
+"""The logits of a model on a whole split."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from kdtool.results.base import Metric
 from kdtool.stats.metrics import score
 from kdtool.train.data.splits import Split
-from kdtool.train.models.device import exact_arithmetic, told_if_too_large
+from kdtool.train.models.device import exact_arithmetic, explain_out_of_memory
 from kdtool.train.models.networks import as_input
 from kdtool.train.models.preprocess import Enlarge
 
@@ -18,7 +18,8 @@ CPU_BATCH, GPU_BATCH = 128, 1024
 # And the memory: MobileNetV2 holds 5 MB an image of 224 x 224 in one layer.
 CPU_PIXELS, GPU_PIXELS = 40 * 224**2, 160 * 224**2
 SMALLER = (
-    "end what else runs on it, make the images smaller, --set data.size, or use another --device"
+    "end other programs on the device, make the images smaller (--set data.size), or use another "
+    "--device"
 )
 
 
@@ -35,7 +36,7 @@ def predict(model: nn.Module, split: Split) -> Tensor:
     index = torch.arange(len(split), device=device)
     size = images_at_once(model, split.images)
     parts = torch.split(index, size)
-    with exact_arithmetic(), told_if_too_large(size, split.images.shape[1:], SMALLER):
+    with exact_arithmetic(), explain_out_of_memory(size, split.images.shape[1:], SMALLER):
         return torch.cat([model(channels_last_input(split.batch(part)[0])) for part in parts])
 
 
@@ -67,13 +68,13 @@ def images_within(pixels: int, model: nn.Module, images: Tensor) -> int:
 
 
 def channels_last_input(images: Tensor) -> Tensor:
-    """Return what `as_input` does, channels last: convolutions then take about half the time."""
+    """Return `as_input`, channels last: convolutions then take about half the time."""
     return as_input(images).contiguous(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """How good a model is on the validation split."""
+    """Scores of a model on the validation split."""
 
     loss: float  # cross-entropy with the labels of the classes, in nats
     accuracy: float  # in [0, 1]
@@ -87,14 +88,14 @@ def validate(
     metric: Metric = "accuracy",
     positive: int | None = None,
 ) -> Validation:
-    """Test a model on what epochs are chosen by.
+    """Evaluate a model on the validation split.
 
     Args:
         model: Gives `(B, C * S)` logits.
         validation: The split.
         num_classes: C.
         metric: Of the study.
-        positive: The class that AUCs are of, with two classes.
+        positive: The positive class of AUCs, with two classes.
     """
     logits = class_logits(predict(model, validation), num_classes)
     loss = F.cross_entropy(logits, validation.labels)

@@ -1,4 +1,4 @@
-"""What a model does to its images first: scale and normalize them, inside the file that ships."""
+"""Preprocessing inside the model and its exported file: enlarge and normalize images."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,7 @@ class Normalize(nn.Module):
         return (images - self.mean) / self.std
 
     def extra_repr(self) -> str:
-        """As every layer's, so that models of other values are told apart."""
+        """Return mean and standard deviation."""
         return f"mean={self.mean.flatten().tolist()}, std={self.std.flatten().tolist()}"
 
 
@@ -43,7 +43,7 @@ class Enlarge(nn.Module):
         return F.interpolate(images, size=self.size, mode="bilinear", align_corners=False)
 
     def extra_repr(self) -> str:
-        """As every layer's."""
+        """Return the size."""
         return str(self.size)
 
 

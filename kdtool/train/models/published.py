@@ -32,7 +32,7 @@ class Published:
 
 
 def published(model: str) -> Published | None:
-    """Return the ImageNet weights of a network; None: nobody publishes any."""
+    """Return the published ImageNet weights of a network; None: there are none."""
     kind, _, name = model.partition(":")
     if kind == "torchvision":
         return _of_torchvision(name)
@@ -43,22 +43,22 @@ def fetch(weights: Published) -> Weights:
     """Return published weights, downloaded once, and checked by their hash then.
 
     Raises:
-        KdtoolError: They cannot be had.
+        KdtoolError: They cannot be downloaded.
     """
     if weights.place and weights.place.exists():
         try:
             return load_file_of_weights(weights.place)
         except KdtoolError as error:
-            raise KdtoolError(f"{error}; remove it to have it downloaded again") from error
+            raise KdtoolError(f"{error}; delete it to download it again") from error
     try:
         with waiting_no_longer():
             return weights.download()
-    except Exception as error:  # hubs raise what they like: of the network, of hashes, of files
+    except Exception as error:  # hubs raise errors of many kinds
         reason = getattr(error, "reason", None) or str(error).strip() or type(error).__name__
         put = f"put the file at {weights.place}, or name it" if weights.place else "name their file"
         raise KdtoolError(
-            f"cannot get the ImageNet weights {weights.name} from {weights.url}: {reason}; give "
-            f'the command again where that can be reached, {put}: weights = "FILE"; '
+            f"cannot get the ImageNet weights {weights.name} from {weights.url}: {reason}; repeat "
+            f'the command where that can be reached, {put}: weights = "FILE"; '
             "--set teacher.weights=none and --set student.weights=none train from scratch"
         ) from error
 
@@ -72,7 +72,7 @@ def _of_torchvision(name: str) -> Published | None:
     place = Path(torch.hub.get_dir()) / "checkpoints" / Path(best.url).name
 
     def download() -> Weights:
-        # It says on stdout what it does, and would run code from a file that lies there already.
+        # It prints to stdout, and without `weights_only` a cached file could run code.
         with contextlib.redirect_stdout(sys.stderr):
             best.get_state_dict(progress=True, check_hash=True, weights_only=True)
         return load_file_of_weights(place)
@@ -91,7 +91,7 @@ def _of_torchvision(name: str) -> Published | None:
     )
 
 
-@lru_cache(maxsize=8)  # so that what was fetched is kept
+@lru_cache(maxsize=8)  # keeps what was downloaded
 def _of_timm(name: str) -> Published | None:
     config = timm().get_pretrained_cfg(name)
     if config is None or not config.has_weights:

@@ -1,4 +1,4 @@
-"""Whether a teacher knows the classes at all, and has them in the order of the data's."""
+"""Checks of a pretrained teacher: better than chance, and its classes in the order of the data."""
 
 import difflib
 import json
@@ -28,30 +28,30 @@ from kdtool.train.models.predict import class_logits, predict, validate
 
 
 class InOrder(nn.Module):
-    """A model whose logits are put into another order; what is not wanted is left out."""
+    """A model with its logits in another order; those of other classes are left out."""
 
     def __init__(self, model: nn.Module, outputs: Sequence[str], classes: Sequence[str]) -> None:
-        """Name the outputs of `model`, all classes among them."""
+        """Select and order the outputs of `model`, which have the names `outputs`, by `classes`."""
         super().__init__()
         self.model, self.outputs = model, list(outputs)
         self.index = [self.outputs.index(name) for name in classes]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits `(B, C)`, those of `model` at the places `index`."""
+        """Return the logits `(B, C)` of `model` at the positions `index`."""
         logits: Tensor = self.model(images)[:, self.index]
         return logits
 
     def extra_repr(self) -> str:
-        """Tell the order."""
+        """Return the order."""
         return f"index={self.index}"
 
 
 def in_order(model: nn.Module, table: TrainTable, classes: Sequence[str]) -> nn.Module:
-    """Return a trained teacher that gives one logit for each class of the data, in their order.
+    """Return a pretrained teacher with one logit for each class of the data, in their order.
 
     Args:
         model: The teacher, with as many outputs as `table.classes` has names.
-        table: Names its outputs, where the file does not.
+        table: Names its outputs, if the file does not.
         classes: Of the data.
 
     Raises:
@@ -61,16 +61,16 @@ def in_order(model: nn.Module, table: TrainTable, classes: Sequence[str]) -> nn.
     if isinstance(model, OnnxTeacher):
         names, num_logits = table.classes or model.classes, model.num_logits
     if len(names or classes) != num_logits:
-        given = f"{len(names)} names" if names else f"none of them, and the data {len(classes)}"
+        given = f"{len(names)} names" if names else f"no names, and the data {len(classes)} classes"
         raise RecipeError(
-            f"{table.model} has {num_logits} outputs, and {given}; name in teacher.classes what "
-            "each output stands for, in order"
+            f"{table.model} has {num_logits} outputs, but {given}; list the class of each output "
+            "in teacher.classes, in order"
         )
     if names is None:
         return model
     if isinstance(model, OnnxTeacher) and names == model.classes and names != list(classes):
         model.notes.append(
-            f"its classes are {', '.join(names[:20])}: put into the order of the data's"
+            f"its classes are {', '.join(names[:20])}; reordered to those of the data"
         )
     missing = [name for name in classes if name not in names]
     if missing or len(set(names)) < len(names):
@@ -86,17 +86,17 @@ def classes_line(names: Sequence[str]) -> str:
 def _misnamed(
     table: TrainTable, names: Sequence[str], classes: Sequence[str], missing: Sequence[str]
 ) -> str:
-    where = "teacher.classes" if table.classes else f"{table.model} names its outputs, and"
+    where = "teacher.classes" if table.classes else f"the list of outputs in {table.model}"
     if not missing:
         twice = next(name for name in names if list(names).count(name) > 1)
-        return f"{where} has {twice!r} twice; each output needs a name of its own"
+        return f"{where} contains {twice!r} twice; expected a different name for each output"
     close = difflib.get_close_matches(missing[0], names, n=1)
     text = f"{where} lacks {missing[0]!r}, a class of the data"
-    text += f"; did you mean it by {close[0]!r}?" if close else f": {', '.join(names[:20])}"
+    text += f"; is {close[0]!r} that class?" if close else f": {', '.join(names[:20])}"
     if table.classes is None and len(names) == len(classes):
         text += f"; if they are the classes of the data in their order, set {classes_line(classes)}"
     elif table.classes is None:
-        text += "; name its outputs as the data's classes are, in teacher.classes"
+        text += "; list the outputs by the names of the data's classes in teacher.classes"
     return text
 
 
@@ -108,15 +108,15 @@ Labels = NDArray[np.int64]
 
 
 def check_trained(model: nn.Module, splits: Sequence[Split], classes: Sequence[str]) -> None:
-    """Check a teacher that comes trained, on images that it is to teach from.
+    """Check a pretrained teacher on images of the study.
 
     Args:
         model: Gives logits `(B, C)`, in eval mode, on the device of the images.
-        splits: Images that may be looked at: not those of test.
+        splits: Training and validation images.
         classes: The C of the data.
 
     Raises:
-        KdtoolError: Its classes stand in another order, or it is not shown to be above chance.
+        KdtoolError: Its classes are in another order, or it is not shown to be above chance.
     """
     sample = sampled(splits, len(classes))
     labels, logits = sample.labels.cpu().numpy(), predict(model, sample).cpu().numpy()
@@ -127,13 +127,13 @@ def check_trained(model: nn.Module, splits: Sequence[Split], classes: Sequence[s
         raise KdtoolError(_reordered(labels, called, order, classes, outputs))
     if (fault := below_chance(labels, called, len(classes))) and not ranks(labels, logits):
         raise KdtoolError(
-            f"the teacher {fault}: check that the file is the right one, how its images are scaled "
-            "(teacher.normalize), and the order of its classes (teacher.classes)"
+            f"the teacher {fault}: check the file, the scaling of its images "
+            "(teacher.normalize) and the order of its classes (teacher.classes)"
         )
 
 
 def chance_warning(model: nn.Module, validation: Split, num_classes: int) -> str | None:
-    """Say so if a teacher that was trained here is not shown to be above chance.
+    """Return a warning if a teacher trained here is not shown to be above chance; None: it is.
 
     Args:
         model: Gives logits `(B, C * S)`.
@@ -145,18 +145,18 @@ def chance_warning(model: nn.Module, validation: Split, num_classes: int) -> str
     fault = below_chance(labels, logits.argmax(axis=1), num_classes)
     if fault is None or ranks(labels, logits):
         return None
-    return f"{fault}: it has nothing to teach; train it longer, or at another rate"
+    return f"{fault}: it has nothing to teach; train it longer or with another learning rate"
 
 
 def sampled(splits: Sequence[Split], num_classes: int) -> Split:
-    """Return at most about `MOST_IMAGES` of the splits' images, of each class its share."""
+    """Return about `MOST_IMAGES` images of the splits at most, stratified by class."""
     labels = torch.cat([split.labels for split in splits])
     chosen = torch.ones(len(labels), dtype=torch.bool)
     num_images = max(MOST_IMAGES, num_classes)
     if len(labels) > num_images + num_classes:
         chosen[:] = False
         chosen[stratified_split(labels.cpu().numpy(), num_images)[1]] = True
-    # Only what is chosen is copied: all of it might not fit into memory twice.
+    # Only the chosen images are copied: all of them might not fit into memory twice.
     parts = [
         split.only(kept.to(split.labels.device))
         for split, kept in zip(
@@ -167,9 +167,9 @@ def sampled(splits: Sequence[Split], num_classes: int) -> Split:
 
 
 def below_chance(labels: Labels, predictions: Labels, num_classes: int) -> str | None:
-    """Say what a model recognizes, unless it is shown to do better than chance.
+    """Return the balanced accuracy as text if it is not shown to be above chance; None: it is.
 
-    Whatever answers without looking at the image has a balanced accuracy of 1 / C on average.
+    A model that ignores the image has a balanced accuracy of 1 / C on average.
 
     Args:
         labels: `(N,)` true classes.
@@ -186,10 +186,10 @@ def below_chance(labels: Labels, predictions: Labels, num_classes: int) -> str |
 
 
 def ranks(labels: Labels, logits: NDArray[np.floating]) -> bool:
-    """Say whether a model is shown to rank two classes above chance.
+    """Return whether a model is shown to rank two classes better than chance.
 
-    Where one of two is rare, a model may never call it and yet know it: its answers teach, whatever
-    threshold they are held to. Of more classes, one that knows anything calls two of them.
+    A model may never predict a rare class and still rank it: its probabilities teach, whatever the
+    threshold. With more than two classes, a model that has learned anything predicts two of them.
 
     Args:
         labels: `(N,)` true classes, each at least once.
@@ -225,9 +225,9 @@ def balanced_accuracy(labels: Labels, predictions: Labels) -> tuple[float, float
 
 
 def better_order(labels: Labels, predictions: Labels, num_classes: int) -> list[int] | None:
-    """Return which output stands for each class, if that is clearly not the one at its place.
+    """Return the output of each class, if another order of the outputs clearly fits better.
 
-    The order that fits best is found on one half of the images and tested on the other: of so many
+    The best order is found on one half of the images and tested on the other, since among so many
     orders one always fits better by chance.
 
     Args:
@@ -246,7 +246,7 @@ def better_order(labels: Labels, predictions: Labels, num_classes: int) -> list[
     order = linear_sum_assignment(confusion, maximize=True)[1]
     labels, predictions = labels[tested], predictions[tested]
     as_given, reordered = predictions == labels, predictions == order[labels]
-    places = np.argsort(order)  # of each output: the class that it stands for
+    places = np.argsort(order)  # the class of each output
     if (
         reordered.sum() > as_given.sum()
         and mcnemar_p(reordered, as_given) < LEVEL
@@ -263,40 +263,40 @@ def _reordered(
     classes: Sequence[str],
     outputs: list[str],
 ) -> str:
-    """Say which order was found, and how to set it."""
+    """Return the error message: the order that was found, and how to set it."""
     num_classes, named = len(classes), list(outputs)
     for name, output in zip(classes, order, strict=True):
         named[outputs.index(classes[output])] = name
     moved = [
-        f"{classes[c]} stands where {classes[output]} should"
+        f"output {outputs.index(classes[output])} is {classes[c]}, expected {classes[output]}"
         for c, output in enumerate(order)
         if c != output
     ]
     reordered = np.argsort(order)[predictions]
     before, after = (balanced_accuracy(labels, called)[0] for called in (predictions, reordered))
     text = (
-        f"the teacher's classes stand in another order than the data's: {', '.join(moved[:10])}. "
-        f"It recognizes {before:.1%} of {len(labels):,} images as they are, mean over the classes, "
-        f"and {after:.1%} in the order found; set {classes_line(named)}"
+        f"teacher outputs are in a different class order: {', '.join(moved[:10])}. Its balanced "
+        f"accuracy on {len(labels):,} images is {before:.1%}, and {after:.1%} in the order found; "
+        f"set {classes_line(named)}"
     )
-    if after < (1 + 1 / num_classes) / 2:  # half way from chance to all: an untrained net does so
+    if after < (1 + 1 / num_classes) / 2:  # half way from chance to 1
         text += (
-            ". That is little even so: is it trained, and are its images scaled as it was trained "
-            "(teacher.normalize)?"
+            ". That is still low: check that it is trained, and that its images are scaled as in "
+            "its training (teacher.normalize)"
         )
     return text
 
 
-def as_it_is(model: nn.Module, splits: Splits, metric: Metric) -> TrainingResult:
-    """Return what training would have, of a model that has nothing to learn: an epoch 0.
+def evaluate_pretrained(model: nn.Module, splits: Splits, metric: Metric) -> TrainingResult:
+    """Evaluate a pretrained teacher; its result has a single epoch, number 0.
 
     Args:
         model: Gives logits `(B, C)`, on the device of the images.
-        splits: `train` and `validation` are looked at.
+        splits: `train` and `validation` are used.
         metric: Of the study.
 
     Raises:
-        KdtoolError: Its classes stand in another order, or it is not shown to be above chance.
+        KdtoolError: Its classes are in another order, or it is not shown to be above chance.
     """
     began, validation = time.perf_counter(), splits.validation
     check_trained(model, [splits.train, validation], splits.classes)
@@ -320,10 +320,10 @@ def as_it_is(model: nn.Module, splits: Splits, metric: Metric) -> TrainingResult
 
 
 def notes_of(model: nn.Module, images: Split) -> list[str]:
-    """Return what the user should know of how a trained teacher answers; has it answer once.
+    """Run a pretrained teacher on one image; return notes for the user.
 
     Raises:
-        KdtoolError: It cannot answer to such images.
+        KdtoolError: It does not take such images.
     """
     model.eval()(as_input(images.images[:1]))
     notes = []
@@ -331,16 +331,16 @@ def notes_of(model: nn.Module, images: Split) -> list[str]:
         notes += file.notes
         if operators := graph_cost(file).uncounted_ops:
             notes.append(
-                f"{', '.join(operators)} cannot be counted: it has more parameters and MACs than "
-                "the report says"
+                f"the operators {', '.join(operators)} are not counted: its parameters and MACs in "
+                "the report are too low"
             )
     return notes
 
 
 def check_place(path: Path, study: Path) -> None:
-    """Raise RecipeError if the teacher's file lies where the study writes files of its own."""
+    """Raise RecipeError if the teacher's file is in the folder that the study writes to."""
     if path.resolve().parent == study.resolve():
         raise RecipeError(
-            f"{path} lies in {study}, where the files of this study are written; give the study "
-            "another name with --set name=..., or copy the teacher elsewhere"
+            f"{path} is in {study}, where this study writes its files; rename the study with --set "
+            "name=..., or copy the teacher to another folder"
         )

@@ -37,7 +37,7 @@ def _empty(*_given: object) -> dict[str, object]:
     return {}
 
 
-def _harmless() -> list[tuple[Any, str]]:
+def _harmless() -> list[Any | tuple[Any, str]]:
     """Return what files name next to weights and runs no code of theirs: object, full name.
 
     An object that is not used is read as a plain one: a path as a pure path, which every operating

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from kdtool.errors import StudyError
 from kdtool.files import write_atomic
 from kdtool.format import score_with_name
 from kdtool.recipe.training import TrainTable
@@ -18,7 +19,7 @@ from kdtool.train.fit.state import damage_of
 from kdtool.train.models.checkpoint import save_weights, set_weights
 from kdtool.train.models.describe import describe_model, has_batch_norm
 from kdtool.train.models.device import choose_precision
-from kdtool.train.models.trained_teacher import as_it_is, chance_warning
+from kdtool.train.models.trained_teacher import chance_warning, evaluate_pretrained
 from kdtool.train.run import TEACHERS, Run, Trained, table_of
 
 
@@ -130,7 +131,11 @@ def copy_from_sibling(study: Study, plan: ModelPlan) -> TrainingResult | None:
         sibling = Study(record.parent.parent, study.warn)
         if sibling.folder == study.folder:
             continue
-        result = sibling.done(checkpoint.stem, plan.key, TrainingResult)
+        try:
+            result = sibling.done(checkpoint.stem, plan.key, TrainingResult)
+        except StudyError as error:  # perhaps of another user
+            study.warn(f"{plan.title} is not copied from {sibling.folder}: {error}")
+            continue
         source = sibling.folder / checkpoint.relative_to(study.folder)
         if result is not None and source.exists():  # an ONNX teacher has no checkpoint
             write_atomic(checkpoint, source.read_bytes())
@@ -157,7 +162,7 @@ def _evaluate_pretrained(run: Run, plan: ModelPlan) -> tuple[TrainingResult, lis
         f"{plan.role}: {table.without_paths.model} is pretrained; evaluating it on validation"
     )
     model = run.build(plan.role, plan.seed, pretrained=True)
-    result = as_it_is(model.to(run.device), run.splits_of(plan.role), run.recipe.metric)
+    result = evaluate_pretrained(model.to(run.device), run.splits_of(plan.role), run.recipe.metric)
     if table.is_onnx:
         return result, []
     save_weights(plan.checkpoint, model.state_dict(), _facts(run, plan))

@@ -47,7 +47,7 @@ def equations(draw):
     for _ in range(draw(st.integers(2, 3))):
         letters = draw(st.lists(st.sampled_from("abcde"), max_size=3))
         at = draw(st.integers(0, len(letters)))
-        leading = draw(st.integers(0, len(dots)))  # an ellipsis may stand for fewer dimensions
+        leading = draw(st.integers(0, len(dots)))  # an ellipsis may cover fewer dimensions
         ellipsis = dots[len(dots) - leading :]
         ellipsis = [draw(st.sampled_from([1, size])) for size in ellipsis]
         terms.append("".join(letters[:at]) + "..." + "".join(letters[at:]))

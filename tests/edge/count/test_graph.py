@@ -46,7 +46,7 @@ def test_published_models_count_exactly(name, num_macs, num_numbers, num_bn_stat
     assert not cost.partial
 
 
-def test_pixel_scaling_in_the_graph_is_no_parameter(tiny_onnx):
+def test_pixel_scaling_in_the_graph_is_not_a_parameter(tiny_onnx):
     cost = count_graph(tiny_onnx)
     assert (cost.num_params, cost.num_macs, cost.uncounted_ops) == (132, 6928, ())
 
@@ -241,7 +241,7 @@ def test_quantized_layers_count_like_their_floating_twins(make_onnx, layer):
     assert (cost.num_macs, cost.num_params, cost.uncounted_ops) == (num_macs, weight.size, ())
 
 
-def test_scales_computed_at_run_time_are_no_parameters(make_onnx):
+def test_scales_computed_at_run_time_are_not_parameters(make_onnx):
     nodes = [
         node("MatMul", ["x", "w0"], ["h"]),
         node("DynamicQuantizeLinear", ["h"], ["hq", "h.scale", "h.zero"]),
@@ -275,7 +275,7 @@ def test_a_layer_whose_shapes_are_unknown_is_uncounted(make_onnx):
     assert cost.uncounted_ops == ("MatMul", "acme.Mystery")
 
 
-def test_stale_stored_shapes_are_not_believed(tiny_onnx):
+def test_stale_stored_shapes_are_ignored(tiny_onnx):
     model = onnx.load(tiny_onnx)
     model.graph.value_info.append(helper.make_tensor_value_info("map", FLOAT, [1, 4, 2, 2]))
     onnx.save(model, tiny_onnx)
@@ -311,7 +311,7 @@ def test_weights_in_another_file_are_counted_without_it(tmp_path, make_onnx):
     ("dims", "message"),
     [
         (["n", "height", 8, 3], "--shape height,8,3"),
-        ([4, 8, 8, 3], "batches of 4 only, but 1 was asked for"),
+        ([4, 8, 8, 3], "the batch size is fixed to 4, but 1 was requested"),
         (["n", 0, 8, 3], "every dimension must be at least 1"),
         (None, "has no shape"),
     ],

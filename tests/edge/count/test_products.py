@@ -237,7 +237,7 @@ def test_shapes_behind_operators_of_onnxruntime_are_those_that_it_computes(make_
         [node("Inverse", ["x"], ["y"], **ORT)],
     ],
 )
-def test_forms_without_a_stand_in_stay_uncounted(make_onnx, nodes):
+def test_forms_without_a_replacement_stay_uncounted(make_onnx, nodes):
     path = make_onnx(nodes, {"x": (FLOAT, ["n", 5, 6])}, {"w": zeros(6, 8), "b": zeros(8)})
     assert count_graph(path).uncounted_ops == (f"com.microsoft.{nodes[0].op_type}",)
 

@@ -18,7 +18,7 @@ NUM_IMAGES = 40
 
 @pytest.fixture
 def make_kit(tmp_path, make_classifier):
-    """A function that builds a kit, and returns its folder and what the check said."""
+    """A function that builds a kit, and returns its folder and the output of its check."""
 
     def make(folder="kit", form="pixels", channels=1, classes=("a", "b", "c"), **changes):
         model = make_classifier(form, channels, classes, decision=changes.pop("decision", None))
@@ -47,7 +47,7 @@ def make_kit(tmp_path, make_classifier):
             rates=None,
             environment=collect_environment(),
         )
-        said = build_kit(
+        output = build_kit(
             tmp_path / folder,
             path,
             replace(facts, **changes.pop("facts", {})),
@@ -57,7 +57,7 @@ def make_kit(tmp_path, make_classifier):
             wheel=changes.pop("wheel", None),
         )
         assert not changes
-        return tmp_path / folder, said
+        return tmp_path / folder, output
 
     return make
 

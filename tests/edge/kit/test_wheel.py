@@ -101,3 +101,9 @@ def test_another_file_is_refused_as_a_wheel(tmp_path, make_kit, make, message):
     with pytest.raises(StudyError, match=message):
         make_kit(wheel=tmp_path / NAME)
     assert not (tmp_path / "kit").exists()
+
+
+def test_the_page_on_shipping_names_the_wheel_of_this_version():
+    text = (ROOT / "docs" / "shipping.md").read_text(encoding="utf-8")
+    assert f"--wheel dist/{NAME}\n" in text
+    assert f'pip install "./{NAME}[cpu]"\n' in text

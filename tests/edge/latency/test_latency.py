@@ -36,7 +36,7 @@ def test_figures_of_one_model_fit_together(tiny_onnx):
     assert (latency.other_cores is not None) == Path("/proc/stat").is_file()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not report memory")
 def test_memory_is_that_of_the_model_and_not_of_the_runtime(make_onnx):
     image = {"x": (TensorProto.FLOAT, ["n", 4096])}
     relu = make_onnx([helper.make_node("Relu", ["x"], ["y"])], image)
@@ -65,8 +65,8 @@ def test_heavier_model_is_slower(tiny_onnx, heavy_onnx):
         ({"seconds": 0.0}, "seconds is 0.0; it must be a positive number"),
         ({"seconds": float("inf")}, "seconds is inf"),
         ({"batch_size": 0}, "batch_size is 0"),
-        ({"provider": "tpu"}, "no provider 'tpu'"),
-        ({"shapes": {"z": (3,)}}, "names the input 'z'"),
+        ({"provider": "tpu"}, "unknown provider 'tpu'"),
+        ({"shapes": {"z": (3,)}}, "is for the input 'z'"),
     ],
 )
 def test_wrong_arguments_are_refused_in_one_message(tiny_onnx, arguments, message):
@@ -85,9 +85,7 @@ def test_model_that_fails_when_it_runs_is_named(make_onnx, tiny_onnx):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps to RLIMIT_AS")
 @pytest.mark.parametrize("stored", [False, True])
-def test_model_that_needs_more_memory_than_there_is_is_named(
-    make_onnx, tmp_path, monkeypatch, stored
-):
+def test_a_model_that_runs_out_of_memory_is_named(make_onnx, tmp_path, monkeypatch, stored):
     (tmp_path / "sitecustomize.py").write_text(
         "import resource; resource.setrlimit(resource.RLIMIT_AS, (4 * 2**30,) * 2)"
     )
@@ -99,5 +97,5 @@ def test_model_that_needs_more_memory_than_there_is_is_named(
     nodes = fold_when_loaded if stored else [helper.make_node("Expand", ["x", "shape"], ["y"])]
     inputs, size = {"x": (TensorProto.FLOAT, ["n", 1])}, {"shape": np.array([1, 2**32])}  # 16 GiB
     path = make_onnx(nodes, inputs, size, name="huge.onnx")
-    with pytest.raises(KdtoolError, match=r"huge\.onnx needs more memory than there is"):
+    with pytest.raises(KdtoolError, match=r"huge\.onnx needs more memory than is available"):
         measure([path])

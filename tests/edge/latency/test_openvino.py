@@ -17,7 +17,7 @@ needs_openvino = pytest.mark.skipif(not HAS_OPENVINO, reason="needs kdtool[openv
 
 
 @pytest.mark.skipif(HAS_OPENVINO, reason="openvino is installed")
-def test_missing_openvino_says_what_to_install(tiny_onnx):
+def test_without_openvino_the_message_says_what_to_install(tiny_onnx):
     with pytest.raises(KdtoolError, match=r'openvino: (uv )?pip install "openvino>='):
         profile_models([tiny_onnx], ProfileOptions(runtimes=("onnxruntime", "openvino")))
 
@@ -35,7 +35,7 @@ def test_both_runtimes_time_the_same_file(tiny_onnx):
 
 
 @needs_openvino
-def test_answers_are_those_of_onnxruntime_in_float32(make_onnx):
+def test_outputs_equal_those_of_onnxruntime_in_float32(make_onnx):
     from kdtool.edge.latency.openvino import load_in_openvino
 
     weights = np.random.default_rng(0).normal(size=(64, 300)).astype(np.float32)
@@ -77,7 +77,7 @@ socket.getaddrinfo = refuse
 
 
 @needs_openvino
-def test_openvino_neither_phones_home_nor_writes_there(tiny_onnx, tmp_path):
+def test_openvino_sends_no_telemetry_and_writes_no_file(tiny_onnx, tmp_path):
     home, hooks = tmp_path / "home", tmp_path / "hooks"
     home.mkdir()
     hooks.mkdir()

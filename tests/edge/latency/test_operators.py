@@ -28,14 +28,14 @@ def test_nodes_of_one_operator_are_added_up_and_the_first_runs_left_out():
 
 
 def test_a_body_counts_as_often_as_it_ran_in_a_run():
-    # `b` is in a loop of three turns, whose own time holds theirs; `c` in a branch, once in 4 runs.
+    # `b` is in a loop of three iterations, which includes it; `c` in a branch, in 1 of 4 runs.
     looped = {"a": [100], "b": [10, 20, 30], "loop": [70]}
     conv, gemm = summarize([*SETTLING, *run(**looped, c=[80]), *(3 * run(**looped))])
     assert (conv["op_type"], conv["num_nodes"], conv["mean_ms"]) == ("Conv", 2, pytest.approx(0.16))
     assert (gemm["op_type"], gemm["num_nodes"], gemm["mean_ms"]) == ("Gemm", 1, pytest.approx(0.02))
 
 
-def test_profiler_of_onnxruntime_tells_the_nodes_of_a_model(tiny_onnx, tmp_path):
+def test_the_profiler_of_onnxruntime_lists_the_nodes_of_a_model(tiny_onnx, tmp_path):
     times = operator_times(Job(path=str(tiny_onnx)), str(tmp_path))
     nodes = {one["op_type"]: one["num_nodes"] for one in times}
     assert (nodes["GlobalAveragePool"], nodes["Gemm"]) == (1, 1)

@@ -53,14 +53,14 @@ def test_median_interval_of_many_runs_is_that_of_every_run():
     assert median_interval(coarse) == pytest.approx(median_interval(fine), abs=0.2)
 
 
-def test_ratio_of_scaled_runs_is_the_scale_without_doubt():
+def test_the_ratio_of_scaled_runs_is_the_scale_with_a_zero_interval():
     rounds = drifting_rounds(seed=4)
     slower = [[1.25 * block for block in blocks] for blocks in rounds]
     ratio, (lower, upper) = ratio_of_rounds(slower, rounds)
     assert (ratio, lower, upper) == pytest.approx((1.25, 1.25, 1.25))
 
 
-def test_ratio_is_inverted_when_the_models_change_places():
+def test_the_ratio_is_inverted_when_the_models_are_swapped():
     first, second = drifting_rounds(seed=5), drifting_rounds(seed=6, level=12.0)
     ratio, (lower, upper) = ratio_of_rounds(first, second)
     inverse, (inverse_lower, inverse_upper) = ratio_of_rounds(second, first)
@@ -83,7 +83,7 @@ def test_common_drift_cancels_in_the_ratio():
     assert width(median_interval(base)) > 0.2
 
 
-def test_equal_models_are_told_apart_about_one_time_in_twenty():
+def test_equal_models_differ_in_about_one_of_twenty_comparisons():
     def contains_one(seed):
         rounds, baseline = (drifting_rounds(2 * seed + i, num_rounds=20) for i in (0, 1))
         _, (lower, upper) = ratio_of_rounds(rounds, baseline)
@@ -93,7 +93,7 @@ def test_equal_models_are_told_apart_about_one_time_in_twenty():
     assert 371 <= sum(contains_one(seed) for seed in range(400)) <= 389
 
 
-def test_blocks_of_one_process_say_less_than_as_many_processes():
+def test_blocks_of_one_process_give_a_wider_interval_than_processes():
     generator = np.random.default_rng(8)
     luck = 1 + 0.05 * generator.normal(size=4)  # of four processes, with five blocks each
     noise = generator.normal(size=(4, 5, 30))

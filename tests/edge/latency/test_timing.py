@@ -18,11 +18,13 @@ def test_block_that_is_shorter_than_a_run_has_one():
     assert run_ns >= 2e6
 
 
-@pytest.mark.parametrize(("runs", "seconds", "least"), [(7, 0, 7), (1, 0.03, 10)])
-def test_warm_up_is_as_long_and_as_often_as_asked(runs, seconds, least):
+@pytest.mark.parametrize(("runs", "seconds"), [(7, 0), (1, 0.03)])
+def test_warm_up_takes_at_least_the_given_runs_and_seconds(runs, seconds):
     calls = []
+    started = time.perf_counter()
     warm_up(lambda: (calls.append(1), time.sleep(0.001)), runs, seconds)
-    assert least <= len(calls) <= 31
+    assert time.perf_counter() - started >= seconds
+    assert runs <= len(calls) <= max(runs, 1000 * seconds)
 
 
 def test_random_images_have_the_declared_shape_and_range_and_are_the_same_each_time():
@@ -48,6 +50,6 @@ def test_every_input_is_fed_and_given_shapes_close_open_ones():
 
 
 @pytest.mark.parametrize("dtype", ["tensor(int64)", np.dtype(np.int64)])
-def test_inputs_that_are_no_images_are_refused(dtype):
-    with pytest.raises(ModelFileError, match=r"input 'x' is \S*int64.*which are uint8"):
+def test_inputs_of_other_types_than_images_are_refused(dtype):
+    with pytest.raises(ModelFileError, match=r"input 'x' has the type \S*int64.*inputs of uint8"):
         random_input({"x": (["n", 5], dtype)}, 1, {})

@@ -12,7 +12,7 @@ def run(code):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux forgets a peak")
-def test_peak_is_that_since_it_was_forgotten():
+def test_the_peak_counts_from_its_last_reset():
     run("""
 import numpy as np
 from kdtool.edge.latency.worker import forget_peak, peak_bytes

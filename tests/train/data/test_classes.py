@@ -56,7 +56,7 @@ def test_a_group_is_named_after_its_classes(names, expected):
         ([[0], [1]], "leaves out cat; expected each of the 3 classes in exactly one group"),
         ([[0, 1], [1, 2]], "names bee more than once"),
         ([[0, 0], [1]], "leaves out cat and names ant more than once"),
-        ([[0, 1], ["dog"]], "there is no class 'dog'; the data have 0 (ant), 1 (bee), 2 (cat)"),
+        ([[0, 1], ["dog"]], 'there is no class "dog"; the data have 0 (ant), 1 (bee), 2 (cat)'),
         ([[0, 1], [3]], "there is no class 3"),
         ([[0, 1], [-1]], "there is no class -1"),
     ],
@@ -68,14 +68,14 @@ def test_groups_that_miss_or_repeat_a_class_are_refused(groups, message):
 
 
 def test_a_number_that_could_be_a_place_or_a_name_is_refused():
-    with pytest.raises(RecipeError, match=r"1 is the place of class '2', and the name of another"):
+    with pytest.raises(RecipeError, match=r'1 is the index of class "2", and the name of another'):
         find_groups([[1, 2], [0]], ["1", "2", "3"])
     with pytest.raises(RecipeError, match="there is no class 3"):
         find_groups([[3], [0]], ["1", "2", "3"])
 
 
 def test_two_groups_of_one_name_are_refused():
-    with pytest.raises(RecipeError, match=r"two groups would be called a \+ b"):
+    with pytest.raises(RecipeError, match=r"two groups would have the name a \+ b"):
         group_names([[0], [1, 2]], ["a + b", "a", "b"])
 
 
@@ -97,7 +97,7 @@ def test_excluded_classes_leave_the_transfer_set_and_nothing_else():
         (list(range(10)), "leaves out 10 of 10 classes; at least two must be left"),
         (list(range(9)), "leaves out 9 of 10 classes; at least two must be left"),
         ([10], "distill.exclude_classes: there is no class 10"),
-        (["three"], "there is no class 'three'"),
+        (["three"], 'there is no class "three"'),
     ],
 )
 def test_excluding_everything_or_nothing_known_is_refused(excluded, message):

@@ -274,7 +274,7 @@ BAD_TABLES = {
     "table outside": ({"csv": Path("..")}, "data.csv = .. leads out of data.root"),
     "only train": (
         {"change": lambda rows: [rows[0], *([a, b, "train", d] for a, b, _, d in rows[1:])]},
-        "got 0 test images for 2 classes",
+        "2 classes, but test images: 0",
     ),
     "one patient has a class": (
         {

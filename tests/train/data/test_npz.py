@@ -1,4 +1,4 @@
-"""NumPy files laid out as MedMNIST's are."""
+"""NumPy files in the layout of MedMNIST."""
 
 import io
 import zipfile
@@ -47,7 +47,7 @@ def test_each_split_is_that_of_the_file(load, channels):
     assert splits.result.image_shape == (*(channels or (1,)), 7, 8)
 
 
-def test_labels_may_be_yes_or_no_and_other_arrays_are_not_read(load):
+def test_labels_may_be_boolean_and_other_arrays_are_not_read(load):
     plain = load(content())
     yes_or_no = {
         name: array.astype(bool) if "labels" in name else array for name, array in content().items()
@@ -63,7 +63,9 @@ def test_validation_is_drawn_where_there_is_none(load):
 
 def test_the_recipe_reads_pneumoniamnist(tmp_path):
     recipe = load_recipe(RECIPE, [f"data.root={tmp_path}"])
-    with pytest.raises(DataError, match=r"pneumoniamnist\.npz .* at https://medmnist\.com"):
+    with pytest.raises(
+        DataError, match=r"pneumoniamnist\.npz .* download the data from https://medmnist\.com"
+    ):
         load_splits(recipe.data, pytest.fail)
     np.savez(tmp_path / "pneumoniamnist.npz", **content(size=27))
     assert load_splits(recipe.data, pytest.fail).classes == ("normal", "pneumonia")
@@ -77,9 +79,52 @@ def without(name):
     return {key: array for key, array in content().items() if key != name}
 
 
+def renamed(arrays, **names):
+    return {
+        f"{names.get(split, split)}_{kind}": arrays[f"{split}_{kind}"]
+        for split, kind in (name.split("_") for name in arrays)
+    }
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "dev", "eval", "VAL"])
+def test_without_test_arrays_the_validation_arrays_are_the_test_split(tmp_path, name):
+    arrays = content()
+    given = {key: array for key, array in arrays.items() if "test" not in key}
+    np.savez(tmp_path / "set.npz", **renamed(given, val=name))
+    warnings = []
+    table = NpzTable(source="npz", root=tmp_path, file=Path("set.npz"))
+    splits = load_splits(table, warnings.append)
+    assert warnings == [
+        f"{name} is used as the test split, as there is no other; validation images are drawn from "
+        "train (data.validation)"
+    ]
+    np.testing.assert_array_equal(splits.test.images[:, 0].numpy(), arrays["val_images"])
+    assert (len(splits.train), len(splits.validation)) == (18, 2)
+
+
+@pytest.mark.parametrize("names", [{"val": "valid"}, {"val": "Dev", "train": "training"}])
+def test_arrays_may_have_other_names_of_splits(load, names):
+    assert load(renamed(content(), **names)).result == load(content()).result
+
+
+def test_all_that_is_wrong_with_the_arrays_is_listed(load):
+    with pytest.raises(DataError) as caught:
+        load(changed(test_images=np.zeros((10, 7, 8)), val_labels=np.full((6, 1), -1)))
+    lines = str(caught.value).splitlines()
+    assert lines[0].endswith("set.npz: 2 problems:")
+    assert lines[1:3] == [
+        "  test_images holds float64 of shape (10, 7, 8), expected uint8 (N, H, W) or (N, H, W, 3)",
+        "  val_labels holds the label -1, expected 0 or more",
+    ]
+
+
 BAD = {
-    "no test": (without("test_images"), {}, "lacks test_images; expected train_images"),
-    "half of val": (without("val_labels"), {}, "lacks val_labels"),
+    "no test": (without("test_images"), {}, "lacks test images; it has test_labels, train_images"),
+    "half of val": (
+        without("val_labels"),
+        {},
+        "lacks validation labels; it has test_images, test_labels, train_images",
+    ),
     "float": (changed(test_images=np.zeros((10, 7, 8))), {}, "test_images holds float64 of shape"),
     "volumes": (
         changed(train_images=np.zeros((20, 7, 8, 7), np.uint8)),
@@ -96,13 +141,13 @@ BAD = {
     "label missing": (
         changed(train_labels=np.zeros((19, 1), np.uint8)),
         {},
-        "got 20 train images and 19 labels",
+        "20 train images and 19 labels, expected one label for each image",
     ),
     "two sizes": (changed(test_images=np.zeros((10, 9, 9), np.uint8)), {}, "expected one shape"),
     "more labels than classes": (
         changed(val_labels=np.full((6, 1), 2)),
         {"classes": ["a", "b"]},
-        "holds the label 2, expected 0 to 1: data.classes names a, b",
+        "holds the label 2, expected 0 to 1: data.classes has a, b",
     ),
     "one class": (
         changed(
@@ -114,6 +159,11 @@ BAD = {
         {},
         "got the classes 0; expected at least two",
     ),
+    "a split twice": (
+        {**content(), "valid_images": np.zeros(1), "valid_labels": np.zeros(1)},
+        {},
+        "has a split twice; it has test_images, test_labels, train_images",
+    ),
     "objects": (
         changed(test_labels=np.array([{}] * 10, dtype=object)),
         {},
@@ -122,7 +172,7 @@ BAD = {
     "a number for a label": (
         changed(test_labels=np.full((10, 1), 10**12)),
         {},
-        "holds the label 1,000,000,000,000, and 20 train images",
+        "the label 1,000,000,000,000, and 20 train images",
     ),
 }
 
@@ -162,18 +212,30 @@ def flip(path):
 
 
 NO_NPZ = {
-    "cut": (cut, "is no whole .npz file"),
-    "damaged": (flip, "is no whole .npz file"),
-    "a header that claims too much": (bomb, "is no whole .npz file"),
-    "text": (lambda path: path.write_text("a,b"), "is no whole .npz file"),
-    "one array": (lambda path: np.save(path.open("wb"), np.zeros(3)), "is no whole .npz file"),
-    "no array": (no_array, "val_labels holds |S8 of shape ()"),
+    "cut": (cut, "is corrupt or not a numeric .npz: "),
+    "damaged": (flip, "is corrupt or not a numeric .npz: "),
+    "a header that claims too much": (bomb, "is corrupt or not a numeric .npz: "),
+    "text": (
+        lambda path: path.write_text("a,b\n1,2"),
+        "is corrupt or not a numeric .npz: File is not a zip file; the file begins with the text "
+        "'a,b'; download it again",
+    ),
+    "a page of errors": (
+        lambda path: path.write_text("# kdtool"),
+        "the file begins with the text '# kdtool'; download it again",
+    ),
+    "nothing": (lambda path: path.touch(), "the file is empty; download it again"),
+    "one array": (
+        lambda path: np.save(path.open("wb"), np.zeros(3)),
+        "is corrupt or not a numeric .npz: ",
+    ),
+    "no array": (no_array, "val_labels holds bytes of shape ()"),
     "a folder": (lambda path: path.mkdir(), "cannot read"),
 }
 
 
 @pytest.mark.parametrize(("make", "message"), NO_NPZ.values(), ids=NO_NPZ.keys())
-def test_what_is_no_npz_is_told(tmp_path, make, message):
+def test_a_file_that_is_no_npz_is_an_error(tmp_path, make, message):
     make(tmp_path / "set.npz")
     table = NpzTable(source="npz", root=tmp_path, file=Path("set.npz"))
     with pytest.raises(DataError) as caught:

@@ -93,7 +93,7 @@ def test_the_fingerprint_changes_with_any_pixel_label_name_or_split(load, tmp_pa
     assert len(set(fingerprints)) == len(fingerprints)
 
 
-def test_the_fingerprint_does_not_change_with_how_the_same_data_lie_there(load, tmp_path):
+def test_the_fingerprint_does_not_change_with_how_the_same_data_are_stored(load, tmp_path):
     before = load().result.fingerprint
     assert load(settings={"classes": list("0123"), "validation": 8}).result.fingerprint == before
     for file in FILES.values():
@@ -104,7 +104,7 @@ def test_the_fingerprint_does_not_change_with_how_the_same_data_lie_there(load, 
     assert load_splits(table, pytest.fail).result.fingerprint == before
 
 
-def test_an_image_in_two_splits_is_counted_listed_and_warned_of(load):
+def test_an_image_in_two_splits_is_counted_listed_and_a_warning(load):
     test_images = load.arrays.test_images.copy()
     test_images[7] = load.arrays.train_images[11]
     warnings = []
@@ -114,8 +114,11 @@ def test_an_image_in_two_splits_is_counted_listed_and_warned_of(load):
     assert (split, index) == ("test", 7)
     assert torch.equal(splits.test.images[7], getattr(splits, other).images[twin])
     assert len(warnings) == 2
-    assert "1 image stands bit for bit in two splits, the first as number 7 of test" in warnings[0]
-    assert "1 image has another label than an equal one, the first as number 7" in warnings[1]
+    assert (
+        "1 image is an exact copy of one in another split, the first is number 7 of test, equal to"
+        in warnings[0]
+    )
+    assert "1 image has another label than an identical image, the first is number 7" in warnings[1]
     assert splits.result.warnings == warnings
 
 
@@ -127,7 +130,7 @@ def test_only_the_first_twenty_are_listed(load):
     assert [index for _, index, _, _ in result.duplicates] == list(range(20))
 
 
-def test_what_stands_in_for_mnist_is_warned_of_once(monkeypatch):
+def test_the_offline_digits_are_a_warning_once(monkeypatch):
     monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", ["http://127.0.0.1:9/"])
     warnings = []
     splits = load_splits(MnistTable(source="mnist", offline="mnist-5k"), warnings.append)
@@ -157,7 +160,7 @@ def test_to_moves_every_split(load):
     assert splits.train.images.device.type == "cpu"
 
 
-def test_a_batch_is_made_where_the_split_lies(load):
+def test_a_batch_is_made_on_the_device_of_the_split(load):
     device = "cuda" if torch.cuda.is_available() else "meta"
     images, labels = load().to(device).train.batch(torch.tensor([3, 1]))
     assert images.device.type == labels.device.type == device
@@ -170,12 +173,20 @@ BAD = {
     "class absent from train": (
         {"train_labels": np.where(TRAIN_LABELS == 2, 1, TRAIN_LABELS)},
         {},
-        "no image of class 2 in the train split, expected at least one",
+        "no image of class 2 in the train split; expected at least one of each class",
     ),
     "classes absent from test": (
         {"test_labels": np.where(TEST_LABELS >= 2, 0, TEST_LABELS)},
         {"classes": ["ant", "bee", "cat", "dog"]},
         "no image of class cat, dog in the test split",
+    ),
+    "classes absent from both": (
+        {
+            "train_labels": np.where(TRAIN_LABELS == 2, 1, TRAIN_LABELS),
+            "test_labels": np.where(TEST_LABELS == 3, 0, TEST_LABELS),
+        },
+        {},
+        "no image of class 2 in the train split, and no image of class 3 in the test split",
     ),
     "class with one image": (
         {"train_labels": np.where(np.arange(40) == 7, 3, TRAIN_LABELS % 3)},
@@ -185,7 +196,7 @@ BAD = {
     "fewer images than classes": (
         {"train_images": np.zeros((3, 6, 6)), "train_labels": np.arange(3)},
         {},
-        "got 3 train images for 4 classes, expected at least one of each",
+        "4 classes, but train images: 3; expected at least one of each class in each split",
     ),
     "one class": (
         {"train_labels": np.zeros(40), "test_labels": np.zeros(20)},
@@ -196,8 +207,8 @@ BAD = {
     "validation is all": (
         {},
         {"validation": 40},
-        "data.validation = 40 splits off 40 of the 40 train images, too many for 4 classes to "
-        "stand in both splits; expected 4 to 36",
+        "data.validation = 40 splits off 40 of the 40 train images, too many for images of 4 "
+        "classes in both splits; expected 4 to 36 images, or such a share",
     ),
     "validation is more than all": ({}, {"validation": 1e6}, "splits off 1,000,000 of the 40"),
     "share too large": ({}, {"validation": 0.95}, "= 0.95 splits off 38 of the 40"),

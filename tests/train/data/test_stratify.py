@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdtool.train.data.stratify import grouped_split, stratified_split
+from kdtool.train.data.stratify import grouped_split, reorder, stratified_split
 
 
 @st.composite
@@ -28,7 +28,7 @@ def test_both_sides_together_are_everything_once(case):
 
 
 @given(labels_and_size())
-def test_every_class_stands_on_both_sides(case):
+def test_every_class_is_on_both_sides(case):
     labels, num_second = case
     for side in stratified_split(labels, num_second):
         np.testing.assert_array_equal(np.unique(labels[side]), np.unique(labels))
@@ -104,3 +104,11 @@ def test_a_rare_class_in_few_groups_gets_its_share():
     groups = np.concatenate([np.arange(1000) // 5, 200 + np.arange(20) // 4])
     _, second = grouped_split(labels, groups, 204)
     assert np.bincount(labels[second]).tolist() == [200, 4]
+
+
+@given(st.integers(1, 40).flatmap(lambda count: st.permutations(range(count))))
+def test_reordered_rows_are_those_of_an_index(order):
+    array = np.random.default_rng(0).integers(0, 256, (len(order), 2, 3), dtype=np.uint8)
+    expected = array[order]
+    reorder(array, np.array(order))
+    np.testing.assert_array_equal(array, expected)

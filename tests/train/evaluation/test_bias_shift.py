@@ -56,12 +56,12 @@ def test_one_shift_makes_all_right():
     assert accuracy(logits, labels, [2], 5.5) == 1
 
 
-def test_an_image_that_is_wrong_either_way_has_no_say():
+def test_an_image_that_is_always_wrong_does_not_change_the_shift():
     logits = np.array([[0, 1, 0], [5, 0, 0], [3, 0, 0]], np.float32)
     assert best_shift(logits, np.array([2, 0, 1]), [2]) == best_shift(logits[:2], [2, 0], [2]) == 3
 
 
-def test_among_equally_good_shifts_the_widest_room_counts():
+def test_among_equally_good_shifts_the_middle_of_the_widest_gap_is_chosen():
     # crossings at 0 (gained), 1 (lost), 2 (gained), 6 (lost): 3 right in (0, 1) and (2, 6)
     logits = np.array([[0, -9, 0], [1, -9, 0], [2, -9, 0], [6, -9, 0]], np.float32)
     assert best_shift(logits, np.array([2, 0, 2, 0]), [2]) == 4

@@ -55,12 +55,12 @@ def test_the_temperature_grows_with_the_logits(factor):
 @pytest.mark.parametrize(
     ("labels", "temperature"),
     [
-        ([0, 0, 1], 1.0),  # none wrong: these images cannot tell how sure to be
-        ([1, 1, 0], 100.0),  # all wrong: the less sure, the better
+        ([0, 0, 1], 1.0),  # no mistake: no temperature can be fitted
+        ([1, 1, 0], 100.0),  # all wrong: the least confident is the best
         ([0, 0, 0], 0.1),  # wrong by next to nothing, right by little: 1 / 460 is the optimum
     ],
 )
-def test_the_temperature_cannot_run_away(labels, temperature):
+def test_the_temperature_is_bounded(labels, temperature):
     logits = np.array([[0.01, 0.0], [0.01, 0.0], [0.0, 1e-4]])
     assert fit_temperature(logits, np.array(labels)) == temperature
 
@@ -71,7 +71,7 @@ def test_large_logits_overflow_nowhere():
     assert fit_temperature(10 * logits, labels) == pytest.approx(10, rel=0.2)
 
 
-def test_a_model_that_is_too_sure_is_mended():
+def test_scaling_calibrates_an_overconfident_model():
     logits, labels = believable(6000, temperature=2.5)
     model = evaluated("student", labels[:3000], CLASSES, logits[:3000])
     model = replace(model, validation_logits=logits[3000:])

@@ -40,7 +40,7 @@ def run_of(tmp_path):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_each_image_stands_beside_its_twin_in_the_order_of_the_lists(run_of, tmp_path, channels):
+def test_each_image_is_next_to_its_duplicate_in_the_order_of_the_lists(run_of, tmp_path, channels):
     run = run_of((channels, 5, 4), EXACT, NEAR)
     result = with_duplicate_images(run)
     with np.load(tmp_path / result.duplicate_images) as file:
@@ -57,7 +57,7 @@ def test_each_image_stands_beside_its_twin_in_the_order_of_the_lists(run_of, tmp
     )
 
 
-def test_large_images_are_scaled_and_keep_their_form(run_of, tmp_path):
+def test_large_images_are_scaled_and_keep_their_aspect_ratio(run_of, tmp_path):
     run = run_of((3, 100, 200), EXACT[:1], [])
     result = with_duplicate_images(run)
     with np.load(tmp_path / result.duplicate_images) as file:
@@ -74,7 +74,7 @@ def test_without_duplicates_nothing_is_written(run_of, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_file_stands_until_others_are_listed(run_of, tmp_path):
+def test_the_file_is_reused_until_other_images_are_listed(run_of, tmp_path):
     result = with_duplicate_images(run_of((1, 5, 4), EXACT, NEAR))
     written = (tmp_path / result.duplicate_images).stat().st_mtime_ns
     assert with_duplicate_images(run_of((1, 5, 4), EXACT, NEAR)) == result

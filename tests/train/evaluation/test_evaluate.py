@@ -67,7 +67,7 @@ def test_a_class_that_is_never_predicted_scores_zero():
     assert [one.f1 for one in scores.per_class] == [pytest.approx(0.5), 0.0, 0.0]
 
 
-def test_a_sure_and_wrong_answer_costs_much_but_is_finite():
+def test_a_confident_mistake_has_a_large_but_finite_loss():
     scores = score(np.array([1, 0]), np.array([[1, 0], [1, 0]], np.float32), ("a", "b"))
     assert 10 < scores.nll < 20
 
@@ -79,7 +79,7 @@ def test_calibration_error_by_hand():
     assert calibration_error(np.array([0, 1, 0, 0]), probabilities) == pytest.approx(0.4)
 
 
-def test_a_model_that_is_as_often_right_as_it_says_has_no_calibration_error():
+def test_a_model_that_is_right_as_often_as_its_confidence_has_no_calibration_error():
     rng = np.random.default_rng(0)
     confidence = rng.uniform(0.5, 1, 200_000)
     labels = (rng.random(200_000) >= confidence).astype(np.int64)

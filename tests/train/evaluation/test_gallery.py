@@ -55,12 +55,12 @@ def test_without_groups_there_is_no_fine_label(tmp_path, models):
     assert (image.label, image.fine_label) == ("cd", None)
 
 
-def test_nothing_wanted_is_no_gallery(tmp_path, models):
+def test_without_wanted_images_there_is_no_gallery(tmp_path, models):
     assert gallery(run_in(tmp_path), models, []) is None
     assert not list(tmp_path.iterdir())
 
 
-def test_a_gallery_stands_until_other_images_or_models_are_shown(tmp_path, models):
+def test_a_gallery_is_reused_until_other_images_or_models_are_shown(tmp_path, models):
     run = run_in(tmp_path)
     first = gallery(run, models, [1, 2])
     written = (tmp_path / first.path).stat().st_mtime_ns
@@ -74,7 +74,7 @@ def test_a_gallery_stands_until_other_images_or_models_are_shown(tmp_path, model
         assert len(file["images"]) == 1
 
 
-def test_all_images_that_the_records_speak_of_are_shown():
+def test_all_images_that_the_records_refer_to_are_shown():
     flips = Flips(
         of="student",
         against="control",

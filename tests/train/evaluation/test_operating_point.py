@@ -57,7 +57,7 @@ def test_each_rule_by_hand(rule, threshold):
         ([0.8, 0.8 + LEAST_GAP / 2], "specificity:1", 0.9),
     ],
 )
-def test_thresholds_beside_all_images(probabilities, rule, threshold):
+def test_thresholds_below_and_above_all_images(probabilities, rule, threshold):
     is_positive = np.array([False, True])
     assert choose_threshold(np.array(probabilities), is_positive, rule) == pytest.approx(threshold)
 

@@ -26,7 +26,9 @@ def one_hot(subclasses, num_subclasses, height=5.0):
 
 
 @pytest.mark.parametrize("num_subclasses", [2, 5, 30])
-def test_even_use_is_as_many_subclasses_as_there_are_and_one_alone_is_one(num_subclasses):
+def test_the_effective_number_is_all_subclasses_for_equal_use_and_one_for_a_single_one(
+    num_subclasses,
+):
     even = np.full(num_subclasses, 1 / num_subclasses)
     assert effective_number(even) == pytest.approx(num_subclasses)
     assert effective_number(np.eye(num_subclasses)[0]) == 1.0
@@ -36,7 +38,7 @@ def test_effective_number_by_hand():
     assert effective_number(np.array([0.5, 0.25, 0.25])) == pytest.approx(2**1.5)
 
 
-def test_use_is_among_the_subclasses_of_the_true_class():
+def test_shares_are_among_the_subclasses_of_the_true_class():
     # 2 classes of 2 subclasses; the last image is of class b and taken for class a
     logits = np.array([[3, 1, 0, 0], [1, 3, 0, 0], [0, 0, 2, 1], [9, 0, 1, 2]], np.float32)
     first, second = class_use(logits, np.array([0, 0, 1, 1]), ("a", "b"), with_images=True)
@@ -48,7 +50,7 @@ def test_use_is_among_the_subclasses_of_the_true_class():
 @pytest.mark.parametrize(
     ("num_first", "collapsed"), [(100, True), (96, True), (95, False), (50, False)]
 )
-def test_collapsed_is_when_one_subclass_has_more_than_95_of_100(num_first, collapsed):
+def test_a_class_is_collapsed_if_one_subclass_has_more_than_95_percent(num_first, collapsed):
     subclasses = np.where(np.arange(100) < num_first, 1, 0)
     logits = np.concatenate([one_hot(subclasses, 4), one_hot([2, 3], 4)])
     labels = np.repeat([0, 1], [100, 2])
@@ -67,7 +69,7 @@ def test_the_images_claimed_are_those_of_the_highest_probability():
         assert images == best.tolist()
 
 
-def test_images_of_probability_one_are_still_told_apart():
+def test_images_of_probability_one_are_still_ordered():
     logits = np.array([[50, 0, 0, 0], [400, 0, 0, 0], [200, 0, 0, 0]], np.float32)
     assert claimed_images(logits) == [[1, 2, 0], [], [], []]
 
@@ -83,7 +85,7 @@ def test_a_renaming_of_the_fine_classes_matches_perfectly():
     assert (table[np.arange(6), subclass_of] == np.bincount(fine_labels)).all()
 
 
-def test_subclasses_that_tell_only_the_class_have_no_information():
+def test_subclasses_that_only_repeat_the_class_have_no_information():
     fine_labels = np.repeat(np.arange(6), 20)
     only_class = np.where(fine_labels % 2, 3, 0)
     match = fine_match(one_hot(only_class, 6), fine_labels, GROUPS)
@@ -117,7 +119,7 @@ def test_an_image_taken_for_another_class_does_not_match():
     assert match.adjusted_mutual_information == pytest.approx(1)
 
 
-def test_there_is_nothing_to_match_where_no_classes_were_merged():
+def test_without_merged_classes_there_is_no_match():
     labels = np.array([0, 1, 0, 1])
     assert fine_match(one_hot([0, 2, 1, 3], 4), labels, [[0], [1]]) is None
 

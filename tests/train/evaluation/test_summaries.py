@@ -24,7 +24,7 @@ def test_the_interval_over_seeds_stays_within_bounds():
 
 
 @pytest.mark.parametrize("num_right", [0, 50])
-def test_seeds_that_are_all_right_or_all_wrong_do_not_make_it_certain(num_right):
+def test_seeds_that_are_all_right_or_all_wrong_still_have_an_interval(num_right):
     right = np.tile(np.arange(50) < num_right, (3, 1))
     assert share_right(right).ci95 == wilson_interval(num_right, 50)
 
@@ -53,7 +53,8 @@ def test_the_interval_of_one_seed_is_that_of_the_normal_where_images_are_many(me
     summary = summaries(logits, labels, 1)[metric]
     values = per_image(metric, labels, softmax(logits[0], axis=1), 1)
     half = 1.96 * values.std() / np.sqrt(20_000)
-    assert summary.ci95 == pytest.approx((summary.mean - half, summary.mean + half), abs=half / 20)
+    # the scale of the logit moves the ends by 2 % of the half width, the draws by 1 or 2 %
+    assert summary.ci95 == pytest.approx((summary.mean - half, summary.mean + half), abs=half / 12)
 
 
 @pytest.mark.parametrize("metric", ["macro_f1", "roc_auc", "pr_auc"])
@@ -95,7 +96,7 @@ def test_classes_have_their_share_recognized_and_their_f1():
     assert third.f1.mean == pytest.approx((1 + 30 / 35) / 2)
 
 
-def test_no_mistake_is_not_certain_of_few_images():
+def test_a_model_without_mistakes_still_has_an_interval():
     labels = np.repeat([0, 1], [90, 10])
     found = summaries([10.0 * np.eye(2)[labels]] * 2, labels, 1)
     assert found["accuracy"].ci95 == wilson_interval(100, 100)

@@ -46,7 +46,7 @@ def test_three_models_are_compared_in_pairs_and_corrected_together():
     assert of_two.uncertainty.seed_error == pytest.approx(of_two.uncertainty.seed_std / 3**0.5)
 
 
-def test_a_loss_is_called_one():
+def test_a_worse_student_is_called_hurt():
     (one,) = judge({"student": right_of(0.94, seed=0), "control": right_of(0.98, seed=1)}, SEEDS)
     assert one.verdict == "HURT"
     assert one.ci95[1] < 0
@@ -87,7 +87,7 @@ def test_two_comparisons_more_can_turn_a_finding_into_none(num_seeds):
     ("gained", "lost", "verdict"),
     [(4, 0, "NO EVIDENCE"), (5, 0, "NO EVIDENCE"), (7, 1, "NO EVIDENCE"), (0, 6, "HURT")],
 )
-def test_one_seed_is_no_surer_than_the_exact_test(gained, lost, verdict):
+def test_one_seed_is_never_more_confident_than_the_exact_test(gained, lost, verdict):
     student = answers(1, 500 - lost, lost, gained, 500 - gained)
     (one,) = judge({"control": answers(1, 500, 500), "student": student}, [0])
     assert [one.p_value] == one.mcnemar_p
@@ -97,7 +97,7 @@ def test_one_seed_is_no_surer_than_the_exact_test(gained, lost, verdict):
 
 
 @pytest.mark.parametrize("num_seeds", [1, 3])
-def test_models_that_no_image_tells_apart_are_not_called_equal(num_seeds):
+def test_models_that_differ_on_no_image_still_have_an_interval(num_seeds):
     right = {"control": answers(num_seeds, 90, 10), "student": answers(num_seeds, 90, 10)}
     (one,) = judge(right, SEEDS[:num_seeds])
     low, high = one.ci95
@@ -117,7 +117,7 @@ def test_a_study_without_a_control_has_no_verdict():
     assert judge({"student": right_of(0.9, seed=0)}, SEEDS) == []
 
 
-def test_verdicts_are_of_the_answers_to_the_test_images():
+def test_verdicts_compare_the_outputs_on_the_test_images():
     labels, classes = np.array([0, 1, 0, 1, 1]), ("a", "b")
     recipe = SimpleNamespace(seeds=[5], metric="accuracy")
     run = SimpleNamespace(splits=splits_of(labels, classes), recipe=recipe)
@@ -138,7 +138,7 @@ def test_verdicts_are_of_the_answers_to_the_test_images():
     assert one.uncertainty.seed_std is None
 
 
-def test_a_verdict_on_another_metric_is_of_that_metric():
+def test_a_verdict_on_another_metric_compares_that_metric():
     # the student finds ten of the rare class more, and calls ten of the frequent one rare
     labels, classes = np.repeat([0, 1], [900, 100]), ("often", "rare")
     control, student = labels.copy(), labels.copy()
@@ -211,6 +211,6 @@ def test_many_images_of_one_seed_are_judged_by_the_normal():
     assert one_seed_interval_and_p(gain)[1] == pytest.approx(expected, rel=0.05)
 
 
-def test_one_seed_of_the_same_answers_shows_nothing():
+def test_one_seed_with_equal_outputs_shows_no_difference():
     assert one_seed_interval_and_p(np.zeros(9)) == ((0.0, 0.0), 1.0)
     assert one_seed_interval_and_p(np.full(9, 0.5)) == ((0.5, 0.5), 2.0**-8)

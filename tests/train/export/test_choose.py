@@ -69,7 +69,7 @@ def test_validation_keeps_a_file_that_loses_at_most_max_drop(num_lost, is_kept):
     assert keeps_accuracy(found, max_drop=0.01) is is_kept
 
 
-def test_a_difference_counts_the_images_of_one_and_of_the_other():
+def test_a_difference_counts_gained_and_lost_images():
     labels = np.zeros(100, int)
     calls, reference = labels.copy(), labels.copy()
     calls[:2], reference[2:3] = 1, 1  # 2 lost, 1 gained

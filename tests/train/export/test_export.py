@@ -101,7 +101,7 @@ def test_a_study_without_a_student_has_no_kit(study):
     before = (study / "teacher.onnx").stat().st_mtime_ns
     with pytest.raises(StudyError, match="holds no student to ship; `kdtool distill RECIPE`"):
         kdtool("export", study, "--kit")
-    assert (study / "teacher.onnx").stat().st_mtime_ns == before  # it was told at once
+    assert (study / "teacher.onnx").stat().st_mtime_ns == before  # it failed before any file was written
 
 
 @pytest.mark.parametrize("form", ["resize", "tensor"])
@@ -118,14 +118,14 @@ def test_files_that_take_other_input_pass_the_same_gate(study, form):
     assert measured["num_macs"] == results.models["student"].num_macs
 
 
-def test_what_the_last_export_made_does_not_stay_beside_other_files(study):
+def test_files_of_the_last_export_are_removed(study):
     kdtool("export", study, "--kit")
     done = kdtool("export", study, "--precisions", "fp32", "--opset", "20")
     assert not (study / "student.int8.onnx").exists()
-    assert "holds an older file; `kdtool export" in done.stderr
+    assert "holds an older model; `kdtool export" in done.stderr
 
 
-def test_a_file_tells_what_it_is(finished):
+def test_a_file_describes_itself_in_its_metadata(finished):
     metadata = read_metadata(onnx.load(finished / "student.int8.onnx"))
     counts = load_results(finished / "results.json").models["student"]
     assert metadata["counts"] == {
@@ -228,7 +228,7 @@ def test_a_study_and_a_checkpoint_can_be_profiled(study):
     assert rows[0]["num_params"] == rows[4]["num_params"]
 
 
-def test_figures_of_a_device_join_the_study_and_outlive_the_next_export(study):
+def test_latencies_of_a_device_join_the_study_and_survive_the_next_export(study):
     profile = kdtool("profile", study / "student.onnx", "--seconds", "0.02", "--json").stdout
     device = json.loads(profile)
     device["environment"]["cpu"] = "Raspberry Pi 5"
@@ -262,7 +262,7 @@ def test_a_wrong_option_of_export_is_one_message(study, arguments, message):
     assert (study / "results.json").read_bytes() == before
 
 
-def test_a_threshold_for_ten_classes_is_told_before_training(recipe, tmp_path):
+def test_a_threshold_for_ten_classes_is_refused_before_training(recipe, tmp_path):
     given = ("--set", "export.operating_point=f1", "--out", tmp_path)
     with pytest.raises(RecipeError, match=r'got "f1", which is for two classes, but .* have 10'):
         kdtool("distill", recipe, *given)

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import onnx
 import pytest
@@ -6,6 +8,7 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from kdtool.edge.count.graph import count_graph
+from kdtool.edge.model_file import model_opset
 from kdtool.edge.quantize import to_fp16, to_int8
 from kdtool.edge.session import open_session
 from kdtool.errors import KdtoolError
@@ -42,7 +45,7 @@ def path(exported, tmp_path):
     return tmp_path / "student.onnx"
 
 
-def test_the_file_takes_raw_pixels_and_gives_what_pytorch_gives(path, model, images):
+def test_the_file_takes_raw_pixels_and_gives_the_outputs_of_pytorch(path, model, images):
     logits = logits_of(model, images)
     given, probabilities = answers(path, as_given(images, "pixels"))
     parity = compare(given, logits)
@@ -77,7 +80,7 @@ def test_inputs_and_outputs_are_named_and_the_batch_is_free(exported):
     assert [output.name for output in exported.graph.output] == ["logits", "probabilities"]
 
 
-def test_nothing_of_this_machine_is_left_in_the_file(exported):
+def test_the_file_has_no_trace_of_this_machine(exported):
     content = exported.SerializeToString()
     for trace in (b"/kdtool/", b".py", b"site-packages", b"stack_trace", b"torch"):
         assert trace not in content
@@ -100,7 +103,7 @@ def test_the_file_counts_as_the_model_does(path, model):
     assert not cost.partial
 
 
-def test_exporting_leaves_the_model_as_it_was(images):
+def test_exporting_does_not_change_the_model(images):
     model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(960, 4)).train()
     make_onnx(model, SHAPE, 4, 18)
     assert model.training
@@ -113,7 +116,7 @@ def test_exporting_leaves_the_model_as_it_was(images):
         ("tensor", ["batch", 3, 16, 20], onnx.TensorProto.FLOAT),
     ],
 )
-def test_other_forms_of_input_give_the_same(model, images, tmp_path, form, dims, dtype):
+def test_other_input_forms_give_the_same_outputs(model, images, tmp_path, form, dims, dtype):
     exported = make_onnx(model, SHAPE, 4, 18, form)
     (image,) = exported.graph.input
     shape = [dim.dim_param or dim.dim_value for dim in image.type.tensor_type.shape.dim]
@@ -208,3 +211,16 @@ def test_one_tie_among_ten_thousand_images_passes():
     assert parity.passed
     assert 1234 in parity.ties
     assert parity.agreement == 1
+
+
+def test_an_opset_that_is_too_new_names_the_highest_that_works(tmp_path):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 4)).eval()
+    with pytest.raises(KdtoolError, match=r"got export\.opset = 99, but the highest") as caught:
+        make_onnx(network, (1, 8, 8), 4, 99)
+    highest = int(re.search(r"is (\d+); the lowest is 18", str(caught.value))[1])
+    path = tmp_path / "model.onnx"
+    onnx.save(make_onnx(network, (1, 8, 8), 4, highest), path)
+    assert model_opset(onnx.load(path)) == highest
+    open_session(path)
+    with pytest.raises(KdtoolError, match=f"is {highest}; the lowest"):
+        make_onnx(network, (1, 8, 8), 4, highest + 1)

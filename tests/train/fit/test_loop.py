@@ -148,7 +148,7 @@ def test_a_state_that_would_run_code_or_is_torn_is_refused(splits, tmp_path):
 
 def test_a_device_that_is_absent():
     absent = "cuda" if not torch.cuda.is_available() else "mps"
-    with pytest.raises(KdtoolError, match=f"got --device {absent}, but this machine offers"):
+    with pytest.raises(KdtoolError, match=f"got --device {absent}, but PyTorch finds only"):
         choose_device(absent)
     with pytest.raises(KdtoolError, match="got --device gpu, expected auto, cpu, cuda or mps"):
         choose_device("gpu")

@@ -147,7 +147,7 @@ def test_auxiliary_loss_of_constant_logits_is_finite():
     flat = torch.zeros(4, 6, requires_grad=True)
     loss = auxiliary_loss(flat, 1.0)
     (gradient,) = torch.autograd.grad(loss, flat)
-    assert loss.item() == pytest.approx(-1.0)  # no image is told from another, nor from itself
+    assert loss.item() == pytest.approx(-1.0)  # no image is separated from any other
     assert gradient.isfinite().all()
 
 

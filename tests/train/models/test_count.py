@@ -52,3 +52,33 @@ def test_counting_leaves_the_model_as_it_was():
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert modes == [m.training for m in model.modules()]
     assert torch.backends.mha.get_fastpath_enabled()
+
+
+class AttentionPool(nn.Module):
+    """As timm's attention pooling: a learned token, expanded to the batch, asks for the classes."""
+
+    def __init__(self):
+        super().__init__()
+        self.token = nn.Parameter(torch.zeros(1, 1, 8))
+        self.patches, self.query, self.head = (
+            nn.Conv2d(1, 8, 2, 2),
+            nn.Linear(8, 8),
+            nn.Linear(8, 3),
+        )
+
+    def forward(self, images):
+        tokens = self.patches(images).flatten(2).transpose(1, 2)  # (B, 16, 8)
+        query = self.query(self.token.expand(len(images), -1, -1))
+        return self.head((query @ tokens.transpose(1, 2)).softmax(-1) @ tokens)[:, 0]
+
+
+def test_a_learned_token_that_is_expanded_to_the_batch_is_counted():
+    model = AttentionPool().train()
+    before = copy.deepcopy(model.state_dict())
+    cost = count(model, (1, 8, 8))
+    patches, query, attention, head = 16 * 8 * 4, 8 * 8, 2 * 16 * 8, 8 * 3
+    assert cost.num_macs == patches + query + attention + head
+    assert cost.num_params == 8 + 8 * 5 + 8 * 9 + 3 * 9
+    assert model.training
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

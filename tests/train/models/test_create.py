@@ -216,7 +216,7 @@ def test_published_weights_are_known_by_their_address(monkeypatch):
         ),
         (
             {"normalize": Normalization(mean=[0.1, 0.2], std=[1.0])},
-            "normalize has a mean of 2 and a deviation of 1 values, expected 3",
+            "got normalize with 2 means and 1 standard deviations, expected 3",
         ),
         ({"weights": "/nowhere/w.pth"}, "cannot read the weights /nowhere/w.pth: No such file"),
     ],
@@ -270,14 +270,14 @@ def test_a_file_that_would_run_code_is_not_run_where_torch_keeps_its_weights(pla
     place.parent.mkdir(parents=True)
     torch.save({"conv1.0.weight": Evil()}, place)
     chosen = table(weights="imagenet")
-    with pytest.raises(KdtoolError, match=r"run code.*; remove it to have it downloaded again"):
+    with pytest.raises(KdtoolError, match=r"run code .*; delete it to download it again"):
         load_pretrained(make_model(chosen, SHAPE, 2, seed=0), chosen, 2)
     assert "must not run" not in capsys.readouterr().out
 
 
 @pytest.fixture
 def served(tmp_path, monkeypatch):
-    """A folder on a web server that torchvision's weights of ResNet18 are said to lie on."""
+    """A folder on a web server that torchvision's weights of ResNet18 are downloaded from."""
     folder = tmp_path / "served"
     folder.mkdir()
     monkeypatch.setenv("no_proxy", "127.0.0.1")

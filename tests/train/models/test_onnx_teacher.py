@@ -86,7 +86,7 @@ def test_the_answers_are_those_of_the_file(linear, images, dtype, channels_last,
 def test_probabilities_become_logits_of_the_same_probabilities(linear, images, name):
     teacher = teacher_of(linear(last="Softmax", name=name), normalize="none")
     assert teacher.notes == [
-        f"its output {name} holds probabilities: their logarithms are its logits"
+        f"its output {name} contains probabilities; their logarithms are used as logits"
     ]
     logits = teacher(images[3])
     torch.testing.assert_close(logits.softmax(1), expected(images[3]).softmax(1))
@@ -96,7 +96,7 @@ def test_probabilities_become_logits_of_the_same_probabilities(linear, images, n
 def test_sigmoids_become_the_logits_that_they_were_taken_of(linear, images):
     teacher = teacher_of(linear(last="Sigmoid"), normalize="none")
     (note,) = teacher.notes
-    assert note.startswith("its output logits holds a sigmoid of each class")
+    assert note.startswith("its output logits is a sigmoid for each class")
     torch.testing.assert_close(teacher(images[3]), expected(images[3]), atol=1e-4, rtol=1e-4)
     assert teacher(images[3] * 100).isfinite().all()  # where a sigmoid is 0 or 1
 
@@ -153,7 +153,7 @@ def test_images_of_another_size_are_scaled_and_it_is_said(make_onnx, linear, ima
     large = torch.rand(2, 3, 7, 9, generator=torch.Generator().manual_seed(0))
     size = (3, 3) if keys else (2, 4)
     teacher = teacher_of(path, (3, 7, 9), normalize="none", **keys)
-    assert teacher.notes == [f"images of 7x9 are scaled to {size[0]}x{size[1]} for it"]
+    assert teacher.notes == [f"images of 7x9 are resized to {size[0]}x{size[1]} for it"]
     scaled = F.interpolate(large, size, mode="bilinear", antialias=True)
     wanted = scaled.mean(dim=(2, 3)) if keys else expected(scaled)
     torch.testing.assert_close(teacher(large), wanted)
@@ -178,7 +178,7 @@ def test_grey_images_for_a_file_that_takes_colour_and_the_reverse(linear, images
     red, green, blue = images[3].unbind(1)
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
     torch.testing.assert_close(grey(images[3]), expected(luma.unsqueeze(1)))
-    assert "turned into grey" in grey.notes[0]
+    assert "converted to grey" in grey.notes[0]
 
 
 def test_without_a_runtime_for_the_gpu_it_answers_on_the_processor_and_says_so(linear):
@@ -200,20 +200,26 @@ TWO_OUTPUTS = [
 @pytest.mark.parametrize(
     ("nodes", "inputs", "outputs", "keys", "message"),
     [
-        (TWO_OUTPUTS, {"image": FLOAT}, ["first"], {}, r"does not say how .* teacher\.normalize ="),
+        (
+            TWO_OUTPUTS,
+            {"image": FLOAT},
+            ["first"],
+            {},
+            r"its metadata has no pixel range; set teacher\.normalize =",
+        ),
         (
             TWO_OUTPUTS,
             {"image": FLOAT},
             ["first", "second"],
             {"normalize": "none"},
-            r"gives first \(2, 24\), second \(2, 24\) for 2 images; expected one output",
+            r"returns first \(2, 24\), second \(2, 24\) for 2 images; expected one output",
         ),
         (
             [helper.make_node("Relu", ["image"], ["y"])],
             {"image": FLOAT},
             ["y"],
             {"normalize": "none"},
-            r"gives y \(2, 3, 2, 4\) for 2 images",
+            r"returns y \(2, 3, 2, 4\) for 2 images",
         ),
         (
             TWO_OUTPUTS,
@@ -234,7 +240,7 @@ TWO_OUTPUTS = [
             {"image": (TensorProto.FLOAT, ["N", "C", 2, 4])},
             ["first"],
             {},
-            r"takes image: tensor\(float\) .*; expected one input of images",
+            r"takes image: tensor\(float\) .*; expected one image input",
         ),
         (
             [helper.make_node("Cast", ["image"], ["first"], to=TensorProto.FLOAT)],
@@ -259,7 +265,7 @@ TWO_OUTPUTS = [
             {"image": FLOAT},
             ["y"],
             {"normalize": "none"},
-            "answers that are no numbers",
+            "returns NaN for random images",
         ),
     ],
 )
@@ -270,13 +276,13 @@ def test_a_file_that_cannot_teach(make_onnx, nodes, inputs, outputs, keys, messa
 
 
 def test_more_bad_files(linear, tmp_path):
-    with pytest.raises(KdtoolError, match=r"uint8 images and so normalizes them itself"):
+    with pytest.raises(KdtoolError, match=r"uint8 images and normalizes them itself"):
         teacher_of(linear("uint8"), normalize="imagenet")
-    with pytest.raises(KdtoolError, match=r"cannot answer to a batch of the shape \(2, 3, 2, 4\)"):
+    with pytest.raises(KdtoolError, match=r"fails on a batch of shape \(2, 3, 2, 4\)"):
         teacher_of(linear(baked=1), normalize="none")
     with pytest.raises(KdtoolError, match="cannot read the model"):
         teacher_of(tmp_path / "gone.onnx")
-    with pytest.raises(KdtoolError, match=r"lies in .*; give the study another name"):
+    with pytest.raises(KdtoolError, match=r"is in .*; rename the study"):
         check_place(tmp_path / "teacher.onnx", tmp_path)
     check_place(tmp_path / "teacher.onnx", tmp_path / "study")
 
@@ -299,7 +305,7 @@ def test_outputs_are_put_into_the_order_of_the_classes_by_name(linear, images):
     by_itself = ordered(named, ["dog", "cat", "bee", "ant"])
     torch.testing.assert_close(by_itself(images[3]), logits.flip(1))
     assert by_itself.model.notes == [
-        "its classes are ant, bee, cat, dog: put into the order of the data's"
+        "its classes are ant, bee, cat, dog; reordered to those of the data"
     ]
     assert not isinstance(ordered(named, CLASSES), InOrder)
 
@@ -307,17 +313,17 @@ def test_outputs_are_put_into_the_order_of_the_classes_by_name(linear, images):
 @pytest.mark.parametrize(
     ("named", "classes", "outputs", "message"),
     [
-        (None, ["a", "b"], None, "has 4 outputs, and none of them, and the data 2; name in"),
-        (None, ["a", "b"], ["a", "b"], "has 4 outputs, and 2 names"),
+        (None, ["a", "b"], None, "has 4 outputs, but no names, and the data 2 classes; list"),
+        (None, ["a", "b"], ["a", "b"], "has 4 outputs, but 2 names"),
         (
             None,
             ["ant", "dgo"],
             CLASSES,
-            "lacks 'dgo', a class of the data; did you mean it by 'dog'",
+            "lacks 'dgo', a class of the data; is 'dog' that class?",
         ),
-        (None, ["ant", "dog"], ["ant", "dog", "dog", "cat"], "has 'dog' twice"),
+        (None, ["ant", "dog"], ["ant", "dog", "dog", "cat"], "contains 'dog' twice"),
         (CLASSES, list("abcd"), None, r'lacks .* set teacher\.classes = \["a", "b", "c", "d"\]'),
-        (CLASSES, ["ant", "fly"], None, "name its outputs as the data's classes are"),
+        (CLASSES, ["ant", "fly"], None, "list the outputs by the names of the data's classes"),
     ],
 )
 def test_names_that_do_not_fit(linear, named, classes, outputs, message):

@@ -1,4 +1,4 @@
-"""A teacher that comes trained, through the commands: kdtool's own ONNX file, and another's."""
+"""A pretrained teacher, through the commands: kdtool's own ONNX file, and another's."""
 
 import json
 import shutil
@@ -116,7 +116,7 @@ def test_the_study_lives_on_when_the_file_moves_and_not_when_it_changes(taught, 
             r"big\.onnx is pretrained, but a subclass teacher",
         ),
         ("distill", "gone.onnx", r"cannot read the model .*gone\.onnx"),
-        ("distill", "runs/bad/teacher.onnx", r"lies in .*bad.*; give the study another name"),
+        ("distill", "runs/bad/teacher.onnx", r"is in .*bad.*; rename the study"),
     ],
 )
 def test_what_cannot_teach_is_told_before_anything_is_trained(
@@ -190,15 +190,17 @@ def test_a_file_of_pytorchs_exporter_teaches_once_the_recipe_says_what_it_takes(
     shutil.copytree(someones.parent, tmp_path, dirs_exist_ok=True)
     teacher = f'model = "{someones.name}"'
     arguments = ["--out", tmp_path / "runs"]
-    with pytest.raises(KdtoolError, match=r"does not say how .*; set teacher\.normalize"):
+    with pytest.raises(
+        KdtoolError, match=r"its metadata has no pixel range; set teacher\.normalize"
+    ):
         kdtool("finetune", write_recipe(tmp_path, "one", teacher), *arguments)
     teacher += f"\nnormalize = {{ mean = [{MEAN}], std = [{STD}] }}"
-    with pytest.raises(KdtoolError, match="stand in another order") as raised:
+    with pytest.raises(KdtoolError, match="outputs are in a different class order") as raised:
         kdtool("finetune", write_recipe(tmp_path, "one", teacher), *arguments)
     line = str(raised.value).partition("set teacher.")[2]
     assert json.loads(line.partition(" = ")[2]) == list("9876543210")
     recipe = write_recipe(tmp_path, "one", f"{teacher}\n{line}")
-    assert "holds probabilities" in kdtool("finetune", recipe, *arguments).stderr
+    assert "contains probabilities" in kdtool("finetune", recipe, *arguments).stderr
     (teacher,) = load_results(tmp_path / "runs" / "one" / "results.json").models.values()
     assert teacher.test["accuracy"].mean > 0.9
     assert teacher.seeds[0].test.nll < 0.5
