@@ -287,8 +287,8 @@ def _rates(models: Named, report: ProfileReport) -> Iterator[str]:
     if most is None or all(rate is None for _, rate, _ in rates):
         return
     yield (
-        f"Of the {three_digits(most)} GFLOP/s that this machine reaches in float32 matrix products with "
-        f"{plural(threads, 'thread')}, the models reach:"
+        f"Of the {three_digits(most)} GFLOP/s that this machine reaches in float32 matrix products "
+        f"with {plural(threads, 'thread')}, the models reach:"
     )
     for name, rate, partial in rates:
         if rate is not None:
