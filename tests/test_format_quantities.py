@@ -18,6 +18,8 @@ from kdtool.format import relative
         ("count", 1238730, "1,238,730"),
         ("short_count", 1238730, "1.24 M"),
         ("short_count", 999, "999"),
+        ("short_count", 999_499, "999 k"),
+        ("short_count", 999_990_000_000, "1.00 T"),
         ("short_count", 8_174_280_704, "8.17 G"),
         ("file_size", 4_957_300, "4.96 MB"),
         ("file_size", 812, "812 bytes"),

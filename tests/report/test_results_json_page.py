@@ -35,7 +35,7 @@ def test_meanings_are_the_comments_at_the_field_or_above_it():
     found = generate.meanings(data)
     assert found["image_shape"] == "C, H, W"
     assert found["duplicate_images"].startswith("npz, relative to the study")
-    assert found["duplicate_images"].endswith("null: there are none")
+    assert found["duplicate_images"].endswith("null: no duplicates")
 
 
 def keys(value):
