@@ -101,7 +101,7 @@ def short_count(number: int) -> str:
 def _scaled(number: float) -> tuple[float, str]:
     """Return a number below 1,000 and the prefix that it is counted in; empty below 1,000."""
     for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= factor:
+        if number >= 0.9995 * factor:  # what rounds to 1,000 is counted in the next prefix
             return number / factor, prefix
     return number, ""
 

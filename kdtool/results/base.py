@@ -32,7 +32,7 @@ class Record(BaseModel):
 class Summary(Record):
     """A score over seeds."""
 
-    mean: float
+    mean: float  # over seeds
     std: float | None  # over seeds; None for a single seed
     ci95: Interval  # of the mean, over seeds and test images
 

@@ -30,17 +30,17 @@ class Uncertainty(Record):
 class Verdict(Record):
     """Whether one model beats another on the same test images."""
 
-    of: Role
-    against: Role
-    metric: Metric = "accuracy"
+    of: Role  # the model that is judged
+    against: Role  # the model that it is compared with
+    metric: Metric = "accuracy"  # the metric that `difference` is in
     difference: float  # mean over seeds of metric(of) - metric(against)
     ci95: Interval  # of this comparison alone
     # Two-sided, of this comparison alone; below 0.05 where `ci95` excludes 0. One seed: McNemar
     p_value: float
     p_holm: float  # corrected for the number of verdicts of the study
     mcnemar_p: list[float]  # exact, one a seed; always of the accuracy
-    seeds: list[int]
-    uncertainty: Uncertainty | None = None
+    seeds: list[int]  # seeds that both models have
+    uncertainty: Uncertainty | None = None  # None: computed by an older kdtool
     verdict: Literal["HELPED", "NO EVIDENCE", "HURT"]  # not NO EVIDENCE: `p_holm` is below 0.05
 
 
@@ -49,12 +49,12 @@ class SweepPoint(Record):
 
     role: Role = "student"  # or "subclass-student"
     settings: dict[str, float | int | str]  # recipe key -> value
-    seeds: list[int]
-    validation_accuracy: Summary
-    test_accuracy: Summary
+    seeds: list[int]  # of the students
+    validation_accuracy: Summary  # over seeds
+    test_accuracy: Summary  # over seeds
     validation_score: Summary | None = None  # the study's metric; None: it is accuracy
-    test_score: Summary | None = None
-    selected: bool
+    test_score: Summary | None = None  # the study's metric on test; None: it is accuracy
+    selected: bool  # this setting was chosen
 
 
 class Rates(Record):
@@ -63,10 +63,10 @@ class Rates(Record):
     sensitivity: float  # share of the positive images that are called positive
     sensitivity_ci95: Interval  # Wilson, like the other two
     specificity: float  # share of the negative images that are called negative
-    specificity_ci95: Interval
+    specificity_ci95: Interval  # of `specificity`
     precision: float  # share of the images called positive that are positive
-    precision_ci95: Interval
-    accuracy: float
+    precision_ci95: Interval  # of `precision`
+    accuracy: float  # share of all images classified correctly
     f1: float  # of the positive class
 
 
@@ -74,18 +74,18 @@ class OperatingPoint(Record):
     """The threshold from which on an exported model calls the positive class."""
 
     rule: str  # of `export.operating_point`
-    positive: str
+    positive: str  # name of the positive class
     threshold: float  # called positive where its probability is at least this
     validation: Rates  # on the images that the threshold was chosen on
-    test: Rates
+    test: Rates  # rates on the test images
 
 
 class ReliabilityBin(Record):
     """Test images on which a model was about equally confident."""
 
     confidence: float  # mean probability of the predicted class
-    accuracy: float
-    num_images: int
+    accuracy: float  # share of these images classified correctly
+    num_images: int  # test images
 
 
 class Calibration(Record):
@@ -98,20 +98,20 @@ class Calibration(Record):
     nll: float  # on test, after; in nats
     ece: float  # on test, after; over 15 bins
     validation_nll_before: float  # in nats, on the images that the temperature was fitted on
-    validation_nll_after: float
+    validation_nll_after: float  # of the same images, after scaling
     before: list[ReliabilityBin]  # bins that hold an image, in order of confidence
-    after: list[ReliabilityBin]
+    after: list[ReliabilityBin]  # the same bins after scaling
 
 
 class Flips(Record):
     """Test images on which two models differ, of their exported seeds."""
 
-    of: Role
-    against: Role
-    both_right: int
+    of: Role  # the first model
+    against: Role  # the second model
+    both_right: int  # test images that both get right
     gained: int  # `of` right, `against` wrong
     lost: int  # `against` right, `of` wrong
-    both_wrong: int
+    both_wrong: int  # test images that both get wrong
     gained_images: list[int]  # test images, `of` most confident first, at most 12
     lost_images: list[int]  # test images, `of` most confident in its mistake first, at most 12
 
@@ -119,10 +119,10 @@ class Flips(Record):
 class GalleryImage(Record):
     """One test image of the report, and the predictions of the exported models."""
 
-    index: int
-    label: str
+    index: int  # the test image
+    label: str  # name of its class
     fine_label: str | None  # None without `data.group`
-    predictions: dict[Role, str]
+    predictions: dict[Role, str]  # class that each model predicts
     probabilities: dict[Role, float]  # of the predicted class
 
 
@@ -130,7 +130,7 @@ class Gallery(Record):
     """Test images of the report."""
 
     path: str  # npz, relative to the study: `images` (N, H, W, C) uint8 in the order of `images`
-    images: list[GalleryImage]
+    images: list[GalleryImage]  # in the order of the file
 
 
 class ClassSubclasses(Record):
@@ -139,7 +139,7 @@ class ClassSubclasses(Record):
     An image belongs to the subclass of its class that has the largest logit.
     """
 
-    name: str = Field(alias="class")
+    name: str = Field(alias="class")  # of the class
     shares: list[float]  # of the images of the class, one a subclass
     effective: float  # exp of the entropy of `shares`: 1 is one subclass only, S equal use of all
     collapsed: bool  # one subclass has nearly all images
@@ -167,18 +167,18 @@ class SubclassUse(Record):
     """How one model uses its subclasses."""
 
     role: Role  # "subclass-teacher" or "subclass-student"
-    seed: int
+    seed: int  # of the model
     exported: bool  # only exported seeds have `claimed` images
-    per_class: list[ClassSubclasses]
+    per_class: list[ClassSubclasses]  # in the order of the classes
     fine: FineMatch | None  # None: no class was merged from several fine classes
 
 
 class ShiftedClass(Record):
     """One class before and after the bias shift."""
 
-    name: str = Field(alias="class")
-    accuracy: Summary
-    shifted_accuracy: Summary
+    name: str = Field(alias="class")  # of the class
+    accuracy: Summary  # on test, without the shift
+    shifted_accuracy: Summary  # on test, with the shift
 
 
 class BiasShift(Record):
@@ -187,8 +187,8 @@ class BiasShift(Record):
     Source: Hinton et al. 2015, arXiv:1503.02531, section 3.
     """
 
-    role: Role
+    role: Role  # of the model
     shifts: list[float]  # one a seed; best accuracy on validation
     accuracy: Summary  # on test
-    shifted_accuracy: Summary
-    per_class: list[ShiftedClass]
+    shifted_accuracy: Summary  # on test, with the shift
+    per_class: list[ShiftedClass]  # in the order of the classes

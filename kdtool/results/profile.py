@@ -15,37 +15,37 @@ Runtime = Literal["onnxruntime", "openvino"]
 class Environment(Record):
     """Machine and software that results were made with."""
 
-    kdtool: str
-    python: str
-    packages: dict[str, str]
-    os: str
-    cpu: str
+    kdtool: str  # version
+    python: str  # version
+    packages: dict[str, str]  # name to version
+    os: str  # name and version of the operating system
+    cpu: str  # name of the processor
     cpu_features: list[str]  # those that decide how fast int8 and bfloat16 are
     num_cores: int  # that this process may use
     memory_bytes: int | None  # of the machine; None: unknown
-    gpu: str | None
+    gpu: str | None  # name of the GPU that was used; None: none
 
 
 class Latency(Record):
     """Time of one run of a model in one setting, and the memory that it took."""
 
-    runtime: Runtime
+    runtime: Runtime  # that ran the file
     arithmetic: str | None = None  # precision that the runtime was forced to; None: the file's own
-    threads: int
-    provider: str
+    threads: int  # that the runtime may use
+    provider: str  # execution provider
     provider_share: float | None = None  # of the nodes, that ran there; None: unknown
-    batch_size: int
-    num_runs: int
-    p50_ms: float
+    batch_size: int  # images of one run
+    num_runs: int  # timed runs
+    p50_ms: float  # median time of one run
     p50_ci95_ms: Interval  # block bootstrap: successive runs are not independent
     p90_ms: float | None  # None: fewer than 64 runs
     p95_ms: float | None  # None: fewer than 130 runs
     p99_ms: float | None  # None: fewer than 662 runs
-    min_ms: float
-    mean_ms: float
+    min_ms: float  # fastest run
+    mean_ms: float  # mean of the runs
     images_per_second: float  # from the mean
     load_ms: float  # making the session, in a process that has run another one before
-    first_run_ms: float
+    first_run_ms: float  # the first run, which warms up
     peak_memory_bytes: int | None  # resident, of the process that ran it; None: unknown
     runtime_memory_bytes: int | None  # the same with next to no model
     gflop_per_second: float | None = None  # FLOPs of a run / p50; None: not counted

@@ -30,7 +30,7 @@ FP16_USE = (
 class Parity(Record):
     """Whether a file gives the same outputs as PyTorch, over the whole test split."""
 
-    num_images: int
+    num_images: int  # test images
     agreement: float  # share of the images that are not flipped
     max_abs_error: float | None  # of the logits; None: some are not finite
     flipped: list[int]  # test images whose top-1 class differs, ties excluded
@@ -50,7 +50,7 @@ class Exportable(Record):
 class Quantization(Record):
     """How an int8 file was made."""
 
-    target: Literal["x86", "arm", "portable"]
+    target: Literal["x86", "arm", "portable"]  # processors that the file is made for
     num_calibration: int  # training images that set the ranges of activations
     # Nodes left in fp32 because the file lost too much on validation without them
     kept_fp32: list[str]
@@ -66,13 +66,13 @@ class Gate(Record):
     # at least -`max_drop`. None: of an older kdtool, which decided on test alone.
     validation_difference: float | None = None
     validation_ci95: Interval | None = None  # paired
-    num_validation: int | None = None
+    num_validation: int | None = None  # validation images
     difference: float  # the same on test, where the choice is confirmed
     ci95: Interval  # paired; confirmed where its lower end is above -`max_drop`
     mcnemar_p: float  # exact, on test
     max_drop: float  # `export.max_drop`
     time_ratio: float  # time of this file / time of the fp32 file, measured in turn
-    time_ratio_ci95: Interval
+    time_ratio_ci95: Interval  # of `time_ratio`
     recommended: bool  # confirmed, and measurably faster than fp32
     reason: str  # in words, with figures
 
@@ -81,9 +81,9 @@ class FileResult(Record):
     """A model file that can be shipped."""
 
     path: str  # relative to the study
-    sha256: str
-    size_bytes: int
-    opset: int
+    sha256: str  # of the file
+    size_bytes: int  # of the file
+    opset: int  # ONNX operator set
     accuracy: float  # on the test images, of the class that the file calls
     parity: Parity  # with PyTorch
     quantization: Quantization | None = None  # of int8
@@ -102,38 +102,38 @@ class SpeedResult(Record):
 class ClassScores(Record):
     """Scores of one class on the test images."""
 
-    name: str = Field(alias="class")
+    name: str = Field(alias="class")  # of the class
     accuracy: float  # share of this class's images that were recognized, equal to the recall
     accuracy_ci95: Interval  # Wilson
-    precision: float
-    recall: float
-    f1: float
+    precision: float  # share of the predictions of this class that are correct
+    recall: float  # equal to `accuracy`
+    f1: float  # harmonic mean of precision and recall
     support: int  # test images of this class
 
 
 class TestScores(Record):
     """Scores of one trained model on the test images."""
 
-    num_images: int
-    accuracy: float
+    num_images: int  # test images
+    accuracy: float  # share of the images classified correctly
     accuracy_ci95: Interval  # Wilson
     balanced_accuracy: float | None = None  # mean recall of the classes; None: of an older kdtool
-    weighted_f1: float
-    macro_f1: float | None = None
+    weighted_f1: float  # F1 of the classes, weighted by their images
+    macro_f1: float | None = None  # mean F1 of the classes
     roc_auc: float | None = None  # see `Metric`
     pr_auc: float | None = None  # average precision
     nll: float  # mean negative log-likelihood of the right class, in nats
     ece: float  # expected calibration error over 15 bins, in [0, 1]
-    per_class: list[ClassScores]
+    per_class: list[ClassScores]  # in the order of the classes
     confusion: list[list[int]]  # rows: true class, columns: predicted class
 
 
 class ClassSummary(Record):
     """Scores of the models of one role on one class, over seeds."""
 
-    name: str = Field(alias="class")
+    name: str = Field(alias="class")  # of the class
     accuracy: Summary  # share of this class's images that were recognized
-    f1: Summary
+    f1: Summary  # of the class
     support: int  # test images of this class
 
 
@@ -143,10 +143,10 @@ class EpochRecord(Record):
     epoch: int  # from 1; 0: the model is pretrained and was not trained here
     train_loss: float | None  # mean over the epoch, of the loss that was trained; None of epoch 0
     validation_loss: float  # cross-entropy with the labels, in nats
-    validation_accuracy: float
+    validation_accuracy: float  # after this epoch
     validation_score: float | None = None  # the study's metric; None: of an older kdtool, accuracy
     phase: int = 1  # of `teacher.phase` or `student.phase`, from 1
-    seconds: float
+    seconds: float  # that the epoch took, validation included
 
     @property
     def score(self) -> float:
@@ -164,11 +164,11 @@ class EpochRecord(Record):
 class TrainingResult(Record):
     """One run of training; the weights kept are those of `best_epoch`."""
 
-    epochs: list[EpochRecord]
+    epochs: list[EpochRecord]  # in order
     best_epoch: int  # highest metric on validation; among equals the lowest validation loss
     num_steps: int  # 0: pretrained, its only epoch is 0
     images_per_second: float  # training steps only
-    device: str
+    device: str  # that trained, such as cpu or cuda
     precision: Literal["fp32", "bf16"]  # of the training arithmetic; evaluation is always fp32
     warnings: list[str] = Field(default=[])  # about the model, not the data
     taken_from: str | None = None  # the study next to this one from which the model is reused
@@ -182,32 +182,32 @@ class TrainingResult(Record):
 class SeedResult(TrainingResult):
     """One run of training and its test scores."""
 
-    seed: int
-    test: TestScores
-    calibration: Calibration | None = None
+    seed: int  # of weights and data order
+    test: TestScores  # scores on the test images
+    calibration: Calibration | None = None  # None: not computed
 
 
 class Cost(Record):
     """What one forward pass of one image costs on any device."""
 
-    num_params: int
+    num_params: int  # learned parameters
     num_macs: int  # convolutions, linear layers and attention; bias, norm, activation not counted
     num_flops: int  # 2 x num_macs
     # thop's count, which includes normalization and pooling; None for an ONNX file
     thop_macs: int | None
-    thop_params: int | None
+    thop_params: int | None  # thop's own count; None of an ONNX file
 
 
 class ModelResult(Cost):
     """All results of one role of the study."""
 
-    model: str
-    seeds: list[SeedResult]
+    model: str  # name of the network
+    seeds: list[SeedResult]  # one entry for each training run
     exported_seed: int  # the best seed on validation
-    test: dict[Metric, Summary]
+    test: dict[Metric, Summary]  # scores on the test images, over seeds
     per_class: list[ClassSummary] = Field(default=[])  # in the order of the classes
     operating_point: OperatingPoint | None = None  # of the exported seed; None: not two classes
-    files: dict[Precision, FileResult]
+    files: dict[Precision, FileResult]  # exported files
     refused: dict[Precision, str]  # files that are not kept, with the reason
     recommended: Precision | None  # the file to ship; None: no file
 
@@ -223,8 +223,8 @@ class ExplainedImage(Record):
     """One test image with a saliency map of every model."""
 
     index: int  # in the test split
-    label: str
-    predictions: dict[Role, str]
+    label: str  # name of its class
+    predictions: dict[Role, str]  # class that each model predicts
     probabilities: dict[Role, float]  # of the predicted class
     agreement: dict[Role, float]  # Spearman correlation with the teacher's heatmap, in [-1, 1]
 
@@ -232,11 +232,11 @@ class ExplainedImage(Record):
 class ExplainResult(Record):
     """Saliency of the exported models on the same test images."""
 
-    method: str
+    method: str  # name of the saliency method
     path: str  # npz: `images` (N, H, W, C) uint8 and one `(N, H, W)` float32 heatmap a role
-    images: list[ExplainedImage]
+    images: list[ExplainedImage]  # those shown in the report
     mean_agreement: dict[Role, float]  # over `num_compared` test images
-    num_compared: int
+    num_compared: int  # test images
     # Whether these are a stratified sample (or all); False: of an older kdtool, the first ones
     is_stratified: bool = False
 
@@ -244,13 +244,14 @@ class ExplainResult(Record):
 class DataResult(Record):
     """What the models were trained and tested on."""
 
-    source: str
-    description: str
-    classes: list[str]
+    source: str  # `data.source` of the recipe
+    description: str  # in words
+    classes: list[str]  # names, in the order of the model's outputs
     image_shape: tuple[int, int, int]  # C, H, W
-    num_train: int
-    num_validation: int
-    num_test: int
+    num_train: int  # images
+    num_validation: int  # images
+    num_test: int  # images
+    # images of each class, in the order of `classes`
     class_counts: dict[Literal["train", "validation", "test"], list[int]]
     fine_classes: list[str] = Field(default=[])  # before `data.group` merged them; empty without
     groups: list[list[str]] = Field(
@@ -266,52 +267,52 @@ class DataResult(Record):
     # lists with their duplicates; None: no duplicates
     duplicate_images: str | None = None
     fingerprint: str  # SHA-256 over images, labels, classes and split
-    warnings: list[str]
+    warnings: list[str]  # what was noticed about the images
 
 
 class DeviceTiming(Record):
     """Latency of a file on a device, in one setting of runtime, threads and batch size."""
 
-    latency: Latency
+    latency: Latency  # in this setting
     # Time / time of the fp32 file of its role, measured in turn; None: not compared
     time_ratio: float | None = None
-    time_ratio_ci95: Interval | None = None
+    time_ratio_ci95: Interval | None = None  # of `time_ratio`
 
 
 class DeviceFile(Record):
     """Latencies of a file of the study on a device."""
 
-    role: Role
-    precision: Precision
-    sha256: str
-    timings: list[DeviceTiming]
+    role: Role  # of the model
+    precision: Precision  # of the file
+    sha256: str  # of the file
+    timings: list[DeviceTiming]  # one for each setting
 
 
 class DeviceProfile(Record):
     """What `kdtool profile --json` measured on a device, added by `--merge`."""
 
-    environment: Environment
-    files: list[DeviceFile]
+    environment: Environment  # of the device
+    files: list[DeviceFile]  # those of the study that were measured
 
 
 class Results(Record):
     """The whole of results.json."""
 
-    schema_version: Literal[1] = Field(default=SCHEMA, alias="schema")
-    name: str
-    recipe: dict[str, object]
-    environment: Environment
-    data: DataResult
-    models: dict[Role, ModelResult]
+    schema_version: Literal[1] = Field(default=SCHEMA, alias="schema")  # version of this format
+    name: str  # of the study, from the recipe
+    recipe: dict[str, object]  # the recipe with all defaults and `--set` values filled in
+    environment: Environment  # of the machine that made the study
+    data: DataResult  # the images
+    models: dict[Role, ModelResult]  # by role
     metric: Metric = "accuracy"  # what verdicts compare and epochs are chosen by
-    verdicts: list[Verdict]
+    verdicts: list[Verdict]  # one for each comparison
     shipped: Role | None = None  # role with the files to ship: the best student on validation
-    sweep: list[SweepPoint]
-    flips: list[Flips] = Field(default=[])
-    subclasses: list[SubclassUse] = Field(default=[])
+    sweep: list[SweepPoint]  # one entry for each setting; empty without a sweep
+    flips: list[Flips] = Field(default=[])  # one entry for each pair of models
+    subclasses: list[SubclassUse] = Field(default=[])  # one entry for each model with subclasses
     bias_shifts: list[BiasShift] = Field(default=[])  # empty without `distill.exclude_classes`
     gallery: Gallery | None = None  # test images that `flips` and `subclasses` refer to
-    explain: ExplainResult | None
+    explain: ExplainResult | None  # saliency maps; None: not computed
     devices: list[DeviceProfile]  # added by `kdtool profile STUDY --merge`
 
     @property

@@ -11,6 +11,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from kdtool.edge.predict import Prediction, PredictionReport
+from kdtool.format import (
+    count,
+    decimals,
+    file_size,
+    keyboard_text,
+    milliseconds,
+    percent_number,
+    plural,
+    short_count,
+    three_digits,
+)
 from kdtool.results.profile import Latency, ModelProfile, OperatorTime, ProfileReport
 from kdtool.terminal.text import print_table
 
@@ -37,7 +48,7 @@ def _describe(prediction: Prediction, report: PredictionReport) -> str:
         limits[report.positive] = f" (threshold {100 * report.threshold:.4g} %)"
     called_first = sorted(prediction.classes, key=lambda entry: entry.name != prediction.decided)
     classes = ", ".join(
-        f"{entry.name} {100 * entry.probability:.1f} %{limits.get(entry.name, '')}"
+        f"{entry.name} {percent_number(entry.probability)} %{limits.get(entry.name, '')}"
         for entry in called_first
     )
     if prediction.resized_from is None:
@@ -93,10 +104,10 @@ def cost_table(models: NamedProfile) -> Table:
         counts = (model.num_params, model.num_macs, model.num_flops)
         table.add_row(
             name,
-            *(prefix + format_count(count) for count in counts),
-            format_count(model.size_bytes, "B"),
+            *(prefix + keyboard_text(short_count(number)) for number in counts),
+            keyboard_text(file_size(model.size_bytes)),
             _memory(model.latency),
-            f"{format_ms(model.latency.load_ms)} ms",
+            keyboard_text(milliseconds(model.latency.load_ms)),
         )
     return table
 
@@ -108,11 +119,11 @@ def latency_table(models: NamedProfile) -> Table:
         latency = model.latency
         table.add_row(
             name,
-            format_ms(latency.p50_ms),
+            three_digits(latency.p50_ms),
             _interval(latency),
             _percentile(latency.p90_ms),
             _percentile(latency.p99_ms),
-            format_ms(latency.first_run_ms),
+            three_digits(latency.first_run_ms),
             _rate(latency),
         )
     return table
@@ -127,7 +138,7 @@ def settings_table(models: NamedProfile) -> Table:
                 name,
                 str(latency.threads),
                 str(latency.batch_size),
-                format_ms(latency.p50_ms),
+                three_digits(latency.p50_ms),
                 _interval(latency),
                 _rate(latency),
                 _memory(latency),
@@ -155,7 +166,8 @@ def operator_table(operators: Sequence[OperatorTime]) -> Table:
 
 def _operator_row(table: Table, name: str, num_nodes: int, mean_ms: float, share: float) -> None:
     bar = "#" * round(share * BAR_LENGTH)
-    table.add_row(escape(name), str(num_nodes), format_ms(mean_ms), f"{100 * share:.1f} %", bar)
+    cells = (three_digits(mean_ms), f"{percent_number(share)} %", bar)
+    table.add_row(escape(name), str(num_nodes), *cells)
 
 
 def _table(first: str, *columns: str) -> Table:
@@ -169,41 +181,22 @@ def _table(first: str, *columns: str) -> Table:
 def _memory(latency: Latency) -> str:
     if latency.peak_memory_bytes is None or latency.runtime_memory_bytes is None:
         return "-"
-    return format_count(max(0, latency.peak_memory_bytes - latency.runtime_memory_bytes), "B")
+    return keyboard_text(
+        file_size(max(0, latency.peak_memory_bytes - latency.runtime_memory_bytes))
+    )
 
 
 def _interval(latency: Latency) -> str:
     lower, upper = latency.p50_ci95_ms
-    return f"{format_ms(lower)} .. {format_ms(upper)}"
+    return f"{three_digits(lower)} .. {three_digits(upper)}"
 
 
 def _percentile(ms: float | None) -> str:
-    return "-" if ms is None else format_ms(ms)
+    return "-" if ms is None else three_digits(ms)
 
 
 def _rate(latency: Latency) -> str:
-    rate = latency.images_per_second
-    return f"{rate:,.0f}" if rate >= 99.95 else f"{rate:.3g}"
-
-
-def format_count(count: int, unit: str = "") -> str:
-    """Return a count with two decimals and k, M, G or T for its thousands, and its unit."""
-    for exponent, letter in ((12, "T"), (9, "G"), (6, "M"), (3, "k")):
-        if count >= 10**exponent:
-            return f"{count / 10**exponent:.2f} {letter}{unit}"
-    return f"{count} {unit}".rstrip()
-
-
-def format_ms(ms: float) -> str:
-    """Return milliseconds to three significant digits, without an exponent."""
-    if ms >= 99.95:
-        return f"{ms:,.0f}"
-    return f"{ms:#.3g}" if ms >= 0.001 else f"{ms:.6f}"
-
-
-def plural(count: int, noun: str) -> str:
-    """Return a number and its noun."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    return three_digits(latency.images_per_second)
 
 
 Named = list[tuple[str, ModelProfile]]  # each model with the name that is shown
@@ -263,8 +256,8 @@ def _count_notes(models: Named) -> Iterator[str]:
             ops = escape(", ".join(model.uncounted_ops))
             yield f"[yellow]>= at least[/]: {name} has operators that are not counted: {ops}"
         if model.num_bn_statistics:
-            count = format_count(model.num_bn_statistics)
-            yield f"{name} has {count} batch-norm statistics in addition to its parameters."
+            number = keyboard_text(short_count(model.num_bn_statistics))
+            yield f"{name} has {number} batch-norm statistics in addition to its parameters."
 
 
 def _comparisons(models: Named, report: ProfileReport) -> Iterator[str]:
@@ -278,7 +271,8 @@ def _comparisons(models: Named, report: ProfileReport) -> Iterator[str]:
             f"{shown[entry.of]} against {shown[entry.against]}{setting}: "
             f"[bold]{escape(entry.verdict)}[/]"
         )
-        yield f"  time ratio {entry.ratio:.3f}, 95 % interval {lower:.3f} .. {upper:.3f}"
+        interval = f"{decimals(lower)} .. {decimals(upper)}"
+        yield f"  time ratio {decimals(entry.ratio)}, 95 % interval {interval}"
 
 
 def _rates(models: Named, report: ProfileReport) -> Iterator[str]:
@@ -293,13 +287,14 @@ def _rates(models: Named, report: ProfileReport) -> Iterator[str]:
     if most is None or all(rate is None for _, rate, _ in rates):
         return
     yield (
-        f"Of the {most:.3g} GFLOP/s that this machine reaches in float32 matrix products with "
-        f"{plural(threads, 'thread')}, the models reach:"
+        f"Of the {three_digits(most)} GFLOP/s that this machine reaches in float32 matrix products "
+        f"with {plural(threads, 'thread')}, the models reach:"
     )
     for name, rate, partial in rates:
         if rate is not None:
             at_least = ">= " if partial else ""
-            yield f"  {name}: {at_least}{rate:.3g} GFLOP/s, {100 * rate / most:.0f} %"
+            share = f"{percent_number(rate / most, 0)} %"
+            yield f"  {name}: {at_least}{three_digits(rate)} GFLOP/s, {share}"
 
 
 def _shares(models: Named) -> Iterator[str]:
@@ -307,8 +302,8 @@ def _shares(models: Named) -> Iterator[str]:
         share = model.latency.provider_share
         if share is not None and share < 1:
             yield (
-                f"{name}: {model.latency.provider} ran {100 * share:.0f} % of the operators, the "
-                "CPU the others"
+                f"{name}: {model.latency.provider} ran {percent_number(share, 0)} % of the "
+                "operators, the CPU the others"
             )
 
 
@@ -349,7 +344,7 @@ def _provenance(report: ProfileReport) -> str:
     features = f" ({', '.join(env.cpu_features)})" if env.cpu_features else ""
     parts = [
         _setting(report.models[0].latency),
-        f"at least {min(runs):,} runs per model",
+        f"at least {count(min(runs))} runs per model",
         *runtimes,
         f"{env.cpu}{features}",
         plural(env.num_cores, "core"),

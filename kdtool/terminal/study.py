@@ -10,6 +10,8 @@ from rich.text import Text
 
 from kdtool.format import (
     METRIC_NAMES,
+    agreement,
+    count,
     file_size,
     listed,
     metric_title,
@@ -101,7 +103,7 @@ def show_results(console: Console, results: Results, folder: Path) -> None:
     roles = roles_present(results)
     if roles:
         models = listed([role_name(role) for role in roles])
-        seeds, images = _num_seeds(results, roles), f"{results.data.num_test:,} test images"
+        seeds, images = _num_seeds(results, roles), f"{count(results.data.num_test)} test images"
         _show_sentence(console, f"Compared {models} over {seeds} on {images}.")
     show_paths(console, folder)
 
@@ -274,7 +276,7 @@ def show_trained(console: Console, results: Results, folder: Path, role: Role) -
     _show_sentence(
         console,
         f"Trained the {role_name(role)} with {_num_seeds(results, [role])} and tested it on "
-        f"{results.data.num_test:,} images.",
+        f"{count(results.data.num_test)} images.",
     )
     show_paths(console, folder)
 
@@ -329,7 +331,8 @@ def show_files(console: Console, results: Results, folder: Path) -> None:
     number = f"{len(files)} ONNX file{'' if len(files) == 1 else 's'}"
     _show_sentence(
         console,
-        f"Wrote {number} and compared them with PyTorch on {results.data.num_test:,} test images.",
+        f"Wrote {number} and compared them with PyTorch on {count(results.data.num_test)} test "
+        "images.",
     )
     show_paths(console, folder)
 
@@ -377,7 +380,7 @@ def show_explained(console: Console, results: Results, folder: Path) -> None:
             wrong = predicted != image.label
             text = f"{printable(predicted)} {whole_percent(image.probabilities[role])}"
             if role != "teacher" and role in image.agreement:
-                text += f", agrees {image.agreement[role]:z.2f}"
+                text += f", agrees {agreement(image.agreement[role])}"
             cells.append(plain_text(console, text, "red" if wrong else ""))
         table.add_row(str(image.index), *cells)
     print_table(console, table)
@@ -385,7 +388,7 @@ def show_explained(console: Console, results: Results, folder: Path) -> None:
     others = {role: one for role, one in explain.mean_agreement.items() if role != "teacher"}
     if others:
         means = listed(
-            [f"{value:z.2f} for the {role_name(role)}" for role, value in others.items()]
+            [f"{agreement(value)} for the {role_name(role)}" for role, value in others.items()]
         )
         images = compared_images(explain, results.data.num_test)
         _show_sentence(

@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from kdtool.format import MINUS, NBSP, TIMES
+from kdtool.format import keyboard_text
 
 ROLE_STYLES = {
     "teacher": "blue",
@@ -20,8 +20,6 @@ ROLE_STYLES = {
 }
 
 NAME_WIDTH = 10  # characters; where room is short, longer names of rows are folded to it
-
-_SIGNS = str.maketrans({TIMES: "x", MINUS: "-", NBSP: " "})
 
 
 def error_console() -> Console:
@@ -57,7 +55,7 @@ def show_next(console: Console, steps: Sequence[tuple[str, str]]) -> None:
 
 def plain_text(console: Console, text: str, style: str = "") -> Text:
     """Return text in ASCII typography; letters that the terminal lacks are escaped."""
-    encoded = text.translate(_SIGNS).encode(console.encoding, "backslashreplace")
+    encoded = keyboard_text(text).encode(console.encoding, "backslashreplace")
     return Text(encoded.decode(console.encoding), style=style)
 
 

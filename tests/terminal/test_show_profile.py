@@ -13,7 +13,7 @@ from kdtool.results.profile import (
     OperatorTime,
     ProfileReport,
 )
-from kdtool.terminal.device import display_names, format_count, format_ms, profile_csv, show_profile
+from kdtool.terminal.device import display_names, profile_csv, show_profile
 
 ENVIRONMENT = Environment(
     kdtool="0.1.0",
@@ -132,16 +132,14 @@ def row(text, *words):
 def test_tables_show_the_figures_and_what_they_mean():
     text = shown(TEACHER)
     # 95 MB at most, 42 MB of them without the model.
-    assert (
-        row(text, "300.77 M") == "teacher.onnx 3.50 M 300.77 M 601.55 M 14.00 MB 53.00 MB 31.0 ms"
-    )
+    assert row(text, "301 M") == "teacher.onnx 3.50 M 301 M 602 M 14.0 MB 53.0 MB 31.0 ms"
     # 1060 runs, but no p99 was stored.
     assert row(text, "8.52") == "teacher.onnx 8.52 8.31 .. 8.90 9.44 - 12.6 500"
     assert "1 MAC = 1 multiply + 1 add; FLOPs = 2 x MACs" in text
-    assert "53.12 k batch-norm statistics" in text
+    assert "53.1 k batch-norm statistics" in text
     words = " ".join(text.split())
     assert (
-        "Of the 68 GFLOP/s that this machine reaches in float32 matrix products with 1 thread"
+        "Of the 68.0 GFLOP/s that this machine reaches in float32 matrix products with 1 thread"
         in words
     )
     assert "teacher.onnx: 12.3 GFLOP/s, 18 %" in words
@@ -153,7 +151,7 @@ def test_tables_show_the_figures_and_what_they_mean():
 
 def test_lower_bounds_noise_and_comparisons_are_shown():
     text = " ".join(shown(TEACHER, STUDENT).split())
-    assert ">= 300.77 M" in text
+    assert ">= 301 M" in text
     assert (
         "student[int8].onnx has operators that are not counted: Det, com.microsoft.Inverse" in text
     )
@@ -184,7 +182,7 @@ def test_further_settings_have_a_table_and_are_named():
     noisy = SLOW.model_copy(update={"noise": "the blocks differ"})
     text = shown(TEACHER, TEACHER.model_copy(update={"name": "b.onnx", "other_latencies": [noisy]}))
     assert row(text, "b.onnx", "128") == "b.onnx 16 128 12,346 11,346 .. 13,346 10.4 -"
-    assert row(text, "b.onnx", "8.31", "MB") == "b.onnx 1 4 8.52 8.31 .. 8.90 500 53.00 MB"
+    assert row(text, "b.onnx", "8.31", "MB") == "b.onnx 1 4 8.52 8.31 .. 8.90 500 53.0 MB"
     words = " ".join(text.split())
     assert "b.onnx against teacher.onnx, 1 thread, batch 4: 1.25 times faster" in words
     assert "noisy: b.onnx (16 threads, batch 128, cpu): the blocks differ" in words
@@ -222,7 +220,7 @@ def test_eighty_columns_and_ascii_are_enough():
     assert text == shown(TEACHER, slow)
     lines = text.splitlines()
     assert max(len(line.rstrip()) for line in lines) <= 80
-    for figure in ("12,346", "11,346 .. 13,346", ">= 999.99 G", ">= 2.00 T", "14,000", "12,000"):
+    for figure in ("12,346", "11,346 .. 13,346", ">= 1.00 T", ">= 2.00 T", "14,000", "12,000"):
         assert figure in text  # none is cut
 
 
@@ -265,28 +263,6 @@ def test_display_names_are_short_but_different(paths, names):
     assert display_names(paths, "utf-8") == names
 
 
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1.00 kB"),
-        (14 * 10**6, "14.00 MB"),
-        (10**12, "1.00 TB"),
-    ],
-)
-def test_counts_in_thousands(count, text):
-    assert format_count(count, "B") == text
-
-
-@pytest.mark.parametrize(
-    ("ms", "text"),
-    [(0.00052, "0.000520"), (0.0731, "0.0731"), (8.5, "8.50"), (99.97, "100"), (1234.5, "1,234")],
-)
-def test_milliseconds_have_three_digits(ms, text):
-    assert format_ms(ms) == text
-
-
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
 def test_names_and_figures_are_whole_at_every_width(width):
     named = TEACHER.model_copy(update={"name": "runs/mnist/student.int8.onnx"})
@@ -295,7 +271,7 @@ def test_names_and_figures_are_whole_at_every_width(width):
     assert max(map(len, text.splitlines())) <= width
     for name in ("teacher.onnx", "student.int8.onnx"):
         costs = text[text.index(name) :]
-        for figure in ("3.50 M", "300.77 M", "601.55 M", "14.00 MB", "53.00 MB", "31.0 ms"):
+        for figure in ("3.50 M", "301 M", "602 M", "14.0 MB", "53.0 MB", "31.0 ms"):
             assert figure in costs
         assert "8.31 .. 8.90" in costs
     assert ("model teacher.onnx\n  parameters  3.50 M\n" in text) == (width < 80)

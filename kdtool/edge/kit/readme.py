@@ -10,6 +10,7 @@ from kdtool import __version__
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.portable.classifier import decision, image_shape
 from kdtool.edge.session import InferenceSession
+from kdtool.format import count, keyboard_text, milliseconds, percent, plural
 from kdtool.results.base import Interval, Precision, Role
 from kdtool.results.evidence import Rates
 from kdtool.results.profile import Environment
@@ -95,7 +96,7 @@ def readme(
         decided=_decided(session, classes),
         colour="gray" if channels == 1 else "RGB",
         tested=_tested(facts, session),
-        size=f"{file.size_bytes:,} bytes",
+        size=f"{count(file.size_bytes)} bytes",
         opset=file.opset,
         sha256=file.sha256,
         latency=_latency(facts),
@@ -165,7 +166,7 @@ def _between(ends: Interval) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %"
+    return keyboard_text(percent(share))
 
 
 def _input_form(session: InferenceSession) -> str:
@@ -187,9 +188,10 @@ def _latency(facts: KitFacts) -> str:
     latency = facts.file.latency
     if latency is None:
         return "not measured"
-    threads = "1 thread" if latency.threads == 1 else f"{latency.threads} threads"
+    threads = plural(latency.threads, "thread")
     noise = f", measured on a noisy machine: {latency.noise}" if latency.noise else ""
-    return f"{latency.p50_ms:.3g} ms (median, {threads}, {facts.environment.cpu}{noise})"
+    median = keyboard_text(milliseconds(latency.p50_ms))
+    return f"{median} (median, {threads}, {facts.environment.cpu}{noise})"
 
 
 def _provenance(session: InferenceSession) -> str:
