@@ -34,7 +34,7 @@ WRONG = [
     ("distill tiny.toml --device", 2, "requires an argument"),
     ("distill tiny.toml --epochs 3", 2, "No such option: --epochs"),
     # recipes
-    ("distill mnist.toml", 1, "no recipe mnist.toml; that folder holds tiny.toml, wrong.toml"),
+    ("distill mnist.toml", 1, "no recipe mnist.toml; its folder has tiny.toml, wrong.toml"),
     ("distill wrong.toml", 1, "nam: unknown key; did you mean `name`?"),
     ("distill tiny.toml --set epochs=3", 1, "did you mean `teacher.epochs`?"),
     ("distill tiny.toml --set distill.temperature", 1, "expected KEY=VALUE"),
