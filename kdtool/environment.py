@@ -1,4 +1,4 @@
-"""Where and with what figures are made: versions, machine, cores."""
+"""Versions, machine, cores and memory that figures are measured with."""
 
 import os
 import platform
@@ -27,10 +27,10 @@ CPU_FEATURES = (
 
 
 def collect_environment(gpu: str | None = None) -> Environment:
-    """Describe this machine and the packages that matter, without importing them.
+    """Describe this machine and the installed versions of `PACKAGES`, without importing them.
 
     Args:
-        gpu: Name of the GPU that was used, by a caller who knows it.
+        gpu: Name of the GPU that was used, if any.
     """
     return Environment(
         kdtool=kdtool.__version__,
@@ -67,7 +67,7 @@ def cpu_name(cpuinfo: Path) -> str:
 
     Args:
         cpuinfo: `/proc/cpuinfo`. On x86 it has a `model name`; on ARM only a `Model`, which is the
-            board's name. Where it is missing, Python's own answer is taken.
+            board's name. If the file is missing, `platform.processor()` is used.
     """
     fallback = platform.processor() or platform.machine()
     if not cpuinfo.is_file():
@@ -92,14 +92,14 @@ def cpu_features(cpuinfo: Path) -> list[str]:
 
 
 def memory_bytes(memory_max: Path = MEMORY_MAX) -> int | None:
-    """Return the memory that this process may use; None where the system does not tell.
+    """Return the bytes of memory that this process may use; None if unknown.
 
     Args:
-        memory_max: The cgroup's `memory.max`, in bytes or "max"; a container's share.
+        memory_max: The cgroup's `memory.max`, in bytes or "max"; the limit of a container.
     """
     try:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # Windows, an unknown name, not told
+    except (AttributeError, ValueError, OSError):  # Windows, an unknown name, no value
         return None
     share = memory_max.read_text(encoding="ascii").strip() if memory_max.is_file() else "max"
     return memory if share == "max" else min(memory, int(share))
@@ -109,8 +109,8 @@ def usable_cores(cpu_max: Path = CPU_MAX) -> int:
     """Return how many cores this process may use, at least 1.
 
     Args:
-        cpu_max: The cgroup's `cpu.max`, "quota period" in microseconds or "max period"; a
-            container's share. A share of 1.5 cores counts as 1: two threads would wait.
+        cpu_max: The cgroup's `cpu.max`, "quota period" in microseconds or "max period"; the
+            limit of a container. 1.5 cores count as 1: a second thread would wait.
     """
     has_affinity = hasattr(os, "sched_getaffinity")  # Linux
     cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1

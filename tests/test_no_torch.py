@@ -6,8 +6,8 @@ TRAIN_PACKAGES = ("torch", "torchvision", "thop")
 
 
 def test_profiling_needs_no_torch(tmp_path, tiny_onnx):
-    # Packages that break when imported stand in the way of the real ones, in every process: the
-    # timing runs in a child, which a `None` in this process's sys.modules would not reach.
+    # Packages that fail on import hide the real ones in every process; a `None` in this process's
+    # sys.modules would not reach the child that measures the time.
     for package in TRAIN_PACKAGES:
         (tmp_path / f"{package}.py").write_text(f"raise ImportError('{package} is blocked')")
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Write all generated pages: cli.md, recipe.md with its JSON schema, and results-json.md.
+"""Write docs/cli.md, docs/recipe.md with recipes/recipe.schema.json, and docs/results-json.md.
 
 uv run python docs/generate/all.py
 """

@@ -1,5 +1,6 @@
 """The commands that need no PyTorch and run on a device too: profile, predict."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,10 +124,10 @@ def profile(
     with _onnx_files(models) as names:
         report = profile_models([file for file, _ in names], options)
     report = _with_names(report, {str(file): str(name) for file, name in names})
-    _print(report, as_json=as_json, as_csv=as_csv)
+    _print(report, models, as_json=as_json, as_csv=as_csv)
 
 
-def _print(report: "ProfileReport", *, as_json: bool, as_csv: bool) -> None:
+def _print(report: "ProfileReport", models: list[Path], *, as_json: bool, as_csv: bool) -> None:
     if as_json:
         from kdtool.results.base import to_json
 
@@ -139,8 +140,16 @@ def _print(report: "ProfileReport", *, as_json: bool, as_csv: bool) -> None:
         from rich.console import Console
 
         from kdtool.terminal.device import show_profile
+        from kdtool.terminal.text import show_next
 
-        show_profile(Console(), report)
+        console = Console()
+        show_profile(console, report)
+        again = shlex.join(["kdtool", "profile", *dict.fromkeys(map(str, models)), "--json"])
+        steps = [
+            ("save these figures", f"{again} > profile.json"),
+            ("add them to the report of a study", "kdtool profile STUDY --merge profile.json"),
+        ]
+        show_next(console, steps)
 
 
 def predict(
@@ -169,7 +178,12 @@ def predict(
         from kdtool.terminal.device import show_predictions
 
         show_predictions(Console(), report)
-    if any(prediction.error for prediction in report.predictions):
+    failures = sum(prediction.error is not None for prediction in report.predictions)
+    if failures:
+        from kdtool.terminal.text import error_console, print_message
+
+        count = f"{failures} of {len(images)} image{'' if len(images) == 1 else 's'}"
+        print_message(error_console(), f"{count} could not be read", "error", "bold red")
         raise typer.Exit(1)
 
 

@@ -134,6 +134,7 @@ def show(
         from rich.console import Console
 
         from kdtool.terminal import study
+        from kdtool.terminal.text import show_next
 
         console = Console()
         if ending != "devices":  # measurements do not depend on the data
@@ -150,7 +151,7 @@ def show(
             }
             shows[ending](console, results, folder)
         steps = [next_step] if next_step else study.next_steps(results, folder, kit=ending == "kit")
-        study.show_next(console, steps)
+        show_next(console, steps)
     refused = [reason for model in results.models.values() for reason in model.refused.values()]
     if refused and ending in {"study", "files", "kit"}:
         raise GateError("; ".join(refused))

@@ -157,7 +157,7 @@ def _did_you_mean(name: str, present: Sequence[str]) -> str:
     short = name.lower().removesuffix("executionprovider")
     if short == "gpu":
         return f"; did you mean {next((one for one in AUTOMATIC if one in present), 'cuda')}?"
-    close = difflib.get_close_matches(short, ["auto", *PROVIDERS], n=1)
+    close = difflib.get_close_matches(short, ["auto", *PROVIDERS], n=1, cutoff=0.75)
     return f"; did you mean {close[0]}?" if close else ""
 
 

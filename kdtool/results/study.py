@@ -51,7 +51,7 @@ class Quantization(Record):
     """How an int8 file was made."""
 
     target: Literal["x86", "arm", "portable"]
-    num_calibration: int  # training images whose activations set the ranges
+    num_calibration: int  # training images that set the ranges of activations
     # Nodes left in fp32 because the file lost too much on validation without them
     kept_fp32: list[str]
 

@@ -1,4 +1,4 @@
-"""A profile for a person: what models cost, how fast they are, and whether to believe it."""
+"""Tables of `kdtool profile` and `kdtool predict`: cost, latency, and whether to trust them."""
 
 import csv
 import io
@@ -16,9 +16,9 @@ from kdtool.terminal.text import print_table
 
 
 def show_predictions(console: Console, report: PredictionReport) -> None:
-    """Print a line for each image: its class, then the others, or why it could not be read."""
+    """Print a line for each image: its classes, the decided one first, or why it is unreadable."""
     for prediction in report.predictions:
-        # A letter that the terminal does not have is printed as its number.
+        # A letter that the terminal lacks is escaped.
         text = _describe(prediction, report).encode(console.encoding, "backslashreplace")
         console.print(
             text.decode(console.encoding),
@@ -51,11 +51,11 @@ MODEL = (
     "name", "path", "sha256", "size_bytes", "opset", "num_params", "num_bn_statistics", "num_macs",
     "num_flops", "partial",
 )  # fmt: skip
-SPLIT = "p50_ci95_ms"  # the only figure of two ends
+SPLIT = "p50_ci95_ms"  # the only field with two numbers; it becomes two columns
 
 
 def profile_csv(report: ProfileReport) -> str:
-    """Return a table after RFC 4180, with a header; what is unknown is empty."""
+    """Return the profile as CSV (RFC 4180) with a header; unknown values are empty."""
     latency = [name for name in Latency.model_fields if name != SPLIT]
     header = [*MODEL, "uncounted_ops", *latency, "p50_lower_ms", "p50_upper_ms", *ENVIRONMENT]
     text = io.StringIO()
@@ -78,15 +78,15 @@ def _model_cells(model: ModelProfile) -> list[object]:
     return [*(getattr(model, name) for name in MODEL), " ".join(model.uncounted_ops)]
 
 
-NUM_OPERATORS = 12  # shown; the others are one row
-BAR_LENGTH = 24  # characters of a whole run
+NUM_OPERATORS = 12  # rows; the other operators are added up in one more
+BAR_LENGTH = 24  # characters for 100 %
 PLAIN = box.Box("    \n    \n -- \n" + 5 * "    \n", ascii=True)  # a line below the header
 
 NamedProfile = Sequence[tuple[str, ModelProfile]]  # each model with the name that is shown
 
 
 def cost_table(models: NamedProfile) -> Table:
-    """Return what models cost whatever the device, and the memory of a run."""
+    """Return parameters, operations, size, memory and load time of each model."""
     table = _table("model", "parameters", "MACs", "FLOPs", "size", "memory", "load")
     for name, model in models:
         prefix = ">= " if model.partial else ""
@@ -102,7 +102,7 @@ def cost_table(models: NamedProfile) -> Table:
 
 
 def latency_table(models: NamedProfile) -> Table:
-    """Return how fast models are in the first setting."""
+    """Return the latency of each model in the first setting."""
     table = _table("model", "p50", "95 % interval", "p90", "p99", "first", "images/s")
     for name, model in models:
         latency = model.latency
@@ -119,7 +119,7 @@ def latency_table(models: NamedProfile) -> Table:
 
 
 def settings_table(models: NamedProfile) -> Table:
-    """Return how fast models are in every setting of threads and batch size."""
+    """Return the latency of each model in every setting of threads and batch size."""
     table = _table("model", "threads", "batch", "p50", "95 % interval", "images/s", "memory")
     for name, model in models:
         for latency in (model.latency, *model.other_latencies):
@@ -136,7 +136,7 @@ def settings_table(models: NamedProfile) -> Table:
 
 
 def operator_table(operators: Sequence[OperatorTime]) -> Table:
-    """Return where the time of a run goes, slowest first."""
+    """Return the time of each operator type, slowest first."""
     table = _table("operator", "nodes", "ms", "share")
     table.add_column("", no_wrap=True)
     for entry in operators[:NUM_OPERATORS]:
@@ -212,8 +212,8 @@ Named = list[tuple[str, ModelProfile]]  # each model with the name that is shown
 def show_profile(console: Console, report: ProfileReport) -> None:
     """Print a profile.
 
-    Every line fits 80 columns; long file names are folded. All is ASCII, but for file names, whose
-    letters are escaped where the terminal lacks them.
+    Every line fits 80 columns; long file names are folded. All text is ASCII except file names;
+    letters that the terminal lacks are escaped.
     """
     if isinstance(console.file, io.TextIOWrapper):
         console.file.reconfigure(errors="backslashreplace")
@@ -225,13 +225,13 @@ def show_profile(console: Console, report: ProfileReport) -> None:
     for line in _count_notes(models):
         console.print(line)
     console.print()
-    console.print(f"Time of a run in ms, {_setting(report.models[0].latency)}:")
+    console.print(f"Latency in ms, {_setting(report.models[0].latency)}:")
     print_table(console, latency_table(models))
     if any(model.other_latencies for model in report.models):
         print_table(console, settings_table(models))
     for name, model in models:
         if model.operators:
-            console.print(f"Operators of {name}, as the runtime fused them:")
+            console.print(f"Operators of {name} after the runtime has fused them:")
             print_table(console, operator_table(model.operators))
     for lines in (
         _comparisons(models, report),
@@ -242,14 +242,15 @@ def show_profile(console: Console, report: ProfileReport) -> None:
         for line in lines:
             console.print(line, highlight=False)
     console.print(_provenance(report), highlight=False)
+    console.print(f"Measured {plural(len(models), 'model')}. No file was written.", highlight=False)
 
 
 def display_names(names: list[str], encoding: str) -> list[str]:
     """Return the file names in `names`, or the whole paths where two of them are the same.
 
     Args:
-        names: Of models.
-        encoding: Of the terminal; letters that it lacks are escaped.
+        names: File names of the models.
+        encoding: The terminal's; letters that it lacks are escaped.
     """
     short = [Path(name).name for name in names]
     chosen = short if len(set(short)) == len(short) else names
@@ -260,10 +261,10 @@ def _count_notes(models: Named) -> Iterator[str]:
     for name, model in models:
         if model.partial:
             ops = escape(", ".join(model.uncounted_ops))
-            yield f"[yellow]>= at least[/]: {name} has operators without a count: {ops}"
+            yield f"[yellow]>= at least[/]: {name} has operators that are not counted: {ops}"
         if model.num_bn_statistics:
             count = format_count(model.num_bn_statistics)
-            yield f"{name} has {count} running statistics of batch norm besides its parameters."
+            yield f"{name} has {count} batch-norm statistics in addition to its parameters."
 
 
 def _comparisons(models: Named, report: ProfileReport) -> Iterator[str]:
@@ -281,19 +282,19 @@ def _comparisons(models: Named, report: ProfileReport) -> Iterator[str]:
 
 
 def _rates(models: Named, report: ProfileReport) -> Iterator[str]:
-    """How much of what this machine could do each model makes of it."""
+    """Yield which share of the machine's arithmetic rate each model reaches."""
     threads = report.models[0].latency.threads
     most = {rate.threads: rate.gflop_per_second for rate in report.matrix_rates}.get(threads)
     rates = [
         (name, model.latency.gflop_per_second, model.partial)
         for name, model in models
-        if model.latency.provider == "cpu"  # whose rate it is
+        if model.latency.provider == "cpu"  # the rate was measured on the CPU
     ]
     if most is None or all(rate is None for _, rate, _ in rates):
         return
     yield (
-        f"With {plural(threads, 'thread')} this machine reaches {most:.3g} GFLOP/s in float32 "
-        "matrix products; of that reach"
+        f"Of the {most:.3g} GFLOP/s that this machine reaches in float32 matrix products with "
+        f"{plural(threads, 'thread')}, the models reach:"
     )
     for name, rate, partial in rates:
         if rate is not None:
@@ -306,14 +307,14 @@ def _shares(models: Named) -> Iterator[str]:
         share = model.latency.provider_share
         if share is not None and share < 1:
             yield (
-                f"{name}: {model.latency.provider} ran {100 * share:.0f} % of its operators, the "
-                "processor those that it lacks"
+                f"{name}: {model.latency.provider} ran {100 * share:.0f} % of the operators, the "
+                "CPU the others"
             )
 
 
 def _trust(models: Named) -> Iterator[str]:
     known = True
-    noisy: dict[str, list[str]] = {}  # why -> which
+    noisy: dict[str, list[str]] = {}  # reason -> models
     for name, model in models:
         for latency in (model.latency, *model.other_latencies):
             known = known and latency.other_cores is not None
@@ -325,9 +326,9 @@ def _trust(models: Named) -> Iterator[str]:
     if noisy:
         yield "  do not trust these times: close other programs or measure longer"
     elif known:
-        yield "[green]quiet[/]: nothing else disturbed the measuring"
+        yield "[green]quiet[/]: no other program disturbed the measurement"
     else:
-        yield "steady; but this system does not tell whether other programs were busy"
+        yield "steady, but this system does not report whether other programs were busy"
 
 
 def _setting(latency: Latency) -> str:
@@ -348,7 +349,7 @@ def _provenance(report: ProfileReport) -> str:
     features = f" ({', '.join(env.cpu_features)})" if env.cpu_features else ""
     parts = [
         _setting(report.models[0].latency),
-        f"at least {min(runs):,} runs a model",
+        f"at least {min(runs):,} runs per model",
         *runtimes,
         f"{env.cpu}{features}",
         plural(env.num_cores, "core"),

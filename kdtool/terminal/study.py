@@ -149,18 +149,6 @@ def show_paths(console: Console, folder: Path) -> None:
         console.print(line, soft_wrap=True)
 
 
-def show_next(console: Console, steps: Sequence[tuple[str, str]]) -> None:
-    """Print what to type next.
-
-    Args:
-        console: The output.
-        steps: A purpose, such as "classify an image", and the command for it.
-    """
-    for purpose, command in steps:
-        line = Text(f"To {purpose}: ") + plain_text(console, command, "bold")
-        console.print(line, soft_wrap=True)
-
-
 def _show_sentence(console: Console, text: str) -> None:
     console.print(plain_text(console, printable(text)))
 

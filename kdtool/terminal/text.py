@@ -43,6 +43,18 @@ def print_message(console: Console, text: str, label: str = "", style: str = "")
     console.print(message, soft_wrap=not console.is_terminal)
 
 
+def show_next(console: Console, steps: Sequence[tuple[str, str]]) -> None:
+    """Print what to type next.
+
+    Args:
+        console: The output.
+        steps: A purpose, such as "classify an image", and the command for it.
+    """
+    for purpose, command in steps:
+        line = Text(f"To {purpose}: ") + plain_text(console, command, "bold")
+        console.print(line, soft_wrap=True)
+
+
 def plain_text(console: Console, text: str, style: str = "") -> Text:
     """Return text in ASCII typography; letters that the terminal lacks are escaped."""
     encoded = text.translate(_SIGNS).encode(console.encoding, "backslashreplace")

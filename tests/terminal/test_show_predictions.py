@@ -35,7 +35,7 @@ def test_each_image_has_a_line_with_its_classes():
     ]
 
 
-def test_the_class_that_is_called_comes_first_and_the_threshold_is_told():
+def test_the_decided_class_comes_first_and_the_threshold_is_shown():
     cat = GOOD.model_copy(update={"decided": "[b]cat[/b]"})
     dog = GOOD.model_copy(update={"decided": "犬"})
     lines = shown(cat, dog, positive="[b]cat[/b]", threshold=0.0123456).splitlines()

@@ -138,20 +138,25 @@ def test_tables_show_the_figures_and_what_they_mean():
     # 1060 runs, but no p99 was stored.
     assert row(text, "8.52") == "teacher.onnx 8.52 8.31 .. 8.90 9.44 - 12.6 500"
     assert "1 MAC = 1 multiply + 1 add; FLOPs = 2 x MACs" in text
-    assert "53.12 k running statistics of batch norm" in text
+    assert "53.12 k batch-norm statistics" in text
     words = " ".join(text.split())
-    assert "1 thread this machine reaches 68 GFLOP/s in float32 matrix products; of that" in words
+    assert (
+        "Of the 68 GFLOP/s that this machine reaches in float32 matrix products with 1 thread"
+        in words
+    )
     assert "teacher.onnx: 12.3 GFLOP/s, 18 %" in words
-    assert "quiet: nothing else disturbed" in words
-    assert "1 thread, batch 4, cpu; at least 1,060 runs a model; " in words
+    assert "quiet: no other program disturbed" in words
+    assert "1 thread, batch 4, cpu; at least 1,060 runs per model; " in words
     assert "onnxruntime 1.31.1; AMD EPYC (avx2, avx512_vnni); 2 cores." in words
     assert "openvino" not in words
 
 
-def test_lower_bounds_noise_and_comparisons_are_said():
+def test_lower_bounds_noise_and_comparisons_are_shown():
     text = " ".join(shown(TEACHER, STUDENT).split())
     assert ">= 300.77 M" in text
-    assert "student[int8].onnx has operators without a count: Det, com.microsoft.Inverse" in text
+    assert (
+        "student[int8].onnx has operators that are not counted: Det, com.microsoft.Inverse" in text
+    )
     assert "student[int8].onnx against teacher.onnx: 1.25 times faster" in text
     assert "time ratio 0.800, 95 % interval 0.790 .. 0.810" in text
     assert "student[int8].onnx: >= 12.3 GFLOP/s" in text
@@ -160,22 +165,22 @@ def test_lower_bounds_noise_and_comparisons_are_said():
     assert "quiet" not in text
 
 
-def test_what_an_accelerator_left_to_the_processor_is_said():
+def test_the_share_that_an_accelerator_left_to_the_cpu_is_shown():
     part = LATENCY.model_copy(update={"provider": "cuda", "provider_share": 0.75})
     text = " ".join(shown(TEACHER, TEACHER.model_copy(update={"latency": part})).split())
-    assert text.count("cuda ran 75 % of its operators, the processor those that it lacks") == 1
-    assert text.count("of its operators") == 1
+    assert text.count("cuda ran 75 % of the operators, the CPU the others") == 1
+    assert text.count("of the operators") == 1
 
 
-def test_where_the_system_does_not_tell_what_else_ran_nothing_is_called_quiet():
-    untold = LATENCY.model_copy(update={"other_cores": None})
-    other = TEACHER.model_copy(update={"name": "b.onnx", "other_latencies": [untold]})
+def test_nothing_is_called_quiet_where_the_system_does_not_report_other_programs():
+    unknown = LATENCY.model_copy(update={"other_cores": None})
+    other = TEACHER.model_copy(update={"name": "b.onnx", "other_latencies": [unknown]})
     text = " ".join(shown(TEACHER, other).split())
-    assert "steady; but this system does not tell whether other programs were busy" in text
+    assert "steady, but this system does not report whether other programs were busy" in text
     assert "quiet" not in text
 
 
-def test_further_settings_have_a_table_and_are_told_apart():
+def test_further_settings_have_a_table_and_are_named():
     noisy = SLOW.model_copy(update={"noise": "the blocks differ"})
     text = shown(TEACHER, TEACHER.model_copy(update={"name": "b.onnx", "other_latencies": [noisy]}))
     assert row(text, "b.onnx", "128") == "b.onnx 16 128 12,346 11,346 .. 13,346 10.4 -"

@@ -11,11 +11,11 @@ from kdtool.terminal.study import (
     show_explained,
     show_files,
     show_kit,
-    show_next,
     show_results,
     show_trained,
     show_warnings,
 )
+from kdtool.terminal.text import show_next
 
 FOLDER = Path("runs/mnist")
 SHOWS = {

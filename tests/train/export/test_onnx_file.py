@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import onnx
 import pytest
@@ -6,6 +8,7 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from kdtool.edge.count.graph import count_graph
+from kdtool.edge.model_file import model_opset
 from kdtool.edge.quantize import to_fp16, to_int8
 from kdtool.edge.session import open_session
 from kdtool.errors import KdtoolError
@@ -208,3 +211,16 @@ def test_one_tie_among_ten_thousand_images_passes():
     assert parity.passed
     assert 1234 in parity.ties
     assert parity.agreement == 1
+
+
+def test_an_opset_that_is_too_new_names_the_highest_that_works(tmp_path):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 4)).eval()
+    with pytest.raises(KdtoolError, match=r"got export\.opset = 99, but the highest") as caught:
+        make_onnx(network, (1, 8, 8), 4, 99)
+    highest = int(re.search(r"is (\d+); the lowest is 18", str(caught.value))[1])
+    path = tmp_path / "model.onnx"
+    onnx.save(make_onnx(network, (1, 8, 8), 4, highest), path)
+    assert model_opset(onnx.load(path)) == highest
+    open_session(path)
+    with pytest.raises(KdtoolError, match=f"is {highest}; the lowest"):
+        make_onnx(network, (1, 8, 8), 4, highest + 1)
