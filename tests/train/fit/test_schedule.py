@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
+from kdtool.recipe.load import load_recipe
 from kdtool.recipe.training import PhaseTable, TrainTable
 from kdtool.train.fit import optimizer as schedule
 from kdtool.train.fit.optimizer import phases_of, rates
@@ -85,3 +88,18 @@ def test_the_learning_rate_warms_up_in_a_line():
 def test_a_warmup_may_be_longer_than_its_phase():
     (phase,) = phases_of(changed(warmup=6), 1000)
     assert rates(phase, 0, 4)(11) == 12 / 24
+
+
+@pytest.mark.parametrize(
+    ("name", "num_images", "expected"),
+    [
+        ("mnist", 3600, 27),  # 5,000 digits: 15 steps in an epoch, at least 400 steps
+        ("mnist", 54_000, 12),
+        ("mnist-2x5", 3600, 27),
+        ("digits", 1294, 37),
+    ],
+)
+def test_recipes_of_small_datasets_train_as_long_as_ever(name, num_images, expected):
+    recipe = load_recipe(Path(__file__).parents[3] / "recipes" / f"{name}.toml")
+    assert schedule.epochs_to_train(recipe.teacher, num_images) == expected
+    assert schedule.epochs_to_train(recipe.student, num_images) == expected
