@@ -4,13 +4,18 @@ The only place where a number becomes text that a person reads: the report, the 
 README of a kit show an equal quantity in equal digits.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from kdtool.results.base import ROLES, Interval, Metric, Role, Summary
-from kdtool.results.evidence import SweepPoint
-from kdtool.results.study import Results, TestScores
+
+if TYPE_CHECKING:  # an error message needs this module, and no records, which take 0.1 s
+    from kdtool.results.evidence import SweepPoint
+    from kdtool.results.study import Results, TestScores
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 MINUS = "\N{MINUS SIGN}"

@@ -1,6 +1,6 @@
-"""Write all generated pages: docs/cli.md, docs/recipe.md with its JSON schema, docs/results-json.md.
+"""Write docs/cli.md, docs/recipe.md with recipes/recipe.schema.json, and docs/results-json.md.
 
-    uv run python docs/generate/all.py
+uv run python docs/generate/all.py
 """
 
 import runpy

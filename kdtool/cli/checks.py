@@ -12,6 +12,7 @@ from kdtool.errors import RecipeError, StudyError
 
 RESULTS = "results.json"  # of a finished study, in its folder
 DEVICES = ("auto", "cpu", "cuda", "mps")
+SYNONYMS = {"gpu": "cuda"}  # "gpu" looks like "cpu"
 
 
 def split_list(text: str) -> list[str]:
@@ -28,7 +29,8 @@ def check_choice(option: str, given: str, known: Iterable[str]) -> None:
     names = list(known)
     if given in names:
         return
-    close = difflib.get_close_matches(given.lower(), names, n=1)
+    meant = SYNONYMS.get(given.lower(), given.lower())
+    close = difflib.get_close_matches(meant, names, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
     raise typer.BadParameter(
         f"got {option} {given or '(nothing)'}; expected {_any_of(names)}{hint}"

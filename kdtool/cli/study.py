@@ -175,12 +175,12 @@ def _distill(
     check_sweep(loaded, swept, subclasses=subclasses)
     from kdtool.study.finished import command_key, finished_results
     from kdtool.study.folder import Study
-    from kdtool.terminal.progress import Terminal
 
     study = Study(out / loaded.name)
     key = command_key(loaded, subclasses=subclasses, sweep=swept, device=device)
     if not force and (results := finished_results(study, key)):
-        Terminal(quiet=quiet).say(f"nothing left to do: {study.folder} is finished and unchanged")
+        if not quiet:
+            typer.echo(f"nothing left to do: {study.folder} is finished and unchanged", err=True)
         show(results, study.folder, "study", as_json=as_json)
         return
     with resumable():

@@ -34,13 +34,16 @@ def load_checked(path: Path, overrides: list[str] | None, out: Path) -> Recipe:
     """
     content = read_recipe(path, overrides)
     name = _text(content, "name") or ""
-    problems = [
-        *problems_in(content),
-        *model_problems(content, "teacher", out / name),
-        *model_problems(content, "student", out / name),
-        *data_problems(content),
-        *_operating_point_problems(content),
-    ]
+    problems = problems_in(content)
+    try:
+        problems += [
+            *model_problems(content, "teacher", out / name),
+            *model_problems(content, "student", out / name),
+            *data_problems(content),
+            *_two_class_problems(content),
+        ]
+    except OSError as error:  # of a folder that may not be entered, or a name that is too long
+        problems.append(f"cannot read {error.filename}: {error.strerror}")
     if problems:
         raise recipe_error(str(path), problems)
     return parse_recipe(content)
@@ -182,7 +185,7 @@ def data_problems(content: dict[str, Any]) -> list[str]:
         what = (
             f"{folder} is a file, expected a folder"
             if folder.exists()
-            else (f"there is no folder {folder}")
+            else f"there is no folder {folder}"
         )
         hint = did_you_mean(str(folder), near)
         return [f"data.root: {what}{hint}{page}; set the folder with --set data.root=DIR"]
@@ -222,15 +225,20 @@ def _is_there(file: Path) -> bool:
     return plain.is_file() or plain.with_name(f"{plain.name}.gz").is_file()
 
 
-def _operating_point_problems(content: dict[str, Any]) -> list[str]:
-    """Return that a threshold is asked for and the recipe shows that there are not two classes."""
-    rule, data = _text(content, "export", "operating_point"), content.get("data")
-    if rule is None or not isinstance(data, dict):
+def _two_class_problems(content: dict[str, Any]) -> list[str]:
+    """Return which keys are for two classes, if the recipe alone shows that there are more."""
+    data = content.get("data")
+    if not isinstance(data, dict):
         return []
     classes = data.get("group") or data.get("classes")
     count = len(classes) if isinstance(classes, list) else NUM_CLASSES.get(str(data.get("source")))
+    if count is None:
+        return []
+    problems = []
+    if "positive" in data and count != 2:
+        problems.append(f"data.positive: is for two classes, but the data have {count}; remove it")
     try:
-        check_operating_point(rule, range(2 if count is None else count))
+        check_operating_point(_text(content, "export", "operating_point") or "argmax", range(count))
     except RecipeError as error:
-        return [str(error)]
-    return []
+        problems.append(str(error))
+    return problems

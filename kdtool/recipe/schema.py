@@ -11,8 +11,7 @@ from kdtool.errors import RecipeError
 from kdtool.recipe.data import DataTable
 from kdtool.recipe.table import Positive, Table, did_you_mean
 from kdtool.recipe.training import TrainTable
-from kdtool.results.base import Metric
-from kdtool.results.study import Precision
+from kdtool.results.base import Metric, Precision
 
 InputForm = Literal["pixels", "resize", "tensor"]
 

@@ -18,6 +18,7 @@ TEACHER_OF: dict[Role, Role] = {"student": "teacher", "subclass-student": "subcl
 # with more, the mean over the classes, each against the rest.
 Metric = Literal["accuracy", "balanced_accuracy", "weighted_f1", "macro_f1", "roc_auc", "pr_auc"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
+Precision = Literal["fp32", "fp16", "int8"]  # of a model's file
 
 
 class Record(BaseModel):

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from kdtool.errors import StudyError
-from kdtool.results.base import SCHEMA, Interval, Metric, Record, Role, Summary
+from kdtool.results.base import SCHEMA, Interval, Metric, Precision, Record, Role, Summary
 from kdtool.results.evidence import (
     BiasShift,
     Calibration,
@@ -22,7 +22,6 @@ from kdtool.results.evidence import (
 )
 from kdtool.results.profile import Environment, Latency
 
-Precision = Literal["fp32", "fp16", "int8"]
 FP16_USE = (
     "fp16 halves the size; on processors without fp16 arithmetic it is slower, it is meant for GPUs"
 )
@@ -52,7 +51,7 @@ class Quantization(Record):
     """How an int8 file was made."""
 
     target: Literal["x86", "arm", "portable"]
-    num_calibration: int  # training images whose activations set the ranges
+    num_calibration: int  # training images that set the ranges of activations
     # Nodes left in fp32 because the file lost too much on validation without them
     kept_fp32: list[str]
 

@@ -9,7 +9,7 @@ from pydantic_core import from_json
 from kdtool.errors import StudyError, reason
 from kdtool.files import write_atomic
 from kdtool.report.write import write_report
-from kdtool.results.base import SCHEMA, Interval, Role, to_json
+from kdtool.results.base import SCHEMA, Interval, Precision, Role, to_json
 from kdtool.results.machines import joined, setting
 from kdtool.results.profile import Latency, ModelProfile, ProfileReport
 from kdtool.results.study import (
@@ -18,7 +18,6 @@ from kdtool.results.study import (
     DeviceTiming,
     FileResult,
     ModelResult,
-    Precision,
     Results,
 )
 from kdtool.study.folder import load_study

@@ -7,7 +7,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from kdtool.errors import StudyError
@@ -66,6 +65,7 @@ class Study:
         self.folder = folder
         self.warn = warn
         self._warned: set[str] = set()
+        self._hashed: dict[Path, tuple[tuple[int, ...], str]] = {}
 
     @property
     def recipe_path(self) -> Path:
@@ -169,7 +169,7 @@ class Study:
         for relative, digest in record.files.items():
             path = self.folder / relative
             try:
-                found = sha256_of(path)
+                found = self._sha256_of(path)
             except FileNotFoundError:
                 self._report(path, "is missing", name)
                 return False
@@ -182,6 +182,14 @@ class Study:
                 self._report(path, "was changed: it does not match its SHA-256", name)
                 return False
         return True
+
+    def _sha256_of(self, path: Path) -> str:
+        """Hash a file, once until it is written again: a study asks for its stages often."""
+        status = path.stat()
+        stamp = status.st_ino, status.st_size, status.st_mtime_ns
+        if path not in self._hashed or self._hashed[path][0] != stamp:
+            self._hashed[path] = stamp, sha256_of(path)
+        return self._hashed[path][1]
 
     def _report(self, path: Path, fault: str, name: str) -> None:
         text = f"{path} {fault}; stage {name} runs again"
@@ -217,6 +225,8 @@ class Study:
         Raises:
             StudyError: Another run holds the lock, or the folder cannot be written.
         """
+        from filelock import FileLock, Timeout  # asyncio with it: 50 ms that other commands save
+
         is_new = not self.folder.exists()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -231,3 +231,10 @@ def test_without_torch_a_training_command_lists_the_packages_to_install(kdtool, 
     assert 'pip install "jinja2>=' in done.stderr
     assert '"torch>=' in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_wheel_without_a_kit_is_a_usage_error(kdtool):
+    done = kdtool("export", "runs/mnist", "--wheel", "kdtool.whl")
+    assert done.returncode == 2
+    assert "--wheel kdtool.whl goes into the kit; add --kit" in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr

@@ -43,15 +43,15 @@ def test_every_input_has_a_shape_and_one_has_the_batch():
         (
             {"left": ["n", 3, "h"], "right": ["n", "k"], "fixed": ["n", 2]},
             {},
-            "input 'left' has the shape (n, 3, h); input 'right' has the shape (n, k); give it "
-            "without the batch, in numbers: --shape left=3,h --shape right=k",
+            "input 'left' has the shape (n, 3, h); input 'right' has the shape (n, k); "
+            "give numbers, without the batch: --shape left=3,h --shape right=k",
         ),
         (
             {"x": ["n", 3, "h", "w"]},
             {"": (224, 224, 3)},
             "the shape (n, 3, h, w), and --shape 224,224,3 does not fit it",
         ),
-        ({"x": ["n", 3, 8]}, {"x": (1, 3, 8)}, "a shape is given without the batch"),
+        ({"x": ["n", 3, 8]}, {"x": (1, 3, 8)}, "give the shape without the batch"),
         ({"x": ["n", 3]}, {"y": (3,)}, "is for the input 'y', but the model has the inputs 'x'"),
         (
             {"x": ["n", 3], "y": ["n", 3]},

@@ -6,8 +6,9 @@ import os
 import pytest
 
 from kdtool.errors import StudyError
-from kdtool.files import write_atomic
+from kdtool.files import sha256_of, write_atomic
 from kdtool.results.base import Summary
+from kdtool.study import folder
 from kdtool.study.folder import Study
 from kdtool.study.keys import key_of
 from kdtool.study.stages import read_record
@@ -156,3 +157,19 @@ def test_a_record_of_kdtool_0_1_0_is_read_but_is_of_no_new_key(stage):
     stage.run()
     assert stage.runs == [KEY, KEY, KEY]
     assert len(stage.warnings) == 1
+
+
+def test_a_file_is_hashed_again_only_if_it_was_written(stage, monkeypatch):
+    hashed = []
+
+    def counted(path):
+        hashed.append(path)
+        return sha256_of(path)
+
+    monkeypatch.setattr(folder, "sha256_of", counted)
+    for _ in range(3):
+        assert stage.study.done("stage", KEY, Summary) == SCORE
+    assert hashed == [stage.file]
+    write_atomic(stage.file, "contemt")  # as long, but another file
+    assert stage.study.done("stage", KEY, Summary) is None
+    assert len(hashed) == 2

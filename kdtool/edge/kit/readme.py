@@ -10,10 +10,10 @@ from kdtool import __version__
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.portable.classifier import decision, image_shape
 from kdtool.edge.session import InferenceSession
-from kdtool.results.base import Interval, Role
+from kdtool.results.base import Interval, Precision, Role
 from kdtool.results.evidence import Rates
 from kdtool.results.profile import Environment
-from kdtool.results.study import FP16_USE, FileResult, Precision
+from kdtool.results.study import FP16_USE, FileResult
 from kdtool.stats.intervals import wilson_interval
 
 MAX_CLASSES = 40  # listed in the README

@@ -49,9 +49,13 @@ def main() -> int:
 
 
 def at_least_one(text: str) -> int:
-    """Return a number of threads; argparse reports the ValueError of a wrong one."""
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
+    """Return a number of threads.
+
+    Raises:
+        argparse.ArgumentTypeError: It is not a whole number of at least 1.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text}")
     return int(text)
 
 

@@ -29,10 +29,10 @@ from kdtool.report.canvas import (
     quiet_axes,
 )
 from kdtool.report.cells import Cell, p50_cell, peak_memory
-from kdtool.results.base import Interval, Role
+from kdtool.results.base import Interval, Precision, Role
 from kdtool.results.machines import machine, setting
 from kdtool.results.profile import Environment, Latency
-from kdtool.results.study import FileResult, Precision, Results
+from kdtool.results.study import FileResult, Results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

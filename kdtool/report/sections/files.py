@@ -27,8 +27,8 @@ from kdtool.report.cells import (
     size_cell,
 )
 from kdtool.report.sections.devices import Measured, measured
-from kdtool.results.base import TEACHER_OF, Role
-from kdtool.results.study import FP16_USE, FileResult, ModelResult, Precision, Quantization, Results
+from kdtool.results.base import TEACHER_OF, Precision, Role
+from kdtool.results.study import FP16_USE, FileResult, ModelResult, Quantization, Results
 from kdtool.stats.speed import is_faster, speed_of
 
 ONLY_FP32 = (

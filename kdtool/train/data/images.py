@@ -148,7 +148,7 @@ def read_pictures(
         table.size is not None,
         progress,
     )
-    reasons |= {readable[place]: reason for place, reason in undecoded.items()}
+    reasons |= {readable[place]: why for place, why in undecoded.items()}
     if reasons and (not table.skip_broken or len(undecoded) == len(readable)):
         raise _broken(reasons, names)
     whole = [place for place in range(len(readable)) if place not in undecoded]
@@ -228,9 +228,9 @@ def _for_all(
         warnings.simplefilter("ignore")  # odd metadata
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with ThreadPoolExecutor(usable_cores()) as pool, progress(title, count) as update:
-            for index, reason in enumerate(pool.map(attempt, range(count))):
-                if reason is not None:
-                    reasons[index] = reason
+            for index, why in enumerate(pool.map(attempt, range(count))):
+                if why is not None:
+                    reasons[index] = why
                 update(index + 1, f"{index + 1:,} of {count:,}")
     return reasons
 

@@ -190,7 +190,7 @@ def read_files(
     Raises:
         DataError: They cannot be split or read.
     """
-    _divide(files, table)  # so that what cannot be split is reported before reading
+    parts = _divide(files, table)  # first, so that what cannot be split is reported before reading
     names = [shown(path, files.root) for path in files.paths]
     pictures = read_pictures(files.paths, names, table, progress)
     if num_broken := len(files.paths) - len(pictures.kept):
@@ -200,7 +200,7 @@ def read_files(
             description=f"{files.description}, without {num_broken:,} broken",
         )
         names = [names[index] for index in pictures.kept]
-    parts = _divide(files, table)
+        parts = _divide(files, table)
     order = np.concatenate(list(parts.values()))
     reorder(pictures.images, order)
     ends = np.cumsum([len(part) for part in parts.values()])

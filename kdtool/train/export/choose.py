@@ -8,8 +8,8 @@ from typing import get_args
 
 from kdtool.edge.latency.measure import measure, ratio_of
 from kdtool.environment import collect_environment
-from kdtool.results.base import ROLES, Interval, Role
-from kdtool.results.study import FileResult, Gate, Precision, SpeedResult
+from kdtool.results.base import ROLES, Interval, Precision, Role
+from kdtool.results.study import FileResult, Gate, SpeedResult
 from kdtool.stats import intervals
 from kdtool.stats.speed import is_faster
 from kdtool.study.keys import key_of

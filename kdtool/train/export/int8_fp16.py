@@ -13,8 +13,8 @@ from kdtool.edge.metadata import write_metadata
 from kdtool.edge.model_file import model_opset, read_model
 from kdtool.edge.quantize import first_and_last_layer, to_fp16, to_int8
 from kdtool.files import sha256_of, write_atomic
-from kdtool.results.base import Interval, Record
-from kdtool.results.study import FileResult, Precision, Quantization
+from kdtool.results.base import Interval, Precision, Record
+from kdtool.results.study import FileResult, Quantization
 from kdtool.stats import intervals
 from kdtool.study.keys import key_of
 from kdtool.train.data.splits import Split

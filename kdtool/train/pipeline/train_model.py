@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from kdtool.errors import StudyError
 from kdtool.files import write_atomic
 from kdtool.format import score_with_name
 from kdtool.recipe.training import TrainTable
@@ -130,7 +131,11 @@ def copy_from_sibling(study: Study, plan: ModelPlan) -> TrainingResult | None:
         sibling = Study(record.parent.parent, study.warn)
         if sibling.folder == study.folder:
             continue
-        result = sibling.done(checkpoint.stem, plan.key, TrainingResult)
+        try:
+            result = sibling.done(checkpoint.stem, plan.key, TrainingResult)
+        except StudyError as error:  # perhaps of another user
+            study.warn(f"{plan.title} is not copied from {sibling.folder}: {error}")
+            continue
         source = sibling.folder / checkpoint.relative_to(study.folder)
         if result is not None and source.exists():  # an ONNX teacher has no checkpoint
             write_atomic(checkpoint, source.read_bytes())

@@ -120,8 +120,8 @@ def test_predict_explains_wrong_arguments(make_kit, run):
     folder, _ = make_kit()
     for arguments, message in (
         ([], "the following arguments are required: IMAGE"),
-        (["--threads", "0", "a.png"], "argument --threads: must be at least 1, not 0"),
-        (["--threads", "two", "a.png"], "argument --threads: invalid at_least_one value: 'two'"),
+        (["--threads", "0", "a.png"], "--threads: must be a whole number of at least 1, not 0"),
+        (["--threads", "two", "a.png"], "--threads: must be a whole number of at least 1, not two"),
     ):
         done = run(folder / "predict.py", *arguments)
         assert (done.returncode, done.stdout) == (2, "")

@@ -65,7 +65,7 @@ def test_heavier_model_is_slower(tiny_onnx, heavy_onnx):
         ({"seconds": 0.0}, "seconds is 0.0; it must be a positive number"),
         ({"seconds": float("inf")}, "seconds is inf"),
         ({"batch_size": 0}, "batch_size is 0"),
-        ({"provider": "tpu"}, "no provider 'tpu'"),
+        ({"provider": "tpu"}, "unknown provider 'tpu'"),
         ({"shapes": {"z": (3,)}}, "is for the input 'z'"),
     ],
 )

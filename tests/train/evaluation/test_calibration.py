@@ -55,8 +55,8 @@ def test_the_temperature_grows_with_the_logits(factor):
 @pytest.mark.parametrize(
     ("labels", "temperature"),
     [
-        ([0, 0, 1], 1.0),  # none wrong: these images cannot tell how sure to be
-        ([1, 1, 0], 100.0),  # all wrong: the less sure, the better
+        ([0, 0, 1], 1.0),  # no mistake: no temperature can be fitted
+        ([1, 1, 0], 100.0),  # all wrong: the least confident is the best
         ([0, 0, 0], 0.1),  # wrong by next to nothing, right by little: 1 / 460 is the optimum
     ],
 )

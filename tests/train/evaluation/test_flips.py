@@ -18,14 +18,14 @@ def test_flips_by_hand():
     found = flips_between("student", ours, "teacher", theirs, labels)
     assert (found.of, found.against) == ("student", "teacher")
     assert (found.both_right, found.gained, found.lost, found.both_wrong) == (1, 2, 2, 1)
-    assert found.gained_images == [1, 0]  # the student is surer of 1
+    assert found.gained_images == [1, 0]  # the student is more confident about 1
     assert found.lost_images == [4, 2]
 
 
 def test_the_twelve_most_confident_are_kept_and_ties_are_in_order():
     labels = np.zeros(30, int)
     margins = np.full(30, 2.0)
-    # beyond 17 float32 calls both certain; the surer one still comes first
+    # beyond 17, float32 rounds both to 1; the more confident one is still first
     margins[[20, 25]] = 30.0, 35.0
     ours, theirs = called(np.zeros(30, int), margins), called(np.ones(30, int), 1)
     found = flips_between("student", ours, "control", theirs, labels)

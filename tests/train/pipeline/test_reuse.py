@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,12 +13,14 @@ from safetensors.torch import load_file
 from shell import kdtool
 
 from kdtool.errors import StudyError
-from kdtool.recipe.load import load_recipe
+from kdtool.recipe.load import load_recipe, with_settings
 from kdtool.results.study import load_results
 from kdtool.study.folder import Study
 from kdtool.study.keys import key_of
 from kdtool.train.fit import state
-from kdtool.train.pipeline.roles import train_role
+from kdtool.train.pipeline.commands import check_settings
+from kdtool.train.pipeline.roles import plan_role, train_role
+from kdtool.train.pipeline.train_model import copy_from_sibling
 from kdtool.train.reporter import Silent
 from kdtool.train.run import open_run
 
@@ -87,6 +90,14 @@ def make_old(folder):
             files = {new: files[old]}
         old_record = {"key": key, "files": files, "result": record["result"]}
         (folder / "stages" / f"{name}.json").write_text(json.dumps(old_record, indent=1))
+
+
+def test_only_networks_that_may_not_export_are_exported_before_training(small, run):
+    assert not list((small / "stages").glob("exportable-*"))
+    settings = {"student.model": "torchvision:shufflenet_v2_x0_5", "student.input_size": 32}
+    recipe = with_settings(run.recipe, settings)
+    check_settings(replace(run, recipe=recipe), [({}, recipe)], {}, subclasses=False, force=False)
+    assert [path.stem for path in run.study.folder.glob("stages/*")] == ["exportable-student"]
 
 
 def weights_of(folder):
@@ -230,3 +241,16 @@ def test_a_network_without_batch_norm_has_no_number_of_it(run):
     (teacher,) = train_role(run, "teacher", {})
     numbers = teacher.key.partition(":")[0]
     assert numbers == key_of("train").partition(":")[0]
+
+
+def test_an_unreadable_study_in_the_same_folder_is_a_warning(run, tmp_path):
+    (plan,) = plan_role(run, "teacher", {})
+    record = tmp_path / "other" / "stages" / f"{plan.checkpoint.stem}.json"
+    record.mkdir(parents=True)  # a folder in the place of the file: reading it is an OSError
+    warnings = []
+    study = Study(run.study.folder, warnings.append)
+    assert copy_from_sibling(study, plan) is None
+    (warning,) = warnings
+    assert warning.startswith(
+        f"teacher, seed 3 is not copied from {tmp_path / 'other'}: cannot read"
+    )
