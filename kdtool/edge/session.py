@@ -6,7 +6,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -41,7 +41,14 @@ except ModuleNotFoundError as error:
         f"or on a machine with an NVIDIA GPU: {install_command('gpu')}"
     ) from error
 
-__all__ = ["PROBE_MODEL", "RUNTIME_ERRORS", "InferenceSession", "choose_provider", "open_session"]
+__all__ = [
+    "PROBE_MODEL",
+    "RUNTIME_ERRORS",
+    "InferenceSession",
+    "choose_provider",
+    "newest_opset",
+    "open_session",
+]
 
 # They share no base class other than Exception.
 RUNTIME_ERRORS = (
@@ -111,6 +118,15 @@ def open_session(path: Path, threads: int = 1, provider: str = "cpu") -> Inferen
         return _start(str(path), threads, provider)
     except RUNTIME_ERRORS as error:
         raise ModelFileError(_explain(path, str(error))) from error
+
+
+def newest_opset() -> int:
+    """Return the newest ONNX opset that this onnxruntime loads, 13 or higher."""
+    for opset in range(99, 13, -1):
+        with suppress(*RUNTIME_ERRORS):
+            _start(PROBE_MODEL[:-1] + bytes([opset]), 1, "cpu")  # the last byte is the opset
+            return opset
+    return 13
 
 
 def choose_provider(name: str) -> tuple[str, str]:

@@ -170,8 +170,8 @@ def next_steps(results: Results, folder: Path, *, kit: bool) -> list[tuple[str, 
     file = folder / results.models[role].files[best].path
     steps = [("classify an image", shlex.join(["kdtool", "predict", str(file)]) + " IMAGE")]
     if kit:
-        check = shlex.join(["python3", str(Path(folder.name) / "kit" / "check.py")])
-        steps.append((f"check it on a device, copy {folder / 'kit'} there and run", check))
+        purpose = f"check it on a device, copy {folder / 'kit'} there and run"
+        steps.append((purpose, "python3 kit/check.py"))
     else:
         export = shlex.join(["kdtool", "export", str(folder), "--kit"])
         steps.append(("make a folder that runs on a device without kdtool", export))

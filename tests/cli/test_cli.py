@@ -62,10 +62,10 @@ WRONG = [
     ("profile torn.onnx --runtime ort", 2, "did you mean onnxruntime?"),
     ("profile torn.onnx --runtime OpenVINO", 2, "did you mean openvino?"),
     ("profile torn.onnx --runtime tvm", 2, "got --runtime tvm; expected onnxruntime or openvino"),
-    ("profile torn.onnx --provider CPU", 1, "no provider 'CPU'; did you mean cpu?"),
-    ("profile torn.onnx --provider gpu", 1, "no provider 'gpu'; did you mean "),
+    ("profile torn.onnx --provider CPU", 1, "unknown provider 'CPU'; did you mean cpu?"),
+    ("profile torn.onnx --provider gpu", 1, "unknown provider 'gpu'; did you mean "),
     ("profile torn.onnx --provider CUDAExecutionProvider", 1, "did you mean cuda?"),
-    ("profile torn.onnx --shape 3x8x8", 1, "as in --shape 3,224,224"),
+    ("profile torn.onnx --shape 3x8x8", 1, "such as --shape 3,224,224"),
     ("profile torn.onnx --json --csv", 2, "got both --json and --csv"),
     ("profile torn.onnx --runtime openvino --provider cuda", 2, "remove --provider"),
     # a path that is something else

@@ -167,7 +167,7 @@ def test_the_next_commands_name_the_file_to_ship(build):
         ),
     ]
     (_, (_, command)) = next_steps(results, folder, kit=True)
-    assert command == "python3 mnist/kit/check.py"
+    assert command == "python3 kit/check.py"
     assert next_steps(build(roles=("teacher",)), folder, kit=False) == []
 
     def show(console, _results, _folder):

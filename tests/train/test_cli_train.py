@@ -98,10 +98,7 @@ def too_many_classes(_folder):
         (too_small_for_the_model, "cannot be used for images of 8x8 with 1 channel"),
         (folder_is_a_file, "cannot write"),
         (too_many_classes, "data.validation"),
-        (
-            opset_too_new,
-            "got export.opset = 99, but the highest that PyTorch writes and onnxruntime",
-        ),
+        (opset_too_new, "got export.opset = 99, but the highest that PyTorch writes"),
     ],
 )
 def test_bad_input_gets_one_clear_message_before_any_training(folder, spoil, message):

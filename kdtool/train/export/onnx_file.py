@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from kdtool.edge.model_file import model_opset
 from kdtool.edge.quantize import FRONT_END
-from kdtool.edge.session import open_session
+from kdtool.edge.session import newest_opset, open_session
 from kdtool.errors import KdtoolError, ModelFileError
 from kdtool.recipe.schema import InputForm
 from kdtool.results.evidence import OperatingPoint
@@ -149,7 +149,7 @@ def make_onnx(
     exported = _exported(shipped, example, opset)
     if not _works(exported, opset):
         # Which one is the highest depends on torch, onnxruntime and the network: try them.
-        newest = min(opset - 1, onnx.defs.onnx_opset_version())
+        newest = min(opset - 1, newest_opset())
         lower = range(newest, LOWEST_OPSET - 1, -1)
         highest = next((one for one in lower if _works(_exported(shipped, example, one), one)), 0)
         raise KdtoolError(
