@@ -8,9 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from kdtool.format import in_percent, milliseconds, score_scale
 from kdtool.results.base import Interval, Metric, Role
 from kdtool.results.profile import Latency
@@ -179,8 +176,10 @@ def to_png(figure: "Figure") -> bytes:
 
 def spread(values: list[float], gap: float) -> list[float]:
     """Move values apart until each two are at least `gap` apart; their order stays."""
+    import numpy as np
+
     order = np.argsort(values, kind="stable")
-    placed: NDArray[np.float64] = np.array(values, dtype=np.float64)[order]
+    placed = np.array(values, dtype=np.float64)[order]
     for _ in range(100):
         overlap = gap - np.diff(placed)
         if (overlap <= gap / 1000).all():

@@ -10,6 +10,8 @@ from pydantic import Field
 
 from kdtool.results.base import Interval, Metric, Record, Role, Summary
 
+Word = Literal["HELPED", "NO EVIDENCE", "HURT"]
+
 
 class Uncertainty(Record):
     """Where the uncertainty of a difference comes from, and what would reduce it.
@@ -41,7 +43,7 @@ class Verdict(Record):
     mcnemar_p: list[float]  # exact, one a seed; always of the accuracy
     seeds: list[int]  # seeds that both models have
     uncertainty: Uncertainty | None = None  # None: computed by an older kdtool
-    verdict: Literal["HELPED", "NO EVIDENCE", "HURT"]  # not NO EVIDENCE: `p_holm` is below 0.05
+    verdict: Word  # not NO EVIDENCE: `p_holm` is below 0.05
 
 
 class SweepPoint(Record):

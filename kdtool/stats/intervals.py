@@ -5,14 +5,12 @@ Throughout, S is the number of seeds and N of test images; all models saw the sa
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kdtool.results.base import Interval
-
-Word = Literal["HELPED", "NO EVIDENCE", "HURT"]
+from kdtool.results.evidence import Word
 
 NUM_DRAWS = 10_000  # of the images
 SEED_DRAWS = 20  # for each of these: the long tails of Student's t need more draws

@@ -71,6 +71,12 @@ def per_image(
             return np.asarray(np.mean(values, axis=0), dtype=np.float64)
 
 
+def confusion_matrix(labels: Labels, predictions: Labels, num_classes: int) -> Labels:
+    """Return `(C, C)` counts of images: true classes are rows, predictions columns."""
+    counts = np.bincount(labels * num_classes + predictions, minlength=num_classes**2)
+    return counts.reshape(num_classes, num_classes)
+
+
 def f1_per_image(labels: Labels, predictions: Labels, weights: Values) -> Values:
     """Return `(N,)` values with the weighted sum of the classes' F1 as their mean.
 

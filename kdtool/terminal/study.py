@@ -33,7 +33,6 @@ from kdtool.report.sections.comparison import comparison_rows, parity_sentence
 from kdtool.report.sections.devices import COLUMNS, machine_labels, measured, noise_sentences
 from kdtool.report.sections.files import choice_sentence, ship_details, ship_sentence, shipped_role
 from kdtool.report.sections.operating_point import operating_sentence
-from kdtool.report.sections.saliency import compared_images
 from kdtool.report.sections.subclasses import alarm
 from kdtool.report.sections.training import kept_epoch
 from kdtool.results.base import Role
@@ -387,6 +386,9 @@ def show_explained(console: Console, results: Results, folder: Path) -> None:
     console.print()
     others = {role: one for role, one in explain.mean_agreement.items() if role != "teacher"}
     if others:
+        # imports NumPy, which the end of no other command needs
+        from kdtool.report.sections.saliency import compared_images
+
         means = listed(
             [f"{agreement(value)} for the {role_name(role)}" for role, value in others.items()]
         )

@@ -16,9 +16,8 @@ from kdtool.format import (
     role_name,
 )
 from kdtool.results.base import Role
-from kdtool.results.evidence import FineMatch, SubclassUse
+from kdtool.results.evidence import FineMatch, SubclassUse, Word
 from kdtool.results.study import Results
-from kdtool.stats.intervals import Word
 
 FEW_CLASSES = 10  # fewer, and soft targets over the classes leave room for subclasses to add to
 MOST_SHOWN = 12  # classes whose images are shown

@@ -3,9 +3,8 @@
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import fmean
 from typing import TYPE_CHECKING, ClassVar
-
-import numpy as np
 
 from kdtool.format import (
     METRIC_NAMES,
@@ -95,9 +94,8 @@ def score_by_epoch(results: Results, width: int) -> "Figure":
     longest = 2
     for role, model in models.items():
         curves, color = _curves(results, model), LIGHT[role]
-        common = min(len(curve) for curve in curves)
-        mean = np.mean([curve[:common] for curve in curves], axis=0)
-        ends[role_name(role)] = float(mean[-1])
+        mean = [fmean(scores) for scores in zip(*curves, strict=False)]  # to the shortest run
+        ends[role_name(role)] = mean[-1]
         if _not_trained_here(model):
             axes.axhline(mean[-1], color=color, linewidth=1.5, linestyle=(0, (4, 3)))
             continue
@@ -106,7 +104,7 @@ def score_by_epoch(results: Results, width: int) -> "Figure":
             kept = curve[run.best_epoch - 1]
             axes.plot(run.best_epoch, kept, "o", color=color, markersize=5, clip_on=False)
         dashes = (0, (3, 1)) if role.startswith("subclass") else "-"
-        axes.plot(range(1, common + 1), mean, color=color, linewidth=2.5, linestyle=dashes)
+        axes.plot(range(1, len(mean) + 1), mean, color=color, linewidth=2.5, linestyle=dashes)
         longest = max(longest, *(len(curve) for curve in curves))
     axes.set(xlim=(1, longest), ylim=_limits(results), xlabel="epoch")
     axes.xaxis.set_major_locator(MaxNLocator(12 if width > 500 else 6, integer=True))

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
-from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 
 from kdtool.files import replaced
 from kdtool.results.base import Metric
@@ -44,12 +43,12 @@ def score(
         return metrics.score(metric, labels, probabilities, positive)
 
     predictions = probabilities.argmax(axis=1)
-    every_class = list(range(len(classes)))
-    precision, recall, f1, support = precision_recall_fscore_support(
-        labels, predictions, labels=every_class, zero_division=0.0
-    )
-    confusion = confusion_matrix(labels, predictions, labels=every_class)
-    num_right = int((predictions == labels).sum())
+    confusion = metrics.confusion_matrix(labels, predictions, len(classes))
+    hits, support, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+    # 0 for a class without images or without predictions, as in scikit-learn
+    recall, precision = hits / np.maximum(support, 1), hits / np.maximum(predicted, 1)
+    f1 = 2 * hits / np.maximum(support + predicted, 1)
+    num_right = int(hits.sum())
     return TestScores(
         num_images=len(labels),
         accuracy=num_right / len(labels),
@@ -84,10 +83,9 @@ def mean_nll(labels: Labels, probabilities: Probabilities) -> float:
         labels: `(N,)` true classes.
         probabilities: `(N, C)`.
     """
-    # log_loss requires rows that sum to 1 in float64, and no zero
-    exact = np.clip(probabilities.astype(np.float64), 1e-12, None)
-    every_class = list(range(probabilities.shape[1]))
-    return float(log_loss(labels, exact / exact.sum(axis=1, keepdims=True), labels=every_class))
+    exact = np.clip(probabilities.astype(np.float64), 1e-12, None)  # no zero, and rows sum to 1
+    right = exact[np.arange(len(labels)), labels] / exact.sum(axis=1)
+    return float(-np.log(right).mean())
 
 
 def calibration_error(labels: Labels, probabilities: Probabilities) -> float:

@@ -4,7 +4,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.special import entr, logsumexp
-from sklearn.metrics import adjusted_mutual_info_score
 
 from kdtool.results.base import Role
 from kdtool.results.evidence import ClassSubclasses, FineMatch, SubclassUse
@@ -133,6 +132,9 @@ def fine_match(logits: Logits, fine_labels: Labels, groups: list[list[int]]) -> 
     information as in Vinh et al. 2010, JMLR 11, 2837.
     """
     subclasses = logits.argmax(axis=1)
+    # it takes seconds to import, and only studies with known subclasses need it
+    from sklearn.metrics import adjusted_mutual_info_score
+
     information, weights = [], []
     for group in groups:
         of_class = np.isin(fine_labels, group)

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import mannwhitneyu
-from sklearn.metrics import confusion_matrix
 from torch import Tensor, nn
 
 from kdtool.errors import KdtoolError, RecipeError
@@ -19,6 +18,7 @@ from kdtool.recipe.training import TrainTable
 from kdtool.results.base import Metric
 from kdtool.results.study import EpochRecord, TrainingResult
 from kdtool.stats.intervals import mcnemar_p, wilson_interval
+from kdtool.stats.metrics import confusion_matrix
 from kdtool.train.data.splits import Split, Splits
 from kdtool.train.data.stratify import stratified_split
 from kdtool.train.models.count import graph_cost
@@ -240,10 +240,9 @@ def better_order(labels: Labels, predictions: Labels, num_classes: int) -> list[
     """
     by_class = np.argsort(labels, kind="stable")
     found, tested = by_class[0::2], by_class[1::2]
-    confusion = confusion_matrix(
-        labels[found], predictions[found], labels=range(num_classes), normalize="true"
-    )
-    order = linear_sum_assignment(confusion, maximize=True)[1]
+    counts = confusion_matrix(labels[found], predictions[found], num_classes)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    order = linear_sum_assignment(shares, maximize=True)[1]
     labels, predictions = labels[tested], predictions[tested]
     as_given, reordered = predictions == labels, predictions == order[labels]
     places = np.argsort(order)  # the class of each output

@@ -30,6 +30,23 @@ def test_scores_by_hand():
     assert scores.nll == pytest.approx(-np.log([0.8, 0.4, 0.9, 0.7]).mean(), rel=1e-6)
 
 
+@given(seed=st.integers(0, 1000), num_images=st.integers(6, 60))
+def test_class_scores_are_those_of_scikit_learn(seed, num_images):
+    labels, probabilities = answers(seed, num_images, num_classes=5)
+    labels[:5] = range(5)
+    predictions = probabilities.argmax(axis=1)
+    scores = score(labels, probabilities, ("a", "b", "c", "d", "e"))
+    expected = metrics.precision_recall_fscore_support(
+        labels, predictions, labels=range(5), zero_division=0.0
+    )
+    found = [(one.precision, one.recall, one.f1, one.support) for one in scores.per_class]
+    np.testing.assert_allclose(np.transpose(found), expected, rtol=1e-12)
+    assert scores.confusion == metrics.confusion_matrix(labels, predictions).tolist()
+    exact = probabilities.astype(np.float64)
+    exact /= exact.sum(axis=1, keepdims=True)
+    assert scores.nll == pytest.approx(metrics.log_loss(labels, exact, labels=range(5)), rel=1e-9)
+
+
 @given(seed=st.integers(0, 1000))
 def test_scores_are_those_of_scikit_learn(seed):
     labels, probabilities = answers(seed)
