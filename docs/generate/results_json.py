@@ -62,6 +62,7 @@ ALIASES = {
     "Metric": "metric",
     "Precision": "precision",
     "Runtime": "runtime",
+    "Word": "HELPED, NO EVIDENCE or HURT",
 }
 
 
