@@ -133,20 +133,20 @@ def show(
     else:
         from rich.console import Console
 
-        from kdtool.terminal import study
+        from kdtool.terminal import stages, study
         from kdtool.terminal.text import show_next
 
         console = Console()
         if ending != "devices":  # measurements do not depend on the data
             study.show_warnings(console, results, warned)
         if trained:
-            study.show_trained(console, results, folder, trained)
+            stages.show_trained(console, results, folder, trained)
         else:
             shows = {
                 "study": study.show_results,
-                "files": study.show_files,
-                "kit": study.show_kit,
-                "explained": study.show_explained,
+                "files": stages.show_files,
+                "kit": stages.show_kit,
+                "explained": stages.show_explained,
                 "devices": study.show_devices,
             }
             shows[ending](console, results, folder)

@@ -321,7 +321,7 @@ def _again(
     check_again(with_settings(recipe, settings))  # before PyTorch is imported
     with resumable():
         terminal = start(quiet=quiet)
-        from kdtool.train.pipeline.commands import again
+        from kdtool.train.pipeline.again import again
 
         results = again(folder, stage, settings, terminal, device=device, kit=kit, wheel=wheel)
     ending: Ending = "kit" if kit else "files" if stage == "export" else "explained"

@@ -16,6 +16,7 @@ from kdtool.report.canvas import Drawing, drawing
 from kdtool.report.cells import relative_time
 from kdtool.report.sections import bias_shift, comparison, files
 from kdtool.report.sections import verdict as verdicts
+from kdtool.report.uncertainty import UncertaintyTable, uncertainty_table
 from kdtool.results.base import TEACHER_OF
 from kdtool.results.study import Results
 
@@ -56,7 +57,7 @@ class SummarySection:
     mcnemar: str | None  # the tests of single seeds; None: no verdict yet
     num_verdicts: int
     figure: Drawing | None  # None: no verdict yet
-    uncertainty: verdicts.UncertaintyTable | None
+    uncertainty: UncertaintyTable | None
 
 
 def section(results: Results) -> SummarySection:
@@ -83,7 +84,7 @@ def section(results: Results) -> SummarySection:
         )
         if on_methods
         else None,
-        uncertainty=verdicts.uncertainty_table(results),
+        uncertainty=uncertainty_table(results),
     )
 
 

@@ -42,7 +42,7 @@ def bad_files(make_onnx, tmp_path):
                      "--shape 3,h,w"),
         ("open", ["--shape", "3,h,w"], "such as --shape 3,224,224 or --shape NAME=3,224,224"),
         ("text", [], "kdtool times models with inputs of uint8"),
-        ("good", ["--provider", "tpu"], "unknown provider 'tpu'; did you mean cpu?"),
+        ("good", ["--provider", "tpu"], "unknown provider 'tpu'; onnxruntime"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_profiled_gets_one_line(bad_files, kind, options, message):

@@ -9,8 +9,9 @@ from sample_evidence import judged
 
 from kdtool.report.sections import files
 from kdtool.report.sections import verdict as verdicts
-from kdtool.report.sections.verdict import differences, meaning, uncertainty_rows
+from kdtool.report.sections.verdict import differences
 from kdtool.report.summary import tiles
+from kdtool.report.uncertainty import meaning, uncertainty_rows
 
 ROLES = ("teacher", "subclass-teacher", "control", "student", "subclass-student")
 PAIRS = [("subclass-student", "control"), ("subclass-student", "student"), ("student", "control")]

@@ -11,7 +11,8 @@ from sample_study import build_results
 
 from kdtool.results.base import ROLES, to_json
 from kdtool.results.study import Results, load_results
-from kdtool.terminal.study import show_explained, show_files, show_results
+from kdtool.terminal.stages import show_explained, show_files
+from kdtool.terminal.study import show_results
 
 STUDIES = {
     "ten classes": {"sweep_keys": 1, "explain": True, "int8": True, "devices": DEVICES},

@@ -5,16 +5,8 @@ import pytest
 from rich.console import Console
 from sample_scores import pretrained
 
-from kdtool.terminal.study import (
-    next_steps,
-    show_devices,
-    show_explained,
-    show_files,
-    show_kit,
-    show_results,
-    show_trained,
-    show_warnings,
-)
+from kdtool.terminal.stages import show_explained, show_files, show_kit, show_trained
+from kdtool.terminal.study import next_steps, show_devices, show_results, show_warnings
 from kdtool.terminal.text import show_next
 
 FOLDER = Path("runs/mnist")

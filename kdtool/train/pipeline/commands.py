@@ -1,26 +1,20 @@
 """The commands that train or use a study: distill, subclass-distill, finetune, export, explain."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import ValidationError
-
-from kdtool.edge.kit.build import check_wheel
-from kdtool.errors import StudyError
 from kdtool.format import score_text, score_with_name
 from kdtool.recipe.load import load_recipe, with_settings
 from kdtool.recipe.schema import ExportTable, Recipe
 from kdtool.results.base import ROLES, TEACHER_OF, Role
 from kdtool.results.evidence import SweepPoint
-from kdtool.results.study import ModelResult, Results, TrainingResult, load_results
+from kdtool.results.study import ModelResult, Results, load_results
 from kdtool.study.finished import command_key, record_finished
-from kdtool.study.folder import Study, load_study, swept_role
+from kdtool.study.folder import Study, swept_role
 from kdtool.study.ownership import CHEAP, claim, files_made_otherwise, same_but_for_files
-from kdtool.study.stages import StageRecord
 from kdtool.train.export.fp32 import check_exportable
-from kdtool.train.export.kit import no_student, warn_of_old_kit, write_kit
+from kdtool.train.export.kit import warn_of_old_kit
 from kdtool.train.models.networks import BUILT_IN
 from kdtool.train.pipeline.finish import conclude, sweep_points, write_results
 from kdtool.train.pipeline.inputs import inputs_of
@@ -232,119 +226,6 @@ def try_settings(run: Run, role: Role, settings: dict[str, Any], recipe: Recipe)
         "mean of the seeds"
     )
     return Candidate(role, settings, recipe, students)
-
-
-def again(
-    folder: Path,
-    stage: Literal["export", "explain"],
-    settings: dict[str, object],
-    reporter: Reporter,
-    *,
-    device: str,
-    kit: bool = False,
-    wheel: Path | None = None,
-) -> Results:
-    """Run a stage again with the checkpoints of a study, of an older kdtool too; train nothing.
-
-    Args:
-        folder: Of the study.
-        stage: To run again.
-        settings: Recipe keys and their new values.
-        reporter: Shows progress.
-        device: "auto" or a PyTorch device.
-        kit: Write the kit of the study as well.
-        wheel: Of kdtool, for the kit.
-
-    Raises:
-        KdtoolError: The folder holds no finished study, or a checkpoint is missing.
-    """
-    study, *_ = load_study(folder, reporter.warn)  # before the lock, which would make the folder
-    with study.locked():
-        _, recipe, old = load_study(folder)
-        recipe = with_settings(recipe, settings)
-        if kit and old.shipped is None:
-            raise no_student(study.folder)
-        if wheel is not None:
-            check_wheel(wheel)
-        run = open_run(study, recipe, device, reporter)
-        check_same_data(old, run)
-        models = models_of(run, old)
-        study.forget(stage)
-        if stage == "export":
-            study.forget("latency")
-        results = write_results(run, conclude(run, models, old.sweep, with_files=True))
-        study.record_recipe(recipe)
-        if kit:
-            write_kit(run, results, wheel)
-        warn_of_old_kit(run, results)
-        return results
-
-
-def models_of(run: Run, results: Results) -> dict[Role, list[Trained]]:
-    """Return the trained models that a study's results are about, whichever kdtool trained them.
-
-    A model is found by its training record, which must equal the one in results.json. An ONNX
-    teacher, which nothing trained, is evaluated again if its file changed.
-
-    Raises:
-        StudyError: A model is missing or was changed.
-    """
-    models: dict[Role, list[Trained]] = {}
-    for role in ROLES:
-        if role not in results.models:
-            continue
-        if run.table(role).is_onnx:
-            models[role] = train_role(run, role, models)
-            continue
-        models[role] = [
-            recorded_model(run.study, role, one.seed, as_trained(one))
-            for one in results.models[role].seeds
-        ]
-    return models
-
-
-def as_trained(seed: TrainingResult) -> TrainingResult:
-    """Return the part of a seed's results that its training recorded."""
-    fields = TrainingResult.model_fields
-    return TrainingResult.model_validate({name: getattr(seed, name) for name in fields})
-
-
-def recorded_model(study: Study, role: Role, seed: int, expected: TrainingResult) -> Trained:
-    """Return the model that gave a training result.
-
-    Raises:
-        StudyError: Its record or its checkpoint is missing or was changed.
-    """
-    pattern = f"{role}-seed{seed}-*"
-    for name, record in study.records(pattern):
-        if training_result(record) == expected and study.has_files(name, record):
-            checkpoint = study.folder / "checkpoints" / f"{name}.safetensors"
-            return Trained(role, seed, record.key, checkpoint, expected)
-    raise StudyError(
-        f"{study.folder / 'checkpoints' / pattern}.safetensors or its record in "
-        f"{study.folder / 'stages'} is missing or was changed; `kdtool distill` with the study's "
-        "recipe trains the model again"
-    )
-
-
-def training_result(record: StageRecord) -> TrainingResult | None:
-    """Return the result of a training; None if the record, of another kdtool, has none."""
-    try:
-        return TrainingResult.model_validate(record.result)
-    except ValidationError:
-        return None
-
-
-def check_same_data(old: Results, run: Run) -> None:
-    """Raise StudyError if the study has no teacher, or its recipe names other data now."""
-    if "teacher" not in old.models:
-        raise StudyError(f"{run.study.folder} has no teacher; `kdtool finetune RECIPE` trains it")
-    if old.data.fingerprint != run.fingerprint:
-        raise StudyError(
-            f"{run.study.folder} was made from {old.data.description}, but its recipe now names "
-            f"other data, {run.splits.result.description}; set data.root in "
-            f"{run.study.recipe_path} to the path of the old data"
-        )
 
 
 def finetune(

@@ -49,7 +49,7 @@ DAMAGES = {
     "one byte short": (SMALL_IMAGES[:-1], "file is truncated: expected 28 bytes, got 27"),
     "one byte more": (
         SMALL_IMAGES + b"\0",
-        "file goes on after the 2 images of 2 x 3 pixels of its header: expected 28 bytes",
+        "file has more data after the 2 images of 2 x 3 pixels of its header: expected 28 bytes",
     ),
     "a labels file": (
         bytes.fromhex("00000801 00000002 0102"),
@@ -100,7 +100,7 @@ PACKED_DAMAGES = {
         gzip.compress(SMALL_IMAGES[:-1]),
         "file.gz is truncated: expected 28 bytes when unpacked, got 27",
     ),
-    "more inside": (gzip.compress(SMALL_IMAGES + b"\0"), "file.gz goes on after the 2 images"),
+    "more inside": (gzip.compress(SMALL_IMAGES + b"\0"), "file.gz has more data after the 2 images"),
     "text": (b"<html> an error", "is not gzip: it begins with the text '<html> an error'; rename"),
     "garbage behind": (
         PACKED + b"garbage",

@@ -185,9 +185,7 @@ def test_without_a_runtime_for_the_gpu_it_answers_on_the_processor_and_says_so(l
     teacher = teacher_of(linear(), normalize="none")
     for _ in range(2):
         assert teacher._session_on(torch.device("mps")) is teacher.session
-    assert teacher.notes == [
-        "it answers on the processor: ONNX Runtime and PyTorch do not share mps"
-    ]
+    assert teacher.notes == ["it runs on the processor: ONNX Runtime and PyTorch do not share mps"]
 
 
 FLOAT = (TensorProto.FLOAT, ["N", 3, 2, 4])
@@ -212,7 +210,7 @@ TWO_OUTPUTS = [
             {"image": FLOAT},
             ["first", "second"],
             {"normalize": "none"},
-            r"returns first \(2, 24\), second \(2, 24\) for 2 images; expected one output",
+            r"returns first \(2, 24\), second \(2, 24\) for 2 images; expected one float output",
         ),
         (
             [helper.make_node("Relu", ["image"], ["y"])],

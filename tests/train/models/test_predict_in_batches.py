@@ -54,6 +54,6 @@ def test_running_out_of_memory_is_an_error_with_a_remedy():
     with pytest.raises(KdtoolError) as caught:
         predict(Hungry(), split_of(2, 3, 4, 6))
     assert str(caught.value) == (
-        "a batch of 2 images of 6 x 4 pixels and 3 channels does not fit into memory; end what "
-        "else runs on it, make the images smaller, --set data.size, or use another --device"
+        "a batch of 2 images of 6 x 4 pixels and 3 channels does not fit into memory; end other "
+        "programs on the device, make the images smaller (--set data.size), or use another --device"
     )

@@ -319,5 +319,5 @@ def test_ctrl_c_says_how_to_go_on(recipe, tmp_path):
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert done.returncode == 130
-    assert "the same command goes on" in done.stderr
+    assert "run the same command again to resume" in done.stderr
     assert "Traceback" not in done.stderr

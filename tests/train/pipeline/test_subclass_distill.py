@@ -122,3 +122,27 @@ def test_models_that_fit_are_copied_from_a_study_in_the_same_folder(subclassed, 
     assert weights(tmp_path / "other", "control") == weights(subclassed, "control")
     settings = ["--set", "name=changed", "--set", "student.epochs=1"]
     assert "copied" not in kdtool("finetune", *arguments, *settings).stderr
+
+
+def test_a_study_with_a_sweep_of_each_method_has_a_table_and_a_figure_of_both(finished, tmp_path):
+    """Their settings have different keys: the report took those of the first for all."""
+    shutil.copytree(finished, tmp_path / "tiny")  # its teacher and control are copied
+    recipe, out = tmp_path / "tiny" / "recipe.toml", ["--out", tmp_path]
+    given = [*out, "--set", "name=swept", "--set", "export.precisions=['fp32']"]
+    kdtool("distill", recipe, *given, "--sweep", "distill.temperature=1,3")
+    results = load_results(tmp_path / "swept" / "results.json")
+    (best,) = [point.settings for point in results.sweep if point.selected]
+    chosen = ["--set", f"distill.temperature={best['distill.temperature']}"]
+    kdtool("subclass-distill", recipe, *given, *chosen, "--sweep", "subclass.temperature=1,4")
+    results = load_results(tmp_path / "swept" / "results.json")
+    keys = [(point.role, *point.settings) for point in results.sweep]
+    assert sorted(set(keys)) == [
+        ("student", "distill.temperature"),
+        ("subclass-student", "subclass.temperature"),
+    ]
+    for page in ("report.html", "report.md"):
+        text = (tmp_path / "swept" / page).read_text()
+        assert "distill.temperature" in text
+        assert "subclass.temperature" in text
+    for role in ("student", "subclass-student"):
+        assert (tmp_path / "swept" / "figures" / f"sweep-{role}.png").stat().st_size > 1000
