@@ -9,7 +9,7 @@ from kdtool.format import (
     score_range,
     score_text,
 )
-from kdtool.report import summary
+from kdtool.report import summary, uncertainty
 from kdtool.report.sections import files
 from kdtool.report.sections import verdict as verdicts
 from kdtool.report.sections.comparison import comparison_rows
@@ -110,9 +110,9 @@ def test_every_sentence_about_the_verdict_has_the_metric_and_its_unit(build, typ
         (f"{student:.3f}", "weighted F1 of the student"),
         ("+0.004", "weighted F1 compared with the control"),
     ]
-    assert "Test images to detect 0.01 with 3 seeds" in verdicts.columns(results)[4]
-    assert "standard errors of the difference, in weighted F1" in verdicts.meaning(results)
-    (row,) = verdicts.uncertainty_rows(results)
+    assert "Test images to detect 0.01 with 3 seeds" in uncertainty.columns(results)[4]
+    assert "standard errors of the difference, in weighted F1" in uncertainty.meaning(results)
+    (row,) = uncertainty.uncertainty_rows(results)
     assert row.cells[:4] == ["0.001", "0.001", "0.001", "0.003"]
 
 

@@ -100,7 +100,10 @@ PACKED_DAMAGES = {
         gzip.compress(SMALL_IMAGES[:-1]),
         "file.gz is truncated: expected 28 bytes when unpacked, got 27",
     ),
-    "more inside": (gzip.compress(SMALL_IMAGES + b"\0"), "file.gz has more data after the 2 images"),
+    "more inside": (
+        gzip.compress(SMALL_IMAGES + b"\0"),
+        "file.gz has more data after the 2 images",
+    ),
     "text": (b"<html> an error", "is not gzip: it begins with the text '<html> an error'; rename"),
     "garbage behind": (
         PACKED + b"garbage",

@@ -24,6 +24,8 @@ from kdtool.results.base import to_json
 from kdtool.results.study import load_results
 from kdtool.train.data.splits import load_splits
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def test_split():

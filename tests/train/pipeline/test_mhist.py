@@ -14,6 +14,8 @@ from kdtool.recipe.load import load_recipe
 from kdtool.results.study import load_results
 from kdtool.train.data.splits import load_splits
 
+pytestmark = pytest.mark.slow
+
 MHIST = Path(__file__).parents[3] / "recipes" / "mhist.toml"
 # Smaller networks of the same build as the recipe's, fewer epochs, and weights that lie here.
 SMALL = {

@@ -21,6 +21,8 @@ from kdtool.train.data.folder import list_folder
 from kdtool.train.data.labelled_files import read_files
 from kdtool.train.data.source import no_progress
 
+pytestmark = pytest.mark.slow
+
 RECIPE = Path(__file__).parents[3] / "recipes" / "folder.toml"
 # What makes it small: networks that learn from so few pictures in seconds, without weights.
 SMALL = {

@@ -24,6 +24,8 @@ from kdtool.train.pipeline.train_model import copy_from_sibling
 from kdtool.train.reporter import Silent
 from kdtool.train.run import open_run
 
+pytestmark = pytest.mark.slow
+
 RECIPE = """
 name = "small"
 seeds = [3]

@@ -14,6 +14,8 @@ from kdtool.train.models.checkpoint import save_weights
 from kdtool.train.models.networks import build_model
 from kdtool.train.run import open_run
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = {
     "seeds": "[3]",
     "teacher.epochs": "1",

@@ -20,6 +20,8 @@ from kdtool.train.pipeline.finish import sweep_points
 from kdtool.train.pipeline.sweep import best_candidate, grid
 from kdtool.train.run import open_run
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = ["--set", "export.precisions=['fp32']", "--set", "export.calibrate=true"]
 
 
