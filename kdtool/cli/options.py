@@ -97,9 +97,7 @@ def resumable() -> Iterator[None]:
         with redirect_stdout(sys.stderr):
             yield
     except KeyboardInterrupt as error:
-        raise InterruptedRunError(
-            "interrupted; run the same command again to resume after the last finished epoch"
-        ) from error
+        raise InterruptedRunError("interrupted; run the same command again to resume") from error
 
 
 def show(

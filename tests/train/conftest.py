@@ -29,6 +29,12 @@ def user_cache(tmp_path, monkeypatch):
     return tmp_path / "user-cache"
 
 
+@pytest.fixture(autouse=True)
+def state_after_each_epoch(monkeypatch):
+    """Save the state of a training after each epoch, however short it is."""
+    monkeypatch.setattr("kdtool.train.fit.state.SECONDS_BETWEEN_SAVES", 0)
+
+
 def as_idx(array):
     """The bytes of an IDX file that holds `array` as unsigned bytes."""
     header = bytes([0, 0, 8, array.ndim])

@@ -127,8 +127,8 @@ def read_idx(path: Path, kind: Kind) -> NDArray[np.uint8]:
         _fill(data, file, header_bytes + math.prod(shape), path)
         if _more_follows(file, path):
             raise DataError(
-                f"{path} has more data after the {content} of its header: expected {len(data):,} bytes, "
-                f"got more; {GET_AGAIN}"
+                f"{path} has more data after the {content} of its header: expected {len(data):,} "
+                f"bytes, got more; {GET_AGAIN}"
             )
     return np.frombuffer(data, np.uint8, offset=header_bytes).reshape(shape)
 

@@ -48,7 +48,7 @@ def fit(
     """Train `model` on the device of `splits`; choose the epoch on validation.
 
     The order of the images and every other random draw depend on the seed and the epoch alone: two
-    runs of one seed see the same batches, and an interrupted run continues after its last whole
+    runs of one seed see the same batches, and an interrupted run continues after its last saved
     epoch to the same weights as an uninterrupted one.
 
     Args:
@@ -56,7 +56,7 @@ def fit(
         splits: `train` to learn from and `validation` to choose the epoch on.
         training: Its settings.
         batch_loss: Loss of a batch.
-        state_path: File of the state, written after each epoch.
+        state_path: File of the state, written after an epoch, every two seconds at most.
         update: Shows progress, counted in images.
 
     Returns:

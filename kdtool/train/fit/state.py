@@ -1,9 +1,10 @@
-"""The state of an unfinished training: saved after each epoch, with a hash, and resumed from."""
+"""The state of an unfinished training: saved after epochs, with a hash, and resumed from."""
 
 import hashlib
 import io
 import math
 import pickle
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +19,8 @@ from kdtool.results.study import EpochRecord
 
 Weights = dict[str, Tensor]
 MAGIC = b"kdtool state 1\n"  # followed by the SHA-256 of the rest, 32 bytes, and torch's archive
+# Writing a state of 20 MB takes as long as an epoch of a small student on a few thousand images.
+SECONDS_BETWEEN_SAVES = 2.0
 
 
 @dataclass
@@ -29,7 +32,8 @@ class State:
     epochs: list[EpochRecord] = field(default_factory=list)
     best_weights: Weights = field(default_factory=dict)  # of the best epoch, on the CPU
     seconds: float = 0.0  # of training steps
-    optimizer: dict[str, Any] | None = None  # its state when the last epoch ended
+    optimizer: dict[str, Any] | None = None  # its state when the last saved epoch ended
+    saved_at: float = field(default_factory=time.monotonic)  # or begun or resumed
 
     @classmethod
     def load(cls, path: Path, model: nn.Module, ema: float) -> Self:
@@ -59,7 +63,9 @@ class State:
         return state
 
     def save(self, path: Path, optimizer: torch.optim.Optimizer) -> None:
-        """Save all that the next epoch needs."""
+        """Save all that the next epoch needs, if the last save was a while ago."""
+        if time.monotonic() - self.saved_at < SECONDS_BETWEEN_SAVES:
+            return
         save_state(
             path,
             {
@@ -71,6 +77,7 @@ class State:
                 "seconds": self.seconds,
             },
         )
+        self.saved_at = time.monotonic()
 
     @property
     def learned(self) -> nn.Module:

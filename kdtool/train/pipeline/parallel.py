@@ -164,7 +164,7 @@ class Worker:
         except (EOFError, ConnectionError) as error:
             raise KdtoolError(
                 "a training process was killed, perhaps for lack of memory; run the same command "
-                "again to resume from the last whole epoch, with --jobs 1 to use one process"
+                "again to resume, with --jobs 1 to use one process"
             ) from error
         match event:
             case "begin":

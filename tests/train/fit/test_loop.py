@@ -302,3 +302,14 @@ def test_a_batch_that_does_not_fit_into_memory_is_an_error_with_sizes(splits, tm
 
     with pytest.raises(KdtoolError, match=r"a batch of 200 images of 8 x 8 .*batch_size=100"):
         train(splits, tmp_path, batch_loss=batch_loss)
+
+
+@pytest.mark.parametrize(("seconds", "num_saves"), [(0, 3), (3600, 0)])
+def test_a_state_is_saved_after_an_epoch_if_the_last_was_saved_long_enough_ago(
+    splits, tmp_path, monkeypatch, seconds, num_saves
+):
+    saved = []
+    monkeypatch.setattr("kdtool.train.fit.state.SECONDS_BETWEEN_SAVES", seconds)
+    monkeypatch.setattr("kdtool.train.fit.state.save_state", lambda path, _: saved.append(path))
+    train(splits, tmp_path)
+    assert saved == [tmp_path / "a.state.pt"] * num_saves

@@ -237,7 +237,7 @@ def in_training(place):  # after the second epoch of this process
         if path.name.startswith(place) and saved.count(path.name) == 2:
             die()
 
-    kept.save_state = save
+    kept.save_state, kept.SECONDS_BETWEEN_SAVES = save, 0
 
 def in_writing(place):  # half of a file is on the disk
     replace = Path.replace
@@ -313,7 +313,8 @@ def test_ctrl_c_says_how_to_go_on(recipe, tmp_path):
         "import os, signal, sys\n"
         "from kdtool.cli import app as cli; from kdtool.train.fit import state\n"
         "def save(path, state): os.kill(os.getpid(), signal.SIGINT)\n"
-        f"state.save_state = save; sys.argv = {arguments!r}; cli.main()"
+        "state.save_state, state.SECONDS_BETWEEN_SAVES = save, 0\n"
+        f"sys.argv = {arguments!r}; cli.main()"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
