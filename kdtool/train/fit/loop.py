@@ -56,7 +56,7 @@ def fit(
         splits: `train` to learn from and `validation` to choose the epoch on.
         training: Its settings.
         batch_loss: Loss of a batch.
-        state_path: File of the state, written after an epoch, every two seconds at most.
+        state_path: File of the state, written after an epoch, every ten seconds at most.
         update: Shows progress, counted in images.
 
     Returns:

@@ -20,7 +20,7 @@ from kdtool.results.study import EpochRecord
 Weights = dict[str, Tensor]
 MAGIC = b"kdtool state 1\n"  # followed by the SHA-256 of the rest, 32 bytes, and torch's archive
 # Writing a state of 20 MB takes as long as an epoch of a small student on a few thousand images.
-SECONDS_BETWEEN_SAVES = 2.0
+SECONDS_BETWEEN_SAVES = 10.0
 
 
 @dataclass
