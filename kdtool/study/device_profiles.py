@@ -8,7 +8,6 @@ from pydantic_core import from_json
 
 from kdtool.errors import StudyError, reason
 from kdtool.files import write_atomic
-from kdtool.report.write import write_report
 from kdtool.results.base import SCHEMA, Interval, Precision, Role, to_json
 from kdtool.results.machines import joined, setting
 from kdtool.results.profile import Latency, ModelProfile, ProfileReport
@@ -43,6 +42,9 @@ def merge(folder: Path, profiles: Sequence[Path], warn: Callable[[str], None]) -
     """
     reports = [(path, load_profile(path)) for path in profiles]
     study, *_ = load_study(folder)  # before the lock, which would make the folder
+    # Needs the extra `train`; what is wrong with the files is found without it.
+    from kdtool.report.write import write_report
+
     with study.locked():
         *_, results = load_study(folder)
         devices = results.devices

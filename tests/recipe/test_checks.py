@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,10 @@ import pytest
 
 from kdtool.errors import RecipeError
 from kdtool.recipe.checks import load_checked
+
+needs_torchvision = pytest.mark.skipif(
+    find_spec("torchvision") is None, reason="without torchvision its names are unknown"
+)
 
 GOOD = """
 name = "tiny"
@@ -77,7 +82,11 @@ def problems(*settings):
         (["teacher.model=page.onnx"], "teacher.model: {here}/page.onnx is not an ONNX file: it is"),
         (["teacher.model=good.onnx", "name=."], "expected letters"),
         (["student.model=mnist-mpl"], 'student.model: got "mnist-mpl", expected mnist-cnn,'),
-        (["teacher.model=torchvision:resnet81"], "teacher.model: got"),
+        pytest.param(
+            ["teacher.model=torchvision:resnet81"],
+            "teacher.model: got",
+            marks=needs_torchvision,
+        ),
         (["data={source='folder',root='picturs'}"], "data.root: there is no folder {here}/picturs"),
         (["data={source='folder',root='picturs'}"], 'did you mean "{here}/pictures"?; set the'),
         (
@@ -131,6 +140,7 @@ def test_what_exists_is_no_problem(here, settings):
     load_checked(Path("recipe.toml"), settings, Path("runs"))
 
 
+@needs_torchvision
 def test_all_problems_are_listed_at_once_with_those_of_the_recipe(here):
     text = problems(
         "name=a/b",
@@ -176,6 +186,7 @@ WRONG = [
 ]
 
 
+@needs_torchvision
 def test_torch_is_not_imported_for_a_wrong_recipe(here):
     (here / "torch.py").write_text("raise SystemExit('torch was imported')")
     code = (

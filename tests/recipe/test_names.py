@@ -2,10 +2,15 @@
 
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 
 from kdtool.recipe import names
+
+needs_torchvision = pytest.mark.skipif(
+    find_spec("torchvision") is None, reason="without torchvision its names are unknown"
+)
 
 
 @pytest.fixture
@@ -64,9 +69,15 @@ def test_a_network_that_may_exist_is_no_problem(here, name):
             'got "mnist-cn", expected mnist-cnn, mnist-cnn-small, mnist-mlp, torchvision:',
         ),
         ("mnist-cn", 'package.module:function; did you mean "mnist-cnn"?'),
-        ("resnet18", 'did you mean "torchvision:resnet18"?'),
-        ("torchvision:resnet81", "but torchvision has no such model; did you mean"),
-        ("torchvision:resnet", 'did you mean "torchvision:resnet'),
+        pytest.param("resnet18", 'did you mean "torchvision:resnet18"?', marks=needs_torchvision),
+        pytest.param(
+            "torchvision:resnet81",
+            "but torchvision has no such model; did you mean",
+            marks=needs_torchvision,
+        ),
+        pytest.param(
+            "torchvision:resnet", 'did you mean "torchvision:resnet', marks=needs_torchvision
+        ),
         (
             "net.pth",
             "a file of weights, expected a network; set the file as its weights: weights =",
