@@ -6,7 +6,11 @@
 # Its BatchNorm layers have momentum 0.01 instead of PyTorch's default 0.1: after 300 steps the running statistics
 # still hold 5 % of their initial values and describe weights of long ago, and 34 layers multiply the error.
 # One pass over the training images that recomputes the statistics, and changes no weight, repairs it.
-# Nothing in the call or in the training loss hints at it. ResNet18, with momentum 0.1, does not do this.
+# Nothing in the call or in the training loss hints at it.
+#
+# Seen: BatchNorm momentum [0.01]
+#       train mode 0.991, eval mode 0.101 with 1 classes predicted
+#       the same weights after update_bn: 0.990
 set -euo pipefail
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT
