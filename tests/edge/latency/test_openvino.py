@@ -53,7 +53,7 @@ def test_outputs_equal_those_of_onnxruntime_in_float32(make_onnx):
 @pytest.mark.parametrize(
     ("provider", "size", "message"),
     [
-        ("cuda", None, "the provider 'cuda' is of onnxruntime"),
+        ("cuda", None, "the provider 'cuda' belongs to onnxruntime"),
         ("cpu", 200, "OpenVINO cannot load"),
     ],
 )
