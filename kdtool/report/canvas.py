@@ -1,4 +1,4 @@
-"""Colours, and figures: as SVG that follows the colours of its page, and as PNG."""
+"""Colours, and figures as SVG: in a file, or in a page whose colours they follow."""
 
 import io
 import re
@@ -70,15 +70,15 @@ WIDE, NARROW = 960, 340  # pixels: the width of a figure on a desktop and on a p
 class Drawing:
     """A figure of the report."""
 
-    name: str  # of its PNG; unique in the report
+    name: str  # of its file; unique in the report
     title: str  # what it shows
     wide: "Figure"
     narrow: "Figure | None"  # for a phone; None: `wide` fits there too
 
     @property
     def path(self) -> str:
-        """The PNG, relative to the study."""
-        return f"figures/{self.name}.png"
+        """Its file, relative to the study."""
+        return f"figures/{self.name}.svg"
 
 
 def drawing(name: str, title: str, draw: "Callable[[int], Figure]") -> Drawing:
@@ -101,7 +101,7 @@ def style() -> Iterator[None]:
         mpl.rcParams["ytick.labelsize"] = FONT_SIZE
         mpl.rcParams["svg.fonttype"] = "none"  # text stays text, in the page's font
         mpl.rcParams["text.parse_math"] = False  # a class may be named "$x$"
-        # A browser finds a font for any script. A PNG shows a box, and a warning changes nothing.
+        # A browser finds a font for any script.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
 
@@ -126,11 +126,11 @@ def quiet_axes(axes: "Axes", *, grid: str = "y") -> None:
 
 
 def to_svg(figure: "Figure", name: str) -> str:
-    """Return `figure` as inline SVG in the page's own colours and font.
+    """Return `figure` as an SVG document without a background.
 
     Args:
         figure: Drawn in colours of `LIGHT` only.
-        name: Unique on the page: identifiers inside the SVG are made from it.
+        name: Identifiers inside the SVG are made from it, so that they differ between figures.
     """
     import matplotlib as mpl
 
@@ -138,13 +138,24 @@ def to_svg(figure: "Figure", name: str) -> str:
     none = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with style(), mpl.rc_context({"svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", transparent=True, metadata=none)
-    figure.set_layout_engine("none")  # laid out; the PNG of the same figure need not do it again
-    text = buffer.getvalue()
-    svg = re.sub(
-        r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL
+    return re.sub(r"<metadata>.*?</metadata>\s*", "", buffer.getvalue(), flags=re.DOTALL)
+
+
+def on_white(svg: str) -> str:
+    """Return a document of `to_svg` with a white background, for a file."""
+    return re.sub(
+        r"<svg [^>]*>", rf'\g<0>\n <rect width="100%" height="100%" fill="{LIGHT["panel"]}"/>', svg
     )
-    svg = re.sub(r"<[^>]*>", lambda tag: _adapt(tag[0]), svg[svg.index("<svg") :])
-    width, height = (round(72 * side) for side in figure.get_size_inches())
+
+
+def inline(svg: str) -> str:
+    """Return a document of `to_svg` as part of a page, in the page's own colours and font."""
+    svg = re.sub(r"<!--.*?-->|<style.*?</style>", "", svg, flags=re.DOTALL)
+    svg = svg[svg.index("<svg") :]
+    size = re.search(r'viewBox="0 0 (\S+) (\S+)"', svg)
+    assert size is not None
+    width, height = (round(float(side)) for side in size.groups())
+    svg = re.sub(r"<[^>]*>", lambda tag: _adapt(tag[0]), svg)
     head = f'<svg viewBox="0 0 {width} {height}" style="max-width:{width}px" aria-hidden="true">'
     return re.sub(r"<svg [^>]*>", head, svg, count=1).strip()
 
@@ -162,16 +173,6 @@ def _adapt(tag: str) -> str:
 def _split_font(font: re.Match[str]) -> str:
     weight = f"font-weight: {font[1]}; " if font[1] else ""
     return f"{weight}font-size: {font[2]}"
-
-
-def to_png(figure: "Figure") -> bytes:
-    """Return `figure` as PNG on white, at twice its size in pixels."""
-    buffer = io.BytesIO()
-    with style():
-        figure.savefig(
-            buffer, format="png", dpi=144, facecolor=LIGHT["panel"], metadata={"Software": None}
-        )
-    return buffer.getvalue()
 
 
 def spread(values: list[float], gap: float) -> list[float]:

@@ -1,6 +1,6 @@
 """Writes report.html and report.md from the results of a study."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -45,20 +45,26 @@ def write_report(results: Results, folder: Path) -> None:
     """
     with canvas.style():
         context = report_context(results, folder)
-        html = render_html(context)
-        for drawing in drawings(context):
-            write_atomic(folder / drawing.path, canvas.to_png(drawing.wide))
+        svgs = {one.name: canvas.to_svg(one.wide, one.name) for one in drawings(context)}
+        html = _render_html(context, svgs)
+    for drawing in drawings(context):
+        write_atomic(folder / drawing.path, canvas.on_white(svgs[drawing.name]))
     write_atomic(folder / "report.md", render_markdown(context))
     write_atomic(folder / "report.html", html)
 
 
-def render_html(context: ReportContext) -> str:
-    """Return the report as one HTML page that needs no other file."""
+def _render_html(context: ReportContext, svgs: Mapping[str, str]) -> str:
+    """Return the report as one HTML page that needs no other file.
+
+    Args:
+        context: The sections.
+        svgs: The figures of `drawings(context)`, drawn wide, by name.
+    """
     environment = _environment(autoescape=True, finalize=None)
     # SVG: matplotlib has escaped the text in it.
-    environment.filters["svg"] = lambda one: Markup(canvas.to_svg(one.wide, one.name))
+    environment.filters["svg"] = lambda one: Markup(canvas.inline(svgs[one.name]))
     environment.filters["narrow_svg"] = lambda one: Markup(
-        canvas.to_svg(one.narrow, f"{one.name}-narrow")
+        canvas.inline(canvas.to_svg(one.narrow, f"{one.name}-narrow"))
     )
     return environment.get_template("report.html").render(
         **_variables(context), light=canvas.LIGHT, dark=canvas.DARK
@@ -66,7 +72,7 @@ def render_html(context: ReportContext) -> str:
 
 
 def render_markdown(context: ReportContext) -> str:
-    """Return the report as Markdown, with links to the figures as PNG files."""
+    """Return the report as Markdown, with links to the files of the figures."""
     environment = _environment(autoescape=False, finalize=_escape_markdown)
     environment.filters["verbatim"] = Verbatim
     environment.filters["image"] = _image

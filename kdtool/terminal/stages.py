@@ -202,6 +202,6 @@ def show_explained(console: Console, results: Results, folder: Path) -> None:
     show_sentence(
         console, f"Computed saliency maps of {models}; images shown: {len(explain.images)}."
     )
-    picture = folder / "figures" / "saliency.png"
+    picture = folder / "figures" / "saliency.svg"
     console.print(plain_text(console, f"Saliency maps: {picture}"), soft_wrap=True)
     show_paths(console, folder)

@@ -1,11 +1,22 @@
 import itertools
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 pytest.importorskip("matplotlib")
 
-from kdtool.report.canvas import DARK, LIGHT, label, new_figure, spread, style, to_png, to_svg
+from kdtool.report.canvas import (
+    DARK,
+    LIGHT,
+    inline,
+    label,
+    new_figure,
+    on_white,
+    spread,
+    style,
+    to_svg,
+)
 from kdtool.results.base import ROLES
 
 
@@ -85,8 +96,8 @@ def drawn(text="x"):
         return figure
 
 
-def test_svg_takes_colours_and_font_from_the_page():
-    svg = to_svg(drawn(), "a")
+def test_an_inline_svg_takes_colours_and_font_from_the_page():
+    svg = inline(to_svg(drawn(), "a"))
     assert "var(--student)" in svg
     assert LIGHT["student"] not in svg
     assert "font-family" not in svg
@@ -98,6 +109,7 @@ def test_svg_takes_colours_and_font_from_the_page():
 def test_svg_text_is_kept_as_it_is_and_escaped():
     svg = to_svg(drawn("$x$ <script> #ffffff"), "a")
     assert "$x$ &lt;script&gt; #ffffff" in svg
+    assert "$x$ &lt;script&gt; #ffffff" in inline(svg)
 
 
 def test_svg_of_the_same_figure_is_the_same_and_names_do_not_clash():
@@ -107,10 +119,13 @@ def test_svg_of_the_same_figure_is_the_same_and_names_do_not_clash():
     assert identifier not in to_svg(drawn(), "b")
 
 
-def test_png_has_twice_the_pixels():
-    png = to_png(drawn())
-    assert png[:4] == b"\x89PNG"
-    assert (int.from_bytes(png[16:20]), int.from_bytes(png[20:24])) == (400, 200)
+def test_the_svg_of_a_file_is_a_document_in_fixed_colours_on_white():
+    svg = ElementTree.fromstring(on_white(to_svg(drawn(), "a")))
+    assert (svg.get("width"), svg.get("height")) == ("200pt", "100pt")
+    assert svg[0].attrib == {"width": "100%", "height": "100%", "fill": "#ffffff"}
+    text = ElementTree.tostring(svg, encoding="unicode")
+    assert LIGHT["student"] in text
+    assert "var(" not in text
 
 
 @pytest.mark.parametrize("values", [[1.0, 1.0, 1.0], [3.0, 1.0, 1.1], [0.0, 5.0], [2.0]])

@@ -81,7 +81,7 @@ def test_the_report_has_the_threshold_and_its_rates(mhist):
     for text in (section(mhist.html, "operating_point"), mhist.markdown):
         assert "The student predicts SSA where its probability is at least 0.37." in text
         assert "sensitivity is at least 90 %" in text
-    assert "figures/operating_point.png" in mhist.markdown
+    assert "figures/operating_point.svg" in mhist.markdown
 
 
 def test_a_pretrained_teacher_renders(build, write):

@@ -67,8 +67,8 @@ def test_the_report_shows_both_sweeps(two_sweeps, write, typed, tmp_path):
         ("student", r"\| 4 \| 95.10 % .* \| 94.90 % .* \| 2 \| chosen \|"),
         ("subclass-student", r"\| 2 \| 96.10 % .* \| 95.90 % .* \| 2 \| chosen \|"),
     ):
-        assert f"figures/sweep-{role}.png" in markdown
-        assert (tmp_path / "figures" / f"sweep-{role}.png").exists()
+        assert f"figures/sweep-{role}.svg" in markdown
+        assert (tmp_path / "figures" / f"sweep-{role}.svg").exists()
         assert re.search(f"^{row}$", markdown, re.MULTILINE)
     assert "subclass.temperature</th><th>Validation accuracy" in html
 

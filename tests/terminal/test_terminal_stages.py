@@ -75,7 +75,7 @@ def test_explained_images_are_listed_with_predictions_and_agreement(build):
     assert "14 2 2 93 % 3 93 %, agrees 0.44 2 93 %, agrees 0.44" in lines
     said = "Agreement with the teacher's maps over a stratified sample of 500 of 10,000 test images"
     assert f"{said}: 0.31" in " ".join(lines)
-    assert "Saliency maps: runs/mnist/figures/saliency.png" in lines
+    assert "Saliency maps: runs/mnist/figures/saliency.svg" in lines
 
 
 def test_training_shows_validation_and_test_of_every_seed(build):

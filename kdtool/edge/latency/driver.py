@@ -128,10 +128,10 @@ def describe_death(path: str, returncode: int, stderr: str) -> str:
 # samples, and an interval needs about 10.
 NUM_ROUNDS = 10
 BLOCK_SECONDS = 0.3  # at most; longer measurements get more blocks
-# Least runs and seconds: until the processor has raised its clock; runs as in Olive and
-# optimum-benchmark.
+# Least runs and seconds of the first process: until the processor has raised its clock; runs as in
+# Olive and optimum-benchmark.
 WARM_UP = (10, 0.5)
-WARM_UP_AGAIN = (2, 0.05)  # in later rounds: until the memory of the new process is mapped
+WARM_UP_AGAIN = (2, 0.05)  # of the others: until the memory of the new process is mapped
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,7 +163,7 @@ def run_rounds(
         jobs: At least one.
         seconds: Measuring time for each model.
         num_rounds: Fresh processes for each model.
-        first_warm_up: Least runs and seconds in the first round; not longer than `seconds`.
+        first_warm_up: Least runs and seconds of the first process; not longer than `seconds`.
 
     Returns:
         The rounds of each job, and the number of cores that other processes used meanwhile (None:
@@ -183,8 +183,8 @@ def run_rounds(
         # A fork inherits the memory layout of its worker, so the models swap workers each round.
         used = [workers[(model + index) % len(jobs)] for model in range(len(jobs))]
         opened = [worker.open(job) for worker, job in zip(used, jobs, strict=True)]
-        for worker in used:
-            runs, limit = WARM_UP_AGAIN if index else first_warm_up
+        for model, worker in enumerate(used):
+            runs, limit = WARM_UP_AGAIN if index or model else first_warm_up
             worker.ask("warm up", runs, min(limit, seconds))
         timed: list[list[dict[str, Any]]] = [[] for _ in jobs]
         started, own, busy = time.perf_counter(), time.process_time(), _busy_seconds()

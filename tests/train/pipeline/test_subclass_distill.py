@@ -147,4 +147,4 @@ def test_a_study_with_a_sweep_of_each_method_has_a_table_and_a_figure_of_both(fi
         assert "distill.temperature" in text
         assert "subclass.temperature" in text
     for role in ("student", "subclass-student"):
-        assert (tmp_path / "swept" / "figures" / f"sweep-{role}.png").stat().st_size > 1000
+        assert (tmp_path / "swept" / "figures" / f"sweep-{role}.svg").stat().st_size > 1000
