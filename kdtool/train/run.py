@@ -29,7 +29,7 @@ from kdtool.train.models.create import (
 from kdtool.train.models.device import check_precision, check_room, choose_device
 from kdtool.train.models.networks import ImageShape, check_model_name
 from kdtool.train.models.published import Published, published
-from kdtool.train.models.trained_teacher import check_place, in_order, notes_of
+from kdtool.train.models.trained_teacher import in_order, notes_of
 from kdtool.train.reporter import Reporter
 
 TEACHERS: tuple[Role, ...] = ("teacher", "subclass-teacher")
@@ -149,23 +149,20 @@ def open_run(study: Study, recipe: Recipe, device_name: str, reporter: Reporter)
         KdtoolError: The device does not exist, or the recipe or the data cannot be used.
     """
     device = choose_device(device_name)
-    check_recipe(recipe, study.folder, device)
+    check_recipe(recipe, device)
     splits, transfer = load_data(recipe, device, reporter)
     announce_data(splits, transfer, reporter)
     return Run(study, recipe, splits, transfer, device, reporter)
 
 
-def check_recipe(recipe: Recipe, folder: Path, device: torch.device) -> None:
+def check_recipe(recipe: Recipe, device: torch.device) -> None:
     """Check what can be checked of a recipe's models before its data are loaded.
 
     Raises:
-        KdtoolError: A model does not exist, a teacher's file is in the folder of the study, or the
-            device does not have the precision.
+        KdtoolError: A model does not exist, or the device does not have the precision.
     """
     for table in (recipe.teacher, recipe.student):
-        if table.is_onnx:
-            check_place(Path(table.model), folder)
-        else:
+        if not table.is_onnx:
             check_model_name(table.model)
         check_precision(table.precision, device)
 

@@ -4,7 +4,6 @@ import difflib
 import json
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -334,12 +333,3 @@ def notes_of(model: nn.Module, images: Split) -> list[str]:
                 "the report are too low"
             )
     return notes
-
-
-def check_place(path: Path, study: Path) -> None:
-    """Raise RecipeError if the teacher's file is in the folder that the study writes to."""
-    if path.resolve().parent == study.resolve():
-        raise RecipeError(
-            f"{path} is in {study}, where this study writes its files; rename the study with --set "
-            "name=..., or copy the teacher to another folder"
-        )

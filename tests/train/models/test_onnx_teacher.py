@@ -15,7 +15,7 @@ from kdtool.recipe.training import Normalization, TrainTable
 from kdtool.train.models.count import count
 from kdtool.train.models.describe import describe_model
 from kdtool.train.models.onnx_teacher import OnnxTeacher
-from kdtool.train.models.trained_teacher import InOrder, check_place, in_order
+from kdtool.train.models.trained_teacher import InOrder, in_order
 
 CLASSES = ["ant", "bee", "cat", "dog"]
 TYPES = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16}
@@ -280,9 +280,6 @@ def test_more_bad_files(linear, tmp_path):
         teacher_of(linear(baked=1), normalize="none")
     with pytest.raises(KdtoolError, match="cannot read the model"):
         teacher_of(tmp_path / "gone.onnx")
-    with pytest.raises(KdtoolError, match=r"is in .*; rename the study"):
-        check_place(tmp_path / "teacher.onnx", tmp_path)
-    check_place(tmp_path / "teacher.onnx", tmp_path / "study")
 
 
 def ordered(path, classes, outputs=None):
