@@ -181,13 +181,13 @@ def data_problems(content: dict[str, Any]) -> list[str]:
     page = f"; download the data from {home}" if home else ""
     folder = Path(root)
     if not folder.is_dir():
-        near = [str(one) for one in _entries(folder.parent) if one.is_dir()]
+        near = [one.name for one in _entries(folder.parent) if one.is_dir()]
         what = (
             f"{folder} is a file, expected a folder"
             if folder.exists()
             else f"there is no folder {folder}"
         )
-        hint = did_you_mean(str(folder), near)
+        hint = did_you_mean(folder.name, near)
         return [f"data.root: {what}{hint}{page}; set the folder with --set data.root=DIR"]
     if source in TORCHVISION_FOLDERS:
         return _missing_idx(content, [folder, folder / TORCHVISION_FOLDERS[source] / "raw"])

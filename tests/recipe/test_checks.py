@@ -88,7 +88,8 @@ def problems(*settings):
             marks=needs_torchvision,
         ),
         (["data={source='folder',root='picturs'}"], "data.root: there is no folder {here}/picturs"),
-        (["data={source='folder',root='picturs'}"], 'did you mean "{here}/pictures"?; set the'),
+        (["data={source='folder',root='nowhere'}"], "{here}/nowhere; set the folder with"),
+        (["data={source='folder',root='picturs'}"], 'did you mean "pictures"?; set the'),
         (
             [*FOLDER, "data.root=gone"],
             "download the data from https://pictures.org; set the folder",
