@@ -1,13 +1,11 @@
 """Models and files that several tests use; nothing here needs torch."""
 
 import os
-import sys
 
 # Tests run side by side, and their models are too small for threads to help.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Many tests start kdtool as a process: compile its packages once, as Python does for users.
+# Many tests start kdtool as a process: its packages are compiled once, as for users.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-sys.dont_write_bytecode = False
 
 import numpy as np
 import onnx

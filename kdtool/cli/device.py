@@ -89,11 +89,14 @@ def profile(
     if as_json and as_csv:
         raise typer.BadParameter("got both --json and --csv; give one of them")
     if merge:
-        given = [key for key in context.params if str(context.get_parameter_source(key)) == COMMAND]
-        if useless := sorted(set(given) - {"models", "merge", "as_json"}):
-            raise typer.BadParameter(
-                f"--merge measures nothing; remove {', '.join(f'--{key}' for key in useless)}"
-            )
+        useless = [
+            one.opts[0]
+            for one in context.command.params
+            if one.name not in {"models", "merge", "as_json"}
+            and str(context.get_parameter_source(one.name or "")) == COMMAND
+        ]
+        if useless:
+            raise typer.BadParameter(f"--merge measures nothing; remove {', '.join(useless)}")
         _merge(models, merge, as_json=as_json)
         return
     from kdtool.edge.profile import ProfileOptions, profile_models

@@ -245,7 +245,9 @@ def export(
             metavar="RULE",
             help="With two classes, how to choose the threshold of the positive class: youden, "
             "f1, sensitivity:0.95, specificity:0.95, cost:5, or argmax for 0.5.",
-            autocompletion=choices("argmax", "youden", "f1", "sensitivity:", "cost:"),
+            autocompletion=choices(
+                "argmax", "youden", "f1", "sensitivity:", "specificity:", "cost:"
+            ),
         ),
     ] = None,
     kit: Annotated[
@@ -318,7 +320,7 @@ def _again(
     from kdtool.study.folder import load_study
 
     _, recipe, _ = load_study(folder)
-    check_again(with_settings(recipe, settings))  # before PyTorch is imported
+    check_again(with_settings(recipe, settings), folder)  # before PyTorch is imported
     with resumable():
         terminal = start(quiet=quiet)
         from kdtool.train.pipeline.again import again

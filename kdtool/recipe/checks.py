@@ -49,13 +49,21 @@ def load_checked(path: Path, overrides: list[str] | None, out: Path) -> Recipe:
     return parse_recipe(content)
 
 
-def check_again(recipe: Recipe) -> None:
-    """Check the data that a finished study needs to be exported or explained again.
+def check_again(recipe: Recipe, study: Path) -> None:
+    """Check the data and the ONNX teacher that a finished study needs to be exported again.
+
+    Args:
+        recipe: Of the study.
+        study: Its folder.
 
     Raises:
         RecipeError: They do not exist any more.
     """
-    if problems := data_problems(recipe.model_dump(mode="json")):
+    content = recipe.model_dump(mode="json")
+    problems = data_problems(content)
+    if recipe.teacher.is_onnx and (reason := onnx_problem(Path(recipe.teacher.model), study)):
+        problems.append(f"teacher.model: {reason}")
+    if problems:
         raise recipe_error(recipe.name, problems)
 
 

@@ -8,7 +8,7 @@ from kdtool.errors import StudyError
 from kdtool.files import sha256_of
 from kdtool.recipe.load import load_recipe
 from kdtool.recipe.schema import Recipe
-from kdtool.results.study import DataResult, load_results
+from kdtool.results.study import DataResult, Results, load_results
 from kdtool.study.folder import StartTable, Study, swept_role
 
 CHEAP = ("export", "profile", "explain")  # tables of stages that are cheap to run again
@@ -140,6 +140,37 @@ def same_but_for_files(one: dict[str, object], other: dict[str, object]) -> bool
     """
     keys = {key for key in one.keys() | other.keys() if MAY_CHANGE.get(key) is not True}
     return all(_nameless(one.get(key)) == _nameless(other.get(key)) for key in keys)
+
+
+def check_same_recipe(study: Study, recipe: Recipe, results: Results) -> None:
+    """Check that a study's results are of its recipe, and not of one that was recorded since.
+
+    A run records its recipe when it begins and its results when it ends. What the recipe leaves
+    out, or an older kdtool did not know, is not compared.
+
+    Raises:
+        StudyError: A run with another recipe was interrupted, or recipe.toml was edited.
+    """
+    given = recipe.without_paths.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+    for table, content in given.items():
+        if MAY_CHANGE.get(table) is True:
+            continue
+        if not _agrees(_nameless(content), _nameless(results.recipe.get(table, content))):
+            raise StudyError(
+                f"{study.results_path} is not of {study.recipe_path}: `{table}` differs. A run "
+                "with other settings was interrupted, or the recipe was edited: run `kdtool "
+                f"distill {study.recipe_path} --out {study.folder.parent}` to its end, or put the "
+                "old recipe back"
+            )
+
+
+def _agrees(one: object, other: object) -> bool:
+    """Return whether two contents of a recipe agree in all keys that both have."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return all(_agrees(one[key], other[key]) for key in one.keys() & other.keys())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_agrees, one, other))
+    return one == other
 
 
 def _nameless(content: object) -> object:

@@ -171,14 +171,16 @@ def load_data(recipe: Recipe, device: torch.device, reporter: Reporter) -> tuple
     """Load the images onto the device.
 
     Returns:
-        All images, and those that students and controls learn from, which share their memory.
+        All images, and those that students and controls learn from: the same, or with
+        `distill.exclude_classes` a copy of a part of them.
 
     Raises:
         KdtoolError: They cannot be read, do not fit on the device, or do not fit the recipe.
     """
     splits = load_splits(recipe.data, reporter.warn, reporter.progress)
     check_operating_point(recipe.export.operating_point, splits.classes)
-    check_room([splits.train.images, splits.validation.images, splits.test.images], device)
+    copied = [splits.train.images] if recipe.distill.exclude_classes else []
+    check_room([splits.train.images, splits.validation.images, splits.test.images, *copied], device)
     splits = splits.to(device)
     transfer = without_classes(splits, recipe.distill.exclude_classes)
     return replace(splits, result=transfer.result), transfer

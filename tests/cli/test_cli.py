@@ -87,6 +87,7 @@ WRONG = [
     ("profile empty --merge tiny.toml", 1, "empty is not a study"),
     ("profile study torn.onnx --merge x.json", 2, "got 2 paths with --merge; expected one"),
     ("profile study --merge x.json --threads 2", 2, "--merge measures nothing; remove --threads"),
+    ("profile study --merge x.json --csv", 2, "--merge measures nothing; remove --csv"),
     ("predict study torn.onnx", 1, "study is a folder"),
     ("predict torn.onnx", 2, "Missing argument 'IMAGE...'"),
     ("predict photo.png torn.onnx", 2, "the model comes first: kdtool predict torn.onnx photo.png"),

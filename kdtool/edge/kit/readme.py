@@ -126,7 +126,7 @@ def _tested(facts: KitFacts, session: InferenceSession) -> str:
     interval = wilson_interval(round(accuracy * parity.num_images), parity.num_images)
     points = [
         f"Accuracy: {_percent(accuracy)} on {facts.data} ({_between(interval)}).",
-        f"PyTorch predicts the same class on {_percent(parity.agreement)} of them.",
+        f"PyTorch's most probable class is the same on {_percent(parity.agreement)} of them.",
         *(_rates(facts.rates, session) if facts.rates else []),
         facts.reason,
         f"{FP16_USE}." if facts.precision == "fp16" else "",
@@ -135,13 +135,7 @@ def _tested(facts: KitFacts, session: InferenceSession) -> str:
 
 
 def _rates(rates: Rates, session: InferenceSession) -> list[str]:
-    chosen = decision(session)
-    by_threshold = chosen and (
-        f"Both figures use the most probable class. With the threshold {chosen[1]:.4g}, accuracy "
-        f"is {_percent(rates.accuracy)}."
-    )
     return [
-        by_threshold or "",
         f"Sensitivity (share of the images of {_code(_metadata_decision(session)['positive'])} "
         f"that get this class): {_percent(rates.sensitivity)} "
         f"({_between(rates.sensitivity_ci95)}).",

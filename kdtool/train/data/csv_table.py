@@ -159,7 +159,8 @@ def _with_files(
             found.problems.append((row.line, problem))
     found.warnings += _extension_warning(+suffixes)
     hints = [
-        f"{ABSENT} {shown(row.path, root)}{_hint(row.path, files, candidates)}" for row in absent
+        f"{ABSENT} {shown(row.path, root)}{_hint(row.path, files, candidates)}"
+        for row in absent[:FEW]  # a hint looks at every file
     ]
     if len(absent) > FEW:
         examples = f", such as {shown(images[0], folder)}" if images else ""

@@ -205,8 +205,8 @@ def check_memory(num_bytes: int, what: str, advice: str) -> None:
     memory = memory_bytes()
     if memory is not None and num_bytes > MEMORY_SHARE * memory:
         raise DataError(
-            f"{what} need {num_bytes / 1e9:,.1f} GB; this machine has {memory / 1e9:,.1f} GB of "
-            f"memory, of which images may take {MEMORY_SHARE:.0%}; {advice}"
+            f"{what} need {num_bytes / 2**30:,.1f} GiB; this machine has {memory / 2**30:,.1f} GiB "
+            f"of memory, of which images may take {MEMORY_SHARE:.0%}; {advice}"
         )
 
 

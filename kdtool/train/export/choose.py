@@ -8,6 +8,7 @@ from typing import get_args
 
 from kdtool.edge.latency.measure import measure, ratio_of
 from kdtool.environment import collect_environment
+from kdtool.format import keyboard_text, points, points_range
 from kdtool.results.base import ROLES, Interval, Precision, Role
 from kdtool.results.study import FileResult, Gate, SpeedResult
 from kdtool.stats import intervals
@@ -144,17 +145,17 @@ def judge(
     """
     faster = is_faster(ratio_ci95)
     confirmed = test.ci95[0] > -max_drop
-    lower, upper = (100 * end for end in test.ci95)
-    speed = f"{ratio:.2f} of the time of fp32 ({ratio_ci95[0]:.2f} to {ratio_ci95[1]:.2f})"
+    low, high = ratio_ci95
+    speed = f"{ratio:.2f} of the time of fp32 ({low:.2f} to {high:.2f})"
     allowed = f"{100 * max_drop:g} point{'' if max_drop == 0.01 else 's'}"
     least = least_images(max_drop)
     reasons = [
         f"it takes {speed}" if faster else f"it is not measurably faster: it takes {speed}",
         f"chosen on {validation.num_images:,} validation images with "
-        f"{100 * validation.difference:+.2f} points of accuracy",
+        f"{keyboard_text(points(validation.difference))} points of accuracy",
         f"{'confirmed' if confirmed else 'not confirmed'} on {test.num_images:,} test images to "
-        f"lose less than {allowed}: {100 * test.difference:+.2f} points ({lower:+.2f} to "
-        f"{upper:+.2f})",
+        f"lose less than {allowed}: {keyboard_text(points(test.difference))} points "
+        f"({keyboard_text(points_range(test.ci95))})",
     ]
     if not confirmed and test.num_images < least:
         reasons.append(f"that takes {least:,} test images or more")

@@ -12,6 +12,7 @@ from kdtool.recipe.load import with_settings
 from kdtool.results.base import ROLES, Role
 from kdtool.results.study import Results, TrainingResult
 from kdtool.study.folder import Study, load_study
+from kdtool.study.ownership import check_same_recipe
 from kdtool.study.stages import StageRecord
 from kdtool.train.export.kit import no_student, warn_of_old_kit, write_kit
 from kdtool.train.pipeline.finish import conclude, write_results
@@ -47,6 +48,7 @@ def again(
     study, *_ = load_study(folder, reporter.warn)  # before the lock, which would make the folder
     with study.locked():
         _, recipe, old = load_study(folder)
+        check_same_recipe(study, recipe, old)
         recipe = with_settings(recipe, settings)
         if kit and old.shipped is None:
             raise no_student(study.folder)

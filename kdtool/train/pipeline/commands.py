@@ -264,27 +264,12 @@ def with_other_models(study: Study, results: Results) -> Results:
     same_data = old.data.fingerprint == results.data.fingerprint
     if not same_data or not same_but_for_files(old.recipe, results.recipe):
         return results
-    if any(weights_changed(old, results, role) for role in results.models):
-        return results  # the other models were trained with other weights
-    models = old.models | {
-        role: model
-        for role, model in results.models.items()
-        # a model that is unchanged keeps its files
-        if role not in old.models or without_files(old.models[role]) != without_files(model)
-    }
+    for role, model in results.models.items():
+        if role in old.models and without_files(old.models[role]) != without_files(model):
+            return results  # the verdicts, figures and other models are about the one before
+    models = results.models | old.models  # a model that is unchanged keeps its files
     in_order = {role: models[role] for role in ROLES if role in models}
     return old.model_copy(update={"models": in_order})
-
-
-def weights_changed(old: Results, results: Results, role: Role) -> bool:
-    """Return whether a model that starts from a file gave another result than before."""
-    starts = results.recipe["teacher" if role == "teacher" else "student"]
-    assert isinstance(starts, dict)
-    return (
-        role in old.models
-        and (starts.get("weights") is not None or str(starts["model"]).lower().endswith(".onnx"))
-        and without_files(old.models[role]) != without_files(results.models[role])
-    )
 
 
 def without_files(model: ModelResult) -> dict[str, object]:

@@ -208,7 +208,7 @@ def work(connection: Connection, folder: Path, recipe: Recipe, device: str) -> N
         connection.send(("failed", error))
     except (EOFError, ConnectionError):
         pass  # the main process has ended, and with it the lock
-    except RuntimeError as error:  # PyTorch's, such as out of memory, or of a user's network
+    except Exception as error:  # noqa: BLE001  PyTorch's, or anything that a user's network raises
         text = f"{type(error).__name__}: {error}; --jobs 1 trains in one process, with a traceback"
         connection.send(("failed", KdtoolError(text)))
 

@@ -128,7 +128,7 @@ def copy_from_sibling(study: Study, plan: ModelPlan) -> TrainingResult | None:
     """
     checkpoint = plan.checkpoint
     for record in sorted(study.folder.parent.glob(f"*/stages/{checkpoint.stem}.json")):
-        sibling = Study(record.parent.parent, study.warn)
+        sibling = Study(record.parent.parent)
         if sibling.folder == study.folder:
             continue
         try:
@@ -189,12 +189,12 @@ def _train(run: Run, plan: ModelPlan) -> tuple[TrainingResult, list[Path]]:
         f"(epoch {result.best_epoch} of {len(result.epochs)}), "
         f"{result.images_per_second:,.0f} images/s in {result.precision}"
     )
-    for text in result.warnings:
-        run.reporter.warn(f"{title}: {text}")
     if role in TEACHERS:
         set_weights(model, weights)
         if warning := chance_warning(model, splits.validation, len(splits.classes)):
-            run.reporter.warn(f"the {role} {warning}")
+            result = result.model_copy(update={"warnings": [*result.warnings, f"it {warning}"]})
+    for text in result.warnings:
+        run.reporter.warn(f"{title}: {text}")
     return result, [plan.checkpoint]
 
 

@@ -110,7 +110,6 @@ def test_a_kit_predicts_the_positive_class_from_its_threshold(make_kit, run):
         "The predicted class is `` a|`b`, c `` if its probability is at least 0.9, else `HP`; "
         "`decide` returns its index. The threshold was chosen on validation images by the rule "
         "`cost:5`.",
-        "Both figures use the most probable class. With the threshold 0.9, accuracy is 77.50 %.",
         "Sensitivity (share of the images of `` a|`b`, c `` that get this class): 87.50 % (95 % "
         "interval 50.00 % to 95.00 %).",
         "Specificity (share of the other images that do not get it): 75.00 % (95 % interval "

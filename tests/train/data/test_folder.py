@@ -312,7 +312,7 @@ def test_a_file_in_place_of_the_folder_is_an_error(tmp_path):
 
 def test_a_shortage_of_memory_is_reported_before_reading(tree):
     with pytest.raises(
-        DataError, match=r"40 images of 900000 x 900000 pixels .* need 97,200\.0 GB"
+        DataError, match=r"40 images of 900000 x 900000 pixels .* need 90,524\.6 GiB"
     ):
         load(tree, size=900_000)
 

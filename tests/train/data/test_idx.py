@@ -233,7 +233,7 @@ def test_files_that_do_not_fit_into_memory_are_an_error_before_reading(tmp_path)
         file.write(bytes([0, 0, 8, 3]) + np.array([10**6, 1000, 1000], ">u4").tobytes())
         file.truncate(10**12 + 16)  # no more than its first bytes lie on the disk
     with pytest.raises(
-        DataError, match=r"the 1,000,000 images of 1000 x 1000 pixels of .* need 1,000\.0 GB; this"
+        DataError, match=r"the 1,000,000 images of 1000 x 1000 pixels of .* need 931\.3 GiB; this"
     ):
         read_idx(tmp_path / "images", "images")
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -38,6 +39,30 @@ def answers_of_pytorch(study, role, results):
     (path,) = (study / "predictions").glob(f"{role}-seed{seed}-*.npz")
     with np.load(path, allow_pickle=False) as answers:
         return answers["test_probabilities"].argmax(axis=1)
+
+
+def test_a_recipe_that_is_not_of_the_results_exports_nothing(study):
+    """A run with `--force` and other settings that was interrupted leaves its recipe."""
+    recipe, before = study / "recipe.toml", (study / "student.onnx").read_bytes()
+    given = recipe.read_text()
+    recipe.write_text(given.replace("temperature = 3", "temperature = 5"))
+    with pytest.raises(
+        StudyError, match=r"is not of .*recipe.toml: `distill` differs"
+    ):
+        kdtool("export", study)
+    recipe.write_text(re.sub(r"seeds = \[[^]]*\]", "seeds = [3]", given))
+    with pytest.raises(StudyError, match=r"`seeds` differs"):
+        kdtool("explain", study)
+    assert (study / "student.onnx").read_bytes() == before
+
+
+def test_a_teacher_in_the_folder_of_the_study_is_refused_and_kept(study):
+    recipe = study / "recipe.toml"
+    table = '[teacher]\nmodel = "teacher.onnx"\nnormalize = "none"\n\n[student]'
+    recipe.write_text(re.sub(r"\[teacher\].*\[student\]", table, recipe.read_text(), flags=re.S))
+    with pytest.raises(RecipeError, match=r"model: .*which this study writes its own files"):
+        kdtool("export", study)
+    assert (study / "teacher.onnx").exists()
 
 
 def test_the_int8_file_of_the_student_is_measured_against_fp32(finished, test_split):
