@@ -1,6 +1,7 @@
 """Errors that the user can fix: what was given, what was expected, how to fix it."""
 
 import re
+from collections.abc import Iterable
 
 
 class KdtoolError(Exception):
@@ -55,6 +56,32 @@ def reason(error: BaseException) -> str:
     text = re.sub(r"\w*Path\('([^']*)'\)", r"\1", text)
     text = re.sub(r"<_io\.\w+[^>]*>", "the file", text)
     return " ".join(text.split()) or type(error).__name__
+
+
+def did_you_mean(given: str, known: Iterable[str], form: str = '"{}"', cutoff: float = 0.6) -> str:
+    """Return the end of an error message that names the closest known word; "" if none is close.
+
+    Args:
+        given: What the user wrote.
+        known: What is allowed.
+        form: How the message shows a word.
+        cutoff: How close, in [0, 1]; see `nearest`.
+    """
+    close = nearest(given, known, cutoff)
+    return f"; did you mean {form.format(close)}?" if close else ""
+
+
+def nearest(given: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """Return the known word that is closest to `given`; "" if none is close.
+
+    Args:
+        given: What the user wrote.
+        known: What is allowed.
+        cutoff: The least similarity that is close, in [0, 1], of `difflib.get_close_matches`.
+    """
+    import difflib  # only an error needs it
+
+    return next(iter(difflib.get_close_matches(given, list(known), n=1, cutoff=cutoff)), "")
 
 
 def _bytes_in_words(literal: re.Match[str]) -> str:

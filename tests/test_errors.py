@@ -3,7 +3,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from kdtool.errors import reason
+from kdtool.errors import did_you_mean, nearest, reason
 
 
 def raised(action):
@@ -33,3 +33,10 @@ def test_the_reason_of_a_missing_array_has_no_quotes_of_python(tmp_path):
 def test_the_reason_is_one_line_and_never_empty():
     assert reason(ValueError("first\n  second")) == "first second"
     assert reason(zipfile.BadZipFile()) == "BadZipFile"
+
+
+def test_the_closest_known_word_is_suggested_and_none_if_none_is_close():
+    assert did_you_mean("flop", iter(["crop", "flip"])) == '; did you mean "flip"?'
+    assert did_you_mean("flop", ["flip"], "`data.{}`") == "; did you mean `data.flip`?"
+    assert did_you_mean("flop", ["flip"], cutoff=0.9) == did_you_mean("x", ["flip"]) == ""
+    assert (nearest("flop", ["crop", "flip"]), nearest("x", [])) == ("flip", "")

@@ -1,6 +1,5 @@
 """Checks of what a user typed, before anything slow is imported."""
 
-import difflib
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from kdtool.errors import RecipeError, StudyError
+from kdtool.errors import RecipeError, StudyError, did_you_mean, nearest
 
 RESULTS = "results.json"  # of a finished study, in its folder
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -30,8 +29,7 @@ def check_choice(option: str, given: str, known: Iterable[str]) -> None:
     if given in names:
         return
     meant = SYNONYMS.get(given.lower(), given.lower())
-    close = difflib.get_close_matches(meant, names, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
+    hint = did_you_mean(meant, names, "{}")
     raise typer.BadParameter(
         f"got {option} {given or '(nothing)'}; expected {_any_of(names)}{hint}"
     )
@@ -151,7 +149,6 @@ def _studies_near(path: Path) -> str:
     if inside:
         return f", such as {inside[0]}"
     siblings = {found.parent.name: found.parent for found in path.parent.glob(f"*/{RESULTS}")}
-    close = difflib.get_close_matches(path.name, siblings, n=1)
-    if close:
-        return f"; did you mean {siblings[close[0]]}?"
+    if close := nearest(path.name, siblings):
+        return f"; did you mean {siblings[close]}?"
     return "; `kdtool distill RECIPE` makes one"

@@ -1,6 +1,5 @@
 """Open ONNX Runtime sessions, with errors that a user can act on; imports onnxruntime."""
 
-import difflib
 import os
 import re
 import sys
@@ -20,7 +19,7 @@ from kdtool.edge.providers import (
     short_names,
     why_not,
 )
-from kdtool.errors import KdtoolError, ModelFileError
+from kdtool.errors import KdtoolError, ModelFileError, did_you_mean
 from kdtool.install import install_command
 
 # From 1.29 on, onnxruntime writes files to the user's cache and sends telemetry (its PR 27379),
@@ -158,12 +157,12 @@ def choose_provider(name: str) -> tuple[str, str]:
         return name, ""
     has = f"onnxruntime {onnxruntime.__version__} here has: {', '.join(['auto', *present])}"
     if name not in PROVIDERS:
-        raise KdtoolError(f"unknown provider {name!r}{_did_you_mean(name, present)}; {has}")
+        raise KdtoolError(f"unknown provider {name!r}{_provider_meant(name, present)}; {has}")
     fix = conflict() or how_to_get(name)
     raise KdtoolError(f"the provider {name!r} is not installed; {has}; for {name!r}: {fix}")
 
 
-def _did_you_mean(name: str, present: Sequence[str]) -> str:
+def _provider_meant(name: str, present: Sequence[str]) -> str:
     """Return a hint on the provider that a user may have meant, or "".
 
     Args:
@@ -173,8 +172,7 @@ def _did_you_mean(name: str, present: Sequence[str]) -> str:
     short = name.lower().removesuffix("executionprovider")
     if short == "gpu":
         return f"; did you mean {next((one for one in AUTOMATIC if one in present), 'cuda')}?"
-    close = difflib.get_close_matches(short, ["auto", *PROVIDERS], n=1, cutoff=0.75)
-    return f"; did you mean {close[0]}?" if close else ""
+    return did_you_mean(short, ["auto", *PROVIDERS], "{}", cutoff=0.75)
 
 
 def _start(model: str | bytes, threads: int, provider: str) -> InferenceSession:

@@ -4,12 +4,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from kdtool.errors import RecipeError
+from kdtool.errors import RecipeError, did_you_mean
 from kdtool.recipe.data import IdxFiles
 from kdtool.recipe.load import parse_recipe, problems_in, read_recipe, recipe_error
 from kdtool.recipe.names import WEIGHTS_SUFFIXES, model_problem
 from kdtool.recipe.schema import Recipe, check_operating_point
-from kdtool.recipe.table import did_you_mean
 
 # How files of weights begin. Source: the formats of zip, pickle, tar (at byte 257) and safetensors.
 ZIP, PICKLE, TAR = b"PK\x03\x04", b"\x80", b"ustar"

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from kdtool.recipe.table import Positive, Table, TomlPath, did_you_mean
+from kdtool.errors import did_you_mean
+from kdtool.recipe.table import Positive, Table, TomlPath
 
 ClassList = Annotated[list[int | str], Field(min_length=1)]  # by index, from 0, or name
 ClassNames = Annotated[list[str], Field(min_length=2)]

@@ -1,6 +1,5 @@
 """Read a recipe and change it: TOML, `--set` and `--sweep`."""
 
-import difflib
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,11 +9,11 @@ import tomli_w
 from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
-from kdtool.errors import RecipeError, reason
+from kdtool.errors import RecipeError, did_you_mean, nearest, reason
 from kdtool.recipe.data import IdxFiles
 from kdtool.recipe.problems import keys_of_source, problems_of, shown
 from kdtool.recipe.schema import DistillTable, Recipe, SubclassTable
-from kdtool.recipe.table import Table, did_you_mean
+from kdtool.recipe.table import Table
 
 # Keys with values that are, or may be, paths.
 PATHS = {"data.root", "teacher.model", "teacher.weights", "student.weights"}
@@ -237,9 +236,8 @@ def _other_recipes(path: Path) -> str:
     if not path.parent.is_dir():
         return f", and no folder {path.parent}"
     found = sorted(other.name for other in path.parent.glob("*.toml"))
-    close = difflib.get_close_matches(path.stem, [name[: -len(".toml")] for name in found], n=1)
-    if close:
-        return f"; did you mean {path.parent / close[0]}.toml?"
+    if close := nearest(path.stem, [name.removesuffix(".toml") for name in found]):
+        return f"; did you mean {path.parent / close}.toml?"
     return f"; its folder has {', '.join(found)}" if found else ""
 
 

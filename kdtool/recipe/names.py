@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
-from kdtool.recipe.table import did_you_mean
+from kdtool.errors import did_you_mean
 
 BUILT_IN = ("mnist-cnn", "mnist-cnn-small", "mnist-mlp")
 WEIGHTS_SUFFIXES = {".safetensors", ".onnx", ".pt", ".pth", ".ckpt"}

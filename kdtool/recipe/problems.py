@@ -1,6 +1,5 @@
 """What is wrong with a recipe, in words: what was given, what was expected, what was meant."""
 
-import difflib
 import re
 from typing import Any, get_args
 
@@ -8,9 +7,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from kdtool.errors import did_you_mean, nearest
 from kdtool.recipe.data import TABLES
 from kdtool.recipe.schema import Recipe
-from kdtool.recipe.table import did_you_mean
 
 
 def keys_of_source(data: object) -> dict[str, FieldInfo]:
@@ -157,10 +156,9 @@ def _unknown_key(key: str, content: dict[str, Any]) -> str:
     siblings = [other for other in known if other.rpartition(".")[0] == folder]
     if folder == "data":
         return _unknown_key_of_data(last, content["data"])
-    close = difflib.get_close_matches(key, siblings, n=1, cutoff=0.7)
     elsewhere = [other for other in known if other.rpartition(".")[2] == last]
-    if close or elsewhere:
-        return f"unknown key; did you mean `{(elsewhere or close)[0]}`?"
+    if hint := did_you_mean(elsewhere[0] if elsewhere else key, elsewhere or siblings, "`{}`", 0.7):
+        return f"unknown key{hint}"
     return f"unknown key; known here: {_names(siblings)}" if siblings else "unknown key"
 
 
@@ -174,11 +172,11 @@ def _unknown_key_of_data(key: str, data: dict[str, Any]) -> str:
     }
     if key in owners:
         return f'not a key of source "{data["source"]}", only of {", ".join(owners[key])}'
-    close = difflib.get_close_matches(key, owners, n=1)
+    close = nearest(key, owners)
     if not close:
         return f"unknown key; known here: {', '.join(own)}"
-    of = "" if close[0] in own else f", a key of source {', '.join(owners[close[0]])}"
-    return f"unknown key; did you mean `data.{close[0]}`{of}?"
+    of = "" if close in own else f", a key of source {', '.join(owners[close])}"
+    return f"unknown key; did you mean `data.{close}`{of}?"
 
 
 def _names(keys: list[str]) -> str:

@@ -7,9 +7,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator
 
-from kdtool.errors import RecipeError
+from kdtool.errors import RecipeError, did_you_mean
 from kdtool.recipe.data import DataTable
-from kdtool.recipe.table import Positive, Table, did_you_mean
+from kdtool.recipe.table import Positive, Table
 from kdtool.recipe.training import TrainTable
 from kdtool.results.base import Metric, Precision
 

@@ -1,7 +1,6 @@
 """Rows of a csv file in the encodings and dialects of Excel and others."""
 
 import csv
-import difflib
 import io
 import re
 import unicodedata
@@ -9,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kdtool.errors import DataError
+from kdtool.errors import DataError, did_you_mean
 
 DELIMITERS = ",;\t|"
 FEW = 3  # rows with one problem are listed each; more become one line, as they have one cause
@@ -75,7 +74,7 @@ def rows_of(path: Path, text: str, wanted: Sequence[str]) -> Iterator[tuple[int,
 def _parsed(
     path: Path, lines: Sequence[str], delimiter: str, first_line: int = 1
 ) -> Iterator[tuple[int, list[str]]]:
-    # Only where a quote follows a space: spaces before a label are to be seen.
+    # Only where a quote follows a space: spaces before a label must stay visible.
     quote_after_space = re.compile(re.escape(delimiter) + ' +"')
     reader = csv.reader(
         lines,
@@ -110,12 +109,10 @@ def check_columns(path: Path, wanted: Sequence[str], given: Sequence[str]) -> No
     missing = [name for name in wanted if name not in given]
     if not missing:
         return
-    close = difflib.get_close_matches(missing[0], given, n=1)
-    hint = f'; did you mean "{close[0]}"?' if close else ""
     raise DataError(
         f"{path} has no column {', '.join(missing)}; it has "
-        f"{', '.join(name for name in given if name) or 'none'}{hint} (data.columns and "
-        "data.group_by must be names of the header; the separator may be a comma, a semicolon, a "
+        f"{', '.join(name for name in given if name) or 'none'}"
+        f"{did_you_mean(missing[0], given)} (data.columns and data.group_by must be names of the header; the separator may be a comma, a semicolon, a "
         "tab or |)"
     )
 

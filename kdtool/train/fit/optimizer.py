@@ -1,6 +1,5 @@
 """Phases of training: which parts learn, at which rates, by which optimizer."""
 
-import difflib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from kdtool.errors import RecipeError
+from kdtool.errors import RecipeError, did_you_mean
 from kdtool.recipe.training import Schedule, TrainTable
 from kdtool.train.fit.batches import steps_per_epoch
 from kdtool.train.models.preprocess import network_of
@@ -131,8 +130,7 @@ def trained_parts(model: nn.Module, train: str, num_logits: int) -> list[nn.Modu
     for name in train.split("+"):
         place = head_name(network, num_logits) if name.strip() == "head" else name.strip()
         if not place or place not in parts:
-            close = difflib.get_close_matches(place, ["head", *parts], n=1)
-            hint = f'; did you mean "{close[0]}"?' if close else ""
+            hint = did_you_mean(place, ["head", *parts])
             top = ", ".join(child for child, _ in network.named_children())
             raise RecipeError(
                 f'got train = "{train}", but {type(network).__name__} has no part "{place}"{hint} '

@@ -1,6 +1,5 @@
 """Checks of a pretrained teacher: better than chance, and its classes in the order of the data."""
 
-import difflib
 import json
 import time
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import mannwhitneyu
 from torch import Tensor, nn
 
-from kdtool.errors import KdtoolError, RecipeError
+from kdtool.errors import KdtoolError, RecipeError, nearest
 from kdtool.recipe.training import TrainTable
 from kdtool.results.base import Metric
 from kdtool.results.study import EpochRecord, TrainingResult
@@ -89,9 +88,9 @@ def _misnamed(
     if not missing:
         twice = next(name for name in names if list(names).count(name) > 1)
         return f"{where} contains {twice!r} twice; expected a different name for each output"
-    close = difflib.get_close_matches(missing[0], names, n=1)
+    close = nearest(missing[0], names)
     text = f"{where} lacks {missing[0]!r}, a class of the data"
-    text += f"; is {close[0]!r} that class?" if close else f": {', '.join(names[:20])}"
+    text += f"; is {close!r} that class?" if close else f": {', '.join(names[:20])}"
     if table.classes is None and len(names) == len(classes):
         text += f"; if they are the classes of the data in their order, set {classes_line(classes)}"
     elif table.classes is None:
