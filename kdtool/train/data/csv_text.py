@@ -112,8 +112,8 @@ def check_columns(path: Path, wanted: Sequence[str], given: Sequence[str]) -> No
     raise DataError(
         f"{path} has no column {', '.join(missing)}; it has "
         f"{', '.join(name for name in given if name) or 'none'}"
-        f"{did_you_mean(missing[0], given)} (data.columns and data.group_by must be names of the header; the separator may be a comma, a semicolon, a "
-        "tab or |)"
+        f"{did_you_mean(missing[0], given)} (data.columns and data.group_by must be names of the "
+        "header; the separator may be a comma, a semicolon, a tab or |)"
     )
 
 

@@ -1,7 +1,6 @@
 """The networks: built in, from torchvision or timm, or a function of the user's."""
 
 import copy
-import difflib
 import importlib
 import sys
 from collections import OrderedDict
@@ -13,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from kdtool.errors import KdtoolError
+from kdtool.format import plural
 from kdtool.install import install_command
+from kdtool.recipe.names import model_problem
 
 ImageShape = tuple[int, int, int]  # C, H, W
 
@@ -82,8 +83,6 @@ def as_input(images: Tensor) -> Tensor:
     return images.to(torch.float32) / 255
 
 
-WEIGHTS_FILES = {".safetensors", ".onnx", ".pt", ".pth", ".ckpt"}
-
 USUAL_SIDE = 224  # pixels, of ImageNet; some networks scale smaller images down to nothing
 ENLARGE = (
     f"if they are too small for it, input_size = {USUAL_SIDE}, or fewer if it takes fewer, has the "
@@ -144,32 +143,19 @@ def build_model(name: str, image_shape: ImageShape, num_classes: int, seed: int)
 
 def check_model_name(name: str) -> None:
     """Raise KdtoolError if there is no network `name`; builds nothing."""
+    if problem := model_problem(name):
+        raise KdtoolError(problem)
+    # What no text shows: a registry that is laid out in another way, and what an import binds.
     kind, colon, rest = name.partition(":")
-    if Path(name).suffix.lower() in WEIGHTS_FILES:
-        raise KdtoolError(
-            f"model {name} is a file of weights, expected a network: {', '.join(BUILT_IN)}, "
-            "torchvision:NAME, timm:NAME or package.module:function; name the file as its weights: "
-            f'weights = "{name}"'
-        )
-    if not colon:
-        known = [*BUILT_IN]
-    elif kind == "torchvision":
-        known = torchvision_models().list_models(module=torchvision_models())
+    found = True
+    if kind == "torchvision":
+        found = rest in torchvision_models().list_models(module=torchvision_models())
     elif kind == "timm":
-        known = [rest] if timm().is_model(rest) else timm().list_models()
-    else:
+        found = timm().is_model(rest)
+    elif colon:
         _users_function(kind, rest)
-        return
-    if (rest or kind) not in known:
-        close = difflib.get_close_matches(rest or kind, known, n=1)
-        hint = f"; did you mean {kind + ':' if colon else ''}{close[0]}?" if close else ""
-        if not colon and hasattr(torchvision_models(), name):
-            hint = f"; did you mean torchvision:{name}?"
-        raise KdtoolError(
-            f"unknown model {name}{hint} "
-            f"(built in: {', '.join(BUILT_IN)}; or torchvision:NAME, timm:NAME, "
-            "package.module:function; of a teacher also FILE.onnx)"
-        )
+    if not found:
+        raise KdtoolError(f'got "{name}", but {kind} has no such model')
 
 
 def torchvision_models() -> ModuleType:
@@ -210,8 +196,7 @@ def _users_function(module: str, function: str) -> Callable[[ImageShape, int], n
         ) from error
     except (ImportError, SyntaxError, ValueError, TypeError) as error:
         raise KdtoolError(
-            f"model {module}:{function}: cannot import {module!r}: {error}; expected "
-            "package.module:function, such as nets:small for the function small in nets.py"
+            f"model {module}:{function}: cannot import {module!r}: {error}"
         ) from error
     except AttributeError as error:
         raise KdtoolError(f"model {module}:{function}: {module} has no {function}") from error
@@ -276,4 +261,4 @@ def _check_logits(logits: object, num_classes: int) -> None:
 def shown_shape(image_shape: ImageShape) -> str:
     """Return height, width and channels as text."""
     channels, height, width = image_shape
-    return f"{height}x{width} with {channels} channel{'s' if channels > 1 else ''}"
+    return f"{height}x{width} with {plural(channels, 'channel')}"

@@ -81,9 +81,13 @@ text = "no function"
 @pytest.fixture
 def users_folder(tmp_path, monkeypatch):
     (tmp_path / "users_models.py").write_text(USERS_MODULE)
+    (tmp_path / "users_globals.py").write_text("globals()['small'] = print")
+    (tmp_path / "users_imports.py").write_text("from no_such_module import missing")
+    (tmp_path / "users_torn.py").write_text("from math import torn")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.path", ["/nowhere"])
-    monkeypatch.delitem(sys.modules, "users_models", raising=False)
+    monkeypatch.setattr("sys.path", [place for place in sys.path if place])
+    for name in ("users_models", "users_globals"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
 
 
 @pytest.mark.usefixtures("users_folder")
@@ -109,19 +113,22 @@ def test_the_layers_are_part_of_what_the_weights_depend_on():
 @pytest.mark.parametrize(
     ("name", "shape", "message"),
     [
-        ("mnist-cn", MNIST, "unknown model mnist-cn; did you mean mnist-cnn?"),
-        ("torchvision:resnet8", MNIST, "did you mean torchvision:resnet18?"),
-        ("resnet18", MNIST, "unknown model resnet18; did you mean torchvision:resnet18?"),
+        ("mnist-cn", MNIST, 'did you mean "mnist-cnn"?'),
+        ("torchvision:resnet8", MNIST, 'did you mean "torchvision:resnet18"?'),
+        ("resnet18", MNIST, 'did you mean "torchvision:resnet18"?'),
         ("torchvision:alexnet", MNIST, "cannot be used for images of 28x28 with 1 channel"),
         (
             "torchvision:alexnet",
             MNIST,
             "input_size = 224, or fewer if it takes fewer, has",
         ),
-        ("nets/w.PTH", MNIST, 'name the file as its weights: weights = "nets/w.PTH"'),
+        ("nets/w.PTH", MNIST, 'set the file as its weights: weights = "nets/w.PTH"'),
         ("mnist-cnn", (1, 5, 5), "mnist-cnn cannot be used for images of 5x5"),
-        ("no_such_module:small", MNIST, "cannot import no_such_module"),
-        ("users_models:large", MNIST, "users_models has no large"),
+        ("no_such_module:small", MNIST, "there is no module no_such_module"),
+        ("users_imports:missing", MNIST, "cannot import no_such_module"),
+        ("users_torn:torn", MNIST, "cannot import 'users_torn'"),
+        ("users_models:large", MNIST, "has no function large; it has small"),
+        ("users_globals:large", MNIST, "users_globals has no large"),
         ("users_models:text", MNIST, "text is not a function"),
         ("users_models:none", MNIST, "got a NoneType, expected a torch.nn.Module"),
         ("users_models:view", MNIST, "Use .reshape(...) instead"),
