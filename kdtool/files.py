@@ -6,8 +6,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from kdtool.errors import StudyError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 UNFINISHED = ".unfinished"  # in the name of a file that is being written
 
@@ -48,6 +52,18 @@ def replaced(path: Path) -> Iterator[Path]:
         raise StudyError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def save_arrays(path: Path, **arrays: "NDArray[Any]") -> None:
+    """Write arrays to a compressed .npz file, atomically.
+
+    Raises:
+        StudyError: The disk is full or the folder cannot be written.
+    """
+    import numpy as np  # only training writes arrays
+
+    with replaced(path) as unfinished, unfinished.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def sha256_of(path: Path) -> str:

@@ -2,10 +2,11 @@ import hashlib
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kdtool.errors import StudyError
-from kdtool.files import replaced, sha256_of, write_atomic
+from kdtool.files import replaced, save_arrays, sha256_of, write_atomic
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path):
@@ -37,3 +38,10 @@ def full_disk(path):
 def test_sha256_is_that_of_the_bytes(tmp_path):
     (tmp_path / "file").write_bytes(b"content")
     assert sha256_of(tmp_path / "file") == hashlib.sha256(b"content").hexdigest()
+
+
+def test_arrays_are_read_back_by_name(tmp_path):
+    save_arrays(tmp_path / "new" / "a.npz", labels=np.arange(3), images=np.zeros((2, 1)))
+    with np.load(tmp_path / "new" / "a.npz") as arrays:
+        assert arrays["labels"].tolist() == [0, 1, 2]
+        assert arrays["images"].shape == (2, 1)

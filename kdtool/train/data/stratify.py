@@ -33,6 +33,24 @@ def stratified_split(
     return np.sort(by_class[~is_second]), np.sort(by_class[is_second])
 
 
+def stratified_sample(labels: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Return the indices of a sample with the same share of each class, ascending.
+
+    The first images of a set that is sorted by class would be of few classes. The same labels
+    always give the same sample.
+
+    Args:
+        labels: `(N,)`.
+        most: Size of the sample, but at least one image a class; all images if there are fewer, or
+            hardly more.
+    """
+    num_classes = len(np.unique(labels))
+    size = max(most, num_classes)
+    if len(labels) <= size + num_classes:
+        return np.arange(len(labels))
+    return stratified_split(labels, size)[1]
+
+
 def grouped_split(
     labels: NDArray[np.int64], groups: NDArray[np.int64], num_second: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from kdtool.files import replaced
+from kdtool.files import save_arrays
 from kdtool.results.base import Metric
 from kdtool.results.study import ClassScores, TestScores
 from kdtool.stats import metrics
@@ -150,8 +150,7 @@ def evaluate(run: Run, trained: Trained) -> Evaluated:
             answers[f"{name}_logits"] = logits.cpu().numpy()
             answers[f"{name}_probabilities"] = softmax(answers[f"{name}_logits"], axis=1)
             answers[f"{name}_labels"] = split.labels.cpu().numpy()
-        with replaced(path) as unfinished, unfinished.open("wb") as file:
-            np.savez_compressed(file, **answers)  # type: ignore[arg-type]
+        save_arrays(path, **answers)
         probabilities = np.asarray(answers["test_probabilities"], dtype=np.float32)
         classes, positive = run.splits.classes, run.splits.positive
         return score(split_labels(run.splits.test), probabilities, classes, positive), [path]

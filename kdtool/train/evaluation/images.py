@@ -1,8 +1,8 @@
-"""The test images that flips and subclasses refer to, in one file."""
+"""Flips between models, and files of test images: gallery, duplicates, predictions/test.csv."""
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.special import softmax
 
-from kdtool.files import replaced, write_atomic
+from kdtool.files import save_arrays, write_atomic
 from kdtool.results.base import Record, Role
 from kdtool.results.evidence import Flips, Gallery, GalleryImage, SubclassUse
 from kdtool.results.study import DataResult
@@ -45,8 +45,7 @@ def gallery(run: Run, chosen: dict[Role, Evaluated], wanted: Iterable[int]) -> G
 
     def make() -> tuple[Gallery, list[Path]]:
         images = splits.test.images[shown].permute(0, 2, 3, 1).cpu().numpy()
-        with replaced(path) as unfinished, unfinished.open("wb") as file:
-            np.savez_compressed(file, images=images)
+        save_arrays(path, images=images)
         relative = path.relative_to(run.study.folder).as_posix()
         return Gallery(path=relative, images=described(chosen, splits, shown)), [path]
 
@@ -61,17 +60,30 @@ def described(
     """Return the label of each test image in `shown`, and the predictions of the models."""
     classes, fine_classes = splits.classes, splits.result.fine_classes
     labels, fine_labels = splits.test.labels, splits.test.fine_labels
-    probabilities = {role: softmax(one.test_logits, axis=1) for role, one in chosen.items()}
     return [
         GalleryImage(
             index=index,
             label=classes[int(labels[index])],
             fine_label=None if fine_labels is None else fine_classes[int(fine_labels[index])],
-            predictions={role: classes[p[index].argmax()] for role, p in probabilities.items()},
-            probabilities={role: float(p[index].max()) for role, p in probabilities.items()},
+            predictions=predictions,
+            probabilities=probabilities,
         )
-        for index in shown
+        for index, (predictions, probabilities) in zip(
+            shown, predicted(chosen, classes, shown), strict=True
+        )
     ]
+
+
+def predicted(
+    models: dict[Role, Evaluated], classes: Sequence[str], images: Sequence[int] | Labels
+) -> Iterator[tuple[dict[Role, str], dict[Role, float]]]:
+    """Yield what each model predicts for each of some test images: the class, its probability."""
+    probabilities = {role: softmax(one.test_logits[images], axis=1) for role, one in models.items()}
+    for row in range(len(images)):
+        yield (
+            {role: classes[p[row].argmax()] for role, p in probabilities.items()},
+            {role: float(p[row].max()) for role, p in probabilities.items()},
+        )
 
 
 def write_answers(run: Run, chosen: dict[Role, Evaluated]) -> None:
@@ -82,16 +94,16 @@ def write_answers(run: Run, chosen: dict[Role, Evaluated]) -> None:
         chosen: The exported model of each role.
     """
     classes, names = run.splits.classes, run.splits.test_names
-    answers = [softmax(one.test_logits, axis=1) for one in chosen.values()]
+    labels = split_labels(run.splits.test)
     text = io.StringIO(newline="")
     table = csv.writer(text)
     head = [(f"{role} calls", f"{role} probability") for role in chosen]
     table.writerow(["image", "file", "label", *(name for pair in head for name in pair)])
-    for index, label in enumerate(split_labels(run.splits.test)):
-        row: list[object] = [index, names[index] if names else "", classes[label]]
-        for probabilities in answers:
-            called = int(probabilities[index].argmax())
-            row += [classes[called], f"{probabilities[index, called]:.4f}"]
+    answers = predicted(chosen, classes, range(len(labels)))
+    for index, (predictions, probabilities) in enumerate(answers):
+        row = [index, names[index] if names else "", classes[labels[index]]]
+        for role in chosen:
+            row += [predictions[role], f"{probabilities[role]:.4f}"]
         table.writerow(row)
     write_atomic(run.study.folder / "predictions" / "test.csv", text.getvalue())
 
@@ -118,8 +130,7 @@ def with_duplicate_images(run: Run) -> DataResult:
     def make() -> tuple[DuplicateImages, list[Path]]:
         exact = pairs(run.splits, result.duplicates)
         near = pairs(run.splits, result.near_duplicates)
-        with replaced(path) as unfinished, unfinished.open("wb") as file:
-            np.savez_compressed(file, exact=exact, near=near)
+        save_arrays(path, exact=exact, near=near)
         return DuplicateImages(path=path.relative_to(run.study.folder).as_posix()), [path]
 
     key = key_of("duplicates", run.fingerprint, result.duplicates, result.near_duplicates)

@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
-from kdtool.files import replaced
+from kdtool.files import save_arrays
 from kdtool.results.base import Role
 from kdtool.results.study import ExplainedImage, ExplainResult
 from kdtool.study.keys import key_of
-from kdtool.train.data.stratify import stratified_split
+from kdtool.train.data.stratify import stratified_sample
 from kdtool.train.evaluation.evaluate import Evaluated, split_labels
+from kdtool.train.evaluation.images import predicted
 from kdtool.train.models.networks import as_input
 from kdtool.train.models.predict import class_logits, images_within
 from kdtool.train.run import Run, load_model
@@ -78,22 +79,6 @@ def agreement(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArra
 NUM_COMPARED = 500  # test images over which the agreement is averaged, at least one a class
 
 
-def compared_images(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the test images over which the agreement is averaged, ascending.
-
-    They are a stratified sample, always the same for the same labels: the first images of a set
-    that is sorted by class would be of few classes.
-
-    Args:
-        labels: `(N,)` true classes.
-    """
-    num_classes = len(np.unique(labels))
-    num_images = max(NUM_COMPARED, num_classes)
-    if len(labels) <= num_images + num_classes:
-        return np.arange(len(labels))
-    return stratified_split(labels, num_images)[1]
-
-
 def explain(run: Run, models: dict[Role, Evaluated]) -> ExplainResult:
     """Compute heatmaps of every model and compare them with the teacher's.
 
@@ -109,7 +94,7 @@ def explain(run: Run, models: dict[Role, Evaluated]) -> ExplainResult:
 
     def make() -> tuple[ExplainResult, list[Path]]:
         chosen = images_to_explain(labels, models, run.recipe.explain.images)
-        compared = compared_images(labels)
+        compared = stratified_sample(labels, NUM_COMPARED)
         wanted = torch.from_numpy(np.concatenate([chosen, compared])).to(run.device)
         images = test.batch(wanted)[0]
         heatmaps = {
@@ -126,19 +111,19 @@ def explain(run: Run, models: dict[Role, Evaluated]) -> ExplainResult:
                 "get heatmaps, without their agreement with the teacher"
             )
         shown = images[: len(chosen)].permute(0, 2, 3, 1).cpu().numpy()
-        with replaced(path) as unfinished, unfinished.open("wb") as file:
-            maps = {role: maps[: len(chosen)] for role, maps in heatmaps.items()}
-            np.savez_compressed(file, images=shown, **maps)  # type: ignore[arg-type]
-        probabilities = {role: _softmax(model.test_logits) for role, model in models.items()}
+        maps = {role: maps[: len(chosen)] for role, maps in heatmaps.items()}
+        save_arrays(path, images=shown, **maps)
         explained = [
             ExplainedImage(
                 index=int(index),
                 label=classes[labels[index]],
-                predictions={role: classes[p[index].argmax()] for role, p in probabilities.items()},
-                probabilities={role: float(p[index].max()) for role, p in probabilities.items()},
+                predictions=predictions,
+                probabilities=probabilities,
                 agreement={role: float(values[row]) for role, values in agreements.items()},
             )
-            for row, index in enumerate(chosen)
+            for row, (index, (predictions, probabilities)) in enumerate(
+                zip(chosen, predicted(models, classes, chosen), strict=True)
+            )
         ]
         result = ExplainResult(
             method="gradient",
@@ -184,7 +169,3 @@ def _in_turn(labels: NDArray[np.int64], images: NDArray[np.int64]) -> NDArray[np
     for c in np.unique(classes):
         turn[classes == c] = np.arange((classes == c).sum())
     return images[np.lexsort((classes, turn))]
-
-
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    return torch.from_numpy(logits).softmax(dim=1).numpy()

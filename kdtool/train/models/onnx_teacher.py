@@ -19,6 +19,7 @@ from kdtool.errors import KdtoolError, ModelFileError, RecipeError
 from kdtool.files import sha256_of
 from kdtool.recipe.training import Normalization, TrainTable
 from kdtool.train.models.networks import ImageShape
+from kdtool.train.models.published import IMAGENET_MEAN, IMAGENET_STD
 
 DTYPES: dict[str, Any] = {
     "tensor(uint8)": np.uint8,
@@ -32,7 +33,7 @@ RANGES = {
     "Normalized_0_1": (0.0, 1.0),
     "Normalized_1_1": (0.5, 0.5),
 }
-IMAGENET = Normalization(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
+IMAGENET = Normalization(mean=list(IMAGENET_MEAN), std=list(IMAGENET_STD))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from kdtool.results.study import EpochRecord, TrainingResult
 from kdtool.stats.intervals import mcnemar_p, wilson_interval
 from kdtool.stats.metrics import confusion_matrix
 from kdtool.train.data.splits import Split, Splits
-from kdtool.train.data.stratify import stratified_split
+from kdtool.train.data.stratify import stratified_sample
 from kdtool.train.models.count import graph_cost
 from kdtool.train.models.networks import as_input
 from kdtool.train.models.onnx_teacher import OnnxTeacher
@@ -116,7 +116,7 @@ def check_trained(model: nn.Module, splits: Sequence[Split], classes: Sequence[s
     Raises:
         KdtoolError: Its classes are in another order, or it is not shown to be above chance.
     """
-    sample = sampled(splits, len(classes))
+    sample = sampled(splits)
     labels, logits = sample.labels.cpu().numpy(), predict(model, sample).cpu().numpy()
     called = logits.argmax(axis=1)
     order = better_order(labels, called, len(classes))
@@ -146,14 +146,11 @@ def chance_warning(model: nn.Module, validation: Split, num_classes: int) -> str
     return f"{fault}: it has nothing to teach; train it longer or with another learning rate"
 
 
-def sampled(splits: Sequence[Split], num_classes: int) -> Split:
+def sampled(splits: Sequence[Split]) -> Split:
     """Return about `MOST_IMAGES` images of the splits at most, stratified by class."""
     labels = torch.cat([split.labels for split in splits])
-    chosen = torch.ones(len(labels), dtype=torch.bool)
-    num_images = max(MOST_IMAGES, num_classes)
-    if len(labels) > num_images + num_classes:
-        chosen[:] = False
-        chosen[stratified_split(labels.cpu().numpy(), num_images)[1]] = True
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    chosen[stratified_sample(labels.cpu().numpy(), MOST_IMAGES)] = True
     # Only the chosen images are copied: all of them might not fit into memory twice.
     parts = [
         split.only(kept.to(split.labels.device))

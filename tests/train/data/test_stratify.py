@@ -1,10 +1,11 @@
 """The stratified split: sizes, shares, and that it is always the same."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdtool.train.data.stratify import grouped_split, reorder, stratified_split
+from kdtool.train.data.stratify import grouped_split, reorder, stratified_sample, stratified_split
 
 
 @st.composite
@@ -112,3 +113,22 @@ def test_reordered_rows_are_those_of_an_index(order):
     expected = array[order]
     reorder(array, np.array(order))
     np.testing.assert_array_equal(array, expected)
+
+
+def test_a_sample_has_the_shares_of_the_classes_though_the_labels_are_sorted():
+    labels = np.repeat(np.arange(10), [100] * 5 + [300] * 5)
+    sample = stratified_sample(labels, 500)
+    assert len(sample) == len(np.unique(sample)) == 500
+    assert np.bincount(labels[sample]).tolist() == [25] * 5 + [75] * 5
+    np.testing.assert_array_equal(sample, stratified_sample(labels, 500))
+
+
+@pytest.mark.parametrize("num_images", [4, 500, 505])
+def test_the_sample_of_a_few_images_is_all_of_them(num_images):
+    labels = np.arange(num_images) % 10
+    np.testing.assert_array_equal(stratified_sample(labels, 500), np.arange(num_images))
+
+
+def test_more_classes_than_the_sample_holds_have_an_image_each():
+    labels = np.repeat(np.arange(1000), 50)
+    assert np.bincount(labels[stratified_sample(labels, 500)]).tolist() == [1] * 1000

@@ -4,7 +4,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
-from kdtool.train.evaluation.saliency import agreement, compared_images, gradient_saliency
+from kdtool.train.evaluation.saliency import agreement, gradient_saliency
 
 
 def test_the_saliency_of_a_linear_model_is_its_weight():
@@ -68,22 +68,3 @@ def test_many_large_images_are_taken_in_parts():
     assert max(parts) == 20
     apart = np.concatenate([gradient_saliency(model, image[None], 4) for image in images[-3:]])
     np.testing.assert_allclose(together[-3:], apart, rtol=1e-4, atol=1e-6)
-
-
-def test_the_agreement_is_over_images_of_every_class_though_the_labels_are_sorted():
-    labels = np.repeat(np.arange(10), [100] * 5 + [300] * 5)
-    compared = compared_images(labels)
-    assert len(compared) == len(np.unique(compared)) == 500
-    assert np.bincount(labels[compared]).tolist() == [25] * 5 + [75] * 5
-    np.testing.assert_array_equal(compared, compared_images(labels))
-
-
-@pytest.mark.parametrize("num_images", [4, 500, 505])
-def test_a_small_test_split_is_compared_whole(num_images):
-    labels = np.arange(num_images) % 10
-    np.testing.assert_array_equal(compared_images(labels), np.arange(num_images))
-
-
-def test_more_classes_than_the_sample_holds_have_an_image_each():
-    labels = np.repeat(np.arange(1000), 50)
-    assert np.bincount(labels[compared_images(labels)]).tolist() == [1] * 1000

@@ -46,9 +46,7 @@ def test_a_recipe_that_is_not_of_the_results_exports_nothing(study):
     recipe, before = study / "recipe.toml", (study / "student.onnx").read_bytes()
     given = recipe.read_text()
     recipe.write_text(given.replace("temperature = 3", "temperature = 5"))
-    with pytest.raises(
-        StudyError, match=r"is not of .*recipe.toml: `distill` differs"
-    ):
+    with pytest.raises(StudyError, match=r"is not of .*recipe.toml: `distill` differs"):
         kdtool("export", study)
     recipe.write_text(re.sub(r"seeds = \[[^]]*\]", "seeds = [3]", given))
     with pytest.raises(StudyError, match=r"`seeds` differs"):

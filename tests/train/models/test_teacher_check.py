@@ -187,14 +187,14 @@ def test_guesses_rarely_pass_for_better_than_chance():
 
 
 def test_a_sample_has_its_share_of_every_class(digits):
-    few = sampled([digits.train, digits.validation], 10)
+    few = sampled([digits.train, digits.validation])
     assert len(few) == len(digits.train) + len(digits.validation)
     big = replace(
         digits.train,
         images=digits.train.images.repeat(4, 1, 1, 1),
         labels=digits.train.labels.repeat(4),
     )
-    drawn = sampled([big], 10)
+    drawn = sampled([big])
     assert len(drawn) == 2000
     shares = [split.labels.bincount() / len(split) for split in (drawn, big)]
     torch.testing.assert_close(*shares, atol=1e-3, rtol=0)
