@@ -16,7 +16,7 @@ Word = Literal["HELPED", "NO EVIDENCE", "HURT"]
 class Uncertainty(Record):
     """Where the uncertainty of a difference comes from, and what would reduce it.
 
-    "Detected" means found to differ from zero in 4 of 5 repetitions of the study (power 0.8,
+    "Detected" means found to differ from zero in 80 % of repetitions of the study (power 0.8,
     two-sided) at level 0.05 / n, the strictest of Holm's steps for n comparisons.
     """
 

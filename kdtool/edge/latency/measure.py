@@ -159,6 +159,9 @@ def matrix_rate(workers: Sequence[Worker], threads: int) -> MatrixRate:
     Args:
         workers: At least one; the first is used.
         threads: Threads that share a product, at least 1.
+
+    Raises:
+        KdtoolError: The worker died.
     """
     with TemporaryDirectory() as folder:
         path = Path(folder) / "matmul.onnx"

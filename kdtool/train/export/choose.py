@@ -74,6 +74,9 @@ def time_files(run: Run, files: list[FileResult], pairs: dict[str, str]) -> Spee
         run: The study.
         files: To measure.
         pairs: Path of a file -> path of the file that it is compared with.
+
+    Raises:
+        KdtoolError: A file cannot be run, or the process that timed it died.
     """
     table, environment = run.recipe.profile, collect_environment()
 

@@ -196,7 +196,15 @@ def _works(exported: onnx.ModelProto, opset: int) -> bool:
 
 
 def as_given(images: NDArray[np.uint8], form: InputForm) -> NDArray[np.generic]:
-    """Return images `(N, C, H, W)` in an input form of files."""
+    """Return images in an input form of files.
+
+    Args:
+        images: `(N, C, H, W)`.
+        form: Of the files.
+
+    Returns:
+        Of the form "tensor" float32 `(N, C, H, W)` in [0, 1], else uint8 `(N, H, W, C)`.
+    """
     if form == "tensor":
         return images.astype(np.float32) / 255
     return np.ascontiguousarray(images.transpose(0, 2, 3, 1))

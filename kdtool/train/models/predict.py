@@ -96,6 +96,9 @@ def validate(
         num_classes: C.
         metric: Of the study.
         positive: The positive class of AUCs, with two classes.
+
+    Raises:
+        KdtoolError: A batch does not fit into memory.
     """
     logits = class_logits(predict(model, validation), num_classes)
     loss = F.cross_entropy(logits, validation.labels)
@@ -110,7 +113,7 @@ def class_logits(logits: Tensor, num_classes: int) -> Tensor:
     """Merge subclasses: the softmax of a class is then the sum of those of its subclasses.
 
     Args:
-        logits: `(B, C * S)`, subclass s of class c at c * S + s; with S = 1 returned as they are.
+        logits: `(B, C * S)`, subclass s of class c at c * S + s; with S = 1 returned unchanged.
         num_classes: C.
 
     Returns:

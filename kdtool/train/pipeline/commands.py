@@ -1,4 +1,4 @@
-"""The commands that train or use a study: distill, subclass-distill, finetune, export, explain."""
+"""The commands that train: distill, subclass-distill, finetune; `again` has export and explain."""
 
 from dataclasses import dataclass, replace
 from statistics import fmean

@@ -50,6 +50,7 @@ def conclude(
 
     Raises:
         GateError: The output of an ONNX file differs from PyTorch's.
+        KdtoolError: A batch does not fit into memory, or a file cannot be written or timed.
     """
     evaluated = {role: [evaluate(run, one) for one in runs] for role, runs in models.items()}
     chosen = {role: best_on_validation(seeds) for role, seeds in evaluated.items()}
@@ -100,6 +101,9 @@ def write_results(run: Run, results: Results) -> Results:
     """Write results.json, and the report from it; return them.
 
     Measurements on other devices are kept if their files are unchanged.
+
+    Raises:
+        StudyError: The folder cannot be written, or a file of the study is damaged.
     """
     if run.study.results_path.exists():
         devices = still_valid(load_results(run.study.results_path).devices, results.models)
