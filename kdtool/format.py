@@ -147,6 +147,11 @@ def effective_number(number: float) -> str:
     return f"{number:.2f}"
 
 
+def temperature(value: float) -> str:
+    """Return what divides the logits, such as "1.37"."""
+    return f"{value:.2f}"
+
+
 def two_digits(value: float) -> str:
     """Return two significant digits, below 0.001 with an exponent: "0.41", "3.1e-6"."""
     if value >= 9.95:
@@ -164,7 +169,7 @@ def p_value(p: float) -> str:
 
 
 def probability(value: float) -> str:
-    """Return a probability in at least two decimals, and as many as tell it from 0 and from 1."""
+    """Return a probability in at least two decimals, so many that it rounds neither to 0 nor 1."""
     digits = 2
     while digits < 6 and float(f"{value:.{digits}f}") in (0, 1) and 0 < value < 1:
         digits += 1

@@ -183,9 +183,10 @@ def predict(
         show_predictions(Console(), report)
     failures = sum(prediction.error is not None for prediction in report.predictions)
     if failures:
+        from kdtool.format import plural
         from kdtool.terminal.text import error_console, print_message
 
-        count = f"{failures} of {len(images)} image{'' if len(images) == 1 else 's'}"
+        count = f"{failures} of {plural(len(images), 'image')}"
         print_message(error_console(), f"{count} could not be read", "error", "bold red")
         raise typer.Exit(1)
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
 from kdtool.errors import RecipeError, did_you_mean, nearest, reason
+from kdtool.format import plural
 from kdtool.recipe.data import IdxFiles
 from kdtool.recipe.problems import keys_of_source, problems_of, shown
 from kdtool.recipe.schema import DistillTable, Recipe, SubclassTable
@@ -96,8 +97,7 @@ def recipe_error(source: str, problems: list[str]) -> RecipeError:
     """Return one error that lists all problems of the recipe `source`, which may be empty."""
     if not source:
         return RecipeError("\n".join(problems))
-    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    return RecipeError("\n  ".join([f"{source}: {count}", *problems]))
+    return RecipeError("\n  ".join([f"{source}: {plural(len(problems), 'problem')}", *problems]))
 
 
 def recipe_toml(recipe: Recipe) -> str:

@@ -63,13 +63,6 @@ def compared_cell(
     return Cell(value=value, short=short, interval=interval, relative=text, worse=worse)
 
 
-def peak_memory(latency: Latency) -> int | None:
-    """Return the peak memory in bytes, minus that of the runtime without a model."""
-    if latency.peak_memory_bytes is None or latency.runtime_memory_bytes is None:
-        return None
-    return max(0, latency.peak_memory_bytes - latency.runtime_memory_bytes)
-
-
 def size_cell(file: FileResult | None, other: FileResult | None) -> Cell | None:
     """Return the size of a file, compared with another's."""
     if file is None:
@@ -103,7 +96,7 @@ def percentile_cell(
 
 def memory_cell(latency: Latency | None, other: Latency | None) -> Cell | None:
     """Return the memory that a model needs, compared with another's."""
-    value, reference = (peak_memory(one) if one else None for one in (latency, other))
+    value, reference = (one.model_memory_bytes if one else None for one in (latency, other))
     if value is None:
         return None
     ratio = relative(value, reference, "less", "more") if reference else None

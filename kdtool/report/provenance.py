@@ -14,7 +14,6 @@ from kdtool.format import (
     percent,
     plural,
     printable,
-    roles_present,
 )
 from kdtool.report.sections.classes import imbalance
 from kdtool.report.sections.duplicates import duplicates_sentence
@@ -82,8 +81,7 @@ def section(results: Results) -> ProvenanceSection:
                 accuracy=percent(file.accuracy),
                 sha256=file.sha256,
             )
-            for role in roles_present(results)
-            for file in results.models[role].files.values()
+            for *_, file in results.files
         ],
         data=_data(data),
         splits=list(data.class_counts),

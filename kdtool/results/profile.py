@@ -52,6 +52,13 @@ class Latency(Record):
     other_cores: float | None = None  # that other processes kept busy; None: unknown
     noise: str | None = None  # why the figures should not be trusted; None: no sign of it
 
+    @property
+    def model_memory_bytes(self) -> int | None:
+        """Peak memory minus that of the runtime without a model; None: unknown."""
+        if self.peak_memory_bytes is None or self.runtime_memory_bytes is None:
+            return None
+        return max(0, self.peak_memory_bytes - self.runtime_memory_bytes)
+
 
 class OperatorTime(Record):
     """What all nodes of one operator take in one run, as the runtime's own profiler sees it."""

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from kdtool.errors import StudyError
-from kdtool.results.base import SCHEMA, Interval, Metric, Precision, Record, Role, Summary
+from kdtool.results.base import ROLES, SCHEMA, Interval, Metric, Precision, Record, Role, Summary
 from kdtool.results.evidence import (
     BiasShift,
     Calibration,
@@ -33,8 +33,8 @@ class Parity(Record):
     num_images: int  # test images
     agreement: float  # share of the images that are not flipped
     max_abs_error: float | None  # of the logits; None: some are not finite
-    flipped: list[int]  # test images whose top-1 class differs, ties excluded
-    # Test images whose top-1 class differs although PyTorch's own margin between the two classes
+    flipped: list[int]  # test images with another top-1 class than PyTorch's, ties excluded
+    # Test images with another top-1 class although PyTorch's own margin between the two classes
     # is no larger than `max_abs_error`: rounding decides between them.
     ties: list[int] = Field(default=[])
     passed: bool | None  # None: int8 and fp16 need not agree, they have a `Gate`
@@ -314,6 +314,16 @@ class Results(Record):
     gallery: Gallery | None = None  # test images that `flips` and `subclasses` refer to
     explain: ExplainResult | None  # saliency maps; None: not computed
     devices: list[DeviceProfile]  # added by `kdtool profile STUDY --merge`
+
+    @property
+    def files(self) -> list[tuple[Role, Precision, FileResult]]:
+        """The files of all models, in the order in which they are shown."""
+        return [
+            (role, precision, file)
+            for role in ROLES
+            if role in self.models
+            for precision, file in self.models[role].files.items()
+        ]
 
     @property
     def warnings(self) -> list[str]:

@@ -1,6 +1,6 @@
 """Measurements on other machines, added to a study and its report."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PureWindowsPath
 
 from pydantic import ValidationError
@@ -16,7 +16,6 @@ from kdtool.results.study import (
     DeviceProfile,
     DeviceTiming,
     FileResult,
-    ModelResult,
     Results,
 )
 from kdtool.study.folder import load_study
@@ -101,7 +100,7 @@ def device_profile(
     Raises:
         StudyError: It has none of them.
     """
-    owners = {owner[2].sha256: owner for owner in _owners(results.models)}
+    owners = {owner[2].sha256: owner for owner in results.files}
     strangers = [model for model in report.models if model.sha256 not in owners]
     why = "; ".join(dict.fromkeys(_stranger(model, folder, results) for model in strangers))
     names = {model.name: owners[model.sha256] for model in report.models if model.sha256 in owners}
@@ -133,17 +132,11 @@ def device_profile(
     return DeviceProfile(environment=report.environment, files=files)
 
 
-def _owners(models: dict[Role, ModelResult]) -> Iterator[Owner]:
-    for role, model in models.items():
-        for precision, file in model.files.items():
-            yield role, precision, file
-
-
 def _stranger(model: ModelProfile, folder: Path, results: Results) -> str:
     """Return which measured file is not of the study, and how to get one that is."""
     name = PureWindowsPath(model.path).name  # reads paths of other systems as well
     text = f"{name} ({model.sha256[:12]})"
-    if name in {file.path for *_, file in _owners(results.models)}:
+    if name in {file.path for *_, file in results.files}:
         return (
             f"{text} differs from {name} of the study, which was exported again, or changed when "
             f"it was copied: copy {folder / name} to the device and measure it there"

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from kdtool.edge.predict import Prediction, PredictionReport
 from kdtool.format import (
+    MAC_LINE,
     count,
     decimals,
     file_size,
@@ -93,10 +94,10 @@ NUM_OPERATORS = 12  # rows; the other operators are added up in one more
 BAR_LENGTH = 24  # characters for 100 %
 PLAIN = box.Box("    \n    \n -- \n" + 5 * "    \n", ascii=True)  # a line below the header
 
-NamedProfile = Sequence[tuple[str, ModelProfile]]  # each model with the name that is shown
+Named = Sequence[tuple[str, ModelProfile]]  # each model with the name that is shown
 
 
-def cost_table(models: NamedProfile) -> Table:
+def cost_table(models: Named) -> Table:
     """Return parameters, operations, size, memory and load time of each model."""
     table = _table("model", "parameters", "MACs", "FLOPs", "size", "memory", "load")
     for name, model in models:
@@ -112,7 +113,7 @@ def cost_table(models: NamedProfile) -> Table:
     return table
 
 
-def latency_table(models: NamedProfile) -> Table:
+def latency_table(models: Named) -> Table:
     """Return the latency of each model in the first setting."""
     table = _table("model", "p50", "95 % interval", "p90", "p99", "first", "images/s")
     for name, model in models:
@@ -129,7 +130,7 @@ def latency_table(models: NamedProfile) -> Table:
     return table
 
 
-def settings_table(models: NamedProfile) -> Table:
+def settings_table(models: Named) -> Table:
     """Return the latency of each model in every setting of threads and batch size."""
     table = _table("model", "threads", "batch", "p50", "95 % interval", "images/s", "memory")
     for name, model in models:
@@ -179,11 +180,8 @@ def _table(first: str, *columns: str) -> Table:
 
 
 def _memory(latency: Latency) -> str:
-    if latency.peak_memory_bytes is None or latency.runtime_memory_bytes is None:
-        return "-"
-    return keyboard_text(
-        file_size(max(0, latency.peak_memory_bytes - latency.runtime_memory_bytes))
-    )
+    memory = latency.model_memory_bytes
+    return "-" if memory is None else keyboard_text(file_size(memory))
 
 
 def _interval(latency: Latency) -> str:
@@ -199,9 +197,6 @@ def _rate(latency: Latency) -> str:
     return three_digits(latency.images_per_second)
 
 
-Named = list[tuple[str, ModelProfile]]  # each model with the name that is shown
-
-
 def show_profile(console: Console, report: ProfileReport) -> None:
     """Print a profile.
 
@@ -213,7 +208,7 @@ def show_profile(console: Console, report: ProfileReport) -> None:
     shown = display_names([model.name for model in report.models], console.encoding)
     models: Named = list(zip(shown, report.models, strict=True))
     print_table(console, cost_table(models))
-    console.print("1 MAC = 1 multiply + 1 add; FLOPs = 2 x MACs; both for one image.")
+    console.print(f"{keyboard_text(MAC_LINE).removesuffix('.')}; both for one image.")
     console.print("memory: peak RSS minus that of the runtime without a model.")
     for line in _count_notes(models):
         console.print(line)

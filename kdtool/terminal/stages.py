@@ -14,6 +14,7 @@ from kdtool.format import (
     metric_title,
     percent,
     percent_range,
+    plural,
     printable,
     role_name,
     roles_present,
@@ -88,11 +89,7 @@ def show_files(console: Console, results: Results, folder: Path) -> None:
         results: The study's.
         folder: The study's; the files are in it.
     """
-    files = [
-        (role, precision, file)
-        for role in roles_present(results)
-        for precision, file in results.models[role].files.items()
-    ]
+    files = results.files
     if not files:
         console.print("This study has no ONNX files.")
         return
@@ -127,11 +124,10 @@ def show_files(console: Console, results: Results, folder: Path) -> None:
     for line in (called, choice, ship_sentence(results), *ship_details(results)):
         if line:
             console.print(plain_text(console, printable(line)))
-    number = f"{len(files)} ONNX file{'' if len(files) == 1 else 's'}"
     show_sentence(
         console,
-        f"Wrote {number} and compared them with PyTorch on {count(results.data.num_test)} test "
-        "images.",
+        f"Wrote {plural(len(files), 'ONNX file')} and compared them with PyTorch on "
+        f"{count(results.data.num_test)} test images.",
     )
     show_paths(console, folder)
 

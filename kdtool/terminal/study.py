@@ -12,6 +12,7 @@ from kdtool.format import (
     count,
     listed,
     metric_title,
+    plural,
     printable,
     role_name,
     roles_present,
@@ -171,7 +172,7 @@ def next_steps(results: Results, folder: Path, *, kit: bool) -> list[tuple[str, 
 def seeds_text(results: Results, roles: Sequence[Role]) -> str:
     """Return the number of seeds of some roles, such as "5 seeds"."""
     seeds = max(len(results.models[role].seeds) for role in roles)
-    return f"{seeds} seed{'' if seeds == 1 else 's'}"
+    return plural(seeds, "seed")
 
 
 def _verdicts(console: Console, results: Results) -> list[Text]:

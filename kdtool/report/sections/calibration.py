@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from kdtool.format import log_likelihood, percent_number, role_name, roles_present
+from kdtool.format import log_likelihood, percent_number, role_name, roles_present, temperature
 from kdtool.report.canvas import LIGHT, Drawing, drawing, label, new_figure, quiet_axes
 from kdtool.report.sections.classes import exported
 from kdtool.report.sections.files import shipped_role
@@ -72,7 +72,7 @@ def calibration_rows(results: Results) -> list[CalibrationRow]:
             rows.append(
                 CalibrationRow(
                     role=role,
-                    temperature=f"{found.temperature:.2f}",
+                    temperature=temperature(found.temperature),
                     nll=(log_likelihood(run.test.nll), log_likelihood(found.nll)),
                     ece=(percent_number(run.test.ece, 2), percent_number(found.ece, 2)),
                 )
@@ -106,7 +106,7 @@ def calibration_advice(results: Results) -> str | None:
     )
     if _is_folded(results):
         return (
-            f"The temperature {found.temperature:.2f} is built into the files of the "
+            f"The temperature {temperature(found.temperature)} is built into the files of the "
             f"{role_name(role)}: they return probabilities after scaling. {proof}"
         )
     before, after = found.validation_nll_before, found.validation_nll_after

@@ -34,6 +34,8 @@ from kdtool.results.study import (
 FEW_IMAGES = 20  # of a class in the test split; fewer, and one image is more than 5 points
 MOST_NAMES = 6  # of classes, in a sentence
 UNEVEN = 1.5  # training images of the largest class / of the smallest; below, no sentence
+MOST_CHANGED = 10  # classes that are listed where the tables are folded
+MOST_MISTAKES = 5  # that are listed
 MOST_OPEN = 20  # classes; more, and the tables over classes are folded
 MOST_WITH_F1 = 3  # models; more, and F1 has a table of its own
 
@@ -199,11 +201,11 @@ def class_rows(results: Results) -> list[ClassRow]:
     return rows
 
 
-def most_changed(rows: list[ClassRow], top: int = 10) -> list[ClassRow]:
+def most_changed(rows: list[ClassRow]) -> list[ClassRow]:
     """Return the classes whose accuracy changed most, gains first."""
     changed = [row for row in rows if row.delta]
     changed.sort(key=lambda row: -abs(row.delta or 0))
-    return sorted(changed[:top], key=lambda row: -(row.delta or 0))
+    return sorted(changed[:MOST_CHANGED], key=lambda row: -(row.delta or 0))
 
 
 def one_class_calls(results: Results) -> str | None:
@@ -255,7 +257,7 @@ def imbalance(data: DataResult) -> str | None:
     )
 
 
-def mistakes(results: Results, top: int = 5) -> list[Mistake]:
+def mistakes(results: Results) -> list[Mistake]:
     """Return the most frequent mistakes of the last role, usually the student."""
     scores = exported_scores(results)
     if not scores:
@@ -275,7 +277,7 @@ def mistakes(results: Results, top: int = 5) -> list[Mistake]:
             predicted=names[predicted],
             counts={role: test.confusion[true][predicted] for role, test in scores.items()},
         )
-        for _, true, predicted in cells[:top]
+        for _, true, predicted in cells[:MOST_MISTAKES]
     ]
 
 

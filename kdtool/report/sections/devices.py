@@ -1,6 +1,5 @@
 """What the files cost on every machine that measured them."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from textwrap import shorten
 from typing import TYPE_CHECKING, ClassVar
@@ -13,7 +12,6 @@ from kdtool.format import (
     plural,
     printable,
     role_name,
-    roles_present,
     three_digits,
     time_ratio,
     time_ratio_range,
@@ -28,7 +26,7 @@ from kdtool.report.canvas import (
     new_figure,
     quiet_axes,
 )
-from kdtool.report.cells import Cell, p50_cell, peak_memory
+from kdtool.report.cells import Cell, p50_cell
 from kdtool.results.base import Interval, Precision, Role
 from kdtool.results.machines import machine, setting
 from kdtool.results.profile import Environment, Latency
@@ -69,7 +67,7 @@ class Measured:
     @property
     def cells(self) -> list[Cell | None]:
         """The figures, in the order of `COLUMNS`."""
-        latency, memory = self.latency, peak_memory(self.latency)
+        latency, memory = self.latency, self.latency.model_memory_bytes
         ratio = None
         if self.time_ratio:
             value, ends = self.time_ratio
@@ -133,7 +131,7 @@ def measured(results: Results) -> list[Measured]:
             latency=file.latency,
             time_ratio=(file.gate.time_ratio, file.gate.time_ratio_ci95) if file.gate else None,
         )
-        for role, precision, file in _files(results)
+        for role, precision, file in results.files
         if file.latency
     ]
     for label, device in zip(labels[1:], results.devices, strict=True):
@@ -150,7 +148,7 @@ def measured(results: Results) -> list[Measured]:
                 if timing.time_ratio and timing.time_ratio_ci95
                 else None,
             )
-            for role, precision, file in _files(results)
+            for role, precision, file in results.files
             for timing in timings.get((role, precision), [])
         ]
     return rows
@@ -212,12 +210,6 @@ def side_by_side(rows: list[Measured]) -> dict[str, list[Measured]]:
         ):
             machines[row.machine] = [*known, row]
     return machines
-
-
-def _files(results: Results) -> Iterator[tuple[Role, Precision, FileResult]]:
-    for role in roles_present(results):
-        for precision, file in results.models[role].files.items():
-            yield role, precision, file
 
 
 def _cores(environment: Environment) -> str:

@@ -9,6 +9,7 @@ from kdtool.format import (
     in_percent,
     listed,
     metric_title,
+    percent_number,
     printable,
     role_name,
     score_range,
@@ -219,7 +220,7 @@ def _heat_map(results: Results, points: list[SweepPoint], keys: list[str], width
     quiet_axes(axes, grid="")
     for point, score in zip(points, scores, strict=True):
         x, y = columns.index(point.settings[across]), rows.index(point.settings[down])
-        text = f"{100 * score:.2f}" if in_percent(results.metric) else decimals(score)
+        text = percent_number(score, 2) if in_percent(results.metric) else decimals(score)
         _heat_cell(axes, (x, y), text, (score - lowest) / span, point)
     axes.set(xlim=(-0.52, len(columns) - 0.48), ylim=(len(rows) - 0.48, -0.52))
     axes.set_xticks(range(len(columns)), [f"{value}" for value in columns])

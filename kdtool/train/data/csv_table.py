@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kdtool.errors import DataError
+from kdtool.format import plural
 from kdtool.recipe.data import CsvTable
 from kdtool.train.data.csv_text import (
     FEW,
@@ -71,9 +72,8 @@ def list_table(table: CsvTable) -> LabelledFiles:
         found.problems += [(row.line, text) for text in _problems(row, root, classes)]
     found.problems += _repeated(rows, root)
     if found.problems:
-        noun = "problem" if len(found.problems) == 1 else "problems"
         raise problem_list(
-            f"{path}: {len(found.problems):,} {noun}:",
+            f"{path}: {plural(len(found.problems), 'problem')}:",
             [f"line {line}: {text}" for line, text in sorted(found.problems)],
             "correct the table, or delete these rows",
             MOST_LISTED,

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from kdtool.errors import DataError
+from kdtool.format import plural
 from kdtool.recipe.data import FolderTable
 from kdtool.train.data.labelled_files import (
     SPLIT_NAMES,
@@ -178,7 +179,7 @@ def _content(folder: Path, names: set[str]) -> str:
 
 def _count(folder: Path) -> str:
     num_files = sum(path.is_file() and not is_system(path.name) for path in folder.iterdir())
-    return f"{num_files:,} file{'' if num_files == 1 else 's'}"
+    return plural(num_files, "file")
 
 
 def _left_out_warning(paths: Sequence[Path], root: Path) -> tuple[str, ...]:

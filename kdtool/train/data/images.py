@@ -14,6 +14,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from kdtool.edge.portable.picture import fit, open_image
 from kdtool.environment import memory_bytes, usable_cores
 from kdtool.errors import DataError, reason
+from kdtool.format import plural
 from kdtool.recipe.data import PictureKeys
 from kdtool.train.data.source import (
     Progress,
@@ -251,8 +252,8 @@ def _broken_warning(reasons: dict[int, str], names: Sequence[str]) -> list[str]:
 
 
 def _how_many(reasons: dict[int, str], names: Sequence[str]) -> str:
-    noun = "file" if len(names) == 1 else "files"
-    return f"{len(reasons):,} of {len(names):,} {noun} {'is' if len(reasons) == 1 else 'are'}"
+    verb = "is" if len(reasons) == 1 else "are"
+    return f"{len(reasons):,} of {plural(len(names), 'file')} {verb}"
 
 
 def _enlarged_warning(headers: Sequence[Header], size: int | None) -> list[str]:

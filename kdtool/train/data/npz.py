@@ -9,6 +9,7 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from kdtool.errors import DataError, reason
+from kdtool.format import plural
 from kdtool.recipe.data import NpzTable
 from kdtool.train.data.images import check_memory
 from kdtool.train.data.labelled_files import SPLIT_NAMES, assign_splits
@@ -73,9 +74,10 @@ def load_npz(table: NpzTable) -> SourceData:
             problems.append(str(error))
     problems = problems or _mismatches(images, labels)
     if problems:
-        noun = "problem" if len(problems) == 1 else "problems"
         raise problem_list(
-            f"{path}: {len(problems)} {noun}:", problems, f"correct the file: {LAYOUT}"
+            f"{path}: {plural(len(problems), 'problem')}:",
+            problems,
+            f"correct the file: {LAYOUT}",
         )
     highest = max(int(each.max()) for each in labels.values())
     classes = table.classes or [str(number) for number in range(highest + 1)]
