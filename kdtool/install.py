@@ -24,6 +24,11 @@ def install_command(extra: str) -> str:
     return f"{pip()} install {names}"
 
 
+def normalized(name: str) -> str:
+    """Return the normalized name of a distribution. Source: PEP 503."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def pip() -> str:
     """Return the installer of this environment: `uv pip` where uv made it, without pip."""
     return "pip" if find_spec("pip") else "uv pip"

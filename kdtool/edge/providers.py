@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import distributions
 from typing import Any
 
-from kdtool.install import install_command, pip
+from kdtool.install import install_command, normalized, pip
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -58,7 +58,7 @@ def conflict(search_path: list[str] | None = None) -> str | None:
         search_path: Folders of packages; None: the ones of this Python.
     """
     found = distributions() if search_path is None else distributions(path=search_path)
-    names = (re.sub(r"[-_.]+", "-", entry.metadata["Name"] or "").lower() for entry in found)
+    names = (normalized(entry.metadata["Name"] or "") for entry in found)
     runtimes = sorted(_RUNTIMES.intersection(names))
     if len(runtimes) < 2:
         return None

@@ -27,13 +27,6 @@ def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
     return name, tuple(int(part) for part in parts)
 
 
-def input_shape(
-    name: str, dims: Dims | None, batch_size: int, shapes: GivenShapes | None = None
-) -> tuple[int, ...]:
-    """Return the shape of a model's only input, as `input_shapes` does."""
-    return input_shapes({name: dims}, batch_size, shapes)[name]
-
-
 def input_shapes(
     declared: Mapping[str, Dims | None], batch_size: int, shapes: GivenShapes | None = None
 ) -> dict[str, tuple[int, ...]]:

@@ -202,16 +202,13 @@ def announce_data(splits: Splits, transfer: Splits, reporter: Reporter) -> None:
         )
 
 
-def check_models(run: Run, roles: tuple[Role, ...] = ("teacher", "student")) -> None:
-    """Build the networks, and report what they start from and how long they train.
-
-    Args:
-        run: The study.
-        roles: Whose networks; a control has the student's.
+def check_models(run: Run) -> None:
+    """Build teacher and student, and report what they start from and how long they train.
 
     Raises:
         KdtoolError: A model cannot be built, does not fit the images or cannot be trained.
     """
+    roles: tuple[Role, ...] = ("teacher", "student")  # a control has the student's network
     for role in roles:
         with errors_name(role):
             announce_weights(run, role)

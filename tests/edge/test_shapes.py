@@ -4,7 +4,7 @@ from onnx import TensorProto, helper
 
 from kdtool.edge.count.graph import count_graph, count_model
 from kdtool.edge.model_file import read_model
-from kdtool.edge.shapes import input_shape, input_shapes, parse_shape
+from kdtool.edge.shapes import input_shapes, parse_shape
 from kdtool.errors import KdtoolError, ModelFileError
 
 FLOAT = TensorProto.FLOAT
@@ -12,13 +12,13 @@ FLOAT = TensorProto.FLOAT
 
 @pytest.mark.parametrize("dims", [["batch", 8, 8, 3], [None, 8, 8, 3], [5, 8, 8, 3]])
 def test_an_open_batch_is_filled_in(dims):
-    assert input_shape("x", dims, batch_size=5) == (5, 8, 8, 3)
+    assert input_shapes({"x": dims}, batch_size=5) == {"x": (5, 8, 8, 3)}
 
 
 @pytest.mark.parametrize("key", ["", "x"])
 @pytest.mark.parametrize("dims", [["n", "h", None, 3], [5, "h", 8, 3], None, []])
 def test_what_the_file_leaves_open_is_given(dims, key):
-    assert input_shape("x", dims, 5, {key: (8, 8, 3)}) == (5, 8, 8, 3)
+    assert input_shapes({"x": dims}, 5, {key: (8, 8, 3)}) == {"x": (5, 8, 8, 3)}
 
 
 def test_every_input_has_a_shape_and_one_has_the_batch():
@@ -108,5 +108,5 @@ def test_a_model_in_memory_is_counted_like_its_file_and_not_changed(make_onnx):
     matmul = helper.make_node("MatMul", ["x", "w"], ["y"])
     path = make_onnx([matmul], {"x": (FLOAT, ["n", 100])}, {"w": weight})
     model = read_model(path)
-    assert count_model(model, batch=3) == count_graph(path, batch=3)
+    assert count_model(model) == count_graph(path)
     assert model == read_model(path)

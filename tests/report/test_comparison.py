@@ -60,7 +60,7 @@ def test_class_delta_is_recall_of_student_minus_control(build):
 
 def test_most_changed_classes_have_the_largest_deltas(build):
     rows = class_rows(build(classes=[f"c{i}" for i in range(40)]))
-    changed = most_changed(rows, top=5)
+    changed = most_changed(rows)
     smallest = min(abs(row.delta) for row in changed)
     assert all(abs(row.delta) <= smallest for row in rows if row not in changed)
     assert [row.delta for row in changed] == sorted((r.delta for r in changed), reverse=True)
@@ -72,7 +72,7 @@ def test_mistakes_are_the_largest_cells_off_the_diagonal(build):
     wrong = sorted(
         (n for i, r in enumerate(matrix) for j, n in enumerate(r) if i != j), reverse=True
     )
-    found = mistakes(results, top=5)
+    found = mistakes(results)
     assert [mistake.counts["student"] for mistake in found] == wrong[:5]
     assert found[0].counts["student"] == matrix[int(found[0].true)][int(found[0].predicted)]
 

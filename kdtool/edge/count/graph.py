@@ -167,11 +167,15 @@ def count_graph(path: Path, batch: int = 1, shapes: GivenShapes | None = None) -
         raise ModelFileError(f"cannot count {path}: {error}") from error
 
 
-def count_model(model: ModelProto, batch: int = 1, shapes: GivenShapes | None = None) -> GraphCost:
-    """Count a model in memory as `count_graph` does; `model` is not changed."""
+def count_model(model: ModelProto, shapes: GivenShapes | None = None) -> GraphCost:
+    """Count one image in a model in memory, as `count_graph` does; `model` is not changed.
+
+    Raises:
+        ModelFileError: It has inputs with shapes neither fixed nor given.
+    """
     copy = ModelProto()
     copy.CopyFrom(model)
-    return _count(copy, batch, shapes)
+    return _count(copy, 1, shapes)
 
 
 def _count(model: ModelProto, batch: int, shapes: GivenShapes | None) -> GraphCost:

@@ -15,6 +15,7 @@ from pathlib import Path
 from kdtool.edge.kit import isolated
 from kdtool.errors import GateError, StudyError
 from kdtool.files import sha256_of
+from kdtool.install import normalized
 
 MANIFEST = "manifest.json"
 PACKAGES = ("numpy", "onnxruntime", "PIL")  # imported by a kit
@@ -100,7 +101,7 @@ def importable() -> tuple[list[str], list[str]]:
     waiting = [name for package in PACKAGES for name in providers.get(package, [])]
     found: dict[str, Distribution] = {}
     while waiting:
-        name = _normal(waiting.pop())
+        name = normalized(waiting.pop())
         if name in found:
             continue
         try:
@@ -112,12 +113,7 @@ def importable() -> tuple[list[str], list[str]]:
     modules = [
         module
         for module, names in providers.items()
-        if any(_normal(name) in found for name in names)
+        if any(normalized(name) in found for name in names)
     ]
     folders = {str(Path(str(entry.locate_file(""))).resolve()) for entry in found.values()}
     return sorted(modules), sorted(folders)
-
-
-def _normal(name: str) -> str:
-    """Return the normalized name of a distribution. Source: PEP 503."""
-    return re.sub(r"[-_.]+", "-", name).lower()

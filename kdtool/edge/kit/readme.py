@@ -10,7 +10,7 @@ from kdtool import __version__
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.portable.classifier import decision, image_shape
 from kdtool.edge.session import InferenceSession
-from kdtool.format import count, keyboard_text, milliseconds, percent, plural
+from kdtool.format import count, keyboard_text, milliseconds, percent, plural, probability
 from kdtool.results.base import Interval, Precision, Role
 from kdtool.results.evidence import Rates
 from kdtool.results.profile import Environment
@@ -115,8 +115,8 @@ def _decided(session: InferenceSession, classes: list[str]) -> str:
     positive, threshold = chosen
     return (
         f"The predicted class is {_code(classes[positive])} if its probability is at least "
-        f"{threshold:.4g},\nelse {_code(classes[1 - positive])}; `decide` returns its index. The "
-        "threshold was chosen on validation images\n"
+        f"{probability(threshold)},\nelse {_code(classes[1 - positive])}; `decide` returns its "
+        "index. The threshold was chosen on validation images\n"
         f"by the rule `{_metadata_decision(session)['rule']}`."
     )
 

@@ -38,10 +38,10 @@ def percentile_ms(runs_ms: NDArray[np.float64], percent: int) -> float | None:
     return float(np.percentile(runs_ms, percent)) if enough else None
 
 
-def median_interval(rounds: Rounds, seed: int = 0) -> Interval:
+def median_interval(rounds: Rounds) -> Interval:
     """Return the 95 % interval of the median over all runs."""
     pooled = [np.sort(np.concatenate(blocks)) for blocks in rounds]
-    picks = _resampled_rounds(len(rounds), seed)  # (R, num_rounds)
+    picks = _resampled_rounds(len(rounds))  # (R, num_rounds)
     runs = np.sort(np.concatenate(pooled))
     # Every run is a candidate up to NUM_GRID runs; beyond, a finer grid would change nothing.
     places = np.linspace(0, len(runs) - 1, min(len(runs), NUM_GRID)).astype(int)
@@ -52,13 +52,12 @@ def median_interval(rounds: Rounds, seed: int = 0) -> Interval:
     return _expanded_interval(grid[np.argmax(reached, axis=1)], len(rounds))
 
 
-def ratio_of_rounds(of: Rounds, against: Rounds, seed: int = 0) -> tuple[float, Interval]:
+def ratio_of_rounds(of: Rounds, against: Rounds) -> tuple[float, Interval]:
     """Compare two models that were timed in turn, block by block.
 
     Args:
         of: Rounds of one model.
         against: Rounds of the other; each block was timed next to the same block of the first.
-        seed: Of the resampling.
 
     Returns:
         Geometric mean of the ratios of the medians of the blocks, below 1 if `of` is faster, and
@@ -70,7 +69,7 @@ def ratio_of_rounds(of: Rounds, against: Rounds, seed: int = 0) -> tuple[float, 
             for pair in zip(of, against, strict=True)
         ]
     )
-    picks = _resampled_rounds(len(log_ratios), seed)
+    picks = _resampled_rounds(len(log_ratios))
     resampled = np.exp(picks @ log_ratios / len(log_ratios))
     return float(np.exp(log_ratios.mean())), _expanded_interval(resampled, len(log_ratios))
 
@@ -114,10 +113,10 @@ def _drift(levels: list[float]) -> list[str]:
     return [f"it was {100 * abs(change):.0f} % {direction} in the second half"]
 
 
-def _resampled_rounds(num_rounds: int, seed: int) -> NDArray[np.int64]:
-    """Return the count of each round in each resample, `(R, num_rounds)`; fixed by the seed."""
+def _resampled_rounds(num_rounds: int) -> NDArray[np.int64]:
+    """Return the count of each round in each resample, `(R, num_rounds)`; always the same."""
     share = np.full(num_rounds, 1 / num_rounds)
-    return np.random.default_rng(seed).multinomial(num_rounds, share, size=NUM_RESAMPLES)
+    return np.random.default_rng(0).multinomial(num_rounds, share, size=NUM_RESAMPLES)
 
 
 def _expanded_interval(resampled: NDArray[np.float64], num_rounds: int) -> Interval:

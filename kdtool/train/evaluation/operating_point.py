@@ -1,9 +1,5 @@
 """The threshold of the positive class when there are two classes; chosen on validation."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
@@ -12,9 +8,7 @@ from kdtool.recipe.schema import check_operating_point, parse_operating_point
 from kdtool.results.evidence import OperatingPoint, Rates
 from kdtool.stats.intervals import wilson_interval
 from kdtool.train.data.splits import Split, Splits
-
-if TYPE_CHECKING:  # which imports `run`, where `check_operating_point` is called
-    from kdtool.train.evaluation.evaluate import Evaluated
+from kdtool.train.evaluation.evaluate import Evaluated
 
 # No threshold between closer probabilities: float32 resolves 6e-8, and runtimes round.
 LEAST_GAP = 1e-6
