@@ -17,6 +17,7 @@ from torch import nn
 
 from kdtool.recipe.data import MnistTable
 from kdtool.recipe.training import TrainTable
+from kdtool.terminal.progress import Terminal
 from kdtool.train.data.splits import load_splits
 from kdtool.train.data.stratify import stratified_split
 from kdtool.train.fit import loop
@@ -101,7 +102,8 @@ def main():
     parser.add_argument("--models", nargs="+", default=MODELS, help="networks (default: all 14)")
     parser.add_argument("--steps", type=int, default=300, help="training steps (default: 300)")
     arguments = parser.parse_args()
-    splits = load_splits(MnistTable(source="mnist", offline="mnist-5k"), lambda _text: None)
+    table, terminal = MnistTable(source="mnist", offline="mnist-5k"), Terminal()
+    splits = load_splits(table, terminal.warn, terminal.progress)
     train, test = some(splits.train, NUM_TRAIN), some(splits.test, NUM_TEST)
     print("| network | momentum | as training leaves it | recomputed | epoch, s | recomputing, s |")
     print("|---|---:|---:|---:|---:|---:|")

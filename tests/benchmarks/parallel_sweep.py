@@ -22,6 +22,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from kdtool.recipe.data import MnistTable
 from kdtool.recipe.training import TrainTable
+from kdtool.terminal.progress import Terminal
 from kdtool.train.data.splits import load_splits
 from kdtool.train.fit.batches import Training, batch_maker, batches, steps_per_epoch
 from kdtool.train.fit.loop import training_step
@@ -40,7 +41,8 @@ class Work:
     def __init__(self, arguments, num_threads):
         torch.set_num_threads(num_threads)
         table = MnistTable(source="mnist", root=arguments.root, offline="mnist-5k")
-        splits = load_splits(table, lambda _warning: None)
+        terminal = Terminal()
+        splits = load_splits(table, terminal.warn, terminal.progress)
         self.train, self.shape = splits.train, splits.result.image_shape
         self.num_classes, self.steps = len(splits.classes), arguments.steps
         self.table = TrainTable(model=arguments.model)

@@ -133,7 +133,8 @@ def main():
     parser.add_argument("--epochs", type=int, default=3)
     arguments = parser.parse_args()
     table = MnistTable(source="mnist", root=arguments.root, offline="mnist-5k")
-    splits = load_splits(table, Terminal().warn)
+    terminal = Terminal()
+    splits = load_splits(table, terminal.warn, terminal.progress)
     teacher = compare("teacher", splits, "mnist-cnn", None, arguments.epochs)
     compare("distillation", splits, "mnist-mlp", teacher.eval(), arguments.epochs)
 

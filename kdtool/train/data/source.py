@@ -3,7 +3,7 @@
 import contextlib
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,11 +18,6 @@ from kdtool.train.reporter import Update
 # Shows the progress of long work, as `Terminal.progress` does: its title and number of units.
 Progress = Callable[[str, int], AbstractContextManager[Update]]
 SPLITS: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
-
-
-def no_progress(_title: str, _total: int) -> AbstractContextManager[Update]:
-    """Show nothing."""
-    return nullcontext(lambda _done, _text: None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -50,7 +50,7 @@ from kdtool.train.data.idx import load_idx
 from kdtool.train.data.labelled_files import read_files
 from kdtool.train.data.mnist import load_digits, load_mnist
 from kdtool.train.data.npz import load_npz
-from kdtool.train.data.source import SPLITS, Progress, SourceData, no_progress
+from kdtool.train.data.source import SPLITS, Progress, SourceData
 from kdtool.train.data.stratify import reorder, stratified_split
 
 NUM_LISTED = 20  # duplicates in results.json, which says "the first 20"
@@ -137,9 +137,7 @@ def load_source(table: DataTable, progress: Progress) -> SourceData:
             return read_files(list_table(table), table, progress)
 
 
-def load_splits(
-    table: DataTable, warn: Callable[[str], None], progress: Progress = no_progress
-) -> Splits:
+def load_splits(table: DataTable, warn: Callable[[str], None], progress: Progress) -> Splits:
     """Load, check and split the data of a recipe.
 
     Without a validation split of the source, one is drawn from the train images with a fixed seed,

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from loading import load_splits
 
 from kdtool.errors import RecipeError
 from kdtool.recipe.data import DigitsTable
 from kdtool.train.data.classes import find_groups, group_name, group_names
-from kdtool.train.data.splits import load_splits, without_classes
+from kdtool.train.data.splits import without_classes
 
 DIGITS = tuple("0123456789")
 HALVES = [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]

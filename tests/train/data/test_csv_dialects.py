@@ -5,11 +5,11 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+from loading import load_splits
 from PIL import Image
 
 from kdtool.errors import DataError
 from kdtool.recipe.data import Columns, CsvTable
-from kdtool.train.data.splits import load_splits
 
 
 def as_text(rows, delimiter=","):

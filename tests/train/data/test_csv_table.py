@@ -5,13 +5,13 @@ import os
 from pathlib import Path
 
 import pytest
+from loading import load_splits
 from pictures import save_mhist
 from PIL import Image
 
 from kdtool.errors import DataError
 from kdtool.recipe.data import Columns, CsvTable
 from kdtool.recipe.load import load_recipe
-from kdtool.train.data.splits import load_splits
 
 MHIST = Path(__file__).parents[3] / "recipes" / "mhist.toml"
 

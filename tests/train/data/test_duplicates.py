@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from loading import load_splits
 from PIL import Image, ImageEnhance, ImageFilter
 
 from kdtool.recipe.data import FolderTable
@@ -16,7 +17,6 @@ from kdtool.train.data.duplicates import (
     find_twins,
     fingerprint,
 )
-from kdtool.train.data.splits import load_splits
 
 IMAGES = np.arange(24, dtype=np.uint8).reshape(2, 1, 3, 4)
 LABELS = np.array([0, 1])

@@ -4,11 +4,11 @@ import shutil
 from contextlib import contextmanager
 
 import pytest
+from loading import load_splits
 from pictures import numbers, save_classes, save_number
 
 from kdtool.errors import DataError
 from kdtool.recipe.data import FolderTable
-from kdtool.train.data.splits import load_splits
 
 
 def load(root, warn=pytest.fail, **settings):

@@ -3,10 +3,10 @@
 import shutil
 
 import pytest
+from loading import load_splits
 from pictures import numbers, save_number, save_splits
 
 from kdtool.recipe.data import FolderTable
-from kdtool.train.data.splits import load_splits
 
 
 def load(root, warn=pytest.fail, **settings):

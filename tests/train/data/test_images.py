@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from loading import no_progress
 from pictures import SORTS, draw, save
 from PIL import Image
 
@@ -13,7 +14,6 @@ from kdtool.edge.portable.picture import fit
 from kdtool.errors import DataError
 from kdtool.recipe.data import FolderTable
 from kdtool.train.data.images import read_pictures
-from kdtool.train.data.source import no_progress
 
 
 def read(paths, **settings):

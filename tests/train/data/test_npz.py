@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from loading import load_splits
 
 from kdtool.errors import DataError
 from kdtool.recipe.data import NpzTable
 from kdtool.recipe.load import load_recipe
-from kdtool.train.data.splits import load_splits
 
 RECIPE = Path(__file__).parents[3] / "recipes" / "pneumoniamnist.toml"
 

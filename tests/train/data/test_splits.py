@@ -5,10 +5,11 @@ import gzip
 import numpy as np
 import pytest
 import torch
+from loading import load_splits
 
 from kdtool.errors import DataError
 from kdtool.recipe.data import DigitsTable, IdxTable, MnistTable
-from kdtool.train.data.splits import Split, load_splits
+from kdtool.train.data.splits import Split
 
 FILES = {
     "train_images": "train-images-idx3-ubyte",

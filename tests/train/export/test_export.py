@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import onnx
 import pytest
+from loading import load_splits
 from PIL import Image
 from shell import kdtool
 from typer.testing import CliRunner
@@ -23,7 +24,6 @@ from kdtool.files import write_atomic
 from kdtool.recipe.data import DigitsTable
 from kdtool.results.base import to_json
 from kdtool.results.study import load_results
-from kdtool.train.data.splits import load_splits
 
 pytestmark = pytest.mark.slow
 

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from loading import load_splits
 from torch import nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import update_bn
 
 from kdtool.recipe.data import DigitsTable, MnistTable
 from kdtool.recipe.training import PhaseTable, TrainTable
-from kdtool.train.data.splits import load_splits
 from kdtool.train.fit import batch_norm, loop
 from kdtool.train.fit.batch_norm import images_of, norm_layers, recompute_statistics, sample
 from kdtool.train.fit.batches import Training

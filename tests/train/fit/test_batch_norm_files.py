@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from loading import load_splits
 from shell import kdtool
 from torch.optim.swa_utils import update_bn
 
@@ -12,7 +13,6 @@ from kdtool.edge.session import open_session
 from kdtool.recipe.data import DigitsTable
 from kdtool.recipe.training import TrainTable
 from kdtool.results.study import load_results
-from kdtool.train.data.splits import load_splits
 from kdtool.train.fit.batch_norm import images_of, sample
 from kdtool.train.fit.batches import Training
 from kdtool.train.models.checkpoint import load_weights

@@ -1,12 +1,12 @@
 import pytest
 import torch
+from loading import load_splits
 from torch import nn
 from torch.nn import functional as F
 
 from kdtool.errors import KdtoolError
 from kdtool.recipe.data import DigitsTable
 from kdtool.recipe.training import PhaseTable, TrainTable
-from kdtool.train.data.splits import load_splits
 from kdtool.train.fit import loop
 from kdtool.train.fit.batches import Training
 from kdtool.train.fit.losses import distillation_loss

@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from loading import load_splits
 from torch import nn
 
 from kdtool.errors import KdtoolError
 from kdtool.recipe.data import DigitsTable
-from kdtool.train.data.splits import Split, load_splits
+from kdtool.train.data.splits import Split
 from kdtool.train.models.networks import as_input
 from kdtool.train.models.trained_teacher import (
     InOrder,

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from loading import load_splits
 from safetensors.torch import load_file, save_file
 from shell import RECIPE, kdtool
 from torch import nn
@@ -16,7 +17,6 @@ from kdtool.recipe.load import load_recipe
 from kdtool.results.study import load_results
 from kdtool.study.folder import Study
 from kdtool.terminal.progress import Terminal
-from kdtool.train.data.splits import load_splits
 from kdtool.train.models.networks import as_input
 from kdtool.train.pipeline.roles import train_role
 from kdtool.train.run import open_run

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from loading import load_splits
 from safetensors.torch import load_file
 from shell import kdtool
 
@@ -18,7 +19,6 @@ from kdtool.recipe.data import DigitsTable
 from kdtool.recipe.load import load_recipe
 from kdtool.results.study import load_results
 from kdtool.terminal.progress import Terminal
-from kdtool.train.data.splits import load_splits
 from kdtool.train.pipeline.commands import warn_of_weak_teachers
 from kdtool.train.run import Trained
 

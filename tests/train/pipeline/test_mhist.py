@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from loading import load_splits
 from pictures import save_mhist
 from shell import kdtool
 
 from kdtool.edge.session import open_session
 from kdtool.recipe.load import load_recipe
 from kdtool.results.study import load_results
-from kdtool.train.data.splits import load_splits
 
 pytestmark = pytest.mark.slow
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from loading import no_progress
 from pictures import draw, save, save_classes
 from shell import kdtool
 
@@ -19,7 +20,6 @@ from kdtool.results.study import load_results
 from kdtool.study.folder import load_study
 from kdtool.train.data.folder import list_folder
 from kdtool.train.data.labelled_files import read_files
-from kdtool.train.data.source import no_progress
 
 pytestmark = pytest.mark.slow
 

@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from loading import load_splits
 from safetensors.torch import load_file
 from shell import kdtool
 
@@ -14,7 +15,6 @@ from kdtool.results.base import ROLES
 from kdtool.results.study import load_results
 from kdtool.study.folder import Study, swept_role
 from kdtool.terminal.progress import Terminal
-from kdtool.train.data.splits import load_splits
 from kdtool.train.pipeline.commands import try_settings
 from kdtool.train.pipeline.finish import sweep_points
 from kdtool.train.pipeline.sweep import best_candidate, grid
