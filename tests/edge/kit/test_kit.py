@@ -107,7 +107,7 @@ def test_a_kit_predicts_the_positive_class_from_its_threshold(make_kit, run):
 
     text = " ".join((folder / "README.md").read_text(encoding="utf-8").split())
     for sentence in (
-        "The predicted class is `` a|`b`, c `` if its probability is at least 0.9, else `HP`; "
+        "The predicted class is `` a|`b`, c `` if its probability is at least 0.90, else `HP`; "
         "`decide` returns its index. The threshold was chosen on validation images by the rule "
         "`cost:5`.",
         "Sensitivity (share of the images of `` a|`b`, c `` that get this class): 87.50 % (95 % "
