@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 COMMAND = "ParameterSource.COMMANDLINE"
 SHORT_FOR = {"ort": "onnxruntime", "onnx": "onnxruntime", "ov": "openvino"}
 
+MOST_THREADS = 256  # of a model; with more, starting them takes longer than most runs
+
 
 def profile(
     context: typer.Context,
@@ -116,7 +118,7 @@ def profile(
             "remove --provider"
         )
     options = ProfileOptions(
-        threads=_numbers("--threads", threads),
+        threads=_numbers("--threads", threads, MOST_THREADS),
         batch_sizes=_numbers("--batch", batch),
         seconds=seconds,
         provider=provider,
@@ -159,7 +161,10 @@ def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="ONNX file that kdtool exported.")],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")],
     threads: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Threads of ONNX Runtime, 1 or more.")
+        int,
+        typer.Option(
+            metavar="N", min=1, max=MOST_THREADS, help="Threads of ONNX Runtime, 1 to 256."
+        ),
     ] = 1,
     as_json: Json = False,
 ) -> None:
@@ -181,22 +186,25 @@ def predict(
         from kdtool.terminal.device import show_predictions
 
         show_predictions(Console(), report)
-    failures = sum(prediction.error is not None for prediction in report.predictions)
+    failures = [prediction.error for prediction in report.predictions if prediction.error]
     if failures:
         from kdtool.format import plural
         from kdtool.terminal.text import error_console, print_message
 
-        count = f"{failures} of {plural(len(images), 'image')}"
-        print_message(error_console(), f"{count} could not be read", "error", "bold red")
+        if len(images) > 1:
+            failures.append(f"{len(failures)} of {plural(len(images), 'image')} could not be read")
+        for text in failures:
+            print_message(error_console(), text, "error", "bold red")
         raise typer.Exit(1)
 
 
-def _numbers(option: str, text: str) -> tuple[int, ...]:
+def _numbers(option: str, text: str, most: int | None = None) -> tuple[int, ...]:
     """Read "1,2,4"."""
     parts = split_list(text)
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+    if not all(part.isdecimal() and 0 < int(part) <= (most or int(part)) for part in parts):
+        limits = f"from 1 to {most}" if most else "of 1 or more"
         raise typer.BadParameter(
-            f"got {option} {text}; expected whole numbers of 1 or more, such as {option} 1,2,4"
+            f"got {option} {text}; expected whole numbers {limits}, such as {option} 1,2,4"
         )
     return tuple(dict.fromkeys(map(int, parts)))
 

@@ -122,7 +122,9 @@ def parse_setting(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     key, value = key.strip(), value.strip()
     if not equals or not key or not value:
-        raise RecipeError(f"got {text!r}, expected KEY=VALUE, such as distill.temperature=4")
+        raise RecipeError(
+            f'got "{text}", expected a key of the recipe and a value: --set distill.temperature=4'
+        )
     return key, _parse_value(value)
 
 
@@ -132,6 +134,11 @@ def parse_sweep(text: str) -> tuple[str, list[Any]]:
     Raises:
         RecipeError: There are fewer than two values, or one is repeated.
     """
+    if "=" not in text:
+        raise RecipeError(
+            f'got "{text}", expected a key of the recipe and its values: --sweep '
+            "distill.temperature=1,2,4,8"
+        )
     key, first = parse_setting(text)
     values = first
     if not isinstance(first, list):

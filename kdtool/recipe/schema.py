@@ -134,7 +134,7 @@ class ExportTable(Table):
 class ProfileTable(Table):
     """How latency is measured on this machine."""
 
-    threads: int = Field(default=1, ge=1, description="threads of ONNX Runtime")
+    threads: int = Field(default=1, ge=1, le=256, description="threads of ONNX Runtime")
     seconds: Positive = Field(default=3.0, description="seconds of measuring each model")
 
 

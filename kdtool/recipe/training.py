@@ -163,9 +163,10 @@ class TrainTable(Table):
         fields = type(self).model_fields
         # Only values that differ: the recipe.toml of a study contains every default.
         learning = [key for key in LEARNING if getattr(self, key) != fields[key].get_default()]
-        if self.is_onnx and learning:
+        if self.is_onnx and learning and self.epochs > 0:
             raise ValueError(
-                f"an ONNX file is not trained; remove {', '.join(f'`{key}`' for key in learning)}"
+                f"an ONNX file is not trained; set epochs = 0, or remove "
+                f"{', '.join(f'`{key}`' for key in learning)}"
             )
         if self.is_onnx and self.weights:
             raise ValueError("an ONNX file has its own weights; remove `weights`")

@@ -66,6 +66,7 @@ class ProvenanceSection:
     machine: list[Fact]
     command: str
     recipe: str  # TOML
+    has_root: bool  # the images are in a folder, which the recipe of the report leaves out
 
 
 def section(results: Results) -> ProvenanceSection:
@@ -96,6 +97,7 @@ def section(results: Results) -> ProvenanceSection:
         machine=_machine(results.environment),
         command=_command(results),
         recipe=tomli_w.dumps(_without_none(results.recipe)),
+        has_root=results.data.source != "digits",
     )
 
 

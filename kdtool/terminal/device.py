@@ -28,13 +28,14 @@ from kdtool.terminal.text import print_table
 
 
 def show_predictions(console: Console, report: PredictionReport) -> None:
-    """Print a line for each image: its classes, the decided one first, or why it is unreadable."""
+    """Print a line for each image that could be read: its classes, the decided one first."""
     for prediction in report.predictions:
+        if prediction.error:
+            continue
         # A letter that the terminal lacks is escaped.
         text = _describe(prediction, report).encode(console.encoding, "backslashreplace")
         console.print(
             text.decode(console.encoding),
-            style="red" if prediction.error else None,
             markup=False,
             highlight=False,
             soft_wrap=True,
@@ -42,8 +43,6 @@ def show_predictions(console: Console, report: PredictionReport) -> None:
 
 
 def _describe(prediction: Prediction, report: PredictionReport) -> str:
-    if prediction.error:
-        return f"error: {prediction.error}"
     limits = {}
     if report.threshold is not None:
         limits[report.positive] = f" (threshold {100 * report.threshold:.4g} %)"

@@ -9,6 +9,7 @@ Requests are JSON lines on standard input, answers are lines with a prefix on st
 a `Job` first, then `warm up`, `block`, `operators` in any number, then `close`.
 """
 
+import ctypes
 import gc
 import json
 import mmap
@@ -30,6 +31,7 @@ from kdtool.errors import KdtoolError
 
 STATUS = Path("/proc/self/status")
 CLEAR_REFS = Path("/proc/self/clear_refs")
+PR_SET_PDEATHSIG = 1  # Source: linux/prctl.h
 FORGET_PEAK = "5"  # Source: proc(5), /proc/pid/clear_refs
 
 
@@ -56,12 +58,24 @@ def peak_bytes() -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def end_with_parent() -> None:
+    """End this process when its parent ends, killed or not, even in the middle of a run.
+
+    Elsewhere than on Linux it ends after the run, when it finds standard input closed.
+
+    Source: prctl(2), PR_SET_PDEATHSIG; a fork does not inherit it.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 Answer = Callable[[dict[str, Any]], None]
 
 
 def main() -> None:
     """Do one job after another until standard input ends, also because the driver died."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver ends this process
+    end_with_parent()
     answer = _private_output()
     gc.collect()
     gc.disable()
@@ -72,6 +86,7 @@ def main() -> None:
             if code := os.waitstatus_to_exitcode(status):
                 answer({"died": code})
             continue
+        end_with_parent()
         try:
             _do(Job(**json.loads(line)), sys.stdin, answer)
         except KdtoolError as error:

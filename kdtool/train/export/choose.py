@@ -162,6 +162,8 @@ def judge(
     ]
     if not confirmed and test.num_images < least:
         reasons.append(f"that takes {least:,} test images or more")
+    elif not confirmed and test.difference > -max_drop:
+        reasons.append("more test images would settle it")
     return Gate(
         validation_difference=validation.difference,
         validation_ci95=validation.ci95,

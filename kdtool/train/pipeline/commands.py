@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from kdtool.format import score_text, score_with_name
+from kdtool.format import role_name, score_text, score_with_name
 from kdtool.recipe.load import load_recipe, with_settings
 from kdtool.recipe.schema import ExportTable, Recipe
 from kdtool.results.base import ROLES, TEACHER_OF, Role
@@ -186,7 +186,8 @@ def warn_of_weak_teachers(run: Run, models: dict[Role, list[Trained]]) -> None:
             if score <= control:
                 metric = run.recipe.metric
                 run.reporter.warn(
-                    f"the {role} is no better than the control, {score_with_name(metric, score)} "
+                    f"the {role_name(role)} is no better than the control, "
+                    f"{score_with_name(metric, score)} "
                     f"against {score_text(metric, control)} on validation: students can learn "
                     f"little from it; {remedy}use a larger one (teacher.model)"
                 )

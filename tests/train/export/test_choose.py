@@ -33,7 +33,7 @@ CHOSEN = measured(-0.002, (-0.005, 0.001), num_images=6000)
         (0.5, (0.45, 0.55), -0.008, (-0.012, -0.004), False, "; not confirmed on"),
         (0.5, (0.45, 0.55), 0.0, (-0.02, 0.02), False, "; not confirmed on"),
         (0.5, (0.45, 0.55), 0.0, (-0.01, 0.01), False, "; not confirmed on"),
-        (0.5, (0.45, 0.55), 0.004, (0.001, 0.007), True, "+0.40 points (+0.10 to +0.70)"),
+        (0.5, (0.45, 0.55), 0.004, (0.001, 0.007), True, "+0.40 points (0.10 to 0.70)"),
     ],
 )
 def test_a_file_is_recommended_if_it_is_faster_and_test_confirms_its_accuracy(
@@ -42,6 +42,8 @@ def test_a_file_is_recommended_if_it_is_faster_and_test_confirms_its_accuracy(
     gate = judge(CHOSEN, measured(difference, ci95), ratio, ratio_ci95, max_drop=0.01)
     assert gate.recommended is recommended
     assert words in gate.reason
+    settled = "; more test images would settle it" not in gate.reason
+    assert settled is (recommended or difference <= -0.01 or ci95[0] > -0.01)
     assert "chosen on 6,000 validation images with -0.20 points of accuracy" in gate.reason
     assert (gate.time_ratio, gate.ci95, gate.difference) == (ratio, ci95, difference)
     assert (gate.validation_difference, gate.validation_ci95) == (-0.002, (-0.005, 0.001))
