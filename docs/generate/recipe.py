@@ -131,7 +131,7 @@ def page() -> str:
     parts += ["## [teacher] and [student]", MODELS]
     parts += [_rows(tables["TrainTable"]["properties"], tables["TrainTable"], tables)]
     parts += [PHASES, _rows(tables["PhaseTable"]["properties"], tables["PhaseTable"], tables)]
-    for key in ("distill", "subclass", "export", "profile", "explain"):
+    for key in ("distill", "subclass", "export", "profile", "explain", "device"):
         node = whole["properties"][key]
         table = tables[_table_of(node) or ""]
         parts += [f"## [{key}]", _sentence(node["description"])]

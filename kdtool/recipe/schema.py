@@ -144,6 +144,28 @@ class ExplainTable(Table):
     images: int = Field(default=8, ge=1, le=64, description="test images in the report")
 
 
+class DeviceTable(Table):
+    """What the device allows; a file over a budget is not shipped."""
+
+    max_latency_ms: Positive | None = Field(
+        default=None, description="median time of one image; None: no budget"
+    )
+    max_size_mb: Positive | None = Field(
+        default=None, description="size of the file in MB, 1,000,000 bytes; None: no budget"
+    )
+    max_memory_mb: Positive | None = Field(
+        default=None,
+        description="peak memory in MB, minus the runtime without a model; None: no budget",
+    )
+    max_drop: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="accuracy that the file may lose against the teacher: 0.01 is one point; "
+        "None: no budget",
+    )
+
+
 class Recipe(Table):
     """One study: data, teacher, student, and how the student learns."""
 
@@ -175,6 +197,9 @@ class Recipe(Table):
         default=ProfileTable(), description="the latency measured on this machine"
     )
     explain: ExplainTable = Field(default=ExplainTable(), description="the saliency maps")
+    device: DeviceTable = Field(
+        default=DeviceTable(), description="budgets of the device that the file is for"
+    )
 
     @property
     def without_paths(self) -> Self:

@@ -250,7 +250,8 @@ class Bar:
 
 def latency_bar(name: str, role: Role, latency: Latency) -> Bar:
     """Return the bar of a median time with its interval."""
-    return Bar(name, role, latency.p50_ms, milliseconds(latency.p50_ms), latency.p50_ci95_ms)
+    text = milliseconds(latency.p50_ms) + ("*" if latency.noise else "")
+    return Bar(name, role, latency.p50_ms, text, latency.p50_ci95_ms)
 
 
 def horizontal_bars(bars: list[Bar]) -> "Figure":

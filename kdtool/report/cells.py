@@ -48,6 +48,8 @@ def relative_time(
     ends of both medians' intervals.
     """
     speed = speed_of(ratio_interval(latency.p50_ci95_ms, other.p50_ci95_ms))
+    if latency.noise or other.noise:
+        return Relative(times="", word="not compared, the machine was busy", worse=False)
     if speed != "no measurable difference":
         ratio = relative(latency.p50_ms, other.p50_ms, better, worse)
         if ratio is not None:
@@ -71,33 +73,27 @@ def size_cell(file: FileResult | None, other: FileResult | None) -> Cell | None:
     return compared_cell(file_size(file.size_bytes), ratio)
 
 
+def time_text(latency: Latency, time_ms: float) -> str:
+    """Return a time, with a star if it was measured on a busy machine."""
+    return f"{milliseconds(time_ms)}*" if latency.noise else milliseconds(time_ms)
+
+
 def p50_cell(latency: Latency | None, other: Latency | None) -> Cell | None:
     """Return the median of a latency, compared with another's."""
     if latency is None:
         return None
     ratio = relative_time(latency, other) if other else None
     interval = milliseconds_range(latency.p50_ci95_ms)
-    return compared_cell(milliseconds(latency.p50_ms), ratio, interval=interval)
+    return compared_cell(time_text(latency, latency.p50_ms), ratio, interval=interval)
 
 
-def percentile_cell(
-    latency: Latency | None, other: Latency | None, of: Callable[[Latency], float | None]
-) -> Cell | None:
-    """Return a percentile of a latency, compared with another's; `of` reads it."""
-    value, reference = (of(one) if one else None for one in (latency, other))
-    if value is None:
-        return None
-    ratio = None
-    # Percentiles have no interval: the medians decide whether there is a difference at all.
-    if latency and other and reference and relative_time(latency, other).times:
-        ratio = relative(value, reference, "faster", "slower")
-    return compared_cell(milliseconds(value), ratio)
+def percentile_cell(latency: Latency | None, of: Callable[[Latency], float | None]) -> Cell | None:
+    """Return a percentile of a latency, which `of` reads; without interval, and so not compared."""
+    value = of(latency) if latency else None
+    return None if latency is None or value is None else Cell(value=time_text(latency, value))
 
 
-def memory_cell(latency: Latency | None, other: Latency | None) -> Cell | None:
-    """Return the memory that a model needs, compared with another's."""
-    value, reference = (one.model_memory_bytes if one else None for one in (latency, other))
-    if value is None:
-        return None
-    ratio = relative(value, reference, "less", "more") if reference else None
-    return compared_cell(file_size(value), ratio)
+def memory_cell(latency: Latency | None) -> Cell | None:
+    """Return the memory that a model needs; without interval, and so not compared."""
+    value = latency.model_memory_bytes if latency else None
+    return None if value is None else Cell(value=file_size(value))

@@ -1,24 +1,35 @@
-"""The card at the top of a report: verdicts, key figures, and the sentences below them."""
+"""The top of a report: what to ship, at what risk, what to do next; then the verdicts."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 from kdtool.format import (
     INTERVAL_LINE,
     METRIC_NAMES,
+    count,
+    file_size,
     in_percent,
+    percent,
+    plural,
+    points,
+    points_range,
+    printable,
     relative,
     role_name,
     score_change,
-    whole_percent,
+    score_change_range,
 )
+from kdtool.report.budget import budget_sentence
 from kdtool.report.canvas import Drawing, drawing
-from kdtool.report.cells import relative_time
+from kdtool.report.cells import relative_time, time_text
+from kdtool.report.decision import against_control, decision_of, file_to_ship
 from kdtool.report.sections import bias_shift, comparison, files
 from kdtool.report.sections import verdict as verdicts
 from kdtool.report.uncertainty import UncertaintyTable, uncertainty_table
 from kdtool.results.base import TEACHER_OF
-from kdtool.results.study import Results
+from kdtool.results.decision import NextStep
+from kdtool.results.study import FileResult, Results
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,13 +53,19 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SummarySection:
-    """The card at the top."""
+    """The two cards at the top: what to ship, and whether distillation helped."""
 
     LINK: ClassVar = ""  # the top of the page needs no link
 
-    headline: str
+    ship: str | None  # the file; None: nothing
+    because: str
+    alarms: list[str]  # the reasons why nothing ships, after the first
+    tiles: list[Tile]  # of the file that ships
+    risks: list[str]
+    steps: list[NextStep]
+    budgets: list[str]
+    headline: str  # of the verdicts
     findings: list[Finding]  # empty: no verdict yet
-    tiles: list[Tile]
     explanations: list[str]
     caveat: str | None  # what the verdicts leave open
     control: str  # what the control is
@@ -66,10 +83,17 @@ def section(results: Results) -> SummarySection:
     title = f"Difference in {METRIC_NAMES[results.metric]} with its 95 % interval: " + ", ".join(
         f"{role_name(one.of)} and {role_name(one.against)}" for one in on_methods
     )
+    decision = decision_of(results)
     return SummarySection(
+        ship=decision.ship and printable(decision.ship),
+        because=printable(decision.because),
+        alarms=[printable(one) for one in decision.alarms[1:]],
+        tiles=tiles(results),
+        risks=[printable(one) for one in decision.risks],
+        steps=decision.next,
+        budgets=[printable(budget_sentence(one)) for one in decision.budgets],
         headline=verdicts.headline(results),
         findings=findings(results),
-        tiles=tiles(results),
         explanations=explanations(results),
         caveat=verdicts.caveat(on_methods, results.data.num_test),
         control=verdicts.control_line(results),
@@ -102,46 +126,55 @@ def findings(results: Results) -> list[Finding]:
 
 
 def tiles(results: Results) -> list[Tile]:
-    """Return the key figures of the student of a study with a verdict, good and bad ones."""
-    role = verdicts.subject(results)
-    found = {(verdict.of, verdict.against): verdict for verdict in results.verdicts}
-    verdict = found.get((role, "control")) if role else None
-    if role is None or verdict is None:
+    """Return the key figures of the file that ships, good and bad ones; none if nothing ships."""
+    found = file_to_ship(results)
+    if found is None:
         return []
-    student, teacher = results.models[role], results.models.get(TEACHER_OF[role])
-    metric, teacher_name = results.metric, role_name(TEACHER_OF[role])
-    name = METRIC_NAMES[metric]
+    role, file = found
+    model, teacher = results.models[role], results.models.get(TEACHER_OF[role])
+    name = role_name(TEACHER_OF[role])
     shown = [
         Tile(
-            value=verdicts.mean_score(results, role),
-            caption=f"{name} of the {role_name(role)}"
-            + (", which is shipped" if len(results.verdicts) > 1 and results.shipped else ""),
-        ),
-        Tile(
-            value=score_change(metric, verdict.difference),
-            caption=f"{'points' if in_percent(metric) else name} compared with the control",
-            worse=verdict.verdict == "HURT",
-        ),
+            value=percent(file.accuracy),
+            caption=f"accuracy of this file (seed {model.exported_seed}) on "
+            f"{count(results.data.num_test)} test images",
+        )
     ]
-    share = verdicts.gap_share(results, role)
-    if verdict.verdict != "NO EVIDENCE" and share is not None and 0 <= share <= 1:
-        caption = f"of the gap to the {teacher_name} closed"
-        shown.append(Tile(value=whole_percent(share), caption=caption))
-    if teacher is None:
-        return shown
-    ratios = [relative(student.num_flops, teacher.num_flops, "fewer FLOPs", "more FLOPs")]
-    ours, theirs = comparison.latency_of(student), comparison.latency_of(teacher)
-    if ours and theirs:
-        ratios.append(relative_time(ours, theirs))
-    file, other = comparison.file_of(student), comparison.file_of(teacher)
-    if file and other:
-        ratio = relative(file.size_bytes, other.size_bytes, "smaller file", "larger file")
-        ratios.append(ratio)
-    return shown + [
-        Tile(value=ratio.times, caption=f"{ratio.word} than the {teacher_name}", worse=ratio.worse)
-        for ratio in ratios
-        if ratio and ratio.times
-    ]
+    if file.against_teacher:
+        against = file.against_teacher
+        caption = f"points against the {name}, {points_range(against.ci95)}"
+        worse = against.ci95[1] < 0
+        shown.append(Tile(value=points(against.difference), caption=caption, worse=worse))
+    verdict = against_control(results, role)
+    if verdict:
+        unit = "points" if in_percent(verdict.metric) else METRIC_NAMES[verdict.metric]
+        ends = score_change_range(verdict.metric, verdict.interval)
+        seeds = f"mean of {plural(len(verdict.seeds), 'seed')}"
+        shown.append(
+            Tile(
+                value=score_change(verdict.metric, verdict.difference),
+                caption=f"{unit} against the control, {ends} ({seeds})",
+                worse=verdict.verdict == "HURT",
+            )
+        )
+    other = comparison.file_of(teacher) if teacher else None
+    return shown + ([*_costs(file, other, name)] if other else [])
+
+
+def _costs(file: FileResult, other: FileResult, name: str) -> Iterator[Tile]:
+    """Yield how much smaller and faster a file is than its teacher's."""
+    size = relative(file.size_bytes, other.size_bytes, "smaller", "larger")
+    if size and size.times:
+        caption = f"{size.word} than the {name}: {file_size(file.size_bytes)}"
+        yield Tile(value=size.times, caption=caption, worse=size.worse)
+    if file.latency and other.latency:
+        time = relative_time(file.latency, other.latency)
+        against = f"{time.text} than the {name}" if time.times else time.word
+        yield Tile(
+            value=time_text(file.latency, file.latency.p50_ms),
+            caption=f"per image on this machine, median; {against}",
+            worse=time.worse,
+        )
 
 
 def explanations(results: Results) -> list[str]:
@@ -155,7 +188,6 @@ def explanations(results: Results) -> list[str]:
     sentences += [
         comparison.cost_sentence(results, role),
         files.choice_sentence(results),
-        files.ship_sentence(results),
     ]
     sentences += [bias_shift.shift_sentence(results, shift) for shift in results.bias_shifts]
     return [sentence for sentence in sentences if sentence]

@@ -15,6 +15,7 @@ from kdtool.format import (
     decimals_range,
     percent_number,
     points,
+    points_range,
     printable,
     role_name,
     whole_percent,
@@ -103,6 +104,7 @@ def _environment(*, autoescape: bool, finalize: Callable[[object], object] | Non
         "decimals": decimals,
         "decimals_range": decimals_range,
         "points": points,
+        "points_range": points_range,
         "count": count,
     }
     return environment

@@ -29,6 +29,15 @@ class Uncertainty(Record):
     seeds_needed: int | None  # seeds to detect 0.01 on these images; None: no number is enough
 
 
+class ClassDifference(Record):
+    """How much better one model recognizes the test images of one class than another."""
+
+    name: str = Field(alias="class")  # of the class
+    difference: float  # mean over seeds of accuracy(of) - accuracy(against), on this class
+    ci95: Interval  # of this class alone, paired
+    p_holm: float  # corrected for the number of classes
+
+
 class Verdict(Record):
     """Whether one model beats another on the same test images."""
 
@@ -40,10 +49,20 @@ class Verdict(Record):
     # Two-sided, of this comparison alone; below 0.05 where `ci95` excludes 0. One seed: McNemar
     p_value: float
     p_holm: float  # corrected for the number of verdicts of the study
+    # At the level that Holm's method gives this comparison: it excludes 0 exactly where the verdict
+    # is not NO EVIDENCE. None: computed by an older kdtool
+    ci_holm: Interval | None = None
     mcnemar_p: list[float]  # exact, one a seed; always of the accuracy
     seeds: list[int]  # seeds that both models have
     uncertainty: Uncertainty | None = None  # None: computed by an older kdtool
     verdict: Word  # not NO EVIDENCE: `p_holm` is below 0.05
+    # In the order of the classes; empty: computed by an older kdtool
+    per_class: list[ClassDifference] = Field(default=[])
+
+    @property
+    def interval(self) -> Interval:
+        """The interval that agrees with the verdict."""
+        return self.ci_holm or self.ci95
 
 
 class SweepPoint(Record):

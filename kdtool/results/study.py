@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 
 from kdtool.errors import StudyError
 from kdtool.results.base import ROLES, SCHEMA, Interval, Metric, Precision, Record, Role, Summary
+from kdtool.results.decision import Decision
 from kdtool.results.evidence import (
     BiasShift,
     Calibration,
@@ -45,6 +46,13 @@ class Exportable(Record):
 
     ir_version: int
     opset: int
+
+
+class PairedDifference(Record):
+    """Accuracy of a file minus that of another model, on the same test images."""
+
+    difference: float  # in [-1, 1]
+    ci95: Interval  # paired
 
 
 class Quantization(Record):
@@ -90,6 +98,8 @@ class FileResult(Record):
     gate: Gate | None = None  # of int8 and fp16
     latency: Latency | None = None  # None: not measured
     temperature: float = 1.0  # divides the logits inside the file; see `export.calibrate`
+    # Of a student's file, against its exported teacher; None: of an older kdtool
+    against_teacher: PairedDifference | None = None
 
 
 class SpeedResult(Record):
@@ -209,7 +219,12 @@ class ModelResult(Cost):
     operating_point: OperatingPoint | None = None  # of the exported seed; None: not two classes
     files: dict[Precision, FileResult]  # exported files
     refused: dict[Precision, str]  # files that are not kept, with the reason
-    recommended: Precision | None  # the file to ship; None: no file
+    recommended: Precision | None  # the best of the files; None: no file
+
+    @property
+    def exported(self) -> SeedResult:
+        """The training run whose weights were exported."""
+        return next(run for run in self.seeds if run.seed == self.exported_seed)
 
 
 class TeacherTargets(Record):
@@ -300,6 +315,7 @@ class Results(Record):
 
     schema_version: Literal[1] = Field(default=SCHEMA, alias="schema")  # version of this format
     name: str  # of the study, from the recipe
+    decision: Decision | None = None  # what to ship; None: of an older kdtool
     recipe: dict[str, object]  # the recipe with all defaults and `--set` values filled in
     environment: Environment  # of the machine that made the study
     data: DataResult  # the images

@@ -5,6 +5,7 @@ Throughout, S is the number of seeds and N of test images; all models saw the sa
 
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,9 +58,9 @@ def mcnemar_p(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -
 
 
 def interval_and_p(
-    values: NDArray[np.floating], rng: np.random.Generator
+    values: NDArray[np.floating], rng: np.random.Generator, level: float = LEVEL
 ) -> tuple[Interval, float]:
-    """Return the 95 % interval of the mean of `values`, over seeds and images, and its p value.
+    """Return the interval of the mean of `values`, over seeds and images, and its p value.
 
     Images are drawn by bootstrap, one draw for all seeds, because all seeds see the same images;
     the bootstrap is never replaced by a normal distribution. Seeds are too few for a bootstrap: if
@@ -71,11 +72,12 @@ def interval_and_p(
         values: `(S, N)`, one number for each seed and image: right (1) or wrong (0), the values of
             `kdtool.stats.metrics.per_image`, or a difference of two of these.
         rng: Source of the draws.
+        level: 0.05 for a 95 % interval.
 
     Returns:
         Ends of the interval, and the two-sided p value of a mean of 0 from the same draws: it is
-        below 0.05 exactly where the interval excludes 0. The smallest p possible is 0.00001, for a
-        single seed 0.0002. For a single seed both are about that seed only, and too confident
+        below `level` exactly where the interval excludes 0. The smallest p possible is 0.00001, for
+        a single seed 0.0002. For a single seed both are about that seed only, and too confident
         where few images differ from 0: see `paired_interval_and_p`.
 
     Source: Efron and Tibshirani 1993, chapters 13 and 15, for the images; Student 1908 for the
@@ -87,7 +89,7 @@ def interval_and_p(
     errors = _seed_error(values.sum(axis=1), NUM_DRAWS, rng)
     draws = (drawn / num_seeds + errors).ravel() / num_images
     tail = 1 + min(np.count_nonzero(draws <= 0), np.count_nonzero(draws >= 0))
-    return _interval(draws), min(1.0, 2 * tail / (draws.size + 1))
+    return _interval(draws, level), min(1.0, 2 * tail / (draws.size + 1))
 
 
 def mean_interval(values: NDArray[np.floating], rng: np.random.Generator) -> Interval:
@@ -106,6 +108,23 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, (len(p_values) - rank) * p_values[index])
         corrected[index] = min(1.0, largest)
     return corrected
+
+
+def holm_levels(p_values: Sequence[float]) -> list[float]:
+    """Return the level at which Holm's method tests each p value, 0.05 / number to 0.05.
+
+    From the first that fails on, all have its level: so a comparison is called different exactly
+    where its interval at this level excludes 0.
+
+    Source: the same as for `holm`.
+    """
+    levels = [LEVEL] * len(p_values)
+    level, failed = 0.0, False
+    for rank, index in enumerate(np.argsort(p_values, kind="stable")):
+        level = level if failed else LEVEL / (len(p_values) - rank)
+        failed = failed or p_values[index] >= level
+        levels[index] = level
+    return levels
 
 
 def verdict_of(difference: float, p_value: float) -> Word:
@@ -146,15 +165,17 @@ def _seed_error(
     return np.asarray(standard_error * rng.standard_t(num_seeds - 1, (SEED_DRAWS, num_draws)))
 
 
-def _interval(draws: NDArray[np.floating]) -> Interval:
+def _interval(draws: NDArray[np.floating], level: float) -> Interval:
     # Each end leaves out so many draws that p is just below the level where the end is 0.
-    cut = math.ceil(LEVEL / 2 * (draws.size + 1)) - 2
+    cut = math.ceil(level / 2 * (draws.size + 1)) - 2
     ordered = np.partition(draws, [cut, draws.size - 1 - cut])
     return float(ordered[cut]), float(ordered[draws.size - 1 - cut])
 
 
-def paired_difference_interval(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> Interval:
-    """Return the 95 % interval of the difference between two shares of the same images.
+def paired_difference_interval(
+    one: NDArray[np.bool_], other: NDArray[np.bool_], level: float = LEVEL
+) -> Interval:
+    """Return the interval of the difference between two shares of the same images.
 
     Unlike a bootstrap it has a width where the two never differ, such as an fp32 file and its int8
     version on a few hundred images.
@@ -162,6 +183,7 @@ def paired_difference_interval(one: NDArray[np.bool_], other: NDArray[np.bool_])
     Args:
         one: `(N,)`, whether the first is right on each image.
         other: `(N,)`, the same for the second, which is subtracted from the first.
+        level: 0.05 for a 95 % interval.
 
     Source: adjusted Wald interval, Bonett and Price 2012, doi:10.3102/1076998611411915.
     """
@@ -170,40 +192,42 @@ def paired_difference_interval(one: NDArray[np.bool_], other: NDArray[np.bool_])
     share_gained, share_lost = (gained + 1) / total, (lost + 1) / total
     difference = share_gained - share_lost
     variance = (share_gained + share_lost - difference**2) / total
-    margin = Z95 * math.sqrt(variance)
+    margin = NormalDist().inv_cdf(1 - level / 2) * math.sqrt(variance)
     return max(-1.0, difference - margin), min(1.0, difference + margin)
 
 
-def no_difference_interval(num_images: int) -> Interval:
-    """Return the 95 % interval of a difference that is 0 on every image.
+def no_difference_interval(num_images: int, level: float = LEVEL) -> Interval:
+    """Return the interval of a difference that is 0 on every image.
 
     A bootstrap of equal values has no width; it would call two models equal that differ on images
     which are not in the test split.
 
     Args:
         num_images: Images on which the two could have differed.
+        level: 0.05 for a 95 % interval.
 
     Source: the same as for `paired_difference_interval`.
     """
     same = np.ones(num_images, dtype=bool)
-    return paired_difference_interval(same, same)
+    return paired_difference_interval(same, same, level)
 
 
 def paired_interval_and_p(
-    one: NDArray[np.bool_], other: NDArray[np.bool_]
+    one: NDArray[np.bool_], other: NDArray[np.bool_], level: float = LEVEL
 ) -> tuple[Interval, float]:
-    """Return the 95 % interval and the p value of the difference of two models of one seed.
+    """Return the interval and the p value of the difference of two models of one seed.
 
     Args:
         one: `(N,)`, whether the first is right on each image.
         other: `(N,)`, the same for the second.
+        level: 0.05 for a 95 % interval.
 
     Returns:
         `paired_difference_interval` and `mcnemar_p`. Sometimes that interval excludes 0 although
         the exact p is not below 0.05 (11 images gained and 3 lost: p = 0.057). Such an end is moved
-        to 0, so p is below 0.05 exactly where the interval excludes 0.
+        to 0, so p is below the level exactly where the interval excludes 0.
     """
-    (low, high), p_value = paired_difference_interval(one, other), mcnemar_p(one, other)
-    if p_value >= LEVEL:
+    (low, high), p_value = paired_difference_interval(one, other, level), mcnemar_p(one, other)
+    if p_value >= level:
         low, high = min(low, 0.0), max(high, 0.0)
     return (low, high), p_value

@@ -8,6 +8,7 @@ from pydantic_core import from_json
 
 from kdtool.errors import StudyError, reason
 from kdtool.files import write_atomic
+from kdtool.report.decision import decide
 from kdtool.results.base import SCHEMA, Interval, Precision, Role, to_json
 from kdtool.results.machines import joined, setting
 from kdtool.results.profile import Latency, ModelProfile, ProfileReport
@@ -50,6 +51,7 @@ def merge(folder: Path, profiles: Sequence[Path], warn: Callable[[str], None]) -
         for path, report in reports:
             devices = joined(devices, device_profile(path, report, folder, results, warn))
         results = results.model_copy(update={"devices": devices})
+        results = results.model_copy(update={"decision": decide(results)})
         write_atomic(study.results_path, to_json(results))
         write_report(results, folder)
     return results

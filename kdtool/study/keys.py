@@ -25,6 +25,7 @@ ALGORITHMS: dict[str, int] = {
     "export": 1,
     "smaller": 2,  # 2: decided on validation images, confirmed on test images
     "latency": 1,
+    "against-teacher": 1,
     "explain": 2,  # 2: agreement over a stratified sample of the test images
     "gallery": 1,
     "duplicates": 1,

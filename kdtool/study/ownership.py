@@ -11,7 +11,7 @@ from kdtool.recipe.schema import Recipe
 from kdtool.results.study import DataResult, Results, load_results
 from kdtool.study.folder import StartTable, Study, swept_role
 
-CHEAP = ("export", "profile", "explain")  # tables of stages that are cheap to run again
+CHEAP = ("export", "profile", "explain", "device")  # tables of stages that are cheap to run again
 MAY_CHANGE: dict[str, Any] = {"data": {"root"}} | dict.fromkeys(CHEAP, True)
 
 

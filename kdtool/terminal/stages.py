@@ -23,7 +23,8 @@ from kdtool.format import (
     test_score,
     whole_percent,
 )
-from kdtool.report.sections.files import choice_sentence, ship_details, ship_sentence, shipped_role
+from kdtool.report.decision import decision_of
+from kdtool.report.sections.files import choice_sentence, ship_details, ship_sentence
 from kdtool.report.sections.operating_point import operating_sentence
 from kdtool.report.sections.training import kept_epoch
 from kdtool.results.base import Role
@@ -97,9 +98,9 @@ def show_files(console: Console, results: Results, folder: Path) -> None:
     table.add_column("file", overflow="fold")
     for head in ("type", "opset", "size", "accuracy", "parity", "sha256", "ship"):
         table.add_column(head, justify="right", no_wrap=True)
-    chosen = shipped_role(results)
-    for role, precision, file in files:
-        is_shipped = role == chosen and precision == results.models[role].recommended
+    chosen = decision_of(results).ship
+    for _, precision, file in files:
+        is_shipped = file.path == chosen
         cells = [
             printable(file.path),
             precision,

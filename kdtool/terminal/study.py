@@ -1,5 +1,6 @@
 """What a command on a study prints at its end: tables, verdict, files, and the next command."""
 
+import re
 import shlex
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -17,13 +18,16 @@ from kdtool.format import (
     role_name,
     roles_present,
 )
+from kdtool.report.budget import budget_sentence
 from kdtool.report.cells import Cell
+from kdtool.report.decision import decision_of
+from kdtool.report.measured import machine_labels, measured
 from kdtool.report.sections import verdict as verdicts
 from kdtool.report.sections.bias_shift import shift_sentence
 from kdtool.report.sections.classes import columns, few_images, one_class_calls
 from kdtool.report.sections.comparison import comparison_rows, parity_sentence
-from kdtool.report.sections.devices import COLUMNS, machine_labels, measured, noise_sentences
-from kdtool.report.sections.files import choice_sentence, ship_sentence, shipped_role
+from kdtool.report.sections.devices import COLUMNS, noise_sentences
+from kdtool.report.sections.files import choice_sentence
 from kdtool.report.sections.operating_point import operating_sentence
 from kdtool.report.sections.subclasses import alarm
 from kdtool.results.base import Role
@@ -84,9 +88,10 @@ def show_results(console: Console, results: Results, folder: Path) -> None:
             console.print(plain_text(console, f"ALARM: {text}", "bold red"))
     shifts = [shift_sentence(results, shift) for shift in results.bias_shifts]
     called = operating_sentence(results)
-    for sentence in (*shifts, called, choice_sentence(results), ship_sentence(results)):
+    for sentence in (*shifts, called, choice_sentence(results)):
         if sentence:
             console.print(plain_text(console, printable(sentence)))
+    show_decision(console, results)
     if results.devices:
         names = listed(list(dict.fromkeys(machine_labels(results)[1:])))
         console.print(plain_text(console, printable(f"Measured on devices: {names}.")))
@@ -147,26 +152,44 @@ def show_sentence(console: Console, text: str) -> None:
 
 
 def next_steps(results: Results, folder: Path, *, kit: bool) -> list[tuple[str, str]]:
-    """Return what to do with the files of a study: a purpose and a command, each.
+    """Return what to type next: a purpose and a command, each.
 
     Args:
         results: The study's.
         folder: The study's.
         kit: Whether the study has just got its kit.
     """
-    role = shipped_role(results)
-    best = results.models[role].recommended if role else None
-    if role is None or best is None:
-        return []
-    file = folder / results.models[role].files[best].path
-    steps = [("classify an image", shlex.join(["kdtool", "predict", str(file)]) + " IMAGE")]
+
+    def typed(command: str) -> str:
+        return re.sub(r"STUDY(\S*)", lambda place: shlex.quote(f"{folder}{place[1]}"), command)
+
+    steps = [
+        (step.purpose, typed(step.command))
+        for step in decision_of(results).next
+        if step.command and not (kit and step.command.endswith("--kit"))
+    ]
     if kit:
         purpose = f"check it on a device, copy {folder / 'kit'} there and run"
         steps.append((purpose, "python3 kit/check.py"))
-    else:
-        export = shlex.join(["kdtool", "export", str(folder), "--kit"])
-        steps.append(("make a folder that runs on a device without kdtool", export))
     return steps
+
+
+def show_decision(console: Console, results: Results) -> None:
+    """Print which file to ship and why, at what risk, and what to try if nothing ships."""
+    decision = decision_of(results)
+    label = Text(f"SHIP {decision.ship}", style="bold green")
+    if decision.ship is None:
+        label = Text("SHIP NOTHING", style="bold red")
+    console.print(Text.assemble(label, "  ", plain_text(console, printable(decision.because))))
+    for reason in decision.alarms[1:]:
+        console.print(plain_text(console, printable(f"ALARM: {reason}"), "bold red"))
+    for check in decision.budgets:
+        console.print(plain_text(console, printable(f"Budget: {budget_sentence(check)}")))
+    for risk in decision.risks:
+        console.print(plain_text(console, printable(f"Risk: {risk}")))
+    for step in decision.next:
+        if step.command is None:
+            console.print(plain_text(console, printable(f"Try: {step.purpose}.")))
 
 
 def seeds_text(results: Results, roles: Sequence[Role]) -> str:

@@ -32,6 +32,8 @@ from kdtool.train.models.published import Published, published
 from kdtool.train.models.trained_teacher import in_order, notes_of
 from kdtool.train.reporter import Reporter
 
+FEW_VALIDATION = 50  # images; fewer, and one is more than 2 points of accuracy
+
 TEACHERS: tuple[Role, ...] = ("teacher", "subclass-teacher")
 SUBCLASSED: tuple[Role, ...] = ("subclass-teacher", "subclass-student")
 
@@ -195,6 +197,11 @@ def announce_data(splits: Splits, transfer: Splits, reporter: Reporter) -> None:
         f"validation and {result.num_test:,} test images; {len(splits.classes)} classes{positive}; "
         f"on {splits.train.images.device.type}"
     )
+    if result.num_validation < FEW_VALIDATION:
+        reporter.warn(
+            f"{result.num_validation:,} validation images choose epochs and settings, and one of "
+            f"them is {100 / result.num_validation:.1f} points: set a larger data.validation"
+        )
     if result.excluded:
         reporter.say(
             f"students and controls learn from {len(transfer.train):,} of the training images, "

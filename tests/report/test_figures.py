@@ -7,10 +7,11 @@ from matplotlib.colors import to_hex
 
 from kdtool.report.canvas import LIGHT
 from kdtool.report.confusion import confusion_figures
+from kdtool.report.measured import measured
 from kdtool.report.sections import sweep
 from kdtool.report.sections.classes import exported_scores
 from kdtool.report.sections.comparison import cost_bars
-from kdtool.report.sections.devices import device_bars, measured, side_by_side
+from kdtool.report.sections.devices import device_bars, side_by_side
 from kdtool.report.sections.saliency import BACKDROP, load_saliency
 from kdtool.report.sections.sweep import sweep_figure
 from kdtool.report.sections.training import score_by_epoch

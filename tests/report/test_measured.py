@@ -1,4 +1,5 @@
-from kdtool.report.sections.devices import machine_labels, measured, side_by_side
+from kdtool.report.measured import machine_labels, measured
+from kdtool.report.sections.devices import side_by_side
 from kdtool.results.machines import joined
 
 

@@ -116,7 +116,9 @@ def test_badge_is_the_verdict(build, write, student, word):
     results = build(roles=("control", "student"), latency=False, accuracy=accuracy)
     assert results.verdicts[0].verdict == word
     html, markdown = write(results)
-    assert re.search(r'class="badge \w+">([^<]+)<', html)[1] == word
+    decided, verdict = re.findall(r'class="badge \w+">([^<]+)<', html)
+    assert decided == ("SHIP NOTHING" if word == "HURT" else "SHIP")
+    assert verdict == word
     assert f"**{word}**" in markdown
 
 

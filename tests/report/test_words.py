@@ -170,7 +170,9 @@ def test_latency_of_a_noisy_machine_says_so(build):
     files = {"fp32": file.model_copy(update={"latency": noisy})}
     models = results.models | {"student": model.model_copy(update={"files": files})}
     sentence = latency_sentence(results.model_copy(update={"models": models}))
-    assert sentence.endswith("runs. Noisy: other processes kept 1.3 cores busy.")
+    assert sentence.endswith(
+        "runs. *: measured on a busy machine: other processes kept 1.3 cores busy."
+    )
 
 
 def test_without_a_verdict_the_opening_names_the_scores(build):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from kdtool.stats.intervals import (
     _drawn_sums,
     holm,
+    holm_levels,
     interval_and_p,
     mcnemar_p,
     mean_interval,
@@ -219,6 +220,40 @@ def test_holm_is_the_closed_test_of_bonferroni(p_values):
         for index in every
     ]
     assert holm(p_values) == pytest.approx(expected)
+
+
+@given(st.lists(st.floats(1e-6, 1), min_size=1, max_size=5))
+def test_a_p_value_is_below_its_level_exactly_where_the_corrected_one_is_below_5_percent(p_values):
+    levels = holm_levels(p_values)
+    assert [p < level for p, level in zip(p_values, levels, strict=True)] == [
+        corrected < 0.05 for corrected in holm(p_values)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("p_values", "levels"),
+    [
+        ([0.04], [0.05]),
+        ([0.01, 0.04, 0.03], [0.05 / 3, 0.05 / 2, 0.05 / 2]),  # the second step fails, and the rest
+        ([0.01, 0.04, 0.02], [0.05 / 3, 0.05, 0.05 / 2]),
+        ([0.5, 0.5], [0.025, 0.025]),
+    ],
+)
+def test_levels_of_holm_by_hand(p_values, levels):
+    assert holm_levels(p_values) == pytest.approx(levels)
+
+
+def test_a_lower_level_gives_a_wider_interval():
+    values = runs(np.random.default_rng(0), 3) - runs(np.random.default_rng(1), 3)
+    (low, high), _ = interval_and_p(values, np.random.default_rng(0))
+    (lower, higher), _ = interval_and_p(values, np.random.default_rng(0), 0.05 / 3)
+    assert lower < low < high < higher
+    # of a normal distribution with few seeds' tails: at least by 2.394 / 1.960
+    assert (higher - lower) / (high - low) > 1.2
+    one, other = values[0] > 0, values[0] < 0
+    (low, high), _ = paired_interval_and_p(one, other)
+    (lower, higher), _ = paired_interval_and_p(one, other, 0.05 / 3)
+    assert (higher - lower) / (high - low) == pytest.approx(2.39398 / 1.95996, rel=1e-3)
 
 
 def runs(rng, num_seeds):

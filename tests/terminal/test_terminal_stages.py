@@ -58,7 +58,7 @@ def test_files_are_listed_with_what_identifies_them(build):
     lines = [flat(line) for line in shown(show_files, results).splitlines()]
     accuracy = 100 * results.models["student"].files["int8"].accuracy
     assert f"student.int8.onnx int8 18 1.25 MB {accuracy:.2f} % 99.80 % 8b8b8b8b8b8b yes" in lines
-    assert "Ship student.int8.onnx: it takes 0.62 of the time of fp32 (0.60 to 0.64)." in lines
+    assert "Ship student.int8.onnx. It takes 0.62 of the time of fp32 (0.60 to 0.64)." in lines
     assert sum(line.endswith(" yes") for line in lines) == 1
 
 
@@ -152,20 +152,30 @@ def test_the_next_commands_name_the_file_to_ship(build):
     folder = Path("my runs/mnist")
     steps = next_steps(results, folder, kit=False)
     assert steps == [
-        ("classify an image", "kdtool predict 'my runs/mnist/student.int8.onnx' IMAGE"),
+        (
+            "measure on the device, where these files are",
+            "kdtool profile student.onnx student.int8.onnx --json > device.json",
+        ),
+        (
+            "add its figures to the report",
+            "kdtool profile 'my runs/mnist' --merge device.json",
+        ),
         (
             "make a folder that runs on a device without kdtool",
             "kdtool export 'my runs/mnist' --kit",
         ),
+        ("classify an image", "kdtool predict 'my runs/mnist/student.int8.onnx' IMAGE"),
     ]
-    (_, (_, command)) = next_steps(results, folder, kit=True)
+    (*_, (_, command)) = next_steps(results, folder, kit=True)
     assert command == "python3 kit/check.py"
-    assert next_steps(build(roles=("teacher",)), folder, kit=False) == []
+    assert next_steps(build(roles=("teacher",)), folder, kit=False) == [
+        ("train the other models", "kdtool distill RECIPE")
+    ]
 
     def show(console, _results, _folder):
-        show_next(console, steps)
+        show_next(console, steps[3:])
 
-    (line, _) = shown(show, results, width=30).splitlines()
+    (line,) = shown(show, results, width=30).splitlines()
     assert line == "To classify an image: kdtool predict 'my runs/mnist/student.int8.onnx' IMAGE"
 
 

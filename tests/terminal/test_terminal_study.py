@@ -46,7 +46,7 @@ def test_a_subclass_study_fits_80_columns_with_three_verdicts(build):
     assert "Subclass distillation helped, and it beats plain distillation. HELPED" in words
     assert words.count("HELPED") == 3
     assert "ALARM: Subclasses collapsed in the subclass teacher of seed 0 (1)" in words
-    assert "Ship subclass-student.int8.onnx" in words
+    assert "SHIP subclass-student.int8.onnx" in words
 
 
 def test_large_ratios_do_not_wrap(build, typed):
@@ -61,7 +61,7 @@ def test_large_ratios_do_not_wrap(build, typed):
 
 def test_summary_says_what_to_ship_and_where_it_was_measured(build):
     text = flat(shown(build(int8=True, devices=(("Pi", 6.0, 1.1), ("Pi", 6.0, 1.1)))))
-    assert "Ship student.int8.onnx: it takes 0.62 of the time of fp32 (0.60 to 0.64)." in text
+    assert "SHIP student.int8.onnx It takes 0.62 of the time of fp32 (0.60 to 0.64)." in text
     assert "Measured on devices: Pi, 4 cores." in text
 
 

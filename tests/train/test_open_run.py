@@ -17,10 +17,13 @@ class Recorded(Silent):
     """A reporter that keeps the messages."""
 
     def __init__(self):
-        self.said = []
+        self.said, self.warned = [], []
 
     def say(self, text):
         self.said.append(text)
+
+    def warn(self, text):
+        self.warned.append(text)
 
 
 @pytest.fixture
@@ -54,6 +57,17 @@ def test_students_and_teacher_share_the_memory_of_their_images(opened):
         assert run.transfer.test.images is run.splits.test.images
         assert len(run.splits.train) == 1294
         assert (run.transfer.train.labels == 3).any().item() == (setting[-2] == "[")
+
+
+def test_few_validation_images_are_a_warning(opened):
+    reporter = Recorded()
+    opened("data.validation=20", reporter=reporter)
+    (warning,) = reporter.warned
+    assert warning.startswith("20 validation images choose epochs and settings, and one of them is")
+    assert "5.0 points: set a larger data.validation" in warning
+    reporter = Recorded()
+    opened("data.validation=50", reporter=reporter)
+    assert reporter.warned == []
 
 
 def test_the_sizes_of_the_splits_are_reported(opened):

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from kdtool.format import log_likelihood, percent_number, role_name, roles_present, temperature
 from kdtool.report.canvas import LIGHT, Drawing, drawing, label, new_figure, quiet_axes
-from kdtool.report.sections.classes import exported
 from kdtool.report.sections.files import shipped_role
 from kdtool.report.sections.verdict import subject
 from kdtool.results.base import Role
@@ -67,7 +66,7 @@ def calibration_rows(results: Results) -> list[CalibrationRow]:
     """Return a row for every exported model that was calibrated."""
     rows = []
     for role in roles_present(results):
-        run = exported(results.models[role])
+        run = results.models[role].exported
         if found := run.calibration:
             rows.append(
                 CalibrationRow(
@@ -83,7 +82,7 @@ def calibration_rows(results: Results) -> list[CalibrationRow]:
 def shown_calibration(results: Results) -> tuple[Role, Calibration] | None:
     """Return the model whose diagram is drawn: the one that is shipped."""
     role = shipped_role(results) or subject(results)
-    found = exported(results.models[role]).calibration if role else None
+    found = results.models[role].exported.calibration if role else None
     return (role, found) if role and found else None
 
 
@@ -97,7 +96,7 @@ def calibration_advice(results: Results) -> str | None:
     if shown is None:
         return None
     role, found = shown
-    test = exported(results.models[role]).test
+    test = results.models[role].exported.test
     proof = (
         f"On the test images, scaling changes the negative log-likelihood from "
         f"{log_likelihood(test.nll)} to {log_likelihood(found.nll)} and the calibration error from "

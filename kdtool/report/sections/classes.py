@@ -20,18 +20,18 @@ from kdtool.format import (
 from kdtool.report.canvas import Drawing
 from kdtool.report.cells import Cell
 from kdtool.report.confusion import confusion_figures
+from kdtool.report.decision import FEW_IMAGES
 from kdtool.report.sections.verdict import main_verdict
-from kdtool.results.base import Metric, Role, Summary
+from kdtool.results.base import Interval, Metric, Role, Summary
 from kdtool.results.study import (
     ClassScores,
     DataResult,
     ModelResult,
     Results,
-    SeedResult,
     TestScores,
 )
+from kdtool.stats.intervals import LEVEL
 
-FEW_IMAGES = 20  # of a class in the test split; fewer, and one image is more than 5 points
 MOST_NAMES = 6  # of classes, in a sentence
 UNEVEN = 1.5  # training images of the largest class / of the smallest; below, no sentence
 MOST_CHANGED = 10  # classes that are listed where the tables are folded
@@ -57,6 +57,8 @@ class ClassRow:
     support: int  # test images of this class
     scores: dict[Role, OneClass]
     delta: float | None  # accuracy of the main verdict's student minus control, in [-1, 1]
+    delta_ci95: Interval | None  # paired; None: of an older kdtool
+    is_clear: bool  # whether a class differs, corrected for the number of classes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,19 +154,14 @@ def section(results: Results) -> ClassesSection | None:
     )
 
 
-def exported(model: ModelResult) -> SeedResult:
-    """Return the training run whose weights were exported."""
-    return next(run for run in model.seeds if run.seed == model.exported_seed)
-
-
 def exported_scores(results: Results) -> dict[Role, TestScores]:
     """Return the test scores of the exported seed of every model."""
-    return {role: exported(results.models[role]).test for role in roles_present(results)}
+    return {role: results.models[role].exported.test for role in roles_present(results)}
 
 
 def class_scores(model: ModelResult) -> list[OneClass]:
     """Return the scores of a model on every class, in the order of the classes."""
-    alone = exported(model).test.per_class
+    alone = model.exported.test.per_class
     if model.per_class:
         return [
             OneClass(accuracy=one.accuracy, f1=one.f1, exported=other)
@@ -196,8 +193,18 @@ def class_rows(results: Results) -> list[ClassRow]:
         if verdict:
             ours, theirs = per_role[verdict.of], per_role[verdict.against]
             delta = ours.accuracy.mean - theirs.accuracy.mean
+        tested = verdict.per_class[index] if verdict and verdict.per_class else None
         support = max((score.exported.support for score in per_role.values()), default=0)
-        rows.append(ClassRow(name=printable(name), support=support, scores=per_role, delta=delta))
+        rows.append(
+            ClassRow(
+                name=printable(name),
+                support=support,
+                scores=per_role,
+                delta=delta,
+                delta_ci95=tested.ci95 if tested else None,
+                is_clear=tested is not None and tested.p_holm < LEVEL,
+            )
+        )
     return rows
 
 
@@ -212,7 +219,7 @@ def one_class_calls(results: Results) -> str | None:
     """Warn about exported models that predict one class for every test image; None if none do."""
     by_class: dict[str, list[str]] = {}
     for role in roles_present(results):
-        confusion = exported(results.models[role]).test.confusion
+        confusion = results.models[role].exported.test.confusion
         called = [c for c, column in enumerate(zip(*confusion, strict=True)) if any(column)]
         if len(called) == 1:
             name = printable(results.data.classes[called[0]])
@@ -366,7 +373,8 @@ def meaning(results: Results) -> str:
     names = [printable(name) for name in results.data.classes if name != positive]
     text = (
         "Accuracy of a class: share of its images that were classified correctly. F1: combines "
-        "misses and false alarms. A difference well within the 95 % intervals may be chance."
+        "misses and false alarms. Only differences in bold or colour are clear: each class has its "
+        "paired 95 % interval, and p corrected for the number of classes (Holm) is below 0.05."
     )
     if positive:
         text += (

@@ -181,7 +181,7 @@ def latency_sentence(results: Results) -> str | None:
     one = taken[0]
     runs = listed([count(latency.num_runs) for latency in taken])
     noisy = next((latency.noise for latency in taken if latency.noise), None)
-    noise = f" Noisy: {noisy}." if noisy else ""
+    noise = f" *: measured on a busy machine: {noisy}." if noisy else ""
     return (
         f"Latency of the fp32 files in ONNX Runtime: batch size {count(one.batch_size)}, "
         f"{plural(one.threads, 'thread')}, {one.provider}, files measured in turn, {runs} runs."
@@ -288,7 +288,7 @@ def _file_rows(pairs: list[Pair]) -> list[Row]:
                 key=key,
                 label=label,
                 note=note,
-                cells=[percentile_cell(*pair, of) for pair in times],
+                cells=[percentile_cell(time, of) for time, _ in times],
             )
             for key, label, note, of in percentiles
         ),
@@ -296,7 +296,7 @@ def _file_rows(pairs: list[Pair]) -> list[Row]:
             key="memory",
             label="Peak memory",
             note="of the process, minus the runtime without a model",
-            cells=[memory_cell(*pair) for pair in times],
+            cells=[memory_cell(time) for time, _ in times],
         ),
     ]
 

@@ -26,7 +26,8 @@ from kdtool.report.cells import (
     p50_cell,
     size_cell,
 )
-from kdtool.report.sections.devices import Measured, measured
+from kdtool.report.decision import decision_of
+from kdtool.report.measured import Measured, measured
 from kdtool.results.base import TEACHER_OF, Precision, Role
 from kdtool.results.study import FP16_USE, FileResult, ModelResult, Quantization, Results
 from kdtool.stats.speed import is_faster, speed_of
@@ -61,15 +62,15 @@ def section(results: Results) -> FilesSection | None:
     model, sentence = shipped(results), ship_sentence(results)
     if model is None or sentence is None:
         return None
-    advice = measure_on_device(results)
+    advice, chosen = measure_on_device(results), decision_of(results).ship
     return FilesSection(
         sentence=printable(sentence),
         choice=choice_sentence(results),
         heads=[
             ColumnHead(
-                name=f"{precision}: ship this" if precision == model.recommended else precision,
+                name=f"{precision}: ship this" if file.path == chosen else precision,
                 note=printable(file.path),
-                style="chosen" if precision == model.recommended else "",
+                style="chosen" if file.path == chosen else "",
             )
             for precision, file in model.files.items()
         ],
@@ -114,18 +115,13 @@ def choice_sentence(results: Results) -> str | None:
 
 
 def ship_sentence(results: Results) -> str | None:
-    """Say which file to ship and why; None if the shipped model has no files."""
-    model = shipped(results)
-    if model is None:
+    """Say which file to ship and why; None if the study has no files to choose from."""
+    if shipped(results) is None:
         return None
-    file = model.files.get(model.recommended) if model.recommended else None
-    if file is None:
-        return "Do not ship any of these files: none is recommended."
-    if file.gate:
-        return f"Ship {file.path}: {file.gate.reason}."
-    if len(model.files) == 1 and not model.refused:
-        return f"Ship {file.path}; the recipe asks for no smaller file."
-    return f"Ship {file.path}: no smaller file is both faster and accurate enough."
+    decision = decision_of(results)
+    if decision.ship is None:
+        return f"Ship nothing yet. {decision.because}"
+    return f"Ship {decision.ship}. {decision.because}"
 
 
 def ship_details(results: Results) -> list[str]:
@@ -260,7 +256,7 @@ def ship_rows(results: Results) -> list[Row]:
             key="memory",
             label="Peak memory",
             note="of the process, minus the runtime without a model",
-            cells=[memory_cell(*pair) for pair in times],
+            cells=[memory_cell(time) for time, _ in times],
         ),
         Row(
             key="agreement",
@@ -292,7 +288,8 @@ def _time_ratio(file: FileResult) -> Cell | None:
     gate = file.gate
     if gate is None:
         return None
-    speed = speed_of(gate.time_ratio_ci95)
+    is_busy = file.latency is not None and file.latency.noise is not None
+    speed = "measured on a busy machine" if is_busy else speed_of(gate.time_ratio_ci95)
     return Cell(
         value=time_ratio(gate.time_ratio),
         interval=time_ratio_range(gate.time_ratio_ci95),

@@ -163,10 +163,13 @@ def verdict_sentence(verdict: Verdict, comparisons: int = 1) -> str:
         verdict: On a method.
         comparisons: How many verdicts the study makes.
     """
-    low, high = verdict.ci95
+    low, high = verdict.interval
     includes_zero = low <= 0 <= high
-    ends = score_change_range(verdict.metric, verdict.ci95)
-    basis = f"95 % interval {ends}, {plural(len(verdict.seeds), 'seed')}"
+    ends = score_change_range(verdict.metric, verdict.interval)
+    name = "95 % interval"
+    if comparisons > 1 and verdict.ci_holm:
+        name = f"interval corrected for {comparisons} comparisons"
+    basis = f"{name} {ends}, {plural(len(verdict.seeds), 'seed')}"
     doubt = ", so nothing is known about other seeds" if len(verdict.seeds) == 1 else ""
     if verdict.verdict == "NO EVIDENCE" and includes_zero:
         doubt += "; the interval includes zero"
@@ -316,7 +319,7 @@ def _draw(axes: "Axes", results: Results, verdict: Verdict, y: float) -> list[fl
     )
     pairs = [(mine, theirs.get(seed)) for seed, mine in ours.items()]
     dots = [scale * (a - b) for a, b in pairs if a is not None and b is not None]
-    low, high = (scale * end for end in verdict.ci95)
+    low, high = (scale * end for end in verdict.interval)
     mean, color = scale * verdict.difference, LIGHT[verdict.of]
     axes.plot([low, high], [y, y], color=color, linewidth=3, solid_capstyle="round")
     axes.plot(mean, y, "D", color=color, markersize=9, markeredgecolor=LIGHT["panel"])

@@ -9,12 +9,13 @@ from scipy.special import expit, logit, softmax
 from scipy.stats import t as student_t
 
 from kdtool.results.base import METRICS, Interval, Metric, Role, Summary
-from kdtool.results.evidence import Verdict
+from kdtool.results.evidence import ClassDifference, Verdict
 from kdtool.results.study import ClassSummary
 from kdtool.stats import intervals
 from kdtool.stats.intervals import (
     LEVEL,
     holm,
+    holm_levels,
     interval_and_p,
     mcnemar_p,
     no_difference_interval,
@@ -163,7 +164,58 @@ def verdicts(run: Run, evaluated: dict[Role, list[Evaluated]]) -> list[Verdict]:
         for role, seeds in logits.items()
     }
     rarest = None if metric == "accuracy" else int(np.bincount(labels).min())
-    return judge(right, run.recipe.seeds, metric, values, rarest)
+    found = judge(right, run.recipe.seeds, metric, values, rarest)
+    return [
+        one.model_copy(
+            update={
+                "per_class": class_differences(
+                    right[one.of], right[one.against], labels, run.splits.classes
+                )
+            }
+        )
+        for one in found
+    ]
+
+
+def class_differences(
+    right: NDArray[np.bool_],
+    other_right: NDArray[np.bool_],
+    labels: Labels,
+    classes: Sequence[str],
+) -> list[ClassDifference]:
+    """Compare the accuracy of two models class by class, corrected for the number of classes.
+
+    Args:
+        right: `(S, N)`, whether the first model of each seed is right on each test image.
+        other_right: `(S, N)`, the same for the second.
+        labels: `(N,)`, each class at least once.
+        classes: Names of the C classes.
+    """
+    gains, found = [], []
+    for c in range(len(classes)):
+        ours, theirs = right[:, labels == c], other_right[:, labels == c]
+        gain = ours.astype(float) - theirs
+        gains.append(float(gain.mean()))
+        found.append(_accuracy_interval_and_p(ours, theirs, gain))
+    corrected = holm([p_value for _, p_value in found])
+    return [
+        ClassDifference(name=name, difference=gain, ci95=interval, p_holm=p_holm)
+        for name, gain, (interval, _), p_holm in zip(classes, gains, found, corrected, strict=True)
+    ]
+
+
+def _accuracy_interval_and_p(
+    right: NDArray[np.bool_],
+    other_right: NDArray[np.bool_],
+    gain: NDArray[np.floating],
+    level: float = LEVEL,
+) -> tuple[Interval, float]:
+    """Return the interval of the mean of `gain`, `(S, N)`, and its p value."""
+    if not gain.any():
+        return no_difference_interval(gain.shape[1], level), 1.0
+    if len(gain) > 1:
+        return interval_and_p(gain, np.random.default_rng(0), level)
+    return paired_interval_and_p(right[0], other_right[0], level)
 
 
 def judge(
@@ -190,17 +242,20 @@ def judge(
     values = values or {role: of_role.astype(float) for role, of_role in right.items()}
     pairs = [pair for pair in COMPARISONS if right.keys() >= set(pair)]
     gains = [values[of] - values[against] for of, against in pairs]
-    found = []
-    for (of, against), gain in zip(pairs, gains, strict=True):
+
+    def tested(place: int, level: float) -> tuple[Interval, float]:
+        (of, against), gain = pairs[place], gains[place]
+        if metric == "accuracy":
+            return _accuracy_interval_and_p(right[of], right[against], gain, level)
         if not gain.any():
-            found.append((no_difference_interval(rarest or gain.shape[1]), 1.0))
-        elif len(seeds) > 1:
-            found.append(interval_and_p(gain, np.random.default_rng(0)))
-        elif metric == "accuracy":
-            found.append(paired_interval_and_p(right[of][0], right[against][0]))
-        else:
-            found.append(one_seed_interval_and_p(gain[0]))
-    corrected = holm([p_value for _, p_value in found])
+            return no_difference_interval(rarest or gain.shape[1], level), 1.0
+        if len(seeds) > 1:
+            return interval_and_p(gain, np.random.default_rng(0), level)
+        return one_seed_interval_and_p(gain[0], level)
+
+    found = [tested(place, LEVEL) for place in range(len(pairs))]
+    p_values = [p_value for _, p_value in found]
+    corrected, levels = holm(p_values), holm_levels(p_values)
     return [
         Verdict(
             of=of,
@@ -210,19 +265,22 @@ def judge(
             ci95=interval,
             p_value=p_value,
             p_holm=p_holm,
+            ci_holm=interval if level == LEVEL else tested(place, level)[0],
             mcnemar_p=[mcnemar_p(*both) for both in zip(right[of], right[against], strict=True)],
             seeds=seeds,
             uncertainty=uncertainty(gain, LEVEL / len(pairs)),
             verdict=verdict_of(float(gain.mean()), p_holm),
         )
-        for (of, against), gain, (interval, p_value), p_holm in zip(
-            pairs, gains, found, corrected, strict=True
+        for place, ((of, against), gain, (interval, p_value), p_holm, level) in enumerate(
+            zip(pairs, gains, found, corrected, levels, strict=True)
         )
     ]
 
 
-def one_seed_interval_and_p(gain: NDArray[np.floating]) -> tuple[Interval, float]:
-    """Return the 95 % interval of the mean of one seed's differences, and its p value.
+def one_seed_interval_and_p(
+    gain: NDArray[np.floating], level: float = LEVEL
+) -> tuple[Interval, float]:
+    """Return the interval of the mean of one seed's differences, and its p value.
 
     If only few images differ, a normal distribution or a bootstrap is too confident: for a metric
     of the classes it calls 8 to 9 % of pairs of equal models different, on 600 images. Student's t
@@ -231,6 +289,7 @@ def one_seed_interval_and_p(gain: NDArray[np.floating]) -> tuple[Interval, float
 
     Args:
         gain: `(N,)` differences of values of `kdtool.stats.metrics.per_image`.
+        level: 0.05 for a 95 % interval.
 
     Source: `kdtool.stats.metrics` for the error; Kish's effective sample size, with the squared
     differences as weights, for the number of images.
@@ -240,5 +299,5 @@ def one_seed_interval_and_p(gain: NDArray[np.floating]) -> tuple[Interval, float
         return (mean, mean), 1.0 if mean == 0.0 else 2.0 ** (1 - len(gain))
     squares = gain**2
     freedom = max(1.0, float(squares.sum() ** 2 / (squares**2).sum()) - 1)
-    half = float(student_t.isf(LEVEL / 2, freedom)) * error
+    half = float(student_t.isf(level / 2, freedom)) * error
     return (mean - half, mean + half), float(2 * student_t.sf(abs(mean) / error, freedom))

@@ -1,7 +1,7 @@
 """The files of a study: which exist, how fast they are, and which one to ship."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import get_args
@@ -9,14 +9,21 @@ from typing import get_args
 from kdtool.edge.latency.measure import measure, ratio_of
 from kdtool.environment import collect_environment
 from kdtool.format import keyboard_text, points, points_range
-from kdtool.results.base import ROLES, Interval, Precision, Role
-from kdtool.results.study import FileResult, Gate, SpeedResult
+from kdtool.results.base import ROLES, TEACHER_OF, Interval, Precision, Role
+from kdtool.results.study import FileResult, Gate, PairedDifference, SpeedResult
 from kdtool.stats import intervals
 from kdtool.stats.speed import is_faster
 from kdtool.study.keys import key_of
-from kdtool.train.evaluation.evaluate import Evaluated
-from kdtool.train.export.fp32 import export
-from kdtool.train.export.int8_fp16 import AccuracyDifference, Smaller, make_smaller
+from kdtool.train.evaluation.evaluate import Evaluated, split_labels
+from kdtool.train.export.fp32 import decision, decision_of, export
+from kdtool.train.export.int8_fp16 import (
+    AccuracyDifference,
+    Smaller,
+    accuracy_difference,
+    calls_of_file,
+    calls_of_model,
+    make_smaller,
+)
 from kdtool.train.export.onnx_file import given_shape
 from kdtool.train.run import Run
 
@@ -64,7 +71,41 @@ def ship(run: Run, chosen: dict[Role, Evaluated]) -> dict[Role, Shipment]:
         if one.file
     }
     speed = time_files(run, [*fp32.values(), *kept], pairs)
-    return {role: shipment(run, fp32[role], smaller[role], speed) for role in written}
+    found = {role: shipment(run, fp32[role], smaller[role], speed) for role in written}
+    return {role: with_teacher(run, chosen, role, one) for role, one in found.items()}
+
+
+def with_teacher(
+    run: Run, chosen: dict[Role, Evaluated], role: Role, shipment: Shipment
+) -> Shipment:
+    """Compare the files of a student with its teacher, on the test images."""
+    teacher = chosen.get(TEACHER_OF[role]) if role in SHIPPED else None
+    if teacher is None:
+        return shipment
+    files = {
+        precision: file.model_copy(
+            update={"against_teacher": against_teacher(run, chosen[role], teacher, file)}
+        )
+        for precision, file in shipment.files.items()
+    }
+    return replace(shipment, files=files)
+
+
+def against_teacher(
+    run: Run, student: Evaluated, teacher: Evaluated, file: FileResult
+) -> PairedDifference:
+    """Compare the classes that a file calls with those of the teacher, each at its threshold."""
+    path, test = run.study.folder / file.path, run.splits.test
+
+    def make() -> tuple[PairedDifference, list[Path]]:
+        _, calls = calls_of_file(run, student, path, test)
+        reference = calls_of_model(run, teacher, teacher.test_logits)
+        found = accuracy_difference(calls, reference, split_labels(test))
+        return PairedDifference(difference=found.difference, ci95=found.ci95), []
+
+    at = [decision_of(decision(run, one)) for one in (student, teacher)]
+    key = key_of("against-teacher", file.sha256, teacher.trained.key, at, run.recipe.export.input)
+    return run.study.stage(f"against-teacher-{path.stem}", key, PairedDifference, make)
 
 
 def time_files(run: Run, files: list[FileResult], pairs: dict[str, str]) -> SpeedResult:
@@ -110,7 +151,15 @@ def shipment(
             refused[precision] = one.refused or ""
             continue
         ratio, ratio_ci95 = speed.ratios[one.file.path]
-        gate = judge(one.validation, one.test, ratio, ratio_ci95, run.recipe.export.max_drop)
+        times = [speed.latency[path] for path in (one.file.path, fp32.path)]
+        gate = judge(
+            one.validation,
+            one.test,
+            ratio,
+            ratio_ci95,
+            run.recipe.export.max_drop,
+            next((time.noise for time in times if time.noise), None),
+        )
         files[precision] = one.file.model_copy(update={"gate": gate})
     files = {
         precision: file.model_copy(update={"latency": speed.latency[file.path]})
@@ -135,6 +184,7 @@ def judge(
     ratio: float,
     ratio_ci95: Interval,
     max_drop: float,
+    noise: str | None = None,
 ) -> Gate:
     """Recommend a chosen file if it is faster and the test images confirm its accuracy.
 
@@ -145,6 +195,7 @@ def judge(
         ratio: Time of the file / time of the fp32 file, measured in turn.
         ratio_ci95: Its 95 % interval; see `kdtool.stats.speed` for what counts as faster.
         max_drop: Largest loss of accuracy that the recipe allows, in (0, 1).
+        noise: Why the times should not be trusted: no recommendation rests on them. None: no sign.
     """
     faster = is_faster(ratio_ci95)
     confirmed = test.ci95[0] > -max_drop
@@ -160,6 +211,8 @@ def judge(
         f"lose less than {allowed}: {keyboard_text(points(test.difference))} points "
         f"({keyboard_text(points_range(test.ci95))})",
     ]
+    if noise:
+        reasons.append(f"but its time was measured on a busy machine ({noise})")
     if not confirmed and test.num_images < least:
         reasons.append(f"that takes {least:,} test images or more")
     elif not confirmed and test.difference > -max_drop:
@@ -174,6 +227,6 @@ def judge(
         max_drop=max_drop,
         time_ratio=ratio,
         time_ratio_ci95=ratio_ci95,
-        recommended=faster and confirmed,
+        recommended=faster and confirmed and noise is None,
         reason="; ".join(reasons),
     )

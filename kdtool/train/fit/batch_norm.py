@@ -17,14 +17,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from kdtool.stats.chance import balanced_accuracy
 from kdtool.stats.intervals import mcnemar_p
+from kdtool.stats.metrics import confusion_matrix
 from kdtool.train.data.splits import Split
 from kdtool.train.fit.batches import Training, augment, epoch_order
 from kdtool.train.models.device import exact_arithmetic, explain_out_of_memory
 from kdtool.train.models.networks import as_input
 from kdtool.train.models.predict import SMALLER, class_logits, images_at_once
 from kdtool.train.models.preprocess import network_of
-from kdtool.train.models.trained_teacher import balanced_accuracy
 
 NUM_IMAGES = 512  # 256 to 800 gave MobileNetV3 the same accuracy to a point
 FAR_WORSE = 0.1  # difference of the balanced accuracy, in [0, 1]
@@ -181,7 +182,10 @@ def mode_warning(
     with torch.random.fork_rng(devices=[index.device] if index.is_cuda else []):
         torch.manual_seed(training.seed)  # of dropout
         in_train, in_eval = predicted(as_trained), predicted(model.eval())
-    (trained, _), (evaluated, _) = (balanced_accuracy(labels, p) for p in (in_train, in_eval))
+    (trained, _), (evaluated, _) = (
+        balanced_accuracy(confusion_matrix(labels, found, num_classes).tolist())
+        for found in (in_train, in_eval)
+    )
     by_chance = mcnemar_p(in_train == labels, in_eval == labels) >= LEVEL
     if trained - evaluated <= FAR_WORSE or by_chance:
         return None

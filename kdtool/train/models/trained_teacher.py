@@ -15,7 +15,8 @@ from kdtool.errors import KdtoolError, RecipeError, nearest
 from kdtool.recipe.training import TrainTable
 from kdtool.results.base import Metric
 from kdtool.results.study import EpochRecord, TrainingResult
-from kdtool.stats.intervals import mcnemar_p, wilson_interval
+from kdtool.stats.chance import balanced_accuracy
+from kdtool.stats.intervals import mcnemar_p
 from kdtool.stats.metrics import confusion_matrix
 from kdtool.train.data.splits import Split, Splits
 from kdtool.train.data.stratify import stratified_sample
@@ -171,7 +172,7 @@ def below_chance(labels: Labels, predictions: Labels, num_classes: int) -> str |
         predictions: `(N,)`.
         num_classes: C.
     """
-    balanced, lower = balanced_accuracy(labels, predictions)
+    balanced, lower = balanced_accuracy(confusion_matrix(labels, predictions, num_classes).tolist())
     if lower > 1 / num_classes:
         return None
     return (
@@ -197,26 +198,6 @@ def ranks(labels: Labels, logits: NDArray[np.floating]) -> bool:
     odds = logits[:, 1] - logits[:, 0]
     test = mannwhitneyu(odds[labels == 1], odds[labels == 0], alternative="greater")
     return bool(test.pvalue < CHANCE_LEVEL)
-
-
-def balanced_accuracy(labels: Labels, predictions: Labels) -> tuple[float, float]:
-    """Return the balanced accuracy, and the lower end of its 95 % interval.
-
-    Args:
-        labels: `(N,)` true classes.
-        predictions: `(N,)`.
-
-    Source: Zou and Donner 2008, Statistics in Medicine 27, 1693, from Wilson's intervals of the
-        classes.
-    """
-    counts = [
-        (int((predictions[labels == c] == c).sum()), int((labels == c).sum()))
-        for c in np.unique(labels)
-    ]
-    shares = np.array([right / total for right, total in counts])
-    lower = np.array([wilson_interval(right, total)[0] for right, total in counts])
-    balanced = float(shares.mean())
-    return balanced, balanced - float(np.sqrt(((shares - lower) ** 2).sum())) / len(counts)
 
 
 def better_order(labels: Labels, predictions: Labels, num_classes: int) -> list[int] | None:
@@ -267,7 +248,10 @@ def _reordered(
         if c != output
     ]
     reordered = np.argsort(order)[predictions]
-    before, after = (balanced_accuracy(labels, called)[0] for called in (predictions, reordered))
+    before, after = (
+        balanced_accuracy(confusion_matrix(labels, called, num_classes).tolist())[0]
+        for called in (predictions, reordered)
+    )
     text = (
         f"teacher outputs are in a different class order: {', '.join(moved[:10])}. Its balanced "
         f"accuracy on {len(labels):,} images is {before:.1%}, and {after:.1%} in the order found; "

@@ -6,6 +6,7 @@ from pathlib import Path
 from kdtool.environment import collect_environment
 from kdtool.files import write_atomic
 from kdtool.recipe.schema import Recipe
+from kdtool.report.decision import decide
 from kdtool.report.write import write_report
 from kdtool.results.base import Role, to_json
 from kdtool.results.evidence import SweepPoint
@@ -108,6 +109,7 @@ def write_results(run: Run, results: Results) -> Results:
     if run.study.results_path.exists():
         devices = still_valid(load_results(run.study.results_path).devices, results.models)
         results = results.model_copy(update={"devices": devices})
+    results = results.model_copy(update={"decision": decide(results)})
     write_atomic(run.study.results_path, to_json(results))
     write_report(results, run.study.folder)
     return results

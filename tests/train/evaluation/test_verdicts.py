@@ -9,6 +9,7 @@ from scipy.stats import norm
 from kdtool.stats.intervals import holm, interval_and_p, mcnemar_p
 from kdtool.train.evaluation.verdicts import (
     COMPARISONS,
+    class_differences,
     judge,
     one_seed_interval_and_p,
     values_of,
@@ -50,6 +51,44 @@ def test_a_worse_student_is_called_hurt():
     (one,) = judge({"student": right_of(0.94, seed=0), "control": right_of(0.98, seed=1)}, SEEDS)
     assert one.verdict == "HURT"
     assert one.ci95[1] < 0
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
+@pytest.mark.parametrize("num_seeds", [1, 3])
+@pytest.mark.parametrize("accuracy", [0.950, 0.958, 0.961, 0.964, 0.970])
+def test_the_interval_that_is_drawn_excludes_zero_exactly_where_the_verdict_is_clear(
+    accuracy, num_seeds, metric
+):
+    right = {
+        "control": right_of(0.95, seed=0)[:num_seeds],
+        "student": right_of(accuracy, seed=1)[:num_seeds],
+        "subclass-student": right_of(0.962, seed=2)[:num_seeds],
+    }
+    values = {role: one.astype(float) for role, one in right.items()}
+    found = judge(right, SEEDS[:num_seeds], metric, values)
+    for one in found:
+        assert (one.verdict != "NO EVIDENCE") == (not one.interval[0] <= 0 <= one.interval[1])
+        assert one.interval[0] <= one.ci95[0]
+        assert one.ci95[1] <= one.interval[1]
+
+
+def test_classes_are_compared_in_pairs_and_corrected_for_their_number():
+    """Of four classes the first is recognized better, by far, and the last not at all."""
+    labels = np.repeat(range(4), 300)
+    generator = np.random.default_rng(0)
+    theirs = generator.random((3, 1200)) < 0.7
+    ours = np.where(labels == 0, generator.random((3, 1200)) < 0.99, theirs)
+    theirs[:, labels == 3] = ours[:, labels == 3] = False
+    found = class_differences(ours, theirs, labels, ["a", "b", "c", "d"])
+    assert [one.name for one in found] == ["a", "b", "c", "d"]
+    expected = (ours.astype(float) - theirs)[:, labels == 0]
+    assert found[0].difference == pytest.approx(expected.mean())
+    interval, p_value = interval_and_p(expected, np.random.default_rng(0))
+    assert (found[0].ci95, found[0].p_holm) == (interval, pytest.approx(4 * p_value))
+    assert found[0].p_holm < 0.05
+    for one in found[1:]:
+        assert (one.difference, one.p_holm) == (0, 1)
+        assert one.ci95[0] < 0 < one.ci95[1]
 
 
 @pytest.mark.parametrize("accuracy", [0.95, 0.956, 0.96, 0.97])

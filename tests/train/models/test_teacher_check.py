@@ -16,7 +16,6 @@ from kdtool.train.data.splits import Split
 from kdtool.train.models.networks import as_input
 from kdtool.train.models.trained_teacher import (
     InOrder,
-    balanced_accuracy,
     better_order,
     chance_warning,
     check_trained,
@@ -163,28 +162,6 @@ def test_answers_at_random_have_no_better_order():
     for _ in range(20):
         labels, guesses = generator.integers(0, 30, (2, 2000))
         assert better_order(labels, guesses, 30) is None
-
-
-def test_the_interval_of_the_balanced_accuracy():
-    labels = np.repeat([0, 1], [400, 100])
-    right = np.concatenate([np.arange(400) < 300, np.arange(100) < 60])
-    balanced, lower = balanced_accuracy(labels, np.where(right, labels, 1 - labels))
-    assert balanced == pytest.approx((0.75 + 0.6) / 2)
-    # many images: the normal interval of a mean of independent shares
-    spread = np.sqrt(0.75 * 0.25 / 400 + 0.6 * 0.4 / 100) / 2
-    assert lower == pytest.approx(balanced - 1.96 * spread, abs=0.004)
-    # an answer that is always the same is at chance, and not above
-    assert balanced_accuracy(labels, np.zeros(500, np.int64))[1] < 0.5
-
-
-def test_guesses_rarely_pass_for_better_than_chance():
-    """Of guesses, 2.5 % may pass for better than chance; with 200 images of which 20 are rare."""
-    generator = np.random.default_rng(0)
-    labels = np.repeat([0, 1], [180, 20])
-    passed = [
-        balanced_accuracy(labels, generator.integers(0, 2, 200))[1] > 0.5 for _ in range(2000)
-    ]
-    assert 0.005 < np.mean(passed) < 0.045
 
 
 def test_a_sample_has_its_share_of_every_class(digits):

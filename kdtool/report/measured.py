@@ -1,0 +1,130 @@
+"""Every time that a file of a study was measured, on every machine."""
+
+from dataclasses import dataclass
+
+from kdtool.format import (
+    NBSP,
+    count,
+    file_size,
+    milliseconds,
+    plural,
+    three_digits,
+    time_ratio,
+    time_ratio_range,
+)
+from kdtool.report.cells import Cell, p50_cell
+from kdtool.results.base import Interval, Precision, Role
+from kdtool.results.machines import machine
+from kdtool.results.profile import Environment, Latency
+from kdtool.results.study import FileResult, Results
+
+RUNTIMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """A file of the study in one setting on one machine."""
+
+    machine: str
+    here: bool  # on the machine that made the study
+    role: Role
+    precision: Precision
+    file: FileResult
+    latency: Latency
+    time_ratio: tuple[float, Interval] | None  # to the fp32 file; None: not compared
+
+    @property
+    def setting(self) -> str:
+        """How it was measured, such as "ONNX Runtime, CPU, 1 thread, batch 1"."""
+        latency = self.latency
+        parts = [
+            RUNTIMES[latency.runtime],
+            latency.arithmetic,
+            latency.provider.removesuffix("ExecutionProvider"),
+            plural(latency.threads, "thread").replace(" ", NBSP),
+            f"batch{NBSP}{count(latency.batch_size)}",
+        ]
+        return ", ".join(part for part in parts if part)
+
+    @property
+    def cells(self) -> list[Cell | None]:
+        """The figures, in the order of `COLUMNS`."""
+        latency, memory = self.latency, self.latency.model_memory_bytes
+        ratio = None
+        if self.time_ratio:
+            value, ends = self.time_ratio
+            ratio = Cell(value=time_ratio(value), interval=time_ratio_range(ends))
+        return [
+            p50_cell(latency, None),
+            None if latency.p90_ms is None else Cell(value=milliseconds(latency.p90_ms)),
+            Cell(value=three_digits(latency.images_per_second)),
+            None if memory is None else Cell(value=file_size(memory)),
+            ratio,
+        ]
+
+
+def measured(results: Results) -> list[Measured]:
+    """Return every measurement: first on the machine that made the study, then elsewhere."""
+    labels = machine_labels(results)
+    rows = [
+        Measured(
+            machine=labels[0],
+            here=True,
+            role=role,
+            precision=precision,
+            file=file,
+            latency=file.latency,
+            time_ratio=(file.gate.time_ratio, file.gate.time_ratio_ci95) if file.gate else None,
+        )
+        for role, precision, file in results.files
+        if file.latency
+    ]
+    for label, device in zip(labels[1:], results.devices, strict=True):
+        timings = {(file.role, file.precision): file.timings for file in device.files}
+        rows += [
+            Measured(
+                machine=label,
+                here=False,
+                role=role,
+                precision=precision,
+                file=file,
+                latency=timing.latency,
+                time_ratio=(timing.time_ratio, timing.time_ratio_ci95)
+                if timing.time_ratio and timing.time_ratio_ci95
+                else None,
+            )
+            for role, precision, file in results.files
+            for timing in timings.get((role, precision), [])
+        ]
+    return rows
+
+
+def machine_labels(results: Results) -> list[str]:
+    """Name the machine that made the study and every device; other software, other label."""
+    labels: list[str] = []
+    seen: dict[str, list[object]] = {}
+    # The study may have been trained on a GPU; its files were timed on the processor.
+    own = results.environment.model_copy(update={"gpu": None})
+    for environment in (own, *(device.environment for device in results.devices)):
+        gpu = f", {environment.gpu}" if environment.gpu else ""
+        name = f"{environment.cpu}, {_cores(environment)}{gpu}"
+        identity = (machine(environment), runtimes(environment))
+        same_name = seen.setdefault(name, [])
+        if identity not in same_name:
+            same_name.append(identity)
+        number = same_name.index(identity) + 1
+        labels.append(name if number == 1 else f"{name} ({number})")
+    return labels
+
+
+def _cores(environment: Environment) -> str:
+    return plural(environment.num_cores, "core")
+
+
+def runtimes(environment: Environment) -> str:
+    """Return the runtimes of a machine with their versions."""
+    return ", ".join(
+        f"{name} {version}"
+        for name, version in environment.packages.items()
+        if name.startswith(("onnxruntime", "openvino"))
+    )

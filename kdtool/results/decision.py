@@ -1,0 +1,43 @@
+"""Record of the decision: which file to ship, why, at what risk, and what to do next."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from kdtool.results.base import Interval, Record
+
+
+class NextStep(Record):
+    """Something to do, and the command for it if there is one."""
+
+    purpose: str  # in words
+    command: str | None = (
+        None  # to type; STUDY stands for the study's folder, RECIPE for its recipe
+    )
+
+
+Fit = Literal["within budget", "over budget", "not known to be within budget"]
+
+
+class BudgetCheck(Record):
+    """A file against one budget of `[device]`."""
+
+    file: str  # relative to the study
+    budget: Literal["max_latency_ms", "max_size_mb", "max_memory_mb", "max_drop"]  # its key
+    machine: str | None  # that measured it; None: the same on each
+    limit: float  # in the unit of the budget
+    value: float | None  # in the unit of the budget; None: not measured
+    ci95: Interval | None  # of the value; None: it has none
+    # with its whole interval; otherwise, and on a busy machine, it is not known
+    fit: Fit
+
+
+class Decision(Record):
+    """What to ship, computed once from all other results; report, terminal and kit only show it."""
+
+    ship: str | None  # a file, relative to the study; None: nothing
+    because: str  # a sentence
+    alarms: list[str]  # why nothing ships, most serious first; empty where a file ships
+    risks: list[str]  # what may go wrong with that file, most serious first
+    next: list[NextStep]  # the first is the most useful
+    budgets: list[BudgetCheck] = Field(default=[])  # one for each file, budget and machine
