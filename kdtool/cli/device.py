@@ -188,11 +188,10 @@ def predict(
         show_predictions(Console(), report)
     failures = [prediction.error for prediction in report.predictions if prediction.error]
     if failures:
-        from kdtool.format import plural
         from kdtool.terminal.text import error_console, print_message
 
         if len(images) > 1:
-            failures.append(f"{len(failures)} of {plural(len(images), 'image')} could not be read")
+            failures.append(f"{len(failures)} of {len(images):,} images could not be read")
         for text in failures:
             print_message(error_console(), text, "error", "bold red")
         raise typer.Exit(1)

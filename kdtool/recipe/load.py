@@ -10,7 +10,6 @@ from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
 from kdtool.errors import RecipeError, did_you_mean, nearest, reason
-from kdtool.format import plural
 from kdtool.recipe.data import IdxFiles
 from kdtool.recipe.problems import keys_of_source, problems_of, shown
 from kdtool.recipe.schema import DistillTable, Recipe, SubclassTable
@@ -97,7 +96,8 @@ def recipe_error(source: str, problems: list[str]) -> RecipeError:
     """Return one error that lists all problems of the recipe `source`, which may be empty."""
     if not source:
         return RecipeError("\n".join(problems))
-    return RecipeError("\n  ".join([f"{source}: {plural(len(problems), 'problem')}", *problems]))
+    number = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    return RecipeError("\n  ".join([f"{source}: {number}", *problems]))
 
 
 def recipe_toml(recipe: Recipe) -> str:

@@ -8,7 +8,6 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 from kdtool.errors import did_you_mean
-from kdtool.install import install_command
 
 BUILT_IN = ("mnist-cnn", "mnist-cnn-small", "mnist-mlp")
 WEIGHTS_SUFFIXES = {".safetensors", ".onnx", ".pt", ".pth", ".ckpt"}
@@ -37,8 +36,8 @@ def model_problem(name: str) -> str | None:
     if kind == "timm":
         if find_module("timm") is None:
             return (
-                f'got "{name}", but timm is not installed; install it with '
-                f"`{install_command('timm')}`"
+                f'got "{name}", but timm is not installed; install it with `uv sync --extra timm` '
+                "in a clone of kdtool, else with `pip install timm`"
             )
         known = timm_names()
         return _absent(name, kind, known, rest.partition(".")[0] in known)
