@@ -7,7 +7,7 @@ import typer
 from kdtool import __version__
 from kdtool.cli.device import predict, profile
 from kdtool.cli.help import HELP_OPTIONS, Command, Group
-from kdtool.cli.study import distill, explain, export, finetune, subclass_distill
+from kdtool.cli.study import distill, explain, export, finetune, report, subclass_distill
 from kdtool.errors import KdtoolError
 
 app = typer.Typer(
@@ -43,6 +43,8 @@ kdtool export runs/mnist --precisions fp32,int8 --target arm"""
 EXPLAIN = """\
 kdtool explain runs/mnist
 kdtool explain runs/mnist --images 24"""
+REPORT = """\
+kdtool report runs/mnist"""
 PROFILE = """\
 kdtool profile runs/mnist
 kdtool profile student.onnx teacher.onnx --threads 1,4 --json > pi5.json
@@ -67,6 +69,7 @@ app.command(cls=Command, epilog=EXPORT, short_help="Write and check a study's ON
 app.command(cls=Command, epilog=EXPLAIN, short_help="Compute a study's saliency maps again.")(
     explain
 )
+app.command(cls=Command, epilog=REPORT, short_help="Write a study's report again.")(report)
 app.command(cls=Command, epilog=PROFILE, short_help="Measure ONNX files (no PyTorch needed).")(
     profile
 )

@@ -302,6 +302,17 @@ def explain(
     _again(study, "explain", settings, device, as_json=as_json, quiet=quiet)
 
 
+def report(study: StudyPath, as_json: Json = False) -> None:
+    """Write a study's report again, from its results.json alone.
+
+    Nothing is trained or measured. Needs neither the images nor PyTorch.
+    """
+    check_study_path(study)
+    from kdtool.study.written import write_report_again
+
+    show(write_report_again(study), study, "study", as_json=as_json)
+
+
 def _again(
     folder: Path,
     stage: Literal["export", "explain"],

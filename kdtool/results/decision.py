@@ -11,9 +11,8 @@ class NextStep(Record):
     """Something to do, and the command for it if there is one."""
 
     purpose: str  # in words
-    command: str | None = (
-        None  # to type; STUDY stands for the study's folder, RECIPE for its recipe
-    )
+    # To type; STUDY is the study's folder, RECIPE its recipe. None: no command does it
+    command: str | None = None
 
 
 Fit = Literal["within budget", "over budget", "not known to be within budget"]

@@ -7,9 +7,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from kdtool.errors import StudyError, reason
-from kdtool.files import write_atomic
-from kdtool.report.decision import decide
-from kdtool.results.base import SCHEMA, Interval, Precision, Role, to_json
+from kdtool.results.base import SCHEMA, Interval, Precision, Role
 from kdtool.results.machines import joined, setting
 from kdtool.results.profile import Latency, ModelProfile, ProfileReport
 from kdtool.results.study import (
@@ -20,6 +18,7 @@ from kdtool.results.study import (
     Results,
 )
 from kdtool.study.folder import load_study
+from kdtool.study.written import write_results
 
 HOW_TO_MAKE_ONE = "make one on the device: `kdtool profile MODEL.onnx... --json > device.json`"
 
@@ -42,19 +41,12 @@ def merge(folder: Path, profiles: Sequence[Path], warn: Callable[[str], None]) -
     """
     reports = [(path, load_profile(path)) for path in profiles]
     study, *_ = load_study(folder)  # before the lock, which would make the folder
-    # Needs the extra `train`; what is wrong with the files is found without it.
-    from kdtool.report.write import write_report
-
     with study.locked():
         *_, results = load_study(folder)
         devices = results.devices
         for path, report in reports:
             devices = joined(devices, device_profile(path, report, folder, results, warn))
-        results = results.model_copy(update={"devices": devices})
-        results = results.model_copy(update={"decision": decide(results)})
-        write_atomic(study.results_path, to_json(results))
-        write_report(results, folder)
-    return results
+        return write_results(study, results.model_copy(update={"devices": devices}))
 
 
 def load_profile(path: Path) -> ProfileReport:

@@ -73,6 +73,8 @@ WRONG = [
     ("profile torn.onnx --runtime openvino --provider cuda", 2, "remove --provider"),
     # a path that is something else
     ("export tiny.toml", 1, "is a recipe; expected the folder of a finished study"),
+    ("report tiny.toml", 1, "is a recipe; expected the folder of a finished study"),
+    ("report empty", 1, "empty is not a study"),
     ("export mising", 1, "mising does not exist; expected the folder of a finished study"),
     ("export studi", 1, "studi does not exist; expected the folder of a finished study; did you "
                         "mean study?"),

@@ -104,6 +104,7 @@ def complete(*words):
     ("words", "offered"),
     [
         (["ex"], {"export", "explain"}),
+        (["rep"], {"report"}),
         (["distill", "--sw"], {"--sweep"}),
         (["distill", "--set", "distill.t"], {"distill.temperature="}),
         (["distill", "recipes/mn"], set()),  # the shell's own files

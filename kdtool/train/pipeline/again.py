@@ -14,8 +14,9 @@ from kdtool.results.study import Results, TrainingResult
 from kdtool.study.folder import Study, load_study
 from kdtool.study.ownership import check_same_recipe
 from kdtool.study.stages import StageRecord
+from kdtool.study.written import write_results
 from kdtool.train.export.kit import no_student, warn_of_old_kit, write_kit
-from kdtool.train.pipeline.finish import conclude, write_results
+from kdtool.train.pipeline.finish import conclude, with_devices
 from kdtool.train.pipeline.roles import train_role
 from kdtool.train.reporter import Reporter
 from kdtool.train.run import Run, Trained, open_run
@@ -60,7 +61,8 @@ def again(
         study.forget(stage)
         if stage == "export":
             study.forget("latency")
-        results = write_results(run, conclude(run, models, old.sweep, with_files=True))
+        results = conclude(run, models, old.sweep, with_files=True)
+        results = write_results(study, with_devices(run, results))
         study.record_recipe(recipe)
         if kit:
             write_kit(run, results, wheel)

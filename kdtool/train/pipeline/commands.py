@@ -13,10 +13,11 @@ from kdtool.results.study import ModelResult, Results, load_results
 from kdtool.study.finished import command_key, record_finished
 from kdtool.study.folder import Study, swept_role
 from kdtool.study.ownership import CHEAP, claim, files_made_otherwise, same_but_for_files
+from kdtool.study.written import write_results
 from kdtool.train.export.fp32 import check_exportable
 from kdtool.train.export.kit import warn_of_old_kit
 from kdtool.train.models.networks import BUILT_IN
-from kdtool.train.pipeline.finish import conclude, sweep_points, write_results
+from kdtool.train.pipeline.finish import conclude, sweep_points, with_devices
 from kdtool.train.pipeline.inputs import inputs_of
 from kdtool.train.pipeline.parallel import train_ahead
 from kdtool.train.pipeline.roles import check_subclasses, plan_by_labels, plan_role, train_role
@@ -90,7 +91,8 @@ def distill(
         points = [] if force else points_of_earlier_sweep(run, sweep)
         if sweep:
             points += sweep_points(run, candidates, best)
-        results = write_results(run, conclude(run, models, points, with_files=True))
+        results = conclude(run, models, points, with_files=True)
+        results = write_results(study, with_devices(run, results))
         warn_of_old_kit(run, results)
         record_finished(study, command, inputs_of(recipe))
         return results
@@ -246,7 +248,7 @@ def finetune(
         warn_of_retraining(run, [role])
         models = {role: [train_model(run, plan) for plan in plan_by_labels(run, role)]}
         results = conclude(run, models, [], with_files=False)
-        return write_results(run, with_other_models(study, results))
+        return write_results(study, with_devices(run, with_other_models(study, results)))
 
 
 def with_cheap_tables(study: Study, recipe: Recipe) -> Recipe:

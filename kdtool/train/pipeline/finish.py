@@ -4,11 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from kdtool.environment import collect_environment
-from kdtool.files import write_atomic
 from kdtool.recipe.schema import Recipe
-from kdtool.report.decision import decide
-from kdtool.report.write import write_report
-from kdtool.results.base import Role, to_json
+from kdtool.results.base import Role
 from kdtool.results.evidence import SweepPoint
 from kdtool.results.machines import still_valid
 from kdtool.results.study import Cost, ModelResult, Results, SeedResult, load_results
@@ -98,21 +95,12 @@ def portable(recipe: Recipe) -> dict[str, object]:
     )
 
 
-def write_results(run: Run, results: Results) -> Results:
-    """Write results.json, and the report from it; return them.
-
-    Measurements on other devices are kept if their files are unchanged.
-
-    Raises:
-        StudyError: The folder cannot be written, or a file of the study is damaged.
-    """
-    if run.study.results_path.exists():
-        devices = still_valid(load_results(run.study.results_path).devices, results.models)
-        results = results.model_copy(update={"devices": devices})
-    results = results.model_copy(update={"decision": decide(results)})
-    write_atomic(run.study.results_path, to_json(results))
-    write_report(results, run.study.folder)
-    return results
+def with_devices(run: Run, results: Results) -> Results:
+    """Return results with the measurements on other devices, where their files are unchanged."""
+    if not run.study.results_path.exists():
+        return results
+    devices = still_valid(load_results(run.study.results_path).devices, results.models)
+    return results.model_copy(update={"devices": devices})
 
 
 def best_on_validation(seeds: list[Evaluated]) -> Evaluated:

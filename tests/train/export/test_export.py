@@ -54,6 +54,20 @@ def test_a_recipe_that_is_not_of_the_results_exports_nothing(study):
     assert (study / "student.onnx").read_bytes() == before
 
 
+def test_the_report_is_written_again_from_the_results_alone(study):
+    made = [study / "report.html", study / "report.md", *(study / "figures").iterdir()]
+    before = {path: path.read_bytes() for path in made}
+    for path in made:
+        path.unlink()
+    shutil.rmtree(study / "checkpoints")
+    said = kdtool("report", study).output
+    assert {path: path.read_bytes() for path in made} == before
+    assert f"Report: {study / 'report.html'}" in said
+    (study / "results.json").write_text("{")
+    with pytest.raises(StudyError, match=r"is not a results\.json of schema 1"):
+        kdtool("report", study)
+
+
 def test_a_teacher_in_the_folder_of_the_study_is_refused_and_kept(study):
     recipe = study / "recipe.toml"
     table = '[teacher]\nmodel = "teacher.onnx"\nnormalize = "none"\n\n[student]'

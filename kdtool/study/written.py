@@ -1,0 +1,39 @@
+"""results.json with its decision, and the report from it: the only place that writes them."""
+
+from pathlib import Path
+
+from kdtool.files import write_atomic
+from kdtool.report.decision import decide
+from kdtool.results.base import to_json
+from kdtool.results.study import Results
+from kdtool.study.folder import Study, load_study
+
+
+def write_results(study: Study, results: Results) -> Results:
+    """Decide what to ship; write results.json, and the report from it; return the results.
+
+    Args:
+        study: With its lock held.
+        results: The study's, with or without a decision.
+
+    Raises:
+        StudyError: A file of pictures is missing or damaged, or the folder cannot be written.
+    """
+    from kdtool.report.write import write_report  # needs the extra `train`
+
+    results = results.model_copy(update={"decision": decide(results)})
+    write_atomic(study.results_path, to_json(results))
+    write_report(results, study.folder)
+    return results
+
+
+def write_report_again(folder: Path) -> Results:
+    """Write the report of a finished study again, from its results.json alone.
+
+    Raises:
+        StudyError: There is no study, it is in use, or a file of it is missing or damaged.
+    """
+    study, *_ = load_study(folder)  # before the lock, which would make the folder
+    with study.locked():
+        *_, results = load_study(folder)
+        return write_results(study, results)
