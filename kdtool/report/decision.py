@@ -166,10 +166,7 @@ def _knows_nothing(results: Results, role: Role, model: ModelResult) -> Iterator
             remedy,
         )
     if missing := never_called(confusion):
-        names = [classes[c] for c in missing[:MOST_NAMES]]
-        if len(missing) > MOST_NAMES:
-            names.append(f"{len(missing) - MOST_NAMES} more")
-        yield f"The {name} never answers {listed(names)}.", remedy
+        yield f"The {name} never answers {_some([classes[c] for c in missing])}.", remedy
 
 
 def _weak_teacher(results: Results, role: Role) -> Iterator[tuple[str, str]]:
@@ -226,6 +223,12 @@ def is_busy(model: ModelResult) -> bool:
     return any(file.latency and file.latency.noise for file in model.files.values())
 
 
+def _some(names: list[str]) -> str:
+    """Return the first names as a list, and how many more there are."""
+    num_more = len(names) - MOST_NAMES
+    return listed([*names[:MOST_NAMES], f"{num_more} more"] if num_more > 0 else names)
+
+
 def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
@@ -253,8 +256,7 @@ def _risks(results: Results, role: Role, model: ModelResult, file: FileResult) -
     pairs = zip(results.data.classes, results.data.class_counts["test"], strict=True)
     few = [printable(name) for name, number in pairs if number < FEW_IMAGES]
     if few:
-        names = few[:MOST_NAMES] + ([f"{len(few) - MOST_NAMES} more"] * (len(few) > MOST_NAMES))
-        yield f"Fewer than {FEW_IMAGES} test images of {listed(names)}: hardly tested."
+        yield f"Fewer than {FEW_IMAGES} test images of {_some(few)}: hardly tested."
     noise = file.latency.noise if file.latency else None
     if noise:
         yield f"Times were measured on a busy machine ({noise}): do not rely on them."
