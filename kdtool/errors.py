@@ -27,7 +27,7 @@ class ModelFileError(KdtoolError):
 
 
 class GateError(KdtoolError):
-    """A finished model failed a check, so its file was not written."""
+    """A finished model failed a check: its file was not written, or the study stopped."""
 
     exit_code = 3
 

@@ -63,6 +63,13 @@ Force = Annotated[
     bool,
     typer.Option("--force", help="Replace a study in this folder that has different settings."),
 ]
+Anyway = Annotated[
+    bool,
+    typer.Option(
+        "--anyway",
+        help="Train the students also where the teacher is no better than the control.",
+    ),
+]
 Jobs = Annotated[
     int | None,
     typer.Option(

@@ -15,6 +15,7 @@ from kdtool.cli.checks import (
 )
 from kdtool.cli.completion import choices
 from kdtool.cli.options import (
+    Anyway,
     Device,
     Ending,
     Force,
@@ -97,6 +98,7 @@ def distill(
     device: Device = "auto",
     jobs: Jobs = None,
     force: Force = False,
+    anyway: Anyway = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -115,6 +117,7 @@ def distill(
         device=device,
         jobs=jobs,
         force=force,
+        anyway=anyway,
         as_json=as_json,
         quiet=quiet,
     )
@@ -128,6 +131,7 @@ def subclass_distill(
     device: Device = "auto",
     jobs: Jobs = None,
     force: Force = False,
+    anyway: Anyway = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -145,6 +149,7 @@ def subclass_distill(
         device=device,
         jobs=jobs,
         force=force,
+        anyway=anyway,
         as_json=as_json,
         quiet=quiet,
     )
@@ -160,6 +165,7 @@ def _distill(
     device: str,
     jobs: int | None,
     force: bool,
+    anyway: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -185,7 +191,7 @@ def _distill(
         return
     with resumable():
         terminal = start(quiet=quiet)
-        from kdtool.train.pipeline.commands import Machine
+        from kdtool.train.pipeline.commands import Consent, Machine
         from kdtool.train.pipeline.commands import distill as command
 
         results = command(
@@ -195,7 +201,7 @@ def _distill(
             subclasses=subclasses,
             machine=Machine(device, jobs),
             sweep=swept,
-            force=force,
+            consent=Consent(force=force, anyway=anyway),
         )
     show(results, study.folder, "study", as_json=as_json, warned=terminal.warned)
 

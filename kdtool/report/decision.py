@@ -25,6 +25,7 @@ from kdtool.stats.chance import (
     balanced_accuracy,
     is_above_chance,
     is_above_largest_class,
+    is_weak_teacher,
     largest_class,
     never_called,
 )
@@ -175,7 +176,7 @@ def _weak_teacher(results: Results, role: Role) -> Iterator[tuple[str, str]]:
     if teacher is None or control is None:
         return
     ours, theirs = (fmean(run.best.score for run in one.seeds) for one in (teacher, control))
-    if ours > theirs or theirs == 1:  # the second is a risk: nothing can be seen
+    if not is_weak_teacher(ours, theirs):
         return
     name, metric = role_name(TEACHER_OF[role]), results.metric
     yield (

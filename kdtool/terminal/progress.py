@@ -90,8 +90,8 @@ class Terminal:
                 return
             last = now
             rate = (done - first_done) / (now - began)
-            left = f", {(total - done) / rate:.0f} s left" if rate > 0 else ""
-            self.say(f"{title}: {done / total:.0%}, {text}{left}")
+            left = f"{(total - done) / rate:.0f} s left, " if rate > 0 else ""
+            self.say(f"{title}: {done / total:.0%}, {left}{text}")
 
         return update
 

@@ -31,7 +31,12 @@ images = 4
 
 
 def kdtool(*arguments):
-    """Run a command in this process; an error of ours is raised."""
+    """Run a command in this process; an error of ours is raised.
+
+    In studies of seconds, the teacher is often no better than the control.
+    """
+    if arguments[0] in ("distill", "subclass-distill"):
+        arguments = [*arguments, "--anyway"]
     result = CliRunner().invoke(app, [str(each) for each in arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result

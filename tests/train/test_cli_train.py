@@ -121,7 +121,7 @@ def test_a_recipe_fixed_before_training_can_use_the_same_folder(folder):
         CliRunner().invoke(
             app, [*arguments, "--set", "student.model=mnist-mpl"], catch_exceptions=False
         )
-    short = ["--set", "profile.seconds=0.02"]
+    short = ["--set", "profile.seconds=0.02", "--anyway"]
     assert CliRunner().invoke(app, [*arguments, *short], catch_exceptions=False).exit_code == 0
     with pytest.raises(KdtoolError, match=r"student\.epochs: was 1, now 2"):
         CliRunner().invoke(app, [*arguments, "--set", "student.epochs=2"], catch_exceptions=False)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from kdtool.errors import KdtoolError
 from kdtool.format import score_text
+from kdtool.recipe.training import TrainTable
 from kdtool.results.study import EpochRecord, TrainingResult
 from kdtool.train.data.splits import Splits
 from kdtool.train.fit.batch_norm import mode_warning, norm_layers, statistics_of
@@ -27,6 +28,7 @@ from kdtool.train.fit.state import State, Weights, best_epoch, patience_of
 from kdtool.train.models.checkpoint import set_weights
 from kdtool.train.models.device import Precision, autocast, choose_precision, explain_out_of_memory
 from kdtool.train.models.predict import validate
+from kdtool.train.models.trained_teacher import chance_fault
 from kdtool.train.reporter import Update
 
 # Loss of a batch, a scalar; logits `(B, C * S)`.
@@ -34,6 +36,7 @@ BatchLoss = Callable[[Tensor, Batch], Tensor]
 Step = Callable[[int, Tensor], Tensor]  # number of the step and the images' index -> loss
 
 REMEDY = 'lower learning_rate, or set precision = "fp32"'
+FEWEST_EPOCHS = 4  # fewer, and half of them is too early to say anything
 STEPS_BETWEEN_CHECKS = 10  # of the loss: each check waits for the GPU
 
 
@@ -44,6 +47,7 @@ def fit(
     batch_loss: BatchLoss,
     state_path: Path,
     update: Update,
+    warn: Callable[[str], None],
 ) -> tuple[TrainingResult, Weights]:
     """Train `model` on the device of `splits`; choose the epoch on validation.
 
@@ -58,6 +62,7 @@ def fit(
         batch_loss: Loss of a batch.
         state_path: File of the state, written after an epoch, every ten seconds at most.
         update: Shows progress, counted in images.
+        warn: Is given a text if the model has learned nothing after half of its epochs.
 
     Returns:
         The result, and the weights of the best epoch.
@@ -71,10 +76,6 @@ def fit(
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = State.load(state_path, model, table.ema)
     make_batch = batch_maker(splits.train, training, len(splits.classes))
-    smaller = (
-        f"halve it, --set student.batch_size={max(1, table.batch_size // 2)} or "
-        "teacher.batch_size, or make the images smaller (--set data.size)"
-    )
     phases, begun = phases_of(table, num_images), 0
     num_epochs = sum(phase.epochs for phase in phases)
     num_per_epoch = steps_per_epoch(num_images, table.batch_size)
@@ -92,7 +93,9 @@ def fit(
             show = _progress_of(update, state.epochs, training, num_epochs, num_images)
             with (
                 _reproducible(training.seed, epoch, device),
-                explain_out_of_memory(table.batch_size, splits.result.image_shape, smaller),
+                explain_out_of_memory(
+                    table.batch_size, splits.result.image_shape, smaller_batches(table)
+                ),
             ):
                 set_modes(model, frozen)
                 order = batches(splits.train, table.batch_size, table.sampling)
@@ -122,6 +125,8 @@ def fit(
                 )
             )
             state.save(state_path, optimizer)
+            if epoch == num_epochs // 2 >= FEWEST_EPOCHS / 2:
+                warn_at_chance(state.learned, splits, table, warn)
         begun += phase.epochs
     learned, best = state.learned, best_epoch(state.epochs)
     set_weights(learned, state.best_weights)
@@ -137,6 +142,26 @@ def fit(
         warnings=[warning] if warning else [],
     )
     return result, state.best_weights
+
+
+def smaller_batches(table: TrainTable) -> str:
+    """Return what to do where a batch does not fit into memory."""
+    return (
+        f"halve it, --set student.batch_size={max(1, table.batch_size // 2)} or "
+        "teacher.batch_size, or make the images smaller (--set data.size)"
+    )
+
+
+def warn_at_chance(
+    model: nn.Module, splits: Splits, table: TrainTable, warn: Callable[[str], None]
+) -> None:
+    """Warn if a model is not shown to be above chance on validation, with what to try."""
+    if fault := chance_fault(model, splits.validation, len(splits.classes)):
+        warn(
+            f"after half of its epochs it {fault}. If that does not change, interrupt (Ctrl-C) and "
+            f"try learning_rate = {table.learning_rate / 10:g}, more epochs, or, where classes are "
+            'uneven, class_weights = "balanced"'
+        )
 
 
 def training_step(

@@ -139,12 +139,24 @@ def chance_warning(model: nn.Module, validation: Split, num_classes: int) -> str
         validation: Images that it did not learn from.
         num_classes: C.
     """
+    fault = chance_fault(model, validation, num_classes)
+    return fault and (
+        f"{fault}: it has nothing to teach; train it longer or with another learning rate"
+    )
+
+
+def chance_fault(model: nn.Module, validation: Split, num_classes: int) -> str | None:
+    """Return in words that a model is not shown to be above chance; None: it is.
+
+    Args:
+        model: Gives logits `(B, C * S)`.
+        validation: Images that it did not learn from.
+        num_classes: C.
+    """
     logits = class_logits(predict(model, validation), num_classes).cpu().numpy()
     labels = validation.labels.cpu().numpy()
     fault = below_chance(labels, logits.argmax(axis=1), num_classes)
-    if fault is None or ranks(labels, logits):
-        return None
-    return f"{fault}: it has nothing to teach; train it longer or with another learning rate"
+    return None if ranks(labels, logits) else fault
 
 
 def sampled(splits: Sequence[Split]) -> Split:

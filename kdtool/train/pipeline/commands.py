@@ -1,10 +1,11 @@
 """The commands that train: distill, subclass-distill, finetune; `again` has export and explain."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import fmean
 from typing import Any
 
-from kdtool.format import role_name, score_text, score_with_name
+from kdtool.format import score_with_name
 from kdtool.recipe.load import load_recipe, with_settings
 from kdtool.recipe.schema import ExportTable, Recipe
 from kdtool.results.base import ROLES, TEACHER_OF, Role
@@ -21,14 +22,23 @@ from kdtool.train.pipeline.finish import conclude, sweep_points, with_devices
 from kdtool.train.pipeline.inputs import inputs_of
 from kdtool.train.pipeline.parallel import train_ahead
 from kdtool.train.pipeline.roles import check_subclasses, plan_by_labels, plan_role, train_role
-from kdtool.train.pipeline.sweep import Candidate, Settings, best_candidate, grid, title_of
+from kdtool.train.pipeline.sweep import (
+    Candidate,
+    Settings,
+    best_candidate,
+    grid,
+    settings_of,
+    title_of,
+)
+from kdtool.train.pipeline.teachers import check_teachers, is_checked, warn_of_perfect_control
 from kdtool.train.pipeline.train_model import (
     find_trained,
     train_model,
     why_again,
 )
+from kdtool.train.pipeline.workload import numbered
 from kdtool.train.reporter import Reporter
-from kdtool.train.run import SUBCLASSED, TEACHERS, Run, Trained, check_models, open_run
+from kdtool.train.run import SUBCLASSED, Run, Trained, check_models, open_run
 
 DEFAULT_OPSET = ExportTable().opset
 
@@ -41,6 +51,14 @@ class Machine:
     jobs: int | None = None  # training processes; None: chosen by `jobs_of`
 
 
+@dataclass(frozen=True)
+class Consent:
+    """What is done only if the user asks for it."""
+
+    force: bool = False  # take over a folder that another recipe made
+    anyway: bool = False  # train students although every teacher is no better than the control
+
+
 def distill(
     study: Study,
     recipe: Recipe,
@@ -49,7 +67,7 @@ def distill(
     subclasses: bool,
     machine: Machine,
     sweep: dict[str, list[Any]],
-    force: bool,
+    consent: Consent,
 ) -> Results:
     """Run the whole study: teachers, controls, students, files, figures and verdicts.
 
@@ -58,12 +76,13 @@ def distill(
         recipe: Of the study.
         reporter: Shows progress.
         subclasses: Whether to distil through subclasses too. A study that has subclass students
-            keeps them, unless `force`.
+            keeps them, unless the folder is taken over.
         machine: What may be used of it.
         sweep: Recipe keys and the values to choose from, on validation; may be empty.
-        force: Take over a folder that another recipe made.
+        consent: What the user allows.
 
     Raises:
+        GateError: Every teacher is no better than the control.
         KdtoolError: The recipe, the data, a model, the device or the folder cannot be used.
     """
     settings = grid(recipe, sweep, subclasses=subclasses)
@@ -71,13 +90,20 @@ def distill(
     with study.locked():
         run = open_run(study, recipe, machine.device, reporter)
         check_models(run)
-        if not subclasses and not force and has_subclasses(study):
+        if not subclasses and not consent.force and has_subclasses(study):
             reporter.say("this study has subclass students too; they are kept")
             subclasses = True
         roles = [role for role in ROLES if subclasses or role not in SUBCLASSED]
-        check_settings(run, settings, sweep, subclasses=subclasses, force=force)
+        students = [role for role in roles if role in TEACHER_OF]
+        check_settings(run, settings, sweep, subclasses=subclasses, force=consent.force)
         warn_of_retraining(run, roles)
-        train_ahead(run, roles, settings, machine.jobs)
+        tried = settings_of(roles, settings)
+        run = numbered(run, tried, machine.jobs)
+        check = partial(check_teachers, students=students, anyway=consent.anyway)
+        # A sweep of [subclass] has a subclass teacher for each of its settings.
+        early = [role for role in roles if role not in students and len(tried[role]) == 1]
+        train_ahead(run, tried, machine.jobs, partial(is_checked, run, early, check))
+        check(run, {role: train_role(run, role, {}) for role in early})
         if sweep:
             candidates = [try_settings(run, swept_role(sweep), *setting) for setting in settings]
             best = best_candidate(candidates)
@@ -87,8 +113,9 @@ def distill(
         models: dict[Role, list[Trained]] = {}
         for role in roles:
             models[role] = train_role(run, role, models)
-        warn_of_weak_teachers(run, models)
-        points = [] if force else points_of_earlier_sweep(run, sweep)
+        check(run, models)
+        warn_of_perfect_control(run, models)
+        points = [] if consent.force else points_of_earlier_sweep(run, sweep)
         if sweep:
             points += sweep_points(run, candidates, best)
         results = conclude(run, models, points, with_files=True)
@@ -167,32 +194,6 @@ def why_trained_again(run: Run, role: Role, changed: dict[Role, str]) -> str | N
     plans = [plan for plan in plan_role(run, role, models) if find_trained(run, plan) is None]
     reasons = (", ".join(why_again(run.study, plan)) for plan in plans)
     return next(filter(None, reasons), None)
-
-
-def warn_of_weak_teachers(run: Run, models: dict[Role, list[Trained]]) -> None:
-    """Warn if a teacher is no better than the control on validation, or nothing can improve."""
-    control = fmean(one.result.best.score for one in models["control"])
-    table = run.recipe.teacher
-    key = "teacher.phase" if table.phase else "teacher.epochs"
-    remedy = "" if table.is_trained else f"train it longer ({key}) or "
-    for role in TEACHERS:
-        for teacher in models.get(role, []):
-            score = teacher.result.best.score
-            if control == 1:
-                run.reporter.warn(
-                    f"the control already scores {score_with_name(run.recipe.metric, 1.0)} on the "
-                    f"{len(run.splits.validation):,} validation images: distillation cannot "
-                    "improve it, or the validation set is too small"
-                )
-                return
-            if score <= control:
-                metric = run.recipe.metric
-                run.reporter.warn(
-                    f"the {role_name(role)} is no better than the control, "
-                    f"{score_with_name(metric, score)} "
-                    f"against {score_text(metric, control)} on validation: students can learn "
-                    f"little from it; {remedy}use a larger one (teacher.model)"
-                )
 
 
 def has_subclasses(study: Study) -> bool:

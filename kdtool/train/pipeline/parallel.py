@@ -6,7 +6,7 @@ it.
 
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from kdtool.errors import KdtoolError
 from kdtool.recipe.schema import Recipe
 from kdtool.results.base import TEACHER_OF, Role
-from kdtool.study.folder import Study, swept_role
+from kdtool.study.folder import Study
 from kdtool.train.fit.optimizer import epochs_to_train
 from kdtool.train.pipeline.roles import (
     plan_role,
@@ -75,7 +75,7 @@ def operations(run: Run, roles: list[Role]) -> int:
     return total
 
 
-def train_in_processes(run: Run, pieces: list[tuple[str, Train]], jobs: int) -> None:
+def train_in_processes(run: Run, pieces: Iterator[tuple[str, Train]], jobs: int) -> None:
     """Train every model, and show the progress of all.
 
     Args:
@@ -84,18 +84,18 @@ def train_in_processes(run: Run, pieces: list[tuple[str, Train]], jobs: int) -> 
         jobs: How many processes share the machine.
 
     Raises:
-        KdtoolError: A process failed. The others are ended; the next run resumes their models.
+        KdtoolError: A process failed, or `pieces` did. The others are ended; the next run resumes
+            their models.
     """
-    waiting = iter(pieces)
     with ExitStack() as stack:
         threads = max(1, torch.get_num_threads() // jobs)
         workers = {}
-        for number in range(min(jobs, len(pieces))):
+        for number in range(jobs):
             worker = stack.enter_context(started(run, device_of(run, number), threads))
             workers[worker.connection] = worker
         while workers:
             for connection in workers.keys() & wait(list(workers)):
-                if not workers[connection].take_event(waiting):
+                if not workers[connection].take_event(pieces):
                     del workers[connection]
 
 
@@ -256,7 +256,10 @@ class Piece:
 
 
 def train_ahead(
-    run: Run, roles: list[Role], settings: list[tuple[Settings, Recipe]], jobs: int | None
+    run: Run,
+    tried: Mapping[Role, Sequence[tuple[Settings, Recipe]]],
+    jobs: int | None,
+    is_checked: Callable[[], bool],
 ) -> None:
     """Train in several processes what the study needs, if that is faster.
 
@@ -265,25 +268,24 @@ def train_ahead(
 
     Args:
         run: The study, with its lock held.
-        roles: Of the models that it needs.
-        settings: Those of a sweep, or the recipe's.
+        tried: Of `settings_of`.
         jobs: Number of training processes; None: chosen by `jobs_of`.
+        is_checked: Called before a student is trained, until it returns True: teachers and
+            controls are trained and worth it. An error that it raises ends the processes.
+
+    Raises:
+        KdtoolError: A process failed, or `is_checked` did.
     """
-    sweep = settings[0][0]
-    varied = {swept_role(sweep), TEACHER_OF[swept_role(sweep)]} if sweep else set()
-    tried: dict[Role, list[tuple[Settings, Recipe]]] = {
-        role: settings if role in varied else [({}, settings[0][1])] for role in roles
-    }
     # Students need their teachers.
-    for chosen in (TEACHERS, [role for role in roles if role not in TEACHERS]):
+    for chosen in (TEACHERS, [role for role in tried if role not in TEACHERS]):
         pieces = [
             piece
-            for role in roles
+            for role in tried
             if role in chosen
             for setting in tried[role]
             for piece in pieces_of(run, role, setting)
         ]
-        hand_out(run, pieces, jobs)
+        hand_out(run, pieces, jobs, is_checked)
 
 
 def pieces_of(run: Run, role: Role, setting: tuple[Settings, Recipe]) -> list[Piece]:
@@ -298,7 +300,9 @@ def pieces_of(run: Run, role: Role, setting: tuple[Settings, Recipe]) -> list[Pi
     ]
 
 
-def hand_out(run: Run, pieces: list[Piece], jobs: int | None) -> None:
+def hand_out(
+    run: Run, pieces: list[Piece], jobs: int | None, is_checked: Callable[[], bool]
+) -> None:
     """Train in several processes the pieces that are not trained yet, each model once."""
     models: dict[Path, Piece] = {}
     missing: dict[Path, Piece] = {}
@@ -315,4 +319,13 @@ def hand_out(run: Run, pieces: list[Piece], jobs: int | None) -> None:
             asked = replace(run, recipe=piece.recipe)
             if piece.teacher is not None and sees_fixed_images(asked, piece.role):
                 teacher_logits(asked, piece.teacher)  # once, here, and not in every process
-        train_in_processes(run, [(one.title, one.train) for one in missing.values()], jobs)
+        waiting = in_turn(list(missing.values()), is_checked)
+        train_in_processes(run, waiting, min(jobs, len(missing)))
+
+
+def in_turn(pieces: list[Piece], is_checked: Callable[[], bool]) -> Iterator[tuple[str, Train]]:
+    """Yield the pieces for the next free process, students last; see `train_ahead`."""
+    checked = False
+    for piece in pieces:
+        checked = checked or (piece.role in TEACHER_OF and is_checked())
+        yield piece.title, piece.train

@@ -7,7 +7,8 @@ from typing import Any
 
 from kdtool.recipe.load import check_sweep, with_settings
 from kdtool.recipe.schema import Recipe
-from kdtool.results.base import Role
+from kdtool.results.base import TEACHER_OF, Role
+from kdtool.study.folder import swept_role
 from kdtool.train.run import Trained
 
 Settings = dict[str, Any]  # recipe key -> value
@@ -45,6 +46,20 @@ def grid(
     combinations = itertools.product(*sweep.values())
     settings = [dict(zip(sweep, values, strict=True)) for values in combinations]
     return [(chosen, with_settings(recipe, chosen)) for chosen in settings]
+
+
+def settings_of(
+    roles: list[Role], settings: list[tuple[Settings, Recipe]]
+) -> dict[Role, list[tuple[Settings, Recipe]]]:
+    """Return by role the settings that its models are trained with: all of them, or the recipe's.
+
+    Args:
+        roles: Of a study.
+        settings: Of `grid`.
+    """
+    sweep, recipe = settings[0]
+    varied = {swept_role(sweep), TEACHER_OF[swept_role(sweep)]} if sweep else set()
+    return {role: settings if role in varied else [({}, recipe)] for role in roles}
 
 
 def best_candidate(candidates: list[Candidate]) -> Candidate:

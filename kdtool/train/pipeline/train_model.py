@@ -182,7 +182,15 @@ def _train(run: Run, plan: ModelPlan) -> tuple[TrainingResult, list[Path]]:
             table, plan.seed, run.recipe.metric, run.recipe.data.augment, run.num_logits(role)
         )
         model = run.build(role, plan.seed, pretrained=True)
-        result, weights = fit(model, splits, training, plan.make_loss(), plan.state_path, update)
+        result, weights = fit(
+            model,
+            splits,
+            training,
+            plan.make_loss(),
+            plan.state_path,
+            update,
+            lambda text: run.reporter.warn(f"{title}: {text}"),
+        )
     save_weights(plan.checkpoint, weights, _facts(run, plan) | {"best_epoch": result.best_epoch})
     run.reporter.say(
         f"{title}: {score_with_name(run.recipe.metric, result.best.score)} on validation "

@@ -213,7 +213,7 @@ def test_int8_that_loses_too_much_is_not_kept_and_the_status_is_3(recipe, tmp_pa
     settings = ["student.model=fragile_nets:fragile", "student.learning_rate=0.01", "seeds=[0]"]
     options = [part for setting in settings for part in ("--set", setting)]
     run = CliRunner().invoke(
-        app, ["distill", str(recipe), "--out", str(tmp_path), "--json", *options]
+        app, ["distill", str(recipe), "--out", str(tmp_path), "--json", "--anyway", *options]
     )
     assert json.loads(run.stdout)["models"]["student"]["recommended"] == "fp32"
     assert isinstance(run.exception, GateError)

@@ -35,7 +35,7 @@ def fit(model, splits, tmp_path, *, augment=(), name="a.state.pt", watch=None, *
             watch()
         return F.cross_entropy(logits, batch.targets)
 
-    return loop.fit(model, splits, training, batch_loss, tmp_path / name, lambda *_: None)
+    return loop.fit(model, splits, training, batch_loss, tmp_path / name, lambda *_: None, print)
 
 
 def network(*, momentum=0.1):

@@ -38,6 +38,7 @@ def train(splits, tmp_path, *, seed=0, table=TABLE, batch_loss=label_loss, name=
         batch_loss,
         tmp_path / name,
         lambda _done, _text: None,
+        print,
     )
 
 
@@ -204,7 +205,7 @@ def test_a_run_of_phases_that_was_cut_off_ends_in_the_same_bits(splits, tmp_path
 
 def fit(model, splits, tmp_path, batch_loss=label_loss, augment=(), **changes):
     training = Training(TABLE.model_copy(update=changes), seed=0, augment=augment)
-    return loop.fit(model, splits, training, batch_loss, tmp_path / "b.pt", lambda *_: None)
+    return loop.fit(model, splits, training, batch_loss, tmp_path / "b.pt", lambda *_: None, print)
 
 
 def small_network():
@@ -313,3 +314,17 @@ def test_a_state_is_saved_after_an_epoch_if_the_last_was_saved_long_enough_ago(
     monkeypatch.setattr("kdtool.train.fit.state.save_state", lambda path, _: saved.append(path))
     train(splits, tmp_path)
     assert saved == [tmp_path / "a.state.pt"] * num_saves
+
+
+@pytest.mark.parametrize(("rate", "epochs", "num_warnings"), [(0, 4, 1), (0, 3, 0), (0.004, 4, 0)])
+def test_a_model_at_chance_after_half_of_its_epochs_is_a_warning(
+    splits, tmp_path, rate, epochs, num_warnings
+):
+    training = Training(TABLE.model_copy(update={"learning_rate": rate, "epochs": epochs}), seed=0)
+    model = build_model(TABLE.model, splits.result.image_shape, len(splits.classes), 0)
+    warned = []
+    loop.fit(model, splits, training, label_loss, tmp_path / "c.pt", lambda *_: None, warned.append)
+    assert len(warned) == num_warnings
+    for text in warned:
+        assert "after half of its epochs it recognizes" in text
+        assert "try learning_rate = 0, more epochs" in text

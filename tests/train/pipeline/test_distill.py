@@ -19,7 +19,11 @@ from kdtool.recipe.data import DigitsTable
 from kdtool.recipe.load import load_recipe
 from kdtool.results.study import load_results
 from kdtool.terminal.progress import Terminal
-from kdtool.train.pipeline.commands import warn_of_weak_teachers
+from kdtool.train.pipeline.teachers import (
+    check_teachers,
+    warn_of_perfect_control,
+    weak_teachers,
+)
 from kdtool.train.run import Trained
 
 FP32 = ["--set", "export.precisions=['fp32']"]  # int8 takes seconds, and is not asked for
@@ -149,9 +153,9 @@ def test_a_teacher_no_better_than_the_control_is_a_warning(finished, recipe, cap
     chosen = load_recipe(recipe, ["metric=macro_f1"])
     run = SimpleNamespace(reporter=Terminal(quiet=True), recipe=chosen)
     weaker, better = sorted(trained, key=lambda role: models[role].seeds[0].best.worth)
-    warn_of_weak_teachers(run, {"teacher": trained[better], "control": trained[weaker]})
-    assert capsys.readouterr().err == ""
-    warn_of_weak_teachers(run, {"teacher": trained[weaker], "control": trained[better]})
+    assert weak_teachers(run, {"teacher": trained[better], "control": trained[weaker]}) == {}
+    models_given = {"teacher": trained[weaker], "control": trained[better]}
+    check_teachers(run, models_given, ["student"], anyway=True)
     shown = capsys.readouterr().err
     score = models[weaker].seeds[0].best.score
     assert f"the teacher is no better than the control, {score:.3f} macro F1 against" in shown
@@ -169,7 +173,9 @@ def test_a_control_without_mistakes_is_a_warning(finished, recipe, capsys):
         reporter=Terminal(quiet=True), recipe=load_recipe(recipe), splits=SimpleNamespace()
     )
     run.splits.validation = range(20)
-    warn_of_weak_teachers(run, {"teacher": [faultless], "control": [faultless]})
+    given = {"teacher": [faultless], "control": [faultless]}
+    warn_of_perfect_control(run, given)
+    check_teachers(run, given, ["student"], anyway=False)
     shown = capsys.readouterr().err
     assert "on the 20 validation images: distillation cannot improve it" in shown
     assert "learn little" not in shown
@@ -292,7 +298,7 @@ def without_times(value):
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_a_run_killed_in_each_stage_ends_as_one_that_was_not(recipe, finished, tmp_path):
-    arguments = ["distill", str(recipe), "--out", str(tmp_path), "--quiet"]
+    arguments = ["distill", str(recipe), "--out", str(tmp_path), "--quiet", "--anyway"]
     killer = [sys.executable, "-c", KILLER, json.dumps(KILLS), *arguments]
     subprocess.run(killer, check=True, capture_output=True)
     assert not (tmp_path / "tiny" / "report.html").exists()

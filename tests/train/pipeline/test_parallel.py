@@ -18,6 +18,7 @@ from kdtool.study.folder import Study
 from kdtool.train.pipeline import parallel
 from kdtool.train.pipeline.parallel import Piece, train_ahead
 from kdtool.train.pipeline.roles import train_role
+from kdtool.train.pipeline.sweep import settings_of
 from kdtool.train.reporter import Silent
 from kdtool.train.run import open_run
 
@@ -82,6 +83,10 @@ def open_study(tmp_path, monkeypatch):
     return open_it
 
 
+def tried_by(run):
+    return settings_of(list(ROLES), [({}, run.recipe)])
+
+
 def train_here(run):
     models = {}
     for role in ROLES:
@@ -95,7 +100,7 @@ def test_processes_that_were_interrupted_leave_the_models_of_one(open_study):
     run = open_study(reporter=InterruptedBy("% on validation", times=3))
     train_role(replace(run, reporter=Silent()), "teacher", {})
     with pytest.raises(KeyboardInterrupt):
-        train_ahead(run, ROLES, [({}, run.recipe)], jobs=2)
+        train_ahead(run, tried_by(run), 2, lambda: True)
     assert active_children() == []
     written = {path: path.stat().st_mtime_ns for path in run.study.folder.glob("stages/*-seed*")}
     assert len(written) > 1  # the teacher, and what the processes had done
@@ -143,9 +148,9 @@ def test_a_killed_process_is_an_error_with_a_way_to_continue():
 def test_no_process_is_started_if_all_models_are_trained_or_jobs_is_1(open_study, monkeypatch):
     monkeypatch.setattr(parallel, "started", None)
     run = open_study()
-    train_ahead(run, ROLES, [({}, run.recipe)], jobs=1)
+    train_ahead(run, tried_by(run), 1, lambda: True)
     train_here(run)
-    train_ahead(run, ROLES, [({}, run.recipe)], jobs=2)
+    train_ahead(run, tried_by(run), 2, lambda: True)
 
 
 def test_several_processes_train_only_where_training_takes_long(open_study, monkeypatch):

@@ -1,0 +1,44 @@
+"""A study whose teacher is no better than the control stops before its students are trained."""
+
+from pathlib import Path
+
+import pytest
+from shell import RECIPE
+from typer.testing import CliRunner
+
+from kdtool.cli.app import app
+from kdtool.errors import GateError
+from kdtool.results.study import load_results
+
+WEAK = ["--set", "teacher.epochs=1", "--set", "teacher.learning_rate=1e-6"]
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(each) for each in arguments])
+
+
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_it_stops_after_the_controls_and_goes_on_with_anyway(tmp_path, jobs):
+    (tmp_path / "weak.toml").write_text(RECIPE)
+    command = ["distill", tmp_path / "weak.toml", "--out", tmp_path, *WEAK, "--jobs", jobs]
+    stopped = run(*command)
+    assert isinstance(stopped.exception, GateError)
+    assert stopped.exception.exit_code == 3
+    text = str(stopped.exception)
+    assert text.startswith("the teacher is no better than the control, ")
+    assert "train it longer (teacher.epochs) or use a larger one (teacher.model)" in text
+    assert text.endswith("--anyway trains the students all the same")
+    stages = tmp_path / "tiny" / "stages"
+    trained = sorted(path.stem[:7] for path in stages.glob("*-seed*"))
+    assert [role for role in trained if role != "student"] == ["control", "control", "teacher"]
+    assert trained.count("student") < jobs  # one, while another process had the last control
+    written = {path: path.stat().st_mtime_ns for path in stages.iterdir()}
+    if jobs > 1:
+        return
+    assert run(*command, "--anyway").exit_code == 0
+    assert all(path.stat().st_mtime_ns == time for path, time in written.items())
+    decided = load_results(Path(tmp_path / "tiny" / "results.json")).decision
+    assert decided.ship is None
+    assert any("no better than the control" in alarm for alarm in decided.alarms)
+    # nothing is left to train: the files may be made again without --anyway
+    assert run(*command, "--set", "explain.images=2").exit_code == 0
