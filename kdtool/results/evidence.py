@@ -120,8 +120,32 @@ class Calibration(Record):
     ece: float  # on test, after; over 15 bins
     validation_nll_before: float  # in nats, on the images that the temperature was fitted on
     validation_nll_after: float  # of the same images, after scaling
-    before: list[ReliabilityBin]  # bins that hold an image, in order of confidence
-    after: list[ReliabilityBin]  # the same bins after scaling
+    # Groups of about as many images each, in order of confidence; an older kdtool: of equal width
+    before: list[ReliabilityBin]
+    after: list[ReliabilityBin]  # such groups after scaling
+
+
+class Answered(Record):
+    """The images that a model answers if it refuses those that it is less sure of."""
+
+    threshold: float  # answered: the probability of the predicted class is at least this
+    share: float  # of the images, that are answered
+    num_answered: int  # images
+    accuracy: float  # of the answered images
+
+
+class Coverage(Record):
+    """How accurate a model is on the images that it is surest of.
+
+    Source: El-Yaniv and Wiener 2010, Journal of Machine Learning Research 11, 1605.
+    """
+
+    curve: list[Answered]  # on test, from all images to the few surest
+    # The lowest threshold, in steps of 0.01, with at most half of the share of mistakes among the
+    # answered validation images. None: none has, or there are fewer than 10 mistakes
+    chosen: Answered | None  # on validation
+    test: Answered | None  # at the same threshold, on test
+    test_ci95: Interval | None  # of its accuracy, Wilson
 
 
 class Flips(Record):

@@ -14,6 +14,7 @@ from kdtool.results.decision import Decision
 from kdtool.results.evidence import (
     BiasShift,
     Calibration,
+    Coverage,
     Flips,
     Gallery,
     OperatingPoint,
@@ -217,6 +218,8 @@ class ModelResult(Cost):
     test: dict[Metric, Summary]  # scores on the test images, over seeds
     per_class: list[ClassSummary] = Field(default=[])  # in the order of the classes
     operating_point: OperatingPoint | None = None  # of the exported seed; None: not two classes
+    # Of the exported seed; None: of an older kdtool, or a threshold decides between two classes
+    coverage: Coverage | None = None
     files: dict[Precision, FileResult]  # exported files
     refused: dict[Precision, str]  # files that are not kept, with the reason
     recommended: Precision | None  # the best of the files; None: no file
@@ -316,6 +319,9 @@ class Results(Record):
     schema_version: Literal[1] = Field(default=SCHEMA, alias="schema")  # version of this format
     name: str  # of the study, from the recipe
     decision: Decision | None = None  # what to ship; None: of an older kdtool
+    # What is otherwise than when these results were last written, in words; empty: nothing, or
+    # they were written for the first time
+    changes: list[str] = Field(default=[])
     recipe: dict[str, object]  # the recipe with all defaults and `--set` values filled in
     environment: Environment  # of the machine that made the study
     data: DataResult  # the images

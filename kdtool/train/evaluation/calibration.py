@@ -11,10 +11,10 @@ from kdtool.train.evaluation.evaluate import (
     Labels,
     Probabilities,
     calibration_error,
-    in_bins,
     mean_nll,
 )
 
+MOST_GROUPS, FEWEST_IN_GROUP = 10, 10
 LOWEST, HIGHEST = 0.1, 100.0  # temperatures; those of trained models are about 0.5 to 5
 
 
@@ -71,20 +71,25 @@ def fit_temperature(logits: NDArray[np.floating], labels: Labels) -> float:
 
 
 def reliability(labels: Labels, probabilities: Probabilities) -> list[ReliabilityBin]:
-    """Return the bins of the calibration error that contain an image.
+    """Return groups of about as many images each, in order of confidence.
+
+    Bins of equal width would leave most of them to a handful of images.
 
     Args:
         labels: `(N,)` true classes.
         probabilities: `(N, C)`.
+
+    Source: Nixon et al. 2019, arXiv:1904.01685, section 4.
     """
-    confidence, right, bins = in_bins(labels, probabilities)
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    num_groups = max(1, min(MOST_GROUPS, len(labels) // FEWEST_IN_GROUP))
     return [
         ReliabilityBin(
-            confidence=float(confidence[bins == number].mean()),
-            accuracy=float(right[bins == number].mean()),
-            num_images=int((bins == number).sum()),
+            confidence=float(confidence[group].mean()),
+            accuracy=float(right[group].mean()),
+            num_images=len(group),
         )
-        for number in np.unique(bins)
+        for group in np.array_split(np.argsort(confidence, kind="stable"), num_groups)
     ]
 
 

@@ -100,27 +100,12 @@ def calibration_error(labels: Labels, probabilities: Probabilities) -> float:
 
     Source: Guo et al. 2017, arXiv:1706.04599, equation 3, with 15 bins of equal width.
     """
-    confidence, right, bins = in_bins(labels, probabilities)
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    right = probabilities.argmax(axis=1) == labels
+    # from 1 to 15: open below and closed above, so a probability of 1 is in the last
+    bins = np.ceil(confidence * NUM_BINS).clip(1, NUM_BINS).astype(np.int64)
     gaps = np.bincount(bins, weights=confidence - right)
     return float(np.abs(gaps).sum() / len(labels))
-
-
-def in_bins(
-    labels: Labels, probabilities: Probabilities
-) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
-    """Return the bin of the calibration error for each image.
-
-    Args:
-        labels: `(N,)` true classes.
-        probabilities: `(N, C)`.
-
-    Returns:
-        Each `(N,)`: probability of the predicted class, whether it is right, and the bin, from 1
-        to 15: open below and closed above, so a probability of 1 is in the last.
-    """
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    right = np.asarray(probabilities.argmax(axis=1) == labels)
-    return confidence, right, np.ceil(confidence * NUM_BINS).clip(1, NUM_BINS).astype(np.int64)
 
 
 @dataclass(frozen=True)

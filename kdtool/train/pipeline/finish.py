@@ -6,12 +6,13 @@ from pathlib import Path
 from kdtool.environment import collect_environment
 from kdtool.recipe.schema import Recipe
 from kdtool.results.base import Role
-from kdtool.results.evidence import SweepPoint
+from kdtool.results.evidence import Coverage, SweepPoint
 from kdtool.results.machines import still_valid
 from kdtool.results.study import Cost, ModelResult, Results, SeedResult, load_results
 from kdtool.study.keys import key_of
 from kdtool.train.evaluation.bias_shift import bias_shifts
 from kdtool.train.evaluation.calibration import calibration
+from kdtool.train.evaluation.coverage import coverage
 from kdtool.train.evaluation.evaluate import Evaluated, evaluate, split_labels
 from kdtool.train.evaluation.images import (
     flips,
@@ -24,7 +25,7 @@ from kdtool.train.evaluation.saliency import explain
 from kdtool.train.evaluation.subclasses import subclass_use
 from kdtool.train.evaluation.verdicts import class_summaries, summaries, summary_of, verdicts
 from kdtool.train.export.choose import SHIPPED, Shipment, ship
-from kdtool.train.export.fp32 import decision
+from kdtool.train.export.fp32 import decision, file_temperature
 from kdtool.train.models.count import count
 from kdtool.train.models.describe import describe_model
 from kdtool.train.models.device import gpu_name
@@ -114,7 +115,7 @@ def model_result(
     """Collect the results of the models of one role."""
     role = chosen.trained.role
     logits, labels = [one.test_logits for one in seeds], split_labels(run.splits.test)
-    validation_labels = split_labels(run.splits.validation)
+    validation_labels, point = split_labels(run.splits.validation), decision(run, chosen)
     return ModelResult(
         **cost_of(run, role).model_dump(),
         model=run.table(role).without_paths.model,
@@ -130,11 +131,18 @@ def model_result(
         exported_seed=chosen.trained.seed,
         test=summaries(logits, labels, run.splits.positive),
         per_class=class_summaries(logits, labels, run.splits.classes),
-        operating_point=decision(run, chosen),
+        operating_point=point,
+        coverage=coverage_of(run, chosen) if point is None or point.rule == "argmax" else None,
         files=shipment.files if shipment else {},
         refused=shipment.refused if shipment else {},
         recommended=shipment.recommended if shipment else None,
     )
+
+
+def coverage_of(run: Run, chosen: Evaluated) -> Coverage:
+    """Return coverage against accuracy of an exported model, with the probabilities of its file."""
+    validation_labels, labels = map(split_labels, (run.splits.validation, run.splits.test))
+    return coverage(chosen, validation_labels, labels, file_temperature(run, chosen))
 
 
 def cost_of(run: Run, role: Role) -> Cost:

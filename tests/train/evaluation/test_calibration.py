@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax
 
 from kdtool.train.evaluation.calibration import calibration, fit_temperature, reliability
-from kdtool.train.evaluation.evaluate import calibration_error
 
 CLASSES = ("a", "b", "c", "d")
 
@@ -83,25 +82,30 @@ def test_scaling_calibrates_an_overconfident_model():
     assert found.validation_nll_before == pytest.approx(loss(*validation, 1.0))
     assert found.validation_nll_after == pytest.approx(loss(*validation, found.temperature))
     assert found.ece < 0.03 < model.test.ece
-    for bins, error in ((found.before, model.test.ece), (found.after, found.ece)):
-        gaps = [one.num_images * abs(one.confidence - one.accuracy) for one in bins]
-        assert sum(gaps) / 3000 == pytest.approx(error, abs=1e-6)
+    assert [one.num_images for one in found.before] == [300] * 10
+    assert all(one.confidence > one.accuracy for one in found.before[:5])
+    assert all(one.confidence == pytest.approx(one.accuracy, abs=0.08) for one in found.after)
 
 
 def test_reliability_by_hand():
-    confidence = np.array([0.95, 1.0, 0.6], np.float32)
+    confidence = np.tile([0.95, 1.0, 0.6], 7).astype(np.float32)
     probabilities = np.stack([confidence, 1 - confidence], axis=1)
-    low, high = reliability(np.array([0, 1, 0]), probabilities)
-    assert (low.num_images, low.accuracy, low.confidence) == (1, 1.0, pytest.approx(0.6))
-    # the last of 15 bins is above 14 / 15, and holds 1 itself
-    assert (high.num_images, high.accuracy, high.confidence) == (2, 0.5, pytest.approx(0.975))
+    low, high = reliability(np.tile([0, 1, 0], 7), probabilities)
+    # 21 images are two groups: seven of 0.6 and four of 0.95, then three of 0.95 and seven of 1
+    assert (low.num_images, low.accuracy) == (11, 1.0)
+    assert low.confidence == pytest.approx((7 * 0.6 + 4 * 0.95) / 11)
+    assert (high.num_images, high.accuracy) == (10, 0.3)
+    assert high.confidence == pytest.approx((3 * 0.95 + 7) / 10)
 
 
-@given(seed=st.integers(0, 1000))
-def test_the_bins_are_those_of_the_calibration_error(seed):
-    logits, labels = believable(60, seed=seed)
+@given(seed=st.integers(0, 1000), num_images=st.integers(1, 300))
+def test_the_groups_are_of_equal_size_and_hold_each_image_once(seed, num_images):
+    logits, labels = believable(num_images, seed=seed)
     probabilities = softmax(logits)
-    bins = reliability(labels, probabilities)
-    gaps = [one.num_images * abs(one.confidence - one.accuracy) for one in bins]
-    assert sum(gaps) / 60 == pytest.approx(calibration_error(labels, probabilities))
-    assert sum(one.num_images for one in bins) == 60
+    groups = reliability(labels, probabilities)
+    sizes = [one.num_images for one in groups]
+    assert sum(sizes) == num_images
+    assert max(sizes) - min(sizes) <= 1
+    assert [one.confidence for one in groups] == sorted(one.confidence for one in groups)
+    mean = sum(one.num_images * one.accuracy for one in groups) / num_images
+    assert mean == pytest.approx((probabilities.argmax(axis=1) == labels).mean())
