@@ -97,7 +97,7 @@ def drawn(text="x"):
 
 
 def test_an_inline_svg_takes_colours_and_font_from_the_page():
-    svg = inline(to_svg(drawn(), "a"))
+    svg = inline(to_svg(drawn(), "a"), "x")
     assert "var(--student)" in svg
     assert LIGHT["student"] not in svg
     assert "font-family" not in svg
@@ -109,7 +109,7 @@ def test_an_inline_svg_takes_colours_and_font_from_the_page():
 def test_svg_text_is_kept_as_it_is_and_escaped():
     svg = to_svg(drawn("$x$ <script> #ffffff"), "a")
     assert "$x$ &lt;script&gt; #ffffff" in svg
-    assert "$x$ &lt;script&gt; #ffffff" in inline(svg)
+    assert "$x$ &lt;script&gt; #ffffff" in inline(svg, "x")
 
 
 def test_svg_of_the_same_figure_is_the_same_and_names_do_not_clash():
