@@ -275,3 +275,8 @@ def test_it_prints_to_a_pdf_of_several_pages(folded):
     pdf = folded.pdf(format="A4", prefer_css_page_size=True)
     assert pdf.startswith(b"%PDF")
     assert 5 <= int(re.search(rb"/Count (\d+)", pdf)[1]) <= 20
+
+
+@pytest.mark.parametrize("page", ["mnist"], indirect=True)
+def test_the_page_is_light_enough_to_mail(folded):
+    assert len(folded.content().encode()) < 400_000
