@@ -1,5 +1,6 @@
 """Colours, and figures as SVG: in a file, or in a page whose colours they follow."""
 
+import html
 import io
 import re
 import warnings
@@ -29,8 +30,8 @@ LIGHT = {
     "ink": "#171b21",
     "teacher": "#0a69ad",
     "subclass-teacher": "#2b2c86",
-    "control": "#6f7883",
-    "student": "#c14e08",
+    "control": "#66707b",
+    "student": "#b94a06",
     "subclass-student": "#9b12e6",
     "better": "#0b7566",
     "worse": "#b02a21",
@@ -56,7 +57,7 @@ DARK = {
 }
 
 # Opacity of the cells of a heat map: the ink stays readable on the strongest, in both schemes.
-PALEST, STRONGEST = 0.08, 0.55
+PALEST, STRONGEST = 0.08, 0.4
 
 FONT_SIZE = 12  # pixels: figures are drawn at 72 dots an inch, so that a point is a pixel
 # DejaVu comes with matplotlib; the others draw class names in other scripts where installed.
@@ -148,16 +149,24 @@ def on_white(svg: str) -> str:
     )
 
 
-def inline(svg: str) -> str:
-    """Return a document of `to_svg` as part of a page, in the page's own colours and font."""
+def inline(svg: str, title: str) -> str:
+    """Return a document of `to_svg` as part of a page, in the page's own colours and font.
+
+    Args:
+        svg: The document.
+        title: What a screen reader says of the figure; the numbers in it are in tables.
+    """
     svg = re.sub(r"<!--.*?-->|<style.*?</style>", "", svg, flags=re.DOTALL)
     svg = svg[svg.index("<svg") :]
     size = re.search(r'viewBox="0 0 (\S+) (\S+)"', svg)
     assert size is not None
     width, height = (round(float(side)) for side in size.groups())
     svg = re.sub(r"<[^>]*>", lambda tag: _adapt(tag[0]), svg)
-    head = f'<svg viewBox="0 0 {width} {height}" style="max-width:{width}px" aria-hidden="true">'
-    return re.sub(r"<svg [^>]*>", head, svg, count=1).strip()
+    head = (
+        f'<svg viewBox="0 0 {width} {height}" style="max-width:{width}px" '
+        f'role="img" aria-label="{html.escape(title)}">'
+    )
+    return re.sub(r"<svg [^>]*>", lambda _: head, svg, count=1).strip()
 
 
 def _adapt(tag: str) -> str:

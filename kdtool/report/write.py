@@ -63,9 +63,9 @@ def _render_html(context: ReportContext, svgs: Mapping[str, str]) -> str:
     """
     environment = _environment(autoescape=True, finalize=None)
     # SVG: matplotlib has escaped the text in it.
-    environment.filters["svg"] = lambda one: Markup(canvas.inline(svgs[one.name]))
+    environment.filters["svg"] = lambda one: Markup(canvas.inline(svgs[one.name], one.title))
     environment.filters["narrow_svg"] = lambda one: Markup(
-        canvas.inline(canvas.to_svg(one.narrow, f"{one.name}-narrow"))
+        canvas.inline(canvas.to_svg(one.narrow, f"{one.name}-narrow"), one.title)
     )
     return environment.get_template("report.html").render(
         **_variables(context), light=canvas.LIGHT, dark=canvas.DARK

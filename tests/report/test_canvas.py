@@ -9,6 +9,7 @@ pytest.importorskip("matplotlib")
 from kdtool.report.canvas import (
     DARK,
     LIGHT,
+    STRONGEST,
     inline,
     label,
     new_figure,
@@ -33,8 +34,20 @@ def contrast(first, second):
 
 @pytest.mark.parametrize("scheme", [LIGHT, DARK], ids=["light", "dark"])
 @pytest.mark.parametrize("name", ["ink", "muted", *ROLES, "better", "worse"])
-def test_text_stands_out_from_the_panel_as_wcag_asks(scheme, name):
-    assert contrast(scheme[name], scheme["panel"]) >= 4.4  # AA asks 4.5 of small text, 3 of large
+def test_text_stands_out_from_page_and_panel_as_wcag_asks(scheme, name):
+    for background in ("panel", "page"):
+        assert contrast(scheme[name], scheme[background]) >= 4.5  # AA, of small text
+
+
+@pytest.mark.parametrize("scheme", [LIGHT, DARK], ids=["light", "dark"])
+@pytest.mark.parametrize("role", ROLES)
+def test_numbers_can_be_read_on_the_strongest_cell_of_a_heat_map(scheme, role):
+    over, under = (
+        [int(scheme[name][i : i + 2], 16) for i in (1, 3, 5)] for name in (role, "panel")
+    )
+    mixed = [STRONGEST * a + (1 - STRONGEST) * b for a, b in zip(over, under, strict=True)]
+    cell = "#" + "".join(f"{round(channel):02x}" for channel in mixed)
+    assert contrast(scheme["ink"], cell) >= 4.5
 
 
 # What people without green or without red cones see of linear RGB.
@@ -97,19 +110,25 @@ def drawn(text="x"):
 
 
 def test_an_inline_svg_takes_colours_and_font_from_the_page():
-    svg = inline(to_svg(drawn(), "a"))
+    svg = inline(to_svg(drawn(), "a"), "x")
     assert "var(--student)" in svg
     assert LIGHT["student"] not in svg
     assert "font-family" not in svg
     assert "http" not in svg
     assert svg.startswith('<svg viewBox="0 0 200 100"')
+    assert 'role="img" aria-label="x"' in svg
     assert svg.endswith("</svg>")
 
 
 def test_svg_text_is_kept_as_it_is_and_escaped():
     svg = to_svg(drawn("$x$ <script> #ffffff"), "a")
     assert "$x$ &lt;script&gt; #ffffff" in svg
-    assert "$x$ &lt;script&gt; #ffffff" in inline(svg)
+    assert "$x$ &lt;script&gt; #ffffff" in inline(svg, "x")
+
+
+def test_the_name_of_an_inline_svg_is_kept_as_it_is_and_escaped():
+    svg = inline(to_svg(drawn(), "a"), r'"a" & \1 <b>')
+    assert r'aria-label="&quot;a&quot; &amp; \1 &lt;b&gt;"' in svg
 
 
 def test_svg_of_the_same_figure_is_the_same_and_names_do_not_clash():
