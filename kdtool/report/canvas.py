@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kdtool.format import in_percent, milliseconds, score_scale
+from kdtool.format import in_percent, milliseconds, score_scale, three_digits
 from kdtool.results.base import Interval, Metric, Role
 from kdtool.results.profile import Latency
 
@@ -59,12 +59,14 @@ DARK = {
 # Opacity of the cells of a heat map: the ink stays readable on the strongest, in both schemes.
 PALEST, STRONGEST = 0.08, 0.4
 
+LOG_FROM = 6.0  # slowest / fastest of the times on an axis
 FONT_SIZE = 12  # pixels: figures are drawn at 72 dots an inch, so that a point is a pixel
 # DejaVu comes with matplotlib; the others draw class names in other scripts where installed.
 FONTS = ["DejaVu Sans", "Noto Sans CJK JP", "Hiragino Sans", "Yu Gothic", "Arial Unicode MS"]
 
 
-WIDE, NARROW = 960, 340  # pixels: the width of a figure on a desktop and on a phone
+# pixels: the width of a figure on a desktop, on a phone, and on both
+WIDE, NARROW, SMALL = 960, 340, 400
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +82,11 @@ class Drawing:
     def path(self) -> str:
         """Its file, relative to the study."""
         return f"figures/{self.name}.svg"
+
+
+def small_drawing(name: str, title: str, draw: "Callable[[int], Figure]") -> Drawing:
+    """Draw a figure once, so small that it fits half of a desktop's page and a phone."""
+    return Drawing(name=name, title=title, wide=draw(SMALL), narrow=None)
 
 
 def drawing(name: str, title: str, draw: "Callable[[int], Figure]") -> Drawing:
@@ -202,6 +209,11 @@ def spread(values: list[float], gap: float) -> list[float]:
     return [float(value) for value in result]
 
 
+def cut_short(name: str, most: int) -> str:
+    """Return a name of a class, cut to so many characters."""
+    return name if len(name) <= most else name[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
 def label(
     axes: "Axes", text: str, at: tuple[float, float], offset: tuple[int, int], color: str
 ) -> None:
@@ -229,6 +241,14 @@ def label_ends(axes: "Axes", ends: dict[str, float], colors: dict[str, str]) -> 
     gap = 1.3 * FONT_SIZE * (high - low) / (axes.get_window_extent().height * 0.9)
     for name, y in zip(ends, spread(list(ends.values()), gap), strict=True):
         label(axes, name, (right, y), (9, 0), colors[name])
+
+
+def time_axis(axes: "Axes", times: list[float]) -> None:
+    """Label the x axis in milliseconds; it is logarithmic where times differ much."""
+    if max(times) > LOG_FROM * min(times):
+        axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: three_digits(value))
+    axes.xaxis.set_minor_formatter(lambda *_: "")
 
 
 def score_axis(axes: "Axes", metric: Metric) -> None:
@@ -261,16 +281,6 @@ def latency_bar(name: str, role: Role, latency: Latency) -> Bar:
     """Return the bar of a median time with its interval."""
     text = milliseconds(latency.p50_ms) + ("*" if latency.noise else "")
     return Bar(name, role, latency.p50_ms, text, latency.p50_ci95_ms)
-
-
-def horizontal_bars(bars: list[Bar]) -> "Figure":
-    """Return a figure with one labelled bar a row."""
-    figure = new_figure(300, 16 + 32 * len(bars))
-    axes = figure.add_subplot()
-    quiet_axes(axes, grid="")
-    draw_bars(axes, dict(enumerate(bars)))
-    axes.set_ylim(len(bars) - 0.5, -0.5)
-    return figure
 
 
 def draw_bars(axes: "Axes", bars: dict[int, Bar]) -> None:

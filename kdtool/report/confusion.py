@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from kdtool.format import count, printable
-from kdtool.report.canvas import LIGHT, PALEST, STRONGEST, new_figure, quiet_axes
+from kdtool.report.canvas import LIGHT, PALEST, STRONGEST, cut_short, new_figure, quiet_axes
 from kdtool.results.base import Role
 from kdtool.results.study import TestScores
 
@@ -80,14 +80,8 @@ def _name_axes(axes: "Axes", classes: list[str]) -> None:
     if len(classes) > MOST_WITH_NAMES:
         axes.set(xlabel="number of the predicted class", ylabel="number of the true class")
         return
-    names = [_cut(printable(name)) for name in classes]
+    names = [cut_short(printable(name), LONGEST_NAME) for name in classes]
     size = 11 if len(classes) <= MOST_WITH_NUMBERS else 8
     turned = max(len(name) for name in names) > 2
     axes.set_xticks(range(len(names)), names, size=size, rotation=90 if turned else 0)
     axes.set_yticks(range(len(names)), names, size=size)
-
-
-def _cut(name: str) -> str:
-    return (
-        name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "\N{HORIZONTAL ELLIPSIS}"
-    )

@@ -19,6 +19,7 @@ from kdtool.report.sections import (
     calibration,
     classes,
     comparison,
+    coverage,
     devices,
     duplicates,
     files,
@@ -27,12 +28,14 @@ from kdtool.report.sections import (
     saliency,
     subclasses,
     sweep,
+    tradeoff,
     training,
 )
 from kdtool.report.sections.bias_shift import BiasShiftSection
 from kdtool.report.sections.calibration import CalibrationSection
 from kdtool.report.sections.classes import ClassesSection
-from kdtool.report.sections.comparison import ComparisonSection, CostsSection
+from kdtool.report.sections.comparison import ComparisonSection
+from kdtool.report.sections.coverage import CoverageSection
 from kdtool.report.sections.devices import DevicesSection
 from kdtool.report.sections.duplicates import DuplicatesSection
 from kdtool.report.sections.files import FilesSection
@@ -41,6 +44,7 @@ from kdtool.report.sections.operating_point import OperatingPointSection
 from kdtool.report.sections.saliency import SaliencySection
 from kdtool.report.sections.subclasses import SubclassesSection
 from kdtool.report.sections.sweep import SweepSection
+from kdtool.report.sections.tradeoff import TradeoffSection
 from kdtool.report.sections.training import TrainingSection
 from kdtool.report.summary import SummarySection
 from kdtool.results.base import Role
@@ -69,8 +73,7 @@ class ReportContext:
     gallery: GallerySection | None
     summary: SummarySection
     comparison: ComparisonSection | None
-    training: TrainingSection | None
-    costs: CostsSection | None
+    tradeoff: TradeoffSection | None
     files: FilesSection | None
     devices: DevicesSection | None
     sweep: SweepSection | None
@@ -79,8 +82,10 @@ class ReportContext:
     classes: ClassesSection | None
     operating_point: OperatingPointSection | None
     flips: FlipsSection | None
+    coverage: CoverageSection | None
     calibration: CalibrationSection | None
     saliency: SaliencySection | None
+    training: TrainingSection | None
     duplicates: DuplicatesSection | None
     provenance: ProvenanceSection
 
@@ -103,8 +108,7 @@ def report_context(results: Results, folder: Path) -> ReportContext:
         gallery=pictures.section(results, folder),
         summary=summary.section(results),
         comparison=comparison.section(results),
-        training=training.section(results),
-        costs=comparison.costs_section(results),
+        tradeoff=tradeoff.section(results),
         files=files.section(results),
         devices=devices.section(results),
         sweep=sweep.section(results),
@@ -113,8 +117,10 @@ def report_context(results: Results, folder: Path) -> ReportContext:
         classes=classes.section(results),
         operating_point=operating_point.section(results),
         flips=flips.section(results),
+        coverage=coverage.section(results),
         calibration=calibration.section(results),
         saliency=saliency.section(results, folder),
+        training=training.section(results),
         duplicates=duplicates.section(results, folder),
         provenance=provenance.section(results),
     )

@@ -107,6 +107,12 @@ def _over_budget(best: FileResult, checks: list[BudgetCheck]) -> tuple[str, str]
     )
 
 
+def shipped_role(results: Results) -> Role | None:
+    """Return the role of the shipped model; None if it has no file."""
+    role = results.shipped or "student"  # a study of an earlier kdtool had one student only
+    return role if role in results.models and results.models[role].files else None
+
+
 def file_to_ship(results: Results) -> tuple[Role, FileResult] | None:
     """Return the file that was decided for, and the role of its model; None: nothing ships."""
     path = decision_of(results).ship

@@ -14,14 +14,14 @@ from kdtool.format import (
     percent,
     plural,
     printable,
+    role_name,
+    roles_present,
 )
 from kdtool.report.sections.classes import imbalance
 from kdtool.report.sections.duplicates import duplicates_sentence
 from kdtool.report.sections.training import TrainingRow, training_rows
 from kdtool.results.profile import Environment
-from kdtool.results.study import DataResult, Results
-
-MOST_OPEN = 12  # classes; more, and the table of their images is folded
+from kdtool.results.study import DataResult, ModelResult, Results
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,10 +59,10 @@ class ProvenanceSection:
     metric: str | None  # of the columns of the runs; None: accuracy
     runs: list[TrainingRow]
     files: list[FileRecord]
+    counts: list[Fact]  # MACs and FLOPs of each model
     data: list[Fact]
     splits: list[str]
     classes: list[ClassCount]
-    is_folded: bool
     machine: list[Fact]
     command: str
     recipe: str  # TOML
@@ -84,6 +84,10 @@ def section(results: Results) -> ProvenanceSection:
             )
             for *_, file in results.files
         ],
+        counts=[
+            Fact(name=role_name(role), value=_counts(results.models[role]))
+            for role in roles_present(results)
+        ],
         data=_data(data),
         splits=list(data.class_counts),
         classes=[
@@ -93,12 +97,18 @@ def section(results: Results) -> ProvenanceSection:
             )
             for place, name in enumerate(data.classes)
         ],
-        is_folded=len(data.classes) > MOST_OPEN,
         machine=_machine(results.environment),
         command=_command(results),
         recipe=tomli_w.dumps(_without_none(results.recipe)),
         has_root=results.data.source != "digits",
     )
+
+
+def _counts(model: ModelResult) -> str:
+    text = f"{count(model.num_macs)} MACs, {count(model.num_flops)} FLOPs"
+    if model.thop_macs is None:
+        return text
+    return f"{text}; thop counts {count(model.thop_macs)} MACs, normalization and pooling included"
 
 
 def _command(results: Results) -> str:

@@ -21,7 +21,7 @@ from kdtool.format import (
     score_change_range,
 )
 from kdtool.report.budget import budget_sentence
-from kdtool.report.canvas import Drawing, drawing
+from kdtool.report.canvas import Drawing, small_drawing
 from kdtool.report.cells import relative_time, time_text
 from kdtool.report.decision import against_control, decision_of, file_to_ship
 from kdtool.report.sections import bias_shift, comparison, files
@@ -101,10 +101,10 @@ def section(results: Results) -> SummarySection:
         holm=verdicts.HOLM_LINE if len(results.verdicts) > 1 else None,
         mcnemar=verdicts.mcnemar_sentence(on_methods) if on_methods else None,
         num_verdicts=len(results.verdicts),
-        figure=drawing(
+        figure=small_drawing(
             "difference",
             title,
-            lambda width: verdicts.differences(results, on_methods, min(width, 400)),
+            lambda width: verdicts.differences(results, on_methods, width),
         )
         if on_methods
         else None,

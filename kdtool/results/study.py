@@ -254,6 +254,8 @@ class ExplainResult(Record):
     path: str  # npz: `images` (N, H, W, C) uint8 and one `(N, H, W)` float32 heatmap a role
     images: list[ExplainedImage]  # those shown in the report
     mean_agreement: dict[Role, float]  # over `num_compared` test images
+    # of the mean, over images; empty: of an older kdtool, or fewer than 30 images
+    agreement_ci95: dict[Role, Interval] = Field(default={})
     num_compared: int  # test images
     # Whether these are a stratified sample (or all); False: of an older kdtool, the first ones
     is_stratified: bool = False

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from kdtool.format import log_likelihood, percent_number, role_name, roles_present, temperature
-from kdtool.report.canvas import LIGHT, Drawing, drawing, label, new_figure, quiet_axes
-from kdtool.report.sections.files import shipped_role
+from kdtool.report.canvas import LIGHT, Drawing, new_figure, quiet_axes, small_drawing
+from kdtool.report.decision import shipped_role
 from kdtool.report.sections.verdict import subject
 from kdtool.results.base import Role
 from kdtool.results.evidence import Calibration
 from kdtool.results.study import Results
-from kdtool.stats.intervals import Z95
+from kdtool.stats.intervals import Z95, wilson_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 # than this in 1 of 20 cases. Source: likelihood ratio test, Wilks 1938, Annals of Mathematical
 # Statistics 9.
 CHANCE_GAIN = Z95**2 / 2
-LARGEST_DOT, SMALLEST_DOT = 160.0, 14.0  # areas in square pixels
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,8 +54,8 @@ def section(results: Results) -> CalibrationSection | None:
     return CalibrationSection(
         advice=advice,
         role=role,
-        figure=drawing(
-            "calibration", title, lambda width: reliability_figure(role, found, min(width, 440))
+        figure=small_drawing(
+            "calibration", title, lambda width: reliability_figure(role, found, width)
         ),
         rows=calibration_rows(results),
     )
@@ -131,26 +130,26 @@ def _is_folded(results: Results) -> bool:
 
 
 def reliability_figure(role: Role, found: Calibration, width: int) -> "Figure":
-    """Draw how often a model is right against how confident it is, before and after scaling."""
-    figure = new_figure(width, min(width, 330))
+    """Draw how often a model is right, a bar a group of test images, and how sure it is of them."""
+    figure = new_figure(width, 280)
     axes = figure.add_subplot()
     quiet_axes(axes)
-    every = [*found.before, *found.after]
-    lowest = 100 * min(min(one.confidence, one.accuracy) for one in every)
-    floor = max(0.0, lowest - 10)
-    axes.plot([floor, 100], [floor, 100], color=LIGHT["muted"], linewidth=1, linestyle=(0, (4, 3)))
-    largest = max(one.num_images for one in every)
-    styles = {"before": (LIGHT["control"], "s"), "after": (LIGHT[role], "o")}
-    for (name, (color, marker)), bins in zip(
-        styles.items(), (found.before, found.after), strict=True
-    ):
-        x, y = ([100 * getattr(one, key) for one in bins] for key in ("confidence", "accuracy"))
-        sizes = [max(SMALLEST_DOT, LARGEST_DOT * one.num_images / largest) for one in bins]
-        axes.plot(x, y, color=color, linewidth=1.5, alpha=0.6)
-        axes.scatter(x, y, s=sizes, color=color, marker=marker, zorder=3)
-        offset = (10, 0) if name == "before" else (-8, 10)
-        label(axes, name, (x[0], y[0]), offset, color)
-    axes.set(xlim=(floor, 101), ylim=(floor, 102))
-    axes.set_xlabel("confidence of the model, %")
+    color, places = LIGHT[role], range(len(found.before))
+    lowest = 1.0
+    for place, one in enumerate(found.before):
+        low, high = wilson_interval(round(one.accuracy * one.num_images), one.num_images)
+        lowest = min(lowest, low, one.confidence)
+        axes.bar(place, 100 * one.accuracy, width=0.7, color=color, alpha=0.35)
+        axes.plot([place, place], [100 * low, 100 * high], color=color, linewidth=2)
+    styles = {"before": (found.before, LIGHT["ink"], "_"), "after": (found.after, color, "D")}
+    for bins, tint, marker in styles.values():
+        confidences = [100 * one.confidence for one in bins]
+        size = 16 if marker == "_" else 5
+        axes.plot(
+            range(len(bins)), confidences, marker, color=tint, markersize=size, markeredgewidth=2.5
+        )
+    axes.set_ylim(max(0.0, 100 * lowest - 8), 101.5)
+    axes.set_xticks(list(places), [f"{100 * one.confidence:.0f}" for one in found.before])
+    axes.set_xlabel("mean confidence of each group, %")
     axes.set_ylabel("accuracy, %")
     return figure

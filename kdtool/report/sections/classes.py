@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import groupby
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from kdtool.format import (
     MINUS,
@@ -17,12 +17,13 @@ from kdtool.format import (
     score_text,
     three_digits,
 )
-from kdtool.report.canvas import Drawing
+from kdtool.report.canvas import LIGHT, Drawing, cut_short, drawing, new_figure, quiet_axes
 from kdtool.report.cells import Cell
 from kdtool.report.confusion import confusion_figures
 from kdtool.report.decision import FEW_IMAGES
 from kdtool.report.sections.verdict import main_verdict
 from kdtool.results.base import Interval, Metric, Role, Summary
+from kdtool.results.evidence import Verdict
 from kdtool.results.study import (
     ClassScores,
     DataResult,
@@ -31,6 +32,10 @@ from kdtool.results.study import (
     TestScores,
 )
 from kdtool.stats.intervals import LEVEL
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 MOST_NAMES = 6  # of classes, in a sentence
 UNEVEN = 1.5  # training images of the largest class / of the smallest; below, no sentence
@@ -107,6 +112,7 @@ class ClassesSection:
     has_rows: bool  # each class has a row of its own
     is_folded: bool
     rows: list[ClassRow]
+    forest: Drawing | None  # the differences; None: no verdict with them
     changed_rows: list[ClassRow]  # those that changed most, where there are too many rows to read
     largest_delta: float
     f1_apart: bool
@@ -132,6 +138,7 @@ def section(results: Results) -> ClassesSection | None:
         has_rows=len(rows) > MOST_IN_A_ROW,
         is_folded=len(rows) > MOST_OPEN,
         rows=rows,
+        forest=forest(rows, verdict),
         changed_rows=most_changed(rows) if len(rows) > MOST_OPEN else [],
         largest_delta=max((abs(row.delta) for row in rows if row.delta), default=1.0),
         f1_apart=len(roles) > MOST_WITH_F1,
@@ -213,6 +220,41 @@ def most_changed(rows: list[ClassRow]) -> list[ClassRow]:
     changed = [row for row in rows if row.delta]
     changed.sort(key=lambda row: -abs(row.delta or 0))
     return sorted(changed[:MOST_CHANGED], key=lambda row: -(row.delta or 0))
+
+
+def forest(rows: list[ClassRow], verdict: Verdict | None) -> Drawing | None:
+    """Return a figure of the differences by class, with intervals; None: there are none."""
+    shown = rows if len(rows) <= MOST_OPEN else most_changed(rows)
+    shown = [row for row in shown if row.delta is not None and row.delta_ci95]
+    if verdict is None or not shown:
+        return None
+    names = f"{role_name(verdict.of)} minus {role_name(verdict.against)}"
+    return drawing(
+        "classes",
+        f"Difference in accuracy of each class, {names}, with its 95 % interval",
+        lambda width: forest_figure(shown, verdict, names, min(width, 620)),
+    )
+
+
+def forest_figure(rows: list[ClassRow], verdict: Verdict, names: str, width: int) -> "Figure":
+    """Draw a difference and its interval a class; those that are clear are filled and bold."""
+    figure = new_figure(width, 60 + 22 * len(rows))
+    axes = figure.add_subplot()
+    quiet_axes(axes, grid="x")
+    axes.axvline(0, color=LIGHT["ink"], linewidth=1.5)
+    for place, row in enumerate(rows):
+        delta, (low, high) = row.delta or 0.0, row.delta_ci95 or (0.0, 0.0)
+        color = LIGHT["muted"]
+        if row.is_clear:
+            color = LIGHT["better" if delta > 0 else "worse"]
+        axes.plot([100 * low, 100 * high], [place, place], color=color, linewidth=2)
+        face = color if row.is_clear else LIGHT["panel"]
+        axes.plot(100 * delta, place, "o", color=color, markerfacecolor=face, markersize=7)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    most = max(8, width // 16)
+    axes.set_yticks(range(len(rows)), [cut_short(row.name, most) for row in rows])
+    axes.set_xlabel(f"points of accuracy, {names}")
+    return figure
 
 
 def one_class_calls(results: Results) -> str | None:

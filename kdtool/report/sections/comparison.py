@@ -1,8 +1,8 @@
 """The comparison of the models and their costs, as plain values for report and terminal."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from kdtool.format import (
     MAC_LINE,
@@ -14,8 +14,12 @@ from kdtool.format import (
     in_percent,
     listed,
     metric_title,
+    percent,
     percent_number,
+    percent_range,
     plural,
+    points,
+    points_range,
     printable,
     relative,
     role_name,
@@ -26,7 +30,6 @@ from kdtool.format import (
     short_count,
     two_digits,
 )
-from kdtool.report.canvas import Bar, Drawing, horizontal_bars, latency_bar
 from kdtool.report.cells import (
     Cell,
     ColumnHead,
@@ -38,12 +41,11 @@ from kdtool.report.cells import (
     relative_time,
     size_cell,
 )
+from kdtool.report.decision import file_to_ship
 from kdtool.results.base import TEACHER_OF, Metric, Role
 from kdtool.results.profile import Latency
 from kdtool.results.study import FileResult, ModelResult, Results
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from kdtool.stats.intervals import wilson_interval
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,18 +65,12 @@ class ComparisonSection:
     heads: list[ColumnHead]
     rows: list[Row]
     macs: str  # what a MAC is
+    seeds: str  # which scores are means over seeds; empty: all
     latency: str  # how latency was measured
     checks: list[FileCheck]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CostsSection:
-    """Figures of what the models cost."""
-
-    LINK: ClassVar = "Cost"
-
-    figures: list[Drawing]
-    has_latency: bool
+HIDDEN = ("num_flops", "thop_macs", "p90")  # rows that the table of the report leaves out
 
 
 def section(results: Results) -> ComparisonSection | None:
@@ -82,13 +78,27 @@ def section(results: Results) -> ComparisonSection | None:
     roles = roles_present(results)
     if not roles:
         return None
+    heads = [
+        ColumnHead(name=role_name(role), note=printable(results.models[role].model), style=role)
+        for role in roles
+    ]
+    rows = [row for row in comparison_rows(results) if row.key not in HIDDEN]
+    if found := file_to_ship(results):
+        role, file = found
+        seed = results.models[role].exported_seed
+        heads.append(
+            ColumnHead(name=printable(file.path), note=f"ships: seed {seed}", style="chosen")
+        )
+        cells = shipped_cells(results, role, file)
+        rows = [replace(row, cells=[*row.cells, cells.get(row.key)]) for row in rows]
     return ComparisonSection(
-        heads=[
-            ColumnHead(name=role_name(role), note=printable(results.models[role].model), style=role)
-            for role in roles
-        ],
-        rows=comparison_rows(results),
+        heads=heads,
+        rows=rows,
         macs=MAC_LINE,
+        seeds="Scores of the models are means over their seeds; those of the file that ships are "
+        "of its seed alone."
+        if found
+        else "",
         latency=latency_sentence(results) or "Latency was not measured.",
         checks=[
             FileCheck(path=printable(file.path), sentence=parity_sentence(file))
@@ -98,19 +108,27 @@ def section(results: Results) -> ComparisonSection | None:
     )
 
 
-def costs_section(results: Results) -> CostsSection | None:
-    """Return figures of what the models cost; None in a study without models."""
-    if not results.models:
-        return None
-    figures = cost_bars(results)
-    return CostsSection(
-        figures=[
-            # Narrow enough for a phone.
-            Drawing(name=f"cost-{name}", title=COST_TITLES[name], wide=figure, narrow=None)
-            for name, figure in figures.items()
-        ],
-        has_latency="latency" in figures,
-    )
+def shipped_cells(results: Results, role: Role, file: FileResult) -> dict[str, Cell | None]:
+    """Return the entries of the file that ships, by the key of their row."""
+    model, teacher = results.models[role], results.models.get(TEACHER_OF[role])
+    other = file_of(teacher) if teacher else None
+    against = ""
+    if file.against_teacher:
+        difference = file.against_teacher
+        against = f"{points(difference.difference)} points ({points_range(difference.ci95)})"
+    num_right = round(file.accuracy * results.data.num_test)
+    ends = wilson_interval(num_right, results.data.num_test)
+    accuracy = Cell(value=percent(file.accuracy), interval=percent_range(ends), relative=against)
+    pair = (model, teacher)
+    return {
+        "score" if results.metric == "accuracy" else "accuracy": accuracy,
+        "num_params": _count(pair, lambda one: one.num_params),
+        "num_macs": _count(pair, lambda one: one.num_macs),
+        "size": size_cell(file, other),
+        "p50": p50_cell(file.latency, other.latency if other else None),
+        "p95": percentile_cell(file.latency, lambda latency: latency.p95_ms),
+        "memory": memory_cell(file.latency),
+    }
 
 
 def file_of(model: ModelResult) -> FileResult | None:
@@ -248,7 +266,12 @@ def _spread(metric: Metric, model: ModelResult) -> Cell | None:
 def _count_rows(pairs: list[Pair]) -> list[Row]:
     kinds: list[tuple[str, str, str, Callable[[ModelResult], int | None]]] = [
         ("num_params", "Parameters", "", lambda model: model.num_params),
-        ("num_macs", "MACs", "multiply-adds per image", lambda model: model.num_macs),
+        (
+            "num_macs",
+            "MACs",
+            "multiply-adds per image; FLOPs are twice as many",
+            lambda model: model.num_macs,
+        ),
         ("num_flops", "FLOPs", "2 per MAC", lambda model: model.num_flops),
         ("thop_macs", "MACs, by thop", "includes norm, pooling", lambda model: model.thop_macs),
     ]
@@ -299,31 +322,3 @@ def _file_rows(pairs: list[Pair]) -> list[Row]:
             cells=[memory_cell(time) for time, _ in times],
         ),
     ]
-
-
-COST_TITLES = {
-    "params": "Parameters",
-    "flops": "FLOPs per image",
-    "latency": "Latency of one run, median",
-}
-
-
-def cost_bars(results: Results) -> "dict[str, Figure]":
-    """Draw parameters, FLOPs and latency, each as a small figure of its own."""
-    models = {role: results.models[role] for role in roles_present(results)}
-    params = {role: model.num_params for role, model in models.items()}
-    flops = {role: model.num_flops for role, model in models.items()}
-    timed = {role: found for role, model in models.items() if (found := latency_of(model))}
-    figures = {
-        "params": horizontal_bars(
-            [Bar(role_name(role), role, n, short_count(n)) for role, n in params.items()]
-        ),
-        "flops": horizontal_bars(
-            [Bar(role_name(role), role, n, short_count(n)) for role, n in flops.items()]
-        ),
-    }
-    if timed:
-        figures["latency"] = horizontal_bars(
-            [latency_bar(role_name(role), role, latency) for role, latency in timed.items()]
-        )
-    return figures

@@ -26,9 +26,9 @@ from kdtool.report.cells import (
     p50_cell,
     size_cell,
 )
-from kdtool.report.decision import decision_of
+from kdtool.report.decision import decision_of, shipped_role
 from kdtool.report.measured import Measured, measured
-from kdtool.results.base import TEACHER_OF, Precision, Role
+from kdtool.results.base import TEACHER_OF, Precision
 from kdtool.results.study import FP16_USE, FileResult, ModelResult, Quantization, Results
 from kdtool.stats.speed import is_faster, speed_of
 
@@ -78,12 +78,6 @@ def section(results: Results) -> FilesSection | None:
         details=[printable(detail) for detail in ship_details(results)],
         measure_on_device=printable(advice) if advice else None,
     )
-
-
-def shipped_role(results: Results) -> Role | None:
-    """Return the role of the shipped model; None if it has no file."""
-    role = results.shipped or "student"  # a study of an earlier kdtool had one student only
-    return role if role in results.models and results.models[role].files else None
 
 
 def shipped(results: Results) -> ModelResult | None:

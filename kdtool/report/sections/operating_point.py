@@ -14,9 +14,9 @@ from kdtool.format import (
     roles_present,
 )
 from kdtool.recipe.schema import parse_operating_point
-from kdtool.report.canvas import LIGHT, Drawing, drawing, label_ends, new_figure, quiet_axes
+from kdtool.report.canvas import LIGHT, Drawing, label_ends, new_figure, quiet_axes, small_drawing
 from kdtool.report.cells import Cell
-from kdtool.report.sections.files import shipped_role
+from kdtool.report.decision import shipped_role
 from kdtool.report.sections.verdict import subject
 from kdtool.results.base import Interval, Role
 from kdtool.results.evidence import OperatingPoint, Rates
@@ -67,8 +67,8 @@ def section(results: Results) -> OperatingPointSection | None:
         rule=rule,
         columns=COLUMNS,
         rows=rates_rows(results),
-        figure=drawing(
-            "operating_point", title, lambda width: operating_figure(results, min(width, 440))
+        figure=small_drawing(
+            "operating_point", title, lambda width: operating_figure(results, width)
         ),
     )
 

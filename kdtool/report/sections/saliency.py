@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdtool.errors import StudyError
-from kdtool.format import agreement, count, printable, role_name, whole_percent
+from kdtool.format import agreement, count, listed, printable, role_name, whole_percent
 from kdtool.report.canvas import LIGHT, Drawing, new_figure
 from kdtool.report.pictures import PIXELATED_BELOW, Picture, data_url, reading, rgb
 from kdtool.results.base import ROLES, Role
@@ -60,9 +60,9 @@ class SaliencySection:
     method: str
     roles: list[Role]
     rows: list[SaliencyRow]
-    compared: str  # the test images that the agreement is averaged over
-    agreements: list[tuple[Role, str]]  # mean agreement with the teacher's heatmaps
+    agreement: str | None  # a sentence with the mean agreement; None: not compared
     pixelated: bool
+    is_folded: bool  # small images show a person little
     figure: Drawing
 
 
@@ -76,6 +76,7 @@ def section(results: Results, folder: Path) -> SaliencySection | None:
     if explain is None:
         return None
     saliency = load_saliency(explain, folder)
+    is_small = saliency.images[0].shape[0] < PIXELATED_BELOW
     rows = [
         SaliencyRow(
             index=record.index,
@@ -91,13 +92,9 @@ def section(results: Results, folder: Path) -> SaliencySection | None:
         method=printable(explain.method),
         roles=list(saliency.heatmaps),
         rows=rows,
-        compared=compared_images(explain, results.data.num_test),
-        agreements=[
-            (role, agreement(mean))
-            for role, mean in explain.mean_agreement.items()
-            if role != "teacher"
-        ],
-        pixelated=saliency.images[0].shape[0] < PIXELATED_BELOW,
+        agreement=agreement_sentence(results),
+        pixelated=is_small,
+        is_folded=is_small,
         figure=Drawing(
             name="saliency",
             title="Test images and where each model looks",
@@ -116,6 +113,24 @@ def _entry(record: ExplainedImage, role: Role, heatmap: Picture) -> SaliencyEntr
         probability="" if predicted is None else whole_percent(record.probabilities[role]),
         is_wrong=predicted is not None and predicted != record.label,
         agreement=agreement(record.agreement[role]) if compared else "",
+    )
+
+
+def agreement_sentence(results: Results) -> str | None:
+    """Say how much the heatmaps of the models are like the teacher's; None: not compared."""
+    explain = results.explain
+    if explain is None or not explain.mean_agreement.keys() - {"teacher"}:
+        return None
+    parts = []
+    for role, mean in explain.mean_agreement.items():
+        if role != "teacher":
+            ends = explain.agreement_ci95.get(role)
+            interval = f" ({' to '.join(map(agreement, ends))})" if ends else ""
+            parts.append(f"{agreement(mean)}{interval} for the {role_name(role)}")
+    return (
+        "Rank correlation of a model's heatmap with the teacher's (1: the same order of pixels, "
+        f"0: no relation), mean over {compared_images(explain, results.data.num_test)}: "
+        f"{listed(parts)}."
     )
 
 

@@ -23,11 +23,11 @@ from kdtool.report.canvas import (
     FONT_SIZE,
     LIGHT,
     Drawing,
-    drawing,
     label_ends,
     new_figure,
     quiet_axes,
     score_axis,
+    small_drawing,
 )
 from kdtool.results.base import Role
 from kdtool.results.study import ModelResult, Results, SeedResult
@@ -45,6 +45,7 @@ class TrainingSection:
 
     metric: str  # such as "Weighted F1"
     figure: Drawing
+    loss: Drawing | None  # None: nothing was trained here
     untrained: str | None  # a sentence on models that were not trained here
     has_phases: bool
 
@@ -73,7 +74,14 @@ def section(results: Results) -> TrainingSection | None:
     title = f"Validation {METRIC_NAMES[results.metric]} by epoch: {roles}"
     return TrainingSection(
         metric=metric_title(results.metric),
-        figure=drawing("training", title, lambda width: score_by_epoch(results, width)),
+        figure=small_drawing("training", title, lambda width: score_by_epoch(results, width)),
+        loss=small_drawing(
+            "loss",
+            f"Loss on validation and on training images by epoch: {roles}",
+            lambda width: loss_by_epoch(results, width),
+        )
+        if any(not _not_trained_here(model) for model in results.models.values())
+        else None,
         untrained=untrained_sentence(results),
         has_phases=bool(phase_starts(results)),
     )
@@ -86,7 +94,7 @@ def score_by_epoch(results: Results, width: int) -> "Figure":
     """
     from matplotlib.ticker import MaxNLocator
 
-    figure = new_figure(width, 340 if width > 500 else 280)
+    figure = new_figure(width, 300)
     axes = figure.add_subplot()
     quiet_axes(axes)
     models = {role: results.models[role] for role in roles_present(results)}
@@ -107,11 +115,52 @@ def score_by_epoch(results: Results, width: int) -> "Figure":
         axes.plot(range(1, len(mean) + 1), mean, color=color, linewidth=2.5, linestyle=dashes)
         longest = max(longest, *(len(curve) for curve in curves))
     axes.set(xlim=(1, longest), ylim=_limits(results), xlabel="epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(12 if width > 500 else 6, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     score_axis(axes, results.metric)
     label_ends(axes, ends, {role_name(role): LIGHT[role] for role in models})
     _mark_phases(axes, phase_starts(results))
     return figure
+
+
+def loss_by_epoch(results: Results, width: int) -> "Figure":
+    """Draw the mean loss of the seeds: bold on validation, thin and dashed on training images."""
+    from matplotlib.ticker import MaxNLocator
+
+    figure = new_figure(width, 300)
+    axes = figure.add_subplot()
+    quiet_axes(axes)
+    ends: dict[str, float] = {}
+    for role in roles_present(results):
+        model, color = results.models[role], LIGHT[role]
+        if _not_trained_here(model):
+            continue
+        of_validation = _mean([[one.validation_loss for one in run.epochs] for run in model.seeds])
+        of_training = _mean(
+            [
+                [math.nan if (x := one.train_loss) is None else x for one in run.epochs]
+                for run in model.seeds
+            ]
+        )
+        ends[role_name(role)] = of_validation[-1]
+        axes.plot(range(1, len(of_validation) + 1), of_validation, color=color, linewidth=2.5)
+        if not role.endswith("student"):  # a student's own loss is another quantity
+            axes.plot(
+                range(1, len(of_training) + 1),
+                of_training,
+                color=color,
+                linewidth=1.5,
+                linestyle=(0, (4, 3)),
+            )
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("loss, nats")
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    label_ends(axes, ends, {role_name(role): LIGHT[role] for role in results.models})
+    return figure
+
+
+def _mean(curves: list[list[float]]) -> list[float]:
+    return [fmean(values) for values in zip(*curves, strict=False)]  # to the shortest run
 
 
 def phase_starts(results: Results) -> dict[int, str]:

@@ -1,5 +1,6 @@
 """Saliency of the exported models on the same test images, and how well they agree."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from kdtool.files import save_arrays
-from kdtool.results.base import Role
+from kdtool.results.base import Interval, Role
 from kdtool.results.study import ExplainedImage, ExplainResult
+from kdtool.stats.intervals import Z95
 from kdtool.study.keys import key_of
 from kdtool.train.data.stratify import stratified_sample
 from kdtool.train.evaluation.evaluate import Evaluated, split_labels
@@ -20,6 +22,7 @@ from kdtool.train.models.predict import class_logits, images_within
 from kdtool.train.run import Run, load_model
 
 # ResNet50 holds 0.1 GB of gradients an image of 224 x 224.
+FEWEST_COMPARED = 30  # images, of an interval
 MOST_AT_ONCE, PIXELS_AT_ONCE = 128, 16 * 224**2
 
 
@@ -132,6 +135,11 @@ def explain(run: Run, models: dict[Role, Evaluated]) -> ExplainResult:
             mean_agreement={
                 role: float(values[len(chosen) :].mean()) for role, values in agreements.items()
             },
+            agreement_ci95={
+                role: normal_interval(values[len(chosen) :])
+                for role, values in agreements.items()
+                if len(compared) >= FEWEST_COMPARED
+            },
             num_compared=len(compared),
             is_stratified=True,
         )
@@ -139,6 +147,12 @@ def explain(run: Run, models: dict[Role, Evaluated]) -> ExplainResult:
 
     key = key_of("explain", run.recipe.explain, {r: m.trained.key for r, m in models.items()})
     return run.study.stage("explain", key, ExplainResult, make)
+
+
+def normal_interval(values: NDArray[np.floating]) -> Interval:
+    """Return the 95 % interval of the mean of `(N,)` values, by the normal approximation."""
+    margin = Z95 * float(values.std(ddof=1)) / math.sqrt(len(values))
+    return float(values.mean()) - margin, float(values.mean()) + margin
 
 
 def images_to_explain(
