@@ -56,6 +56,18 @@ def check_seconds(seconds: float) -> None:
         raise typer.BadParameter(f"got --seconds {seconds:g}; expected a positive number")
 
 
+def check_probability(option: str, value: float | None) -> None:
+    """Check a probability, which may be absent.
+
+    Raises:
+        BadParameter: It is not in [0, 1].
+    """
+    if value is not None and not 0 <= value <= 1:
+        raise typer.BadParameter(
+            f"got {option} {value:g}; expected a probability from 0 to 1, such as {option} 0.9"
+        )
+
+
 def check_recipe_path(path: Path) -> None:
     """Check that a path can be a recipe, and is not a study or a model.
 

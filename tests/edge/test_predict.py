@@ -203,6 +203,11 @@ def bomb(tmp_path):
     return tmp_path / "bomb.png"
 
 
+def empty(tmp_path):
+    (tmp_path / "empty.png").touch()
+    return tmp_path / "empty.png"
+
+
 def text(tmp_path):
     (tmp_path / "text.jpg").write_text("no picture")
     return tmp_path / "text.jpg"
@@ -210,9 +215,9 @@ def text(tmp_path):
 
 BAD_IMAGES = {
     "missing": (lambda tmp_path: tmp_path / "missing.png", "No such file or directory"),
-    "folder": (lambda tmp_path: tmp_path, "Is a directory; give image files, not a folder"),
+    "empty": (empty, "it is an empty file, of 0 bytes"),
     "text": (text, "it is not an image, or in a format that Pillow does not read"),
-    "cut": (cut, "truncated"),
+    "cut": (cut, "it is damaged or truncated (image file is truncated"),
     "bomb": (bomb, "exceeds limit of 89478485 pixels"),
 }
 

@@ -3,7 +3,7 @@ import io
 from rich.console import Console
 
 from kdtool.edge.predict import ClassProbability, Prediction, PredictionReport
-from kdtool.terminal.device import show_predictions
+from kdtool.terminal.predictions import show_predictions
 
 GOOD = Prediction(
     path="photos/[1].png",
