@@ -153,7 +153,9 @@ def _given(path: Path) -> Iterator[GivenImage]:
         return
     found = images_below(path)
     for image in found.paths:
-        yield GivenImage(image, image.relative_to(path).parts[:-1])
+        is_pipe = image.exists() and not image.is_file()  # reading it would never end
+        problem = f"cannot read {image}: it is not a file" if is_pipe else None
+        yield GivenImage(image, image.relative_to(path).parts[:-1], problem)
     for link in found.links:
         why = "it is a link to a folder, which is not followed; give the folder itself"
         yield GivenImage(link, problem=f"cannot read {link}: {why}")

@@ -151,17 +151,28 @@ def check_same_recipe(study: Study, recipe: Recipe, results: Results) -> None:
     Raises:
         StudyError: A run with another recipe was interrupted, or recipe.toml was edited.
     """
+    if differing := differing_tables(recipe, results):
+        raise StudyError(
+            f"{study.results_path} is not of {study.recipe_path}: `{differing[0]}` differs. A run "
+            "with other settings was interrupted, or the recipe was edited: run `kdtool "
+            f"distill {study.recipe_path} --out {study.folder.parent}` to its end, or put the "
+            "old recipe back"
+        )
+
+
+def differing_tables(recipe: Recipe, results: Results) -> list[str]:
+    """Return which tables and keys of a recipe are not those that the results were made with.
+
+    What the recipe leaves out, an older kdtool did not know, or may change within a study, is not
+    compared.
+    """
     given = recipe.without_paths.model_dump(mode="json", exclude_unset=True, exclude_none=True)
-    for table, content in given.items():
-        if MAY_CHANGE.get(table) is True:
-            continue
-        if not _agrees(_nameless(content), _nameless(results.recipe.get(table, content))):
-            raise StudyError(
-                f"{study.results_path} is not of {study.recipe_path}: `{table}` differs. A run "
-                "with other settings was interrupted, or the recipe was edited: run `kdtool "
-                f"distill {study.recipe_path} --out {study.folder.parent}` to its end, or put the "
-                "old recipe back"
-            )
+    return [
+        table
+        for table, content in given.items()
+        if MAY_CHANGE.get(table) is not True
+        and not _agrees(_nameless(content), _nameless(results.recipe.get(table, content)))
+    ]
 
 
 def _agrees(one: object, other: object) -> bool:

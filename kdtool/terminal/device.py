@@ -25,7 +25,6 @@ from kdtool.format import (
 from kdtool.results.profile import Latency, ModelProfile, OperatorTime, ProfileReport
 from kdtool.terminal.text import print_table
 
-
 ENVIRONMENT = ("kdtool", "os", "cpu", "num_cores", "gpu")
 MODEL = (
     "name", "path", "sha256", "size_bytes", "opset", "num_params", "num_bn_statistics", "num_macs",

@@ -74,7 +74,7 @@ WRONG = [
     # a path that is something else
     ("export tiny.toml", 1, "is a recipe; expected the folder of a finished study"),
     ("report tiny.toml", 1, "is a recipe; expected the folder of a finished study"),
-    ("report empty", 1, "empty is not a study"),
+    ("report empty", 1, "empty is an empty folder; expected the folder of a finished study"),
     ("export mising", 1, "mising does not exist; expected the folder of a finished study"),
     ("export studi", 1, "studi does not exist; expected the folder of a finished study; did you "
                         "mean study?"),
@@ -89,7 +89,7 @@ WRONG = [
     ("profile .", 1, ". is a folder; give an ONNX file, such as png.onnx"),
     ("profile study --merge missing.json", 1, "cannot read missing.json"),
     ("profile study --merge tiny.toml", 1, "tiny.toml is not JSON"),
-    ("profile empty --merge tiny.toml", 1, "empty is not a study"),
+    ("profile empty --merge tiny.toml", 1, "empty is an empty folder"),
     ("profile study torn.onnx --merge x.json", 2, "got 2 paths with --merge; expected one"),
     ("profile study --merge x.json --threads 2", 2, "--merge measures nothing; remove --threads"),
     ("profile study --merge x.json --csv", 2, "--merge measures nothing; remove --csv"),

@@ -61,10 +61,12 @@ def open_image(path: Path | str, channels: int) -> Image.Image:
     except ValueError:
         raise
     except Exception as error:  # Pillow raises many kinds for a damaged file
-        why = getattr(error, "strerror", 0) or str(error) or repr(error)
-        bomb = isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning))
-        is_damaged = not (bomb or getattr(error, "strerror", 0))
-        raise ValueError(f"it is damaged or truncated ({why})" if is_damaged else why) from error
+        by_system = getattr(error, "strerror", "")
+        why = by_system or str(error) or repr(error)
+        is_bomb = isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning))
+        if by_system or is_bomb:
+            raise ValueError(why) from error
+        raise ValueError(f"it is damaged or truncated ({why})") from error
 
 
 def fit(image: Image.Image, width: int, height: int) -> Image.Image:
