@@ -7,7 +7,7 @@ import typer
 from kdtool import __version__
 from kdtool.cli.device import predict, profile
 from kdtool.cli.help import HELP_OPTIONS, Command, Group
-from kdtool.cli.inspect import status
+from kdtool.cli.inspect import check, status
 from kdtool.cli.study import distill, explain, export, finetune, report, subclass_distill
 from kdtool.errors import KdtoolError
 
@@ -46,6 +46,9 @@ kdtool explain runs/mnist
 kdtool explain runs/mnist --images 24"""
 REPORT = """\
 kdtool report runs/mnist"""
+CHECK = """\
+kdtool check recipes/mnist.toml
+kdtool check recipes/folder.toml --set data.root=photos --json"""
 STATUS = """\
 kdtool status runs/mnist
 kdtool status runs/mnist --json"""
@@ -67,6 +70,9 @@ app.command(
     short_help="Run a study that also distils through subclasses.",
 )(subclass_distill)
 app.command(cls=Command, epilog=FINETUNE, short_help="Train one model of a study.")(finetune)
+app.command(cls=Command, epilog=CHECK, short_help="Check a recipe and its data, train nothing.")(
+    check
+)
 app.command(cls=Command, epilog=STATUS, short_help="Report how far a study is.")(status)
 app.command(cls=Command, epilog=EXPORT, short_help="Write and check a study's ONNX files again.")(
     export

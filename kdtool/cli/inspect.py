@@ -1,12 +1,53 @@
 """The commands that train nothing and change no study: init, check, status."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kdtool.cli.checks import check_begun_study
-from kdtool.cli.options import Json
+from kdtool.cli.checks import check_begun_study, check_device, check_recipe_path
+from kdtool.cli.options import Device, Json, Out, Quiet, RecipePath, Set, resumable, start
+
+
+def check(
+    recipe: RecipePath,
+    out: Out = Path("runs"),
+    settings: Set = None,
+    device: Device = "auto",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Check a recipe: load the images, build the networks, and say what would be trained.
+
+    Nothing is trained, and the folder of the study is not changed. Reports every warning; exit
+    status 1 if `kdtool distill` could not train the recipe.
+    """
+    check_device(device)
+    check_recipe_path(recipe)
+    from kdtool.recipe.checks import load_checked
+
+    loaded = load_checked(recipe, settings, out)
+    with resumable():
+        terminal = start(quiet=quiet)
+        from kdtool.train.pipeline.check import check as command
+
+        report = command(out / loaded.name, loaded, terminal, device=device)
+    if as_json:
+        from kdtool.results.base import to_json
+
+        typer.echo(to_json(report), nl=False)
+        return
+    from rich.console import Console
+
+    from kdtool.terminal.check import show_check
+    from kdtool.terminal.text import show_next
+
+    console = Console()
+    show_check(console, report)
+    options = [word for text in settings or [] for word in ("--set", text)]
+    options += [] if out == Path("runs") else ["--out", str(out)]
+    show_next(console, [("run it", shlex.join(["kdtool", "distill", str(recipe), *options]))])
 
 
 def status(

@@ -35,15 +35,26 @@ def claim(
     Raises:
         StudyError: It contains the study of another recipe or other data, and `force` is False.
     """
-    differences = [] if force else _differences(study, recipe, data, sweep)
-    if differences:
+    if not force:
+        check_owner(study, recipe, data, sweep=sweep)
+    study.record_recipe(recipe)
+
+
+def check_owner(
+    study: Study, recipe: Recipe, data: DataResult, *, sweep: dict[str, list[Any]]
+) -> None:
+    """Check that a folder may be used by a recipe; nothing is written. For arguments see `claim`.
+
+    Raises:
+        StudyError: It contains the study of another recipe or other data.
+    """
+    if differences := _differences(study, recipe, data, sweep):
         lines = [f"{study.folder} already contains a study with different settings:", *differences]
         fix = (
             "give the new study another name with --set name=..., or replace this one with "
             "--force, which reuses every stage that fits the new settings"
         )
         raise StudyError("\n".join([*lines, fix]))
-    study.record_recipe(recipe)
 
 
 def _differences(
