@@ -7,7 +7,7 @@ import typer
 from kdtool import __version__
 from kdtool.cli.device import predict, profile
 from kdtool.cli.help import HELP_OPTIONS, Command, Group
-from kdtool.cli.inspect import check, status
+from kdtool.cli.inspect import check, init, status
 from kdtool.cli.study import distill, explain, export, finetune, report, subclass_distill
 from kdtool.errors import KdtoolError
 
@@ -46,6 +46,9 @@ kdtool explain runs/mnist
 kdtool explain runs/mnist --images 24"""
 REPORT = """\
 kdtool report runs/mnist"""
+INIT = """\
+kdtool init photos
+kdtool init clinic/images.csv --out clinic.toml"""
 CHECK = """\
 kdtool check recipes/mnist.toml
 kdtool check recipes/folder.toml --set data.root=photos --json"""
@@ -60,6 +63,9 @@ PREDICT = """\
 kdtool predict runs/mnist/student.onnx photo.png
 kdtool predict runs/mnist/student.onnx photos/*.png --json"""
 
+app.command(cls=Command, epilog=INIT, short_help="Look at images and write a recipe for them.")(
+    init
+)
 app.command(
     cls=Command, epilog=DISTILL, short_help="Run a study: teacher, control, student, report."
 )(distill)

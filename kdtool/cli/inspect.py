@@ -1,6 +1,7 @@
 """The commands that train nothing and change no study: init, check, status."""
 
 import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,52 @@ import typer
 
 from kdtool.cli.checks import check_begun_study, check_device, check_recipe_path
 from kdtool.cli.options import Device, Json, Out, Quiet, RecipePath, Set, resumable, start
+
+
+def init(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FOLDER",
+            help="Folder of images, or a .csv or .npz file; asked for if it is left out.",
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Recipe to write.")] = Path(
+        "recipe.toml"
+    ),
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Look at images and write a recipe for them, with the reason for each choice.
+
+    Finds folders of classes, with or without train and test folders, csv tables, .npz and IDX
+    files. Trains nothing and needs no PyTorch.
+    """
+    if folder is None and not sys.stdin.isatty():
+        raise typer.BadParameter("give the folder of the images: kdtool init FOLDER")
+    from kdtool.train.pipeline.look import check_out
+    from kdtool.train.pipeline.look import init as command
+
+    check_out(out, force=force)
+    if folder is None:
+        folder = Path(typer.prompt("Folder of the images").strip().strip("'\"")).expanduser()
+    from rich.console import Console
+
+    from kdtool.terminal.progress import Terminal
+    from kdtool.terminal.text import plain_text, show_next
+
+    found = command(folder, out, Terminal(quiet=quiet))
+    console = Console()
+    total, splits = sum(found.counts.values()), found.num_images
+    text = (
+        f"{found.description}: {total:,} images of {len(found.counts)} classes; "
+        f"{splits['train']:,} to train, {splits['validation']:,} to validate, "
+        f"{splits['test']:,} to test."
+    )
+    console.print(plain_text(console, text))
+    console.print(plain_text(console, f"Recipe: {out}, with a reason for each choice"))
+    steps = [("check it", "check"), ("run it", "distill")]
+    show_next(console, [(why, shlex.join(["kdtool", word, str(out)])) for why, word in steps])
 
 
 def check(

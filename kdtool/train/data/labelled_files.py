@@ -167,7 +167,7 @@ def read_files(
     Raises:
         DataError: They cannot be split or read.
     """
-    parts = _divide(files, table)  # first, so that what cannot be split is reported before reading
+    parts = divide(files, table)  # first, so that what cannot be split is reported before reading
     names = [shown(path, files.root) for path in files.paths]
     pictures = read_pictures(files.paths, names, table, progress)
     if num_broken := len(files.paths) - len(pictures.kept):
@@ -177,7 +177,7 @@ def read_files(
             description=f"{files.description}, without {num_broken:,} broken",
         )
         names = [names[index] for index in pictures.kept]
-        parts = _divide(files, table)
+        parts = divide(files, table)
     order = np.concatenate(list(parts.values()))
     reorder(pictures.images, order)
     ends = np.cumsum([len(part) for part in parts.values()])
@@ -197,7 +197,7 @@ def read_files(
     )
 
 
-def _divide(files: LabelledFiles, table: FolderTable | CsvTable) -> dict[str, NDArray[np.int64]]:
+def divide(files: LabelledFiles, table: FolderTable | CsvTable) -> dict[str, NDArray[np.int64]]:
     """Return the numbers of the files of train, validation and test; what is absent is drawn."""
     everything = np.arange(len(files.paths))
     split_of = np.array(files.splits or ["train"] * len(everything))
