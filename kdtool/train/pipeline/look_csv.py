@@ -14,6 +14,7 @@ from kdtool.train.data.source import first_of
 SUFFIXES = {".csv", ".tsv"}
 LOOKED_AT = 500  # rows that decide which column names the files
 LEAST_FOUND = 0.5  # of these rows, whose file exists; a table lists the wrong ones
+LEAST_NAMED = 0.1  # of the files below the folder; a table that names fewer is about something else
 LABELS = ("label", "class", "category", "target", "diagnosis", "species", "dx")
 GROUPS = re.compile(r"\b(patient|subject|scene|video|slide|case|session|person|animal)s?\b")
 
@@ -127,8 +128,10 @@ def _file_column(content: Content, root: Path) -> tuple[str, Path] | None:
     for name, cells in content.columns.items():
         tried = [cell for cell in cells[:LOOKED_AT] if cell]
         for folder in folders if tried else []:
-            num_found = sum((folder / cell).as_posix() in known for cell in tried)
-            if num_found / len(tried) > best[0]:
+            # Different ones: an age or a class can be the name of a file by chance.
+            num_found = len({cell for cell in tried if (folder / cell).as_posix() in known})
+            is_enough = num_found >= LEAST_NAMED * min(len(below), LOOKED_AT)
+            if is_enough and num_found / len(tried) > best[0]:
                 best = num_found / len(tried), name, folder
     return best[1:] if best[0] >= LEAST_FOUND else None
 
