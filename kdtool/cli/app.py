@@ -61,7 +61,8 @@ kdtool profile student.onnx teacher.onnx --threads 1,4 --json > pi5.json
 kdtool profile runs/mnist --merge pi5.json"""
 PREDICT = """\
 kdtool predict runs/mnist/student.onnx photo.png
-kdtool predict runs/mnist/student.onnx photos/*.png --json"""
+kdtool predict runs/mnist/student.onnx photos --json
+kdtool predict runs/mnist/student.onnx photos --min-confidence 0.9 --csv"""
 
 app.command(cls=Command, epilog=INIT, short_help="Look at images and write a recipe for them.")(
     init
