@@ -79,8 +79,8 @@ def _without_recipe(study: Study, running: bool | None) -> StudyStatus:
     """
     if study.results_path.exists():
         raise StudyError(
-            f"{study.folder} has a results.json, but its recipe.toml is missing; copy it from where "
-            "the study was made"
+            f"{study.folder} has a results.json, but its recipe.toml is missing; copy it from "
+            "where the study was made"
         )
     if not running:
         raise StudyError(

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kdtool.format import listed, plural, printable, role_name
+from kdtool.format import plural, printable, role_name
 from kdtool.results.status import RoleStatus, StudyStatus
 from kdtool.terminal.text import ROLE_STYLES, new_table, plain_text, print_table, show_next
 
@@ -41,7 +41,7 @@ def _show_left(console: Console, status: StudyStatus) -> None:
     if not status.left:
         console.print("Nothing is left to do.")
         return
-    console.print(plain_text(console, f"Left: {listed(status.left)}."))
+    console.print(plain_text(console, f"Left: {'; '.join(status.left)}."))
     if status.command:
         show_next(console, [("continue", status.command)])
     elif not status.running:
