@@ -129,7 +129,9 @@ def predict_files(
     ]
     labelled = any(one.label for one in predictions)
     pairs = zip(given, predictions, strict=True)
-    others = {one.folders[0] for one, answer in pairs if one.folders and answer.label is None}
+    others = {
+        _text(one.folders[0]) for one, answer in pairs if one.folders and answer.label is None
+    }
     return PredictionReport(
         model=str(model),
         classes=classes,
@@ -144,6 +146,11 @@ def predict_files(
         other_folders=sorted(others) if labelled else [],
         predictions=predictions,
     )
+
+
+def _text(given: object) -> str:
+    """Return a path, or a message with one, as text: names of files need not be text."""
+    return str(given).encode("utf-8", "backslashreplace").decode()
 
 
 def _given(path: Path) -> Iterator[GivenImage]:
@@ -284,7 +291,7 @@ def _predict_file(
         pixels, (width, height) = read_image(path, image_shape(session))
     except ValueError as error:
         return Prediction(
-            path=str(path), label=label, classes=[], resized_from=None, error=str(error)
+            path=_text(path), label=label, classes=[], resized_from=None, error=_text(error)
         )
     try:
         rows = predict(session, pixels[None])
@@ -295,7 +302,7 @@ def _predict_file(
     called = int(decide(session, rows)[0])
     is_refused = min_confidence is not None and not probabilities[called] >= min_confidence
     return Prediction(
-        path=str(path),
+        path=_text(path),
         decided=None if is_refused else classes[called],
         refused=classes[called] if is_refused else None,
         label=label,

@@ -168,7 +168,7 @@ def _data(looked: Looked, side: int | None) -> Iterator[Line]:
     if side is not None:
         yield Line("size", side, _side_reason(looked, side))
     if looked.broken:
-        yield Line("skip_broken", True, f"{len(looked.broken)} files, listed above")
+        yield Line("skip_broken", True, f"{len(looked.broken)}, listed above")
     if _is_small(looked, side) or looked.num_images["train"] >= 4 * MANY:
         yield Line("augment", [], 'none; photographs: ["crop:0.8", "flip"]')
     else:

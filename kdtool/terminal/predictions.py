@@ -114,12 +114,10 @@ def predictions_csv(report: PredictionReport) -> str:
 
 
 def _path_cell(path: str) -> str:
-    text = path.encode("utf-8", "backslashreplace").decode()  # names of files need not be text
-    return f"./{text}" if text.startswith(FORMULA) else text
+    return f"./{path}" if path.startswith(FORMULA) else path
 
 
 def _cell(text: str) -> str:
     """Return a text that no spreadsheet computes; a number is harmless."""
     is_number = re.fullmatch(r"[+-]?\d+([.,]\d+)?", text) is not None
-    text = text.encode("utf-8", "backslashreplace").decode()
     return f"'{text}" if text.startswith(FORMULA) and not is_number else text

@@ -13,6 +13,7 @@ from kdtool.edge.portable.picture import read_image
 from kdtool.edge.predict import predict_files
 from kdtool.errors import KdtoolError, ModelFileError
 from kdtool.install import pip
+from kdtool.results.base import to_json
 
 ANY = ["height", "width"]
 
@@ -291,16 +292,19 @@ def test_what_cannot_be_an_image_in_a_folder_is_reported(tmp_path, make_classifi
     (root / "link").symlink_to(root / "real")
     os.mkfifo(root / "pipe")  # reading it would never end
     (root / "gone.png").symlink_to(root / "nothing")
+    (root / "\udcff.png").touch()  # a name that is no text
     report = predict_files(make_classifier().path, [root])
     reasons = {one.path.removeprefix(f"{root}/"): one.error for one in report.predictions}
     assert reasons == {
         "gone.png": f"cannot read {root}/gone.png: No such file or directory",
         "pipe": f"cannot read {root}/pipe: it is not a file",
         "real/good.png": None,
+        "\\udcff.png": f"cannot read {root}/\\udcff.png: it is an empty file, of 0 bytes",
         "link": f"cannot read {root}/link: it is a link to a folder, which is not followed; give "
         "the folder itself",
     }
-    assert (report.num_unreadable, report.num_answered) == (3, 1)
+    assert (report.num_unreadable, report.num_answered) == (4, 1)
+    assert "udcff.png" in to_json(report)
     (tmp_path / "empty").mkdir()
     with pytest.raises(KdtoolError, match="empty holds no images; expected image files, or fold"):
         predict_files(make_classifier().path, [tmp_path / "empty"])

@@ -57,13 +57,13 @@ def init(place: Path, out: Path, reporter: Reporter) -> Looked:
         looked.keys["root"] = relative
         text = recipe_text(study_name(root), looked)
     except UnicodeEncodeError as error:
-        raise DataError(f"a name in {root!a} is not text in UTF-8; rename it") from error
+        raise DataError(f"a name in {str(root)!a} is not text in UTF-8; rename it") from error
     make_recipe(tomllib.loads(text), str(out))
     for note in looked.notes:
         reporter.warn(note)
     if looked.broken:
         reporter.warn(
-            f"{len(looked.broken)} files cannot be read and are left out (data.skip_broken): "
+            f"{plural(len(looked.broken), 'file')} cannot be read and left out (data.skip_broken): "
             f"{'; '.join(looked.broken[:MOST_LISTED])}"
         )
     write_atomic(out, text)

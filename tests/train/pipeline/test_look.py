@@ -201,6 +201,10 @@ def table_with_one_class(root):
     (root / "t.csv").write_text("file,kind\n" + "".join(f"{k}.png,a\n" for k in range(4)))
 
 
+def name_that_is_no_text(root):
+    save_splits(root / "\udcff", ["train", "test"])
+
+
 def images_without_folders(root):
     Image.new("L", (9, 9)).save(root / "a.png")
 
@@ -215,6 +219,7 @@ REFUSED = [
     (several_arrays, "has several .npz files: a.npz, b.npz; name the one to use"),
     (several_tables, "has several tables that name its images: a.csv, b.csv; name the one to use"),
     (table_with_one_class, "no column can be the class"),
+    (name_that_is_no_text, "is not text in UTF-8; rename it"),
     (images_without_folders, "holds 1 file and no folders; expected a folder of images for each"),
 ]
 
