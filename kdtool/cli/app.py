@@ -7,6 +7,7 @@ import typer
 from kdtool import __version__
 from kdtool.cli.device import predict, profile
 from kdtool.cli.help import HELP_OPTIONS, Command, Group
+from kdtool.cli.inspect import check, init, status
 from kdtool.cli.study import distill, explain, export, finetune, report, subclass_distill
 from kdtool.errors import KdtoolError
 
@@ -45,14 +46,27 @@ kdtool explain runs/mnist
 kdtool explain runs/mnist --images 24"""
 REPORT = """\
 kdtool report runs/mnist"""
+INIT = """\
+kdtool init photos
+kdtool init clinic/images.csv --out clinic.toml"""
+CHECK = """\
+kdtool check recipes/mnist.toml
+kdtool check recipes/folder.toml --set data.root=photos --json"""
+STATUS = """\
+kdtool status runs/mnist
+kdtool status runs/mnist --json"""
 PROFILE = """\
 kdtool profile runs/mnist
 kdtool profile student.onnx teacher.onnx --threads 1,4 --json > pi5.json
 kdtool profile runs/mnist --merge pi5.json"""
 PREDICT = """\
 kdtool predict runs/mnist/student.onnx photo.png
-kdtool predict runs/mnist/student.onnx photos/*.png --json"""
+kdtool predict runs/mnist/student.onnx photos --json
+kdtool predict runs/mnist/student.onnx photos --min-confidence 0.9 --csv"""
 
+app.command(cls=Command, epilog=INIT, short_help="Look at images and write a recipe for them.")(
+    init
+)
 app.command(
     cls=Command, epilog=DISTILL, short_help="Run a study: teacher, control, student, report."
 )(distill)
@@ -63,6 +77,10 @@ app.command(
     short_help="Run a study that also distils through subclasses.",
 )(subclass_distill)
 app.command(cls=Command, epilog=FINETUNE, short_help="Train one model of a study.")(finetune)
+app.command(cls=Command, epilog=CHECK, short_help="Check a recipe and its data, train nothing.")(
+    check
+)
+app.command(cls=Command, epilog=STATUS, short_help="Report how far a study is.")(status)
 app.command(cls=Command, epilog=EXPORT, short_help="Write and check a study's ONNX files again.")(
     export
 )

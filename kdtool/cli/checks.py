@@ -56,6 +56,18 @@ def check_seconds(seconds: float) -> None:
         raise typer.BadParameter(f"got --seconds {seconds:g}; expected a positive number")
 
 
+def check_probability(option: str, value: float | None) -> None:
+    """Check a probability, which may be absent.
+
+    Raises:
+        BadParameter: It is not in [0, 1].
+    """
+    if value is not None and not 0 <= value <= 1:
+        raise typer.BadParameter(
+            f"got {option} {value:g}; expected a probability from 0 to 1, such as {option} 0.9"
+        )
+
+
 def check_recipe_path(path: Path) -> None:
     """Check that a path can be a recipe, and is not a study or a model.
 
@@ -80,18 +92,35 @@ def check_study_path(path: Path) -> None:
     Raises:
         StudyError: It is not; says what it is and where a study is.
     """
-    if (path / RESULTS).is_file():
+    if not (path / RESULTS).is_file():
+        raise _no_study(path, "expected the folder of a finished study")
+
+
+def check_begun_study(path: Path) -> None:
+    """Check that a path is the folder of a study, which may be unfinished.
+
+    Raises:
+        StudyError: It is not; says what it is and where a study is.
+    """
+    if (path / RESULTS).is_file() or (path / ".lock").is_file():
         return
-    expected = "expected the folder of a finished study"
+    if (path / "recipe.toml").is_file() and (path / "stages").is_dir():  # copied without its lock
+        return
+    raise _no_study(path, "expected the folder of a study")
+
+
+def _no_study(path: Path, expected: str) -> StudyError:
     if path.suffix == ".toml" and path.is_file():
         text = f"{path} is a recipe; {expected}, which `kdtool distill {path}` makes"
     elif path.is_file():
         own = (path.parent / RESULTS).is_file()
         text = f"{path} is a file; {expected}{f': {path.parent}' if own else ''}"
     else:
+        is_empty = path.is_dir() and not any(path.iterdir())
         what = "is not a study" if path.is_dir() else "does not exist"
-        text = f"{path} {what}; {expected}{_studies_near(path)}"
-    raise StudyError(text)
+        text = f"{path} {'is an empty folder' if is_empty else what}; {expected}"
+        text += _studies_near(path)
+    return StudyError(text)
 
 
 def check_models(paths: list[Path]) -> None:

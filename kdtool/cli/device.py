@@ -12,6 +12,7 @@ from kdtool.cli.checks import (
     check_choice,
     check_classifier,
     check_models,
+    check_probability,
     check_seconds,
     check_study_path,
     split_list,
@@ -21,6 +22,7 @@ from kdtool.cli.options import Json
 from kdtool.errors import StudyError
 
 if TYPE_CHECKING:
+    from kdtool.edge.predict import PredictionReport
     from kdtool.results.profile import ProfileReport, Runtime
 
 COMMAND = "ParameterSource.COMMANDLINE"
@@ -159,7 +161,17 @@ def _print(report: "ProfileReport", models: list[Path], *, as_json: bool, as_csv
 
 def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="ONNX file that kdtool exported.")],
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(metavar="IMAGE...", help="Image files, and folders of image files."),
+    ],
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(
+            metavar="P",
+            help="Refuse to answer where the class is less probable than P, such as 0.9.",
+        ),
+    ] = None,
     threads: Annotated[
         int,
         typer.Option(
@@ -167,34 +179,54 @@ def predict(
         ),
     ] = 1,
     as_json: Json = False,
+    as_csv: Annotated[
+        bool,
+        typer.Option("--csv", help="Print CSV: a row an image, a column a class."),
+    ] = False,
 ) -> None:
     """Classify images with an exported model.
 
-    Needs no PyTorch. Images of another size are resized and centre-cropped.
+    Needs no PyTorch. Images of another size are resized and centre-cropped. Of a folder, the images
+    in its subfolders are classified too; where these have names of classes, the accuracy is
+    printed.
     """
+    if as_json and as_csv:
+        raise typer.BadParameter("got both --json and --csv; give one of them")
+    check_probability("--min-confidence", min_confidence)
     check_classifier(model, images)
     from kdtool.edge.predict import predict_files
 
-    report = predict_files(model, images, threads)
-    if as_json:
-        from kdtool.results.base import to_json
-
-        typer.echo(to_json(report), nl=False)
-    else:
-        from rich.console import Console
-
-        from kdtool.terminal.device import show_predictions
-
-        show_predictions(Console(), report)
+    report = predict_files(model, images, threads, None if as_csv else 3, min_confidence)
+    _print_predictions(report, as_json=as_json, as_csv=as_csv)
     failures = [prediction.error for prediction in report.predictions if prediction.error]
     if failures:
         from kdtool.terminal.text import error_console, print_message
 
-        if len(images) > 1:
-            failures.append(f"{len(failures)} of {len(images):,} images could not be read")
+        if len(report.predictions) > 1:
+            number = f"{len(failures)} of {len(report.predictions):,}"
+            failures.append(f"{number} images could not be read")
         for text in failures:
             print_message(error_console(), text, "error", "bold red")
         raise typer.Exit(1)
+
+
+def _print_predictions(report: "PredictionReport", *, as_json: bool, as_csv: bool) -> None:
+    if as_json:
+        from kdtool.results.base import to_json
+
+        typer.echo(to_json(report), nl=False)
+    elif as_csv:
+        from kdtool.terminal.predictions import predictions_csv
+
+        typer.echo(predictions_csv(report), nl=False)
+    else:
+        from rich.console import Console
+
+        from kdtool.terminal.predictions import show_predictions, show_totals
+
+        console = Console()
+        show_predictions(console, report)
+        show_totals(console, report)
 
 
 def _numbers(option: str, text: str, most: int | None = None) -> tuple[int, ...]:

@@ -2,17 +2,21 @@
 
 import json
 import math
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
+from kdtool.edge.image_files import images_below
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.session import RUNTIME_ERRORS, InferenceSession, open_session
 from kdtool.errors import KdtoolError, ModelFileError, reason
 from kdtool.install import pip
-from kdtool.results.base import SCHEMA, Record
+from kdtool.results.base import SCHEMA, Interval, Record
+from kdtool.stats.intervals import wilson_interval
 
 try:
     from kdtool.edge.portable.classifier import decide, decision, image_shape, predict
@@ -37,10 +41,23 @@ class Prediction(Record):
     """The result for one image."""
 
     path: str
-    decided: str | None = None  # the predicted class; None if the image could not be read
+    # The predicted class; None if the image could not be read or its answer was refused
+    decided: str | None = None
+    # The class that would be predicted, but is less probable than `min_confidence`
+    refused: str | None = None
+    label: str | None = None  # the class that a folder of the image is named after
     classes: list[ClassProbability]  # most probable first; empty if the image could not be read
     resized_from: tuple[int, int] | None  # width and height, if they differ from the model's
     error: str | None  # why the image could not be read
+
+
+class Accuracy(Record):
+    """How many images in folders with the name of a class were given this class."""
+
+    num_images: int  # at least 1
+    num_right: int
+    accuracy: float  # in [0, 1]
+    ci95: Interval  # Wilson's
 
 
 class PredictionReport(Record):
@@ -48,39 +65,119 @@ class PredictionReport(Record):
 
     schema_version: Literal[1] = Field(default=SCHEMA, alias="schema")
     model: str
+    classes: list[str] = Field(default=[])  # of the model, in the order of its outputs
     # With two classes: `positive` is predicted from this probability. None: the most probable class
     positive: str | None = None
     threshold: float | None = None
-    predictions: list[Prediction]  # in the order given
+    min_confidence: float | None = None  # less probable answers are refused; None: none is
+    num_answered: int = 0  # images that were read and not refused
+    num_refused: int = 0
+    num_unreadable: int = 0
+    accuracy: Accuracy | None = None  # refused answers included; None: no folder names a class
+    accuracy_answered: Accuracy | None = None  # of the answered alone; None: as above, or none
+    other_folders: list[str] = Field(default=[])  # that name no class, where others do
+    predictions: list[Prediction]  # in the order given; of a folder, in the order of names
+
+
+@dataclass(frozen=True, slots=True)
+class GivenImage:
+    """An image to classify."""
+
+    path: Path
+    folders: tuple[str, ...] = ()  # between the given folder and the file, the outermost first
+    problem: str | None = None  # why it is not read
+
+    def label(self, classes: Sequence[str]) -> str | None:
+        """Return the class that the outermost of its folders is named after, if one is."""
+        names = {_normal(name): name for name in classes}
+        return next((names[_normal(one)] for one in self.folders if _normal(one) in names), None)
+
+
+def _normal(name: str) -> str:
+    return unicodedata.normalize("NFC", name)  # macOS writes names in another form
 
 
 def predict_files(
-    model: Path, images: Sequence[Path], threads: int = 1, top: int = 3
+    model: Path,
+    images: Sequence[Path],
+    threads: int = 1,
+    top: int | None = 3,
+    min_confidence: float | None = None,
 ) -> PredictionReport:
     """Classify image files, one at a time.
 
     Args:
         model: ONNX file of an image classifier that kdtool exported; or any other one with uint8
             images `(N, H, W, C)` as input, an output `probabilities`, and `labels.txt` next to it.
-        images: In any format that Pillow reads. Unless the model resizes images itself, they are
-            resized to its size at the shorter side, and cropped.
+        images: Files in any format that Pillow reads, and folders of them. Unless the model resizes
+            images itself, they are resized to its size at the shorter side, and cropped.
         threads: At least 1.
-        top: Number of classes to list.
+        top: Number of classes to list; None: all.
+        min_confidence: In [0, 1]; an answer is refused if the probability of its class is lower.
 
     Raises:
-        KdtoolError: The model cannot be used. For an image that cannot be read, its `Prediction`
-            has the reason.
+        KdtoolError: The model cannot be used, or a folder has no images. For an image that cannot
+            be read, its `Prediction` has the reason.
     """
+    given = [one for path in images for one in _given(path)]
     session = open_session(model, threads)
     check_classifier(session, model)
     classes = class_names(session, model)
     chosen = check_decision(session, model, classes)
-    predictions = [_predict_file(session, path, classes, top) for path in images]
+    predictions = [
+        _predict_file(session, one, classes, top or len(classes), min_confidence) for one in given
+    ]
+    labelled = any(one.label for one in predictions)
+    pairs = zip(given, predictions, strict=True)
+    others = {
+        _text(one.folders[0]) for one, answer in pairs if one.folders and answer.label is None
+    }
     return PredictionReport(
         model=str(model),
+        classes=classes,
         positive=classes[chosen[0]] if chosen else None,
         threshold=chosen[1] if chosen else None,
+        min_confidence=min_confidence,
+        num_answered=sum(one.decided is not None for one in predictions),
+        num_refused=sum(one.refused is not None for one in predictions),
+        num_unreadable=sum(one.error is not None for one in predictions),
+        accuracy=_accuracy([one for one in predictions if one.error is None]),
+        accuracy_answered=_accuracy([one for one in predictions if one.decided is not None]),
+        other_folders=sorted(others) if labelled else [],
         predictions=predictions,
+    )
+
+
+def _text(given: object) -> str:
+    """Return a path, or a message with one, as text: names of files need not be text."""
+    return str(given).encode("utf-8", "backslashreplace").decode()
+
+
+def _given(path: Path) -> Iterator[GivenImage]:
+    """Yield a file as it is, and the images of a folder."""
+    if not path.is_dir():
+        yield GivenImage(path)
+        return
+    found = images_below(path)
+    for image in found.paths:
+        is_pipe = image.exists() and not image.is_file()  # reading it would never end
+        problem = f"cannot read {image}: it is not a file" if is_pipe else None
+        yield GivenImage(image, image.relative_to(path).parts[:-1], problem)
+    for link in found.links:
+        why = "it is a link to a folder, which is not followed; give the folder itself"
+        yield GivenImage(link, problem=f"cannot read {link}: {why}")
+
+
+def _accuracy(predictions: Sequence[Prediction]) -> Accuracy | None:
+    """Return the accuracy on the images with a label; None if there are none."""
+    right = [(one.decided or one.refused) == one.label for one in predictions if one.label]
+    if not right:
+        return None
+    return Accuracy(
+        num_images=len(right),
+        num_right=sum(right),
+        accuracy=sum(right) / len(right),
+        ci95=wilson_interval(sum(right), len(right)),
     )
 
 
@@ -181,21 +278,34 @@ def _read_lines(path: Path) -> list[str]:
 
 
 def _predict_file(
-    session: InferenceSession, path: Path, classes: list[str], top: int
+    session: InferenceSession,
+    given: GivenImage,
+    classes: list[str],
+    top: int,
+    min_confidence: float | None,
 ) -> Prediction:
+    path, label = given.path, given.label(classes)
     try:
+        if given.problem:
+            raise ValueError(given.problem)
         pixels, (width, height) = read_image(path, image_shape(session))
     except ValueError as error:
-        return Prediction(path=str(path), classes=[], resized_from=None, error=str(error))
+        return Prediction(
+            path=_text(path), label=label, classes=[], resized_from=None, error=_text(error)
+        )
     try:
         rows = predict(session, pixels[None])
     except RUNTIME_ERRORS as error:
         raise ModelFileError(f"the model cannot run on {path}: {reason(error)}") from error
     probabilities = rows[0]
     best = (-probabilities).argsort(kind="stable")[:top]
+    called = int(decide(session, rows)[0])
+    is_refused = min_confidence is not None and not probabilities[called] >= min_confidence
     return Prediction(
-        path=str(path),
-        decided=classes[decide(session, rows)[0]],
+        path=_text(path),
+        decided=None if is_refused else classes[called],
+        refused=classes[called] if is_refused else None,
+        label=label,
         classes=[
             ClassProbability(name=classes[k], probability=float(probabilities[k])) for k in best
         ],

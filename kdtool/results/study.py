@@ -3,6 +3,7 @@
 Accuracy and F1 are in [0, 1]. 1 MAC = 1 multiply + 1 add; FLOPs = 2 x MACs. Intervals are 95 %.
 """
 
+import json
 from pathlib import Path
 from typing import Literal
 
@@ -365,16 +366,32 @@ def load_results(path: Path) -> Results:
     """Read a results.json.
 
     Raises:
-        StudyError: The file is missing or is not a results.json of this schema.
+        StudyError: The file is missing, is not a results.json, or is that of a newer kdtool.
     """
     try:
-        return Results.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
     except OSError as error:
         raise StudyError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        return Results.model_validate_json(content)
     except ValidationError as error:
+        if (schema := _schema_of(content)) > SCHEMA:
+            raise StudyError(
+                f"{path} was written by a newer kdtool: it has schema {schema}, and this kdtool "
+                f"reads schema {SCHEMA}; update kdtool"
+            ) from error
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise StudyError(
             f"{path} is not a results.json of schema {SCHEMA}: {where}: {first['msg']}; delete it "
             "and run the command that made it again: it writes the file and trains nothing"
         ) from error
+
+
+def _schema_of(content: bytes) -> int:
+    """Return the schema that a file claims to have; 0: none."""
+    try:
+        claimed = json.loads(content)["schema"]
+    except (ValueError, TypeError, LookupError):
+        return 0
+    return claimed if isinstance(claimed, int) else 0

@@ -21,6 +21,7 @@ from kdtool.study.stages import StageRecord, read_record, write_record
 R = TypeVar("R", bound=Record)
 StartTable = Literal["teacher", "student"]
 LOCK = ".lock"
+SECONDS_TO_WAIT = 0.2  # for the lock: `kdtool status` holds it for a moment, to see if it is free
 
 # The students that each table of the recipe is about; its keys can be swept.
 SWEPT: dict[str, Role] = {"distill": "student", "subclass": "subclass-student"}
@@ -231,7 +232,7 @@ class Study:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.folder / LOCK)
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=SECONDS_TO_WAIT)
         except Timeout as error:
             raise StudyError(
                 f"{self.folder} is in use by another kdtool run; wait for it, "
@@ -250,12 +251,44 @@ class Study:
                     self.folder.rmdir()
             lock.release()
 
+    def is_locked(self) -> bool | None:
+        """Return whether a run holds the lock; None where that cannot be found out."""
+        path = self.folder / LOCK
+        if not path.exists():
+            return False
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            return _is_locked_elsewhere(path)
+        try:
+            with path.open("rb") as file:  # as `FileLock` does it, but the folder may be read only
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return None
+        return False
+
     def record_recipe(self, recipe: Recipe) -> None:
         """Write the recipe, with every `--set` applied."""
         write_atomic(self.recipe_path, recipe_toml(recipe))
 
     def _record(self, name: str) -> Path:
         return self.folder / "stages" / f"{name}.json"
+
+
+def _is_locked_elsewhere(path: Path) -> bool | None:
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    except OSError:
+        return None
+    lock.release()
+    return False
 
 
 def load_study(

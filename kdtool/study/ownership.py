@@ -35,15 +35,26 @@ def claim(
     Raises:
         StudyError: It contains the study of another recipe or other data, and `force` is False.
     """
-    differences = [] if force else _differences(study, recipe, data, sweep)
-    if differences:
+    if not force:
+        check_owner(study, recipe, data, sweep=sweep)
+    study.record_recipe(recipe)
+
+
+def check_owner(
+    study: Study, recipe: Recipe, data: DataResult, *, sweep: dict[str, list[Any]]
+) -> None:
+    """Check that a folder may be used by a recipe; nothing is written. For arguments see `claim`.
+
+    Raises:
+        StudyError: It contains the study of another recipe or other data.
+    """
+    if differences := _differences(study, recipe, data, sweep):
         lines = [f"{study.folder} already contains a study with different settings:", *differences]
         fix = (
             "give the new study another name with --set name=..., or replace this one with "
             "--force, which reuses every stage that fits the new settings"
         )
         raise StudyError("\n".join([*lines, fix]))
-    study.record_recipe(recipe)
 
 
 def _differences(
@@ -151,17 +162,28 @@ def check_same_recipe(study: Study, recipe: Recipe, results: Results) -> None:
     Raises:
         StudyError: A run with another recipe was interrupted, or recipe.toml was edited.
     """
+    if differing := differing_tables(recipe, results):
+        raise StudyError(
+            f"{study.results_path} is not of {study.recipe_path}: `{differing[0]}` differs. A run "
+            "with other settings was interrupted, or the recipe was edited: run `kdtool "
+            f"distill {study.recipe_path} --out {study.folder.parent}` to its end, or put the "
+            "old recipe back"
+        )
+
+
+def differing_tables(recipe: Recipe, results: Results) -> list[str]:
+    """Return which tables and keys of a recipe are not those that the results were made with.
+
+    What the recipe leaves out, an older kdtool did not know, or may change within a study, is not
+    compared.
+    """
     given = recipe.without_paths.model_dump(mode="json", exclude_unset=True, exclude_none=True)
-    for table, content in given.items():
-        if MAY_CHANGE.get(table) is True:
-            continue
-        if not _agrees(_nameless(content), _nameless(results.recipe.get(table, content))):
-            raise StudyError(
-                f"{study.results_path} is not of {study.recipe_path}: `{table}` differs. A run "
-                "with other settings was interrupted, or the recipe was edited: run `kdtool "
-                f"distill {study.recipe_path} --out {study.folder.parent}` to its end, or put the "
-                "old recipe back"
-            )
+    return [
+        table
+        for table, content in given.items()
+        if MAY_CHANGE.get(table) is not True
+        and not _agrees(_nameless(content), _nameless(results.recipe.get(table, content)))
+    ]
 
 
 def _agrees(one: object, other: object) -> bool:

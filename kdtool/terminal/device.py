@@ -1,4 +1,4 @@
-"""Tables of `kdtool profile` and `kdtool predict`: cost, latency, and whether to trust them."""
+"""Tables of `kdtool profile`: cost, latency, and whether to trust them."""
 
 import csv
 import io
@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kdtool.edge.predict import Prediction, PredictionReport
 from kdtool.format import (
     MAC_LINE,
     count,
@@ -25,37 +24,6 @@ from kdtool.format import (
 )
 from kdtool.results.profile import Latency, ModelProfile, OperatorTime, ProfileReport
 from kdtool.terminal.text import print_table
-
-
-def show_predictions(console: Console, report: PredictionReport) -> None:
-    """Print a line for each image that could be read: its classes, the decided one first."""
-    for prediction in report.predictions:
-        if prediction.error:
-            continue
-        # A letter that the terminal lacks is escaped.
-        text = _describe(prediction, report).encode(console.encoding, "backslashreplace")
-        console.print(
-            text.decode(console.encoding),
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-
-
-def _describe(prediction: Prediction, report: PredictionReport) -> str:
-    limits = {}
-    if report.threshold is not None:
-        limits[report.positive] = f" (threshold {100 * report.threshold:.4g} %)"
-    called_first = sorted(prediction.classes, key=lambda entry: entry.name != prediction.decided)
-    classes = ", ".join(
-        f"{entry.name} {percent_number(entry.probability)} %{limits.get(entry.name, '')}"
-        for entry in called_first
-    )
-    if prediction.resized_from is None:
-        return f"{prediction.path}: {classes}"
-    width, height = prediction.resized_from
-    return f"{prediction.path}: {classes} (resized from {width} x {height})"
-
 
 ENVIRONMENT = ("kdtool", "os", "cpu", "num_cores", "gpu")
 MODEL = (

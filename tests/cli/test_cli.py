@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from kdtool import __version__
 from kdtool.cli.app import main
@@ -74,7 +75,7 @@ WRONG = [
     # a path that is something else
     ("export tiny.toml", 1, "is a recipe; expected the folder of a finished study"),
     ("report tiny.toml", 1, "is a recipe; expected the folder of a finished study"),
-    ("report empty", 1, "empty is not a study"),
+    ("report empty", 1, "empty is an empty folder; expected the folder of a finished study"),
     ("export mising", 1, "mising does not exist; expected the folder of a finished study"),
     ("export studi", 1, "studi does not exist; expected the folder of a finished study; did you "
                         "mean study?"),
@@ -89,10 +90,40 @@ WRONG = [
     ("profile .", 1, ". is a folder; give an ONNX file, such as png.onnx"),
     ("profile study --merge missing.json", 1, "cannot read missing.json"),
     ("profile study --merge tiny.toml", 1, "tiny.toml is not JSON"),
-    ("profile empty --merge tiny.toml", 1, "empty is not a study"),
+    ("profile empty --merge tiny.toml", 1, "empty is an empty folder"),
     ("profile study torn.onnx --merge x.json", 2, "got 2 paths with --merge; expected one"),
     ("profile study --merge x.json --threads 2", 2, "--merge measures nothing; remove --threads"),
     ("profile study --merge x.json --csv", 2, "--merge measures nothing; remove --csv"),
+    ("status", 2, "Missing argument 'STUDY'"),
+    ("status tiny.toml", 1, "is a recipe; expected the folder of a study, which `kdtool distill"),
+    ("status empty", 1, "empty is an empty folder; expected the folder of a study"),
+    ("status images", 1, "images is not a study; expected the folder of a study"),
+    ("status studi", 1, "studi does not exist; expected the folder of a study; did you mean study"),
+    ("status study", 1, "study has a results.json, but its recipe.toml is missing"),
+    ("status begun", 1, "begun contains no study: a run ended there before it had read its images"),
+    ("report study-newer", 1, "was written by a newer kdtool: it has schema 2, and"),
+    ("status study-newer", 1, "was written by a newer kdtool: it has schema 2, and"),
+    ("check", 2, "Missing argument 'RECIPE'"),
+    ("check study", 1, "is the folder of a study; expected a recipe"),
+    ("check wrong.toml", 1, "nam: unknown key; did you mean `name`?"),
+    ("check tiny.toml --set teacher.model=mnist-cn", 1, 'did you mean "mnist-cnn"?'),
+    ("check tiny.toml --device gpu", 2, "got --device gpu; expected auto, cpu, cuda or mps"),
+    ("check tiny.toml --set student.weights=w.pth", 1, "there is no file"),
+    ("init", 2, "give the folder of the images: kdtool init FOLDER"),
+    ("init images --out tiny.toml", 1, "tiny.toml exists already; --out FILE writes another one, "
+                                       "--force replaces it"),
+    ("init images --out empty", 1, "empty is a folder; give the name of a file, such as empty/"),
+    ("init imags", 1, 'there is no folder imags; did you mean "images"?; expected a folder of'),
+    ("init empty", 1, "empty is empty; expected a folder of images for each class"),
+    ("init tiny.toml", 1, "tiny.toml is a file; expected a folder of images for each class"),
+    ("init study", 1, "study holds 1 file and no folders; expected a folder of images"),
+    ("init images", 1, "has images of one class only, a; a classifier needs at least two"),
+    ("predict torn.onnx empty", 1, "empty holds no images; expected image files, or folders of"),
+    ("predict torn.onnx images --min-confidence 1.5", 2, "got --min-confidence 1.5; expected"),
+    ("predict torn.onnx images --min-confidence -0.1", 2, "expected a probability from 0 to 1"),
+    ("predict torn.onnx images --min-confidence nan", 2, "got --min-confidence nan; expected"),
+    ("predict torn.onnx images --csv --json", 2, "got both --json and --csv; give one of them"),
+    ("predict torn.onnx images", 1, "torn.onnx is not an ONNX file"),
     ("predict study torn.onnx", 1, "study is a folder"),
     ("predict torn.onnx", 2, "Missing argument 'IMAGE...'"),
     ("predict photo.png torn.onnx", 2, "the model comes first: kdtool predict torn.onnx photo.png"),
@@ -110,6 +141,14 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     (tmp_path / "study").mkdir()
     (tmp_path / "study" / "results.json").write_text("{}")
+    (tmp_path / "study-newer").mkdir()
+    (tmp_path / "study-newer" / "results.json").write_text('{"schema": 2, "new": []}')
+    (tmp_path / "study-newer" / "recipe.toml").write_text(RECIPE)
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / ".lock").touch()
+    Image.new("L", (8, 8)).save(tmp_path / "photo.png")
+    (tmp_path / "images" / "a").mkdir(parents=True)
+    Image.new("L", (8, 8)).save(tmp_path / "images" / "a" / "1.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from kdtool.edge.portable.picture import read_image
 from kdtool.edge.predict import predict_files
 from kdtool.errors import KdtoolError, ModelFileError
 from kdtool.install import pip
+from kdtool.results.base import to_json
 
 ANY = ["height", "width"]
 
@@ -203,6 +205,11 @@ def bomb(tmp_path):
     return tmp_path / "bomb.png"
 
 
+def empty(tmp_path):
+    (tmp_path / "empty.png").touch()
+    return tmp_path / "empty.png"
+
+
 def text(tmp_path):
     (tmp_path / "text.jpg").write_text("no picture")
     return tmp_path / "text.jpg"
@@ -210,9 +217,9 @@ def text(tmp_path):
 
 BAD_IMAGES = {
     "missing": (lambda tmp_path: tmp_path / "missing.png", "No such file or directory"),
-    "folder": (lambda tmp_path: tmp_path, "Is a directory; give image files, not a folder"),
+    "empty": (empty, "it is an empty file, of 0 bytes"),
     "text": (text, "it is not an image, or in a format that Pillow does not read"),
-    "cut": (cut, "truncated"),
+    "cut": (cut, "it is damaged or truncated (image file is truncated"),
     "bomb": (bomb, "exceeds limit of 89478485 pixels"),
 }
 
@@ -231,6 +238,76 @@ def test_an_unreadable_image_is_reported_and_the_others_are_predicted(
     assert first.classes == []
     assert second.error is None
     assert len(second.classes) == 3
+
+
+def test_a_folder_is_classified_in_order_with_the_labels_of_its_folders(tmp_path, make_classifier):
+    model = make_classifier(classes=["a", "é", "c"])
+    root = tmp_path / "root"
+    # Below a split; a folder of a folder; in Unicode's other form, as macOS writes it; no class.
+    places = ["test/a/2.png", "a/c/10.png", "a/c/9.png", "e\N{COMBINING ACUTE ACCENT}/1.png",
+              "bird/1.png", "0.png"]  # fmt: skip
+    images = random_images(len(places), 1)
+    for image, place in zip(images, places, strict=True):
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        save(image, root / place)
+    for left_out in (".DS_Store", "a/Thumbs.db", "a/notes.txt", "__MACOSX/1.png"):
+        (root / left_out).parent.mkdir(exist_ok=True)
+        (root / left_out).write_text("no image")
+    report = predict_files(model.path, [root, root / places[0]])
+    order = ["0.png", "a/c/10.png", "a/c/9.png", "bird/1.png", places[3], "test/a/2.png"]
+    assert [one.path for one in report.predictions] == [
+        str(root / place) for place in (*order, places[0])
+    ]
+    labels = [one.label for one in report.predictions]
+    assert labels == [None, "a", "a", None, "é", "a", None]  # a file alone has no label
+    assert report.other_folders == ["bird"]
+    called = {
+        place: "aéc"[k] for place, k in zip(places, model.answer(images).argmax(1), strict=True)
+    }
+    expected = {place: label for place, label in zip(order, labels, strict=False) if label}
+    assert report.accuracy.num_images == 4
+    assert report.accuracy.num_right == sum(called[one] == expected[one] for one in expected)
+
+
+def test_an_answer_less_probable_than_asked_for_is_refused(tmp_path, make_classifier):
+    model = make_classifier()
+    images = random_images(40, 1)
+    paths = [save(image, tmp_path / f"{k:02}.png") for k, image in enumerate(images)]
+    best = model.answer(images).max(axis=1)
+    limit = float(np.median(best))
+    report = predict_files(model.path, paths, min_confidence=limit)
+    answered = [one.decided is not None for one in report.predictions]
+    assert answered == [bool(one) for one in best >= limit]
+    assert all((one.decided is None) == (one.refused is not None) for one in report.predictions)
+    assert (report.num_answered, report.num_refused) == (sum(answered), 40 - sum(answered))
+    assert (report.accuracy, report.accuracy_answered) == (None, None)
+    for extreme, number in ((0.0, 40), (1.0, 0)):
+        assert predict_files(model.path, paths, min_confidence=extreme).num_answered == number
+
+
+def test_what_cannot_be_an_image_in_a_folder_is_reported(tmp_path, make_classifier):
+    root = tmp_path / "root"
+    (root / "real").mkdir(parents=True)
+    save(random_images(1, 1)[0], root / "real" / "good.png")
+    (root / "link").symlink_to(root / "real")
+    os.mkfifo(root / "pipe")  # reading it would never end
+    (root / "gone.png").symlink_to(root / "nothing")
+    (root / "\udcff.png").touch()  # a name that is no text
+    report = predict_files(make_classifier().path, [root])
+    reasons = {one.path.removeprefix(f"{root}/"): one.error for one in report.predictions}
+    assert reasons == {
+        "gone.png": f"cannot read {root}/gone.png: No such file or directory",
+        "pipe": f"cannot read {root}/pipe: it is not a file",
+        "real/good.png": None,
+        "\\udcff.png": f"cannot read {root}/\\udcff.png: it is an empty file, of 0 bytes",
+        "link": f"cannot read {root}/link: it is a link to a folder, which is not followed; give "
+        "the folder itself",
+    }
+    assert (report.num_unreadable, report.num_answered) == (4, 1)
+    assert "udcff.png" in to_json(report)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(KdtoolError, match="empty holds no images; expected image files, or fold"):
+        predict_files(make_classifier().path, [tmp_path / "empty"])
 
 
 def without_metadata(path):

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -174,5 +175,27 @@ def test_a_folder_without_a_study(tmp_path):
         load_study(tmp_path)
     write_atomic(tmp_path / "results.json", '{"schema": 7}')
     Study(tmp_path).record_recipe(RECIPE)
+    with pytest.raises(StudyError, match="newer kdtool: it has schema 7, and this kdtool reads"):
+        load_study(tmp_path)
+    write_atomic(tmp_path / "results.json", '{"schema": 1}')
     with pytest.raises(StudyError, match=r"not a results\.json of schema 1: .*"):
         load_study(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its locks are of another kind")
+def test_who_only_looks_at_the_lock_stops_no_run(tmp_path, monkeypatch):
+    import fcntl
+
+    monkeypatch.setattr("kdtool.study.folder.SECONDS_TO_WAIT", 30)  # a busy machine is slow
+
+    study = Study(tmp_path / "study")
+    assert study.is_locked() is False
+    with study.locked():
+        study.record_recipe(RECIPE)
+        assert study.is_locked() is True
+    assert study.is_locked() is False
+    looking = (study.folder / ".lock").open("rb")
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    threading.Timer(0.05, looking.close).start()
+    with study.locked():
+        pass

@@ -33,6 +33,13 @@ SMALL += ["teacher.weights=none", "student.weights=none"]
 SHORT_RECIPES = {
     "recipes/folder.toml": [*SMALL, "data.size=28"],
     "recipes/pneumoniamnist.toml": SMALL,
+    "recipe.toml": [
+        *SMALL,
+        "data.root=my-pictures",
+        "data.size=28",
+        "teacher.input_size=28",
+        "student.input_size=28",
+    ],
     "recipes/efficientnet-lite.toml": [*SMALL, "teacher.input_size=32", "student.input_size=32"],
 }
 SHORT_SCRIPTS = {
@@ -104,7 +111,7 @@ def run_command(command):
 def run_kdtool(command):
     at = command.index(">") if ">" in command else len(command)
     arguments, output = command[:at], command[at + 1 :]
-    if arguments[0] in {"distill", "subclass-distill", "finetune"}:
+    if arguments[0] in {"distill", "subclass-distill", "finetune", "check"}:
         small = [
             part for name, short in SHORT_RECIPES.items() if name in arguments for part in short
         ]

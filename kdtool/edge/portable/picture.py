@@ -55,9 +55,18 @@ def open_image(path: Path | str, channels: int) -> Image.Image:
             image = Image.alpha_composite(white, image.convert("RGBA"))
         return image.convert("L" if channels == 1 else "RGB")
     except UnidentifiedImageError as error:  # its own message shows a Python object
-        raise ValueError("it is not an image, or in a format that Pillow does not read") from error
+        empty = Path(path).stat().st_size == 0
+        what = "it is not an image, or in a format that Pillow does not read"
+        raise ValueError("it is an empty file, of 0 bytes" if empty else what) from error
+    except ValueError:
+        raise
     except Exception as error:  # Pillow raises many kinds for a damaged file
-        raise ValueError(getattr(error, "strerror", 0) or str(error) or repr(error)) from error
+        by_system = getattr(error, "strerror", "")
+        why = by_system or str(error) or repr(error)
+        is_bomb = isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning))
+        if by_system or is_bomb:
+            raise ValueError(why) from error
+        raise ValueError(f"it is damaged or truncated ({why})") from error
 
 
 def fit(image: Image.Image, width: int, height: int) -> Image.Image:

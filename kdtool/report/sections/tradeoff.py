@@ -112,10 +112,6 @@ def tradeoff_figure(rows: list[Measured], num_images: int, width: int) -> "Figur
     axes.autoscale_view()
     axes.set_xlabel("median latency, ms")
     axes.set_ylabel("accuracy, %")
-    axes.xaxis.set_major_formatter(
-        lambda value, _: milliseconds(value).split("\N{NO-BREAK SPACE}")[0]
-    )
-    axes.xaxis.set_minor_formatter(lambda *_: "")
     _name_points(axes, rows)
     return figure
 
@@ -161,10 +157,6 @@ def percentile_figure(rows: list[Measured], width: int) -> "Figure":
         axes.plot(latency.p50_ms, place, "o", color=color, markersize=8)
     times = [value for row in rows for value in (row.latency.p50_ms, row.latency.p99_ms) if value]
     time_axis(axes, times)
-    axes.xaxis.set_major_formatter(
-        lambda value, _: milliseconds(value).split("\N{NO-BREAK SPACE}")[0]
-    )
-    axes.xaxis.set_minor_formatter(lambda *_: "")
     axes.set_ylim(len(rows) - 0.5, -0.5)
     machines = list(dict.fromkeys(row.machine for row in rows))
     names = [

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kdtool.edge.image_files import NO_IMAGES, is_system
 from kdtool.errors import DataError
 from kdtool.format import plural
 from kdtool.recipe.data import FolderTable
@@ -14,18 +15,11 @@ from kdtool.train.data.labelled_files import (
     LabelledFiles,
     assign_splits,
     files_below,
-    is_system,
     shown,
     system_warning,
 )
 from kdtool.train.data.source import find_below, first_of
 
-# Notes and other files that are plainly no images; any other file must be an image, or is broken.
-NO_IMAGES = {
-    ".csv", ".doc", ".docx", ".html", ".ini", ".ipynb", ".json", ".jsonl", ".log", ".md", ".npy",
-    ".npz", ".pdf", ".py", ".sh", ".toml", ".tsv", ".txt", ".url", ".xls", ".xlsx", ".xml",
-    ".yaml", ".yml", ".zip",
-}  # fmt: skip
 LAYOUT = "expected train/CLASS/... and test/CLASS/..., or CLASS/... to be split"
 
 

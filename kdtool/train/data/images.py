@@ -132,7 +132,7 @@ def read_pictures(
     def look(index: int) -> None:
         found[index] = read_header(paths[index])
 
-    reasons = _for_all(look, len(paths), "checking the files", progress)
+    reasons = for_all(look, len(paths), "checking the files", progress)
     headers = dict(sorted(found.items()))
     if not headers:
         raise _broken(reasons, names)
@@ -189,7 +189,7 @@ def _decode(
         pixels = np.asarray(image).reshape(height, width, channels)
         images[place] = pixels.transpose(2, 0, 1)
 
-    return images, _for_all(decode, len(paths), "reading the images", progress)
+    return images, for_all(decode, len(paths), "reading the images", progress)
 
 
 def check_memory(num_bytes: int, what: str, advice: str) -> None:
@@ -211,7 +211,7 @@ def check_memory(num_bytes: int, what: str, advice: str) -> None:
         )
 
 
-def _for_all(
+def for_all(
     read: Callable[[int], None], count: int, title: str, progress: Progress
 ) -> dict[int, str]:
     """Call `read` on all numbers below `count`, on all cores; return why it failed, by number."""

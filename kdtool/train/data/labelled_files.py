@@ -11,6 +11,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from kdtool.edge.image_files import is_system
 from kdtool.errors import DataError
 from kdtool.recipe.data import CsvTable, FolderTable
 from kdtool.train.data.checks import check_classes, classes_below, split_size
@@ -18,25 +19,6 @@ from kdtool.train.data.images import read_pictures
 from kdtool.train.data.source import SPLITS, Progress, SourceData, first_of, problem_list
 from kdtool.train.data.stratify import grouped_split, reorder, stratified_split
 
-# What operating systems, file managers and network drives leave in folders, in lower case. Hidden
-# files, whose names start with a dot, are left out too: .DS_Store, .AppleDouble, ._* and so on.
-SYSTEM_NAMES = {
-    "thumbs.db",
-    "ehthumbs.db",
-    "desktop.ini",
-    "$recycle.bin",
-    "system volume information",  # Windows
-    "icon\r",
-    "__macosx",  # macOS
-    "lost+found",  # Linux
-    "@eadir",
-    "@tmp",
-    "#recycle",
-    "#snapshot",  # Synology
-    "@recycle",
-    "@recently-snapshot",  # QNAP
-    "__pycache__",
-}
 # What folders, columns and arrays call the splits, in lower case, and the split that each usually
 # is. "eval" is what a source has besides the others: its test or its validation split.
 SPLIT_NAMES = {
@@ -105,11 +87,6 @@ class LabelledFiles:
             splits=None if self.splits is None else [self.splits[index] for index in kept],
             groups=None if self.groups is None else self.groups[kept],
         )
-
-
-def is_system(name: str) -> bool:
-    """Return whether a file or folder is hidden or made by a system, and so none of the user's."""
-    return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
 def system_warning(names: Sequence[str]) -> tuple[str, ...]:
@@ -190,7 +167,7 @@ def read_files(
     Raises:
         DataError: They cannot be split or read.
     """
-    parts = _divide(files, table)  # first, so that what cannot be split is reported before reading
+    parts = divide(files, table)  # first, so that what cannot be split is reported before reading
     names = [shown(path, files.root) for path in files.paths]
     pictures = read_pictures(files.paths, names, table, progress)
     if num_broken := len(files.paths) - len(pictures.kept):
@@ -200,7 +177,7 @@ def read_files(
             description=f"{files.description}, without {num_broken:,} broken",
         )
         names = [names[index] for index in pictures.kept]
-        parts = _divide(files, table)
+        parts = divide(files, table)
     order = np.concatenate(list(parts.values()))
     reorder(pictures.images, order)
     ends = np.cumsum([len(part) for part in parts.values()])
@@ -220,7 +197,7 @@ def read_files(
     )
 
 
-def _divide(files: LabelledFiles, table: FolderTable | CsvTable) -> dict[str, NDArray[np.int64]]:
+def divide(files: LabelledFiles, table: FolderTable | CsvTable) -> dict[str, NDArray[np.int64]]:
     """Return the numbers of the files of train, validation and test; what is absent is drawn."""
     everything = np.arange(len(files.paths))
     split_of = np.array(files.splits or ["train"] * len(everything))

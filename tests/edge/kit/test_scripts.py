@@ -105,7 +105,7 @@ def test_predict_reports_every_image_that_it_cannot_read(tmp_path, make_kit, run
     bad = {
         tmp_path / "missing.png": "No such file or directory",
         tmp_path / "text.png": "it is not an image, or in a format that Pillow does not read",
-        tmp_path / "empty.jpg": "it is not an image, or in a format that Pillow does not read",
+        tmp_path / "empty.jpg": "it is an empty file, of 0 bytes",
         folder: "Is a directory; give image files, not a folder",
     }
     done = run(folder / "predict.py", *bad, folder / "golden/00.png")

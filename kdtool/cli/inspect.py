@@ -1,0 +1,134 @@
+"""The commands that train nothing and change no study: init, check, status."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kdtool.cli.checks import check_begun_study, check_device, check_recipe_path
+from kdtool.cli.options import Device, Json, Out, Quiet, RecipePath, Set, resumable, start
+
+
+def init(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FOLDER",
+            help="Folder of images, or a .csv or .npz file; asked for if it is left out.",
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Recipe to write.")] = Path(
+        "recipe.toml"
+    ),
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Look at images and write a recipe for them, with the reason for each choice.
+
+    Finds folders of classes, with or without train and test folders, csv tables, .npz and IDX
+    files. Trains nothing and needs no PyTorch.
+    """
+    if folder is None and not sys.stdin.isatty():
+        raise typer.BadParameter("give the folder of the images: kdtool init FOLDER")
+    from kdtool.train.pipeline.look import check_out
+    from kdtool.train.pipeline.look import init as command
+
+    check_out(out, force=force)
+    if folder is None:
+        folder = Path(typer.prompt("Folder of the images").strip().strip("'\"")).expanduser()
+    from rich.console import Console
+
+    from kdtool.terminal.progress import Terminal
+    from kdtool.terminal.text import plain_text, show_next
+
+    found = command(folder, out, Terminal(quiet=quiet))
+    console = Console()
+    total, splits = sum(found.counts.values()), found.num_images
+    text = (
+        f"{found.description}: {total:,} images of {len(found.counts)} classes; "
+        f"{splits['train']:,} to train, {splits['validation']:,} to validate, "
+        f"{splits['test']:,} to test."
+    )
+    console.print(plain_text(console, text))
+    console.print(plain_text(console, f"Recipe: {out}, with a reason for each choice"))
+    steps = [("check it", "check"), ("run it", "distill")]
+    show_next(console, [(why, shlex.join(["kdtool", word, str(out)])) for why, word in steps])
+
+
+def check(
+    recipe: RecipePath,
+    out: Out = Path("runs"),
+    settings: Set = None,
+    device: Device = "auto",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Check a recipe: load the images, build the networks, and say what would be trained.
+
+    Nothing is trained, and the folder of the study is not changed. Reports every warning; exit
+    status 1 if `kdtool distill` could not train the recipe.
+    """
+    check_device(device)
+    check_recipe_path(recipe)
+    from kdtool.recipe.checks import load_checked
+
+    loaded = load_checked(recipe, settings, out)
+    with resumable():
+        terminal = start(quiet=quiet)
+        from kdtool.train.pipeline.check import check as command
+
+        report = command(out / loaded.name, loaded, terminal, device=device)
+    if as_json:
+        from kdtool.results.base import to_json
+
+        typer.echo(to_json(report), nl=False)
+        return
+    from rich.console import Console
+
+    from kdtool.terminal.check import show_check
+    from kdtool.terminal.text import show_next
+
+    console = Console()
+    show_check(console, report)
+    options = [word for text in settings or [] for word in ("--set", text)]
+    options += [] if out == Path("runs") else ["--out", str(out)]
+    show_next(console, [("run it", shlex.join(["kdtool", "distill", str(recipe), *options]))])
+
+
+def status(
+    study: Annotated[
+        Path,
+        typer.Argument(metavar="STUDY", help="Folder of a study, finished or not."),
+    ],
+    as_json: Json = False,
+) -> None:
+    """Report how far a study is: what is trained, running and left, and what was decided.
+
+    Nothing is changed. Needs neither the images nor PyTorch, and works while the study runs.
+    """
+    check_begun_study(study)
+    from kdtool.study.status import status_of
+
+    found = status_of(study)
+    if as_json:
+        from kdtool.results.base import to_json
+
+        typer.echo(to_json(found), nl=False)
+        return
+    from rich.console import Console
+
+    from kdtool.terminal.status import show_status
+
+    console = Console()
+    show_status(console, found)
+    if found.decision and not found.left:
+        from kdtool.results.study import load_results
+        from kdtool.terminal import study as shown
+        from kdtool.terminal.text import show_next
+
+        results = load_results(study / "results.json")
+        shown.show_decision(console, results)
+        shown.show_paths(console, study)
+        show_next(console, shown.next_steps(results, study, kit=False))

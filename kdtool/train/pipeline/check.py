@@ -1,0 +1,116 @@
+"""Check a recipe as a study does before it trains, without changing the study's folder."""
+
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from kdtool.recipe.schema import Recipe
+from kdtool.results.base import TEACHER_OF, Role
+from kdtool.results.check import CheckReport, ModelsToTrain, NetworkCheck
+from kdtool.results.study import TrainingResult
+from kdtool.study.folder import Study
+from kdtool.study.ownership import check_owner, files_made_otherwise
+from kdtool.train.fit.optimizer import epochs_to_train
+from kdtool.train.models.count import count
+from kdtool.train.models.create import source_of
+from kdtool.train.pipeline.commands import check_settings
+from kdtool.train.pipeline.roles import plan_role
+from kdtool.train.pipeline.sweep import grid
+from kdtool.train.pipeline.train_model import ModelPlan
+from kdtool.train.reporter import Reporter, Update
+from kdtool.train.run import Run, Trained, check_models, open_run
+
+ROLES: tuple[Role, ...] = ("teacher", "control", "student")  # of `kdtool distill`
+
+
+class Listener:
+    """Reports to another reporter, and keeps the warnings in their order."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self.reporter = reporter
+        self.warnings: list[str] = []
+
+    def say(self, text: str) -> None:
+        """Pass a message on."""
+        self.reporter.say(text)
+
+    def warn(self, text: str) -> None:
+        """Keep a warning, once, and pass it on."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+        self.reporter.warn(text)
+
+    def progress(self, title: str, total: int) -> AbstractContextManager[Update]:
+        """Pass the progress on."""
+        return self.reporter.progress(title, total)
+
+
+def check(folder: Path, recipe: Recipe, reporter: Reporter, *, device: str) -> CheckReport:
+    """Load the data, build the networks with their weights, and check the folder of the study.
+
+    Nothing is trained, and the folder is neither made nor changed.
+
+    Args:
+        folder: Of the study; it need not exist.
+        recipe: Of the study.
+        reporter: Shows progress and warnings.
+        device: As of `distill`.
+
+    Raises:
+        KdtoolError: `kdtool distill` could not train this recipe here.
+    """
+    listener = Listener(reporter)
+    run = open_run(Study(folder, listener.warn), recipe, device, listener)
+    check_models(run)
+    check_owner(run.study, recipe, run.splits.result, sweep={})
+    for text in files_made_otherwise(run.study, recipe):
+        listener.warn(text)
+    with TemporaryDirectory() as scratch:  # an export that is tried leaves a record
+        elsewhere = replace(run, study=Study(Path(scratch) / recipe.name))
+        settings = grid(recipe, {}, subclasses=False)
+        check_settings(elsewhere, settings, {}, subclasses=False, force=False)
+    return CheckReport(
+        name=recipe.name,
+        folder=str(folder),
+        device=str(run.device),
+        data=run.splits.result,
+        networks=[_network(run, role) for role in ("teacher", "student")],
+        models=_models(run),
+        warnings=listener.warnings,
+    )
+
+
+def _network(run: Run, role: Role) -> NetworkCheck:
+    table = run.table(role)
+    cost = count(run.network(role), run.image_shape)
+    num_images = len(run.splits_of(role).train)
+    return NetworkCheck(
+        role=role,
+        model=table.without_paths.model,
+        weights=None if table.weights is None else source_of(table),
+        num_params=cost.num_params,
+        num_macs=cost.num_macs,
+        num_epochs=0 if table.is_trained else epochs_to_train(table, num_images),
+    )
+
+
+def _models(run: Run) -> list[ModelsToTrain]:
+    """Return how many models the study has and needs; nothing is copied from another study."""
+    found: dict[Role, list[Trained]] = {}
+    models = []
+    for role in ROLES:
+        num_models = 1 if role == "teacher" else len(run.recipe.seeds)
+        if role not in TEACHER_OF or found[TEACHER_OF[role]]:  # its key depends on its teacher's
+            plans = plan_role(run, role, found)
+            found[role] = [one for plan in plans if (one := _trained(run, plan))]
+        num_trained = len(found.get(role, []))
+        models.append(ModelsToTrain(role=role, num_models=num_models, num_trained=num_trained))
+    return models
+
+
+def _trained(run: Run, plan: ModelPlan) -> Trained | None:
+    result = run.study.done(plan.checkpoint.stem, plan.key, TrainingResult)
+    if result is None:
+        return None
+    return Trained(plan.role, plan.seed, plan.key, plan.checkpoint, result)
