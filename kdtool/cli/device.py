@@ -282,5 +282,5 @@ def _merge(models: list[Path], profiles: list[Path], *, as_json: bool) -> None:
     from kdtool.study.device_profiles import merge
     from kdtool.terminal.progress import Terminal
 
-    results = merge(models[0], profiles, Terminal(quiet=False).warn)
-    show(results, models[0], "devices", as_json=as_json)
+    results, num_merged = merge(models[0], profiles, Terminal(quiet=False).warn)
+    show(results, models[0], "devices", as_json=as_json, num_merged=num_merged)

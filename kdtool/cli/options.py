@@ -109,6 +109,7 @@ def show(
     warned: Collection[str] = (),
     trained: Literal["teacher", "control"] | None = None,
     next_step: tuple[str, str] | None = None,
+    num_merged: int | None = None,
 ) -> None:
     """Print what a command made: for a person, or the whole results as one JSON document.
 
@@ -120,6 +121,7 @@ def show(
         warned: Warnings that were printed before, which are not repeated.
         trained: The role that `finetune` trained.
         next_step: A purpose and the command for it, where the results do not say it.
+        num_merged: How many machines `profile --merge` added or replaced.
 
     Raises:
         GateError: A file that the recipe asks for lost too much accuracy and was not written.
@@ -131,7 +133,7 @@ def show(
     else:
         from rich.console import Console
 
-        from kdtool.terminal import stages, study
+        from kdtool.terminal import devices, stages, study
         from kdtool.terminal.text import show_next
 
         console = Console()
@@ -139,13 +141,14 @@ def show(
             study.show_warnings(console, results, warned)
         if trained:
             stages.show_trained(console, results, folder, trained)
+        elif ending == "devices":
+            devices.show_devices(console, results, folder, num_merged)
         else:
             shows = {
                 "study": study.show_results,
                 "files": stages.show_files,
                 "kit": stages.show_kit,
                 "explained": stages.show_explained,
-                "devices": study.show_devices,
             }
             shows[ending](console, results, folder)
         steps = [next_step] if next_step else study.next_steps(results, folder, kit=ending == "kit")

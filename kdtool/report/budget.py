@@ -1,12 +1,15 @@
-"""The files of a study against the budgets of its recipe's `[device]`."""
+"""Files against budgets: `[device]` of a study's recipe, or `kdtool profile --budget`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from kdtool.format import MINUS, file_size, milliseconds, milliseconds_range, percent_number
-from kdtool.report.measured import Measured, measured
+from kdtool.report.measured import Measured, machine_name, measured
 from kdtool.results.base import Interval, Role
 from kdtool.results.decision import BudgetCheck, Fit
-from kdtool.results.study import FileResult, Results
+from kdtool.results.profile import Latency, ProfileReport
+from kdtool.results.study import FileResult, PairedDifference, Results
+
+Timings = Mapping[str, Sequence[Latency]]  # of a file, by machine
 
 
 def limits_of(results: Results) -> dict[str, float]:
@@ -21,42 +24,88 @@ def budget_checks(results: Results, role: Role) -> list[BudgetCheck]:
 
     The devices count, once there are some; until then the machine that made the study.
     """
+    rows = [row for row in measured(results) if row.role == role]
+    return checks_of_rows(results, role, [row for row in rows if not row.here] or rows)
+
+
+def checks_of_rows(results: Results, role: Role, rows: Iterable[Measured]) -> list[BudgetCheck]:
+    """Compare every file of a role with every budget, on the machines of some measurements."""
+    timings: dict[str, dict[str, list[Latency]]] = {}  # by file, then by machine
+    for row in rows:
+        machines = timings.setdefault(row.file.path, {})
+        machines.setdefault(row.machine, []).append(row.latency)
     limits = limits_of(results)
-    if not limits:
-        return []
-    rows = [row for row in measured(results) if row.role == role and row.latency.batch_size == 1]
-    counted = [row for row in rows if not row.here] or rows
-    found: list[BudgetCheck] = []
-    for file in results.models[role].files.values():
-        fastest: dict[str, Measured] = {}  # of the settings on a machine, quiet ones first
-        for row in counted:
-            if row.file.sha256 == file.sha256:
-                best = fastest.setdefault(row.machine, row)
-                fastest[row.machine] = min(best, row, key=_noise_and_time)
-        found += _of_file(file, limits)
-        for machine, row in fastest.items():
-            found += _on_machine(file, machine, row, limits)
-        if not fastest:
-            found += [
-                _check(file, budget, limits[budget], None, None, None)
-                for budget in ("max_latency_ms", "max_memory_mb")
-                if budget in limits
-            ]
+    return [
+        check
+        for file in results.models[role].files.values()
+        for check in _checks(file.path, file.size_bytes, timings.get(file.path, {}), limits)
+        + _check_drop(file.path, file.against_teacher, limits)
+    ]
+
+
+def profile_checks(report: ProfileReport, limits: Mapping[str, float]) -> list[BudgetCheck]:
+    """Compare every file of a profile with every budget, on the machine that measured it.
+
+    Args:
+        report: Of `kdtool profile`.
+        limits: By key of `[device]`, without `max_drop`.
+    """
+    machine = machine_name(report.environment)
+    sizes = {model.path: model.size_bytes for model in report.models}
+    timings: dict[str, list[Latency]] = {path: [] for path in sizes}  # of all runtimes
+    for model in report.models:
+        timings[model.path] += [model.latency, *model.other_latencies]
+    return [
+        check
+        for path, size in sizes.items()
+        for check in _checks(path, size, {machine: timings[path]}, limits)
+    ]
+
+
+def missed(file: FileResult, checks: Iterable[BudgetCheck]) -> list[BudgetCheck]:
+    """Return the budgets that a file is over, or is not known to keep to."""
+    return [one for one in checks if one.file == file.path and one.fit != "within budget"]
+
+
+def _checks(
+    path: str, size_bytes: int, timings: Timings, limits: Mapping[str, float]
+) -> list[BudgetCheck]:
+    """Compare a file with its budgets: single images, in its fastest quiet setting on a machine."""
+    found = []
+    if limit := limits.get("max_size_mb"):
+        found.append(_check(path, "max_size_mb", limit, size_bytes / 1e6, None, None))
+    single = {
+        machine: [one for one in latencies if one.batch_size == 1]
+        for machine, latencies in timings.items()
+    }
+    best = {
+        machine: min(latencies, key=_noise_and_time)
+        for machine, latencies in single.items()
+        if latencies
+    }
+    for machine, latency in best.items():
+        found += _on_machine(path, machine, latency, limits)
+    if not best:
+        found += [
+            _check(path, budget, limits[budget], None, None, None)
+            for budget in ("max_latency_ms", "max_memory_mb")
+            if budget in limits
+        ]
     return found
 
 
-def _noise_and_time(row: Measured) -> tuple[bool, float]:
-    return row.latency.noise is not None, row.latency.p50_ms
+def _noise_and_time(latency: Latency) -> tuple[bool, float]:
+    return latency.noise is not None, latency.p50_ms
 
 
-def _of_file(file: FileResult, limits: dict[str, float]) -> Iterator[BudgetCheck]:
-    """Yield the checks that are the same on each machine."""
-    if limit := limits.get("max_size_mb"):
-        yield _check(file, "max_size_mb", limit, file.size_bytes / 1e6, None, None)
-    if limit := limits.get("max_drop"):
-        found = file.against_teacher
-        loss, ends = (-found.difference, _negative(found.ci95)) if found else (None, None)
-        yield _check(file, "max_drop", limit, loss, ends, None)
+def _check_drop(
+    path: str, found: PairedDifference | None, limits: Mapping[str, float]
+) -> list[BudgetCheck]:
+    limit = limits.get("max_drop")
+    if not limit:
+        return []
+    loss, ends = (-found.difference, _negative(found.ci95)) if found else (None, None)
+    return [_check(path, "max_drop", limit, loss, ends, None)]
 
 
 def _negative(interval: Interval) -> Interval:
@@ -64,11 +113,10 @@ def _negative(interval: Interval) -> Interval:
 
 
 def _on_machine(
-    file: FileResult, machine: str, row: Measured, limits: dict[str, float]
+    path: str, machine: str, latency: Latency, limits: Mapping[str, float]
 ) -> Iterator[BudgetCheck]:
-    latency = row.latency
     if limit := limits.get("max_latency_ms"):
-        one = _check(file, "max_latency_ms", limit, latency.p50_ms, latency.p50_ci95_ms, machine)
+        one = _check(path, "max_latency_ms", limit, latency.p50_ms, latency.p50_ci95_ms, machine)
         yield (
             one.model_copy(update={"fit": "not known to be within budget"})
             if latency.noise
@@ -77,11 +125,11 @@ def _on_machine(
     if limit := limits.get("max_memory_mb"):
         memory = latency.model_memory_bytes
         value = None if memory is None else memory / 1e6
-        yield _check(file, "max_memory_mb", limit, value, None, machine)
+        yield _check(path, "max_memory_mb", limit, value, None, machine)
 
 
 def _check(
-    file: FileResult,
+    path: str,
     budget: str,
     limit: float,
     value: float | None,
@@ -98,7 +146,7 @@ def _check(
             if low > limit
             else "not known to be within budget"
         )
-    content = {"file": file.path, "budget": budget, "machine": machine, "limit": limit}
+    content = {"file": path, "budget": budget, "machine": machine, "limit": limit}
     return BudgetCheck.model_validate(content | {"value": value, "ci95": ci95, "fit": fit})
 
 

@@ -31,6 +31,15 @@ class BudgetCheck(Record):
     fit: Fit
 
 
+class DeviceChoice(Record):
+    """Which file to ship on one machine whose profile was merged."""
+
+    machine: str  # as the report names it
+    is_known: bool  # False: its measurements do not decide
+    ship: str | None  # a file, relative to the study; None: nothing, or not known
+    because: str  # sentences
+
+
 class Decision(Record):
     """What to ship, computed once from all other results; report, terminal and kit only show it."""
 
@@ -40,3 +49,4 @@ class Decision(Record):
     risks: list[str]  # what may go wrong with that file, most serious first
     next: list[NextStep]  # the first is the most useful
     budgets: list[BudgetCheck] = Field(default=[])  # one for each file, budget and machine
+    devices: list[DeviceChoice] = Field(default=[])  # one for each machine with a merged profile

@@ -89,7 +89,7 @@ def print_table(console: Console, table: Table) -> None:
         title = f"{_as_text(head.header).plain} ".lstrip()
         console.print(Text(title) + _as_text(name), soft_wrap=True)
         for header, cells in columns:
-            value = _as_text(cells[k])
+            value = Text(" ").join(_as_text(cells[k]).split("\n"))
             if value.plain.strip():
                 console.print(Text(f"  {header:<{width}}  ") + value, soft_wrap=True)
 
