@@ -8,7 +8,7 @@ from kdtool import __version__
 from kdtool.cli.device import predict, profile
 from kdtool.cli.help import HELP_OPTIONS, Command, Group
 from kdtool.cli.study import distill, explain, export, finetune, report, subclass_distill
-from kdtool.errors import KdtoolError
+from kdtool.errors import InterruptedRunError, KdtoolError
 
 app = typer.Typer(
     cls=Group,
@@ -46,8 +46,8 @@ kdtool explain runs/mnist --images 24"""
 REPORT = """\
 kdtool report runs/mnist"""
 PROFILE = """\
-kdtool profile runs/mnist
 kdtool profile student.onnx teacher.onnx --threads 1,4 --json > pi5.json
+kdtool profile runs/mnist --budget max_latency_ms=20,max_size_mb=2.5
 kdtool profile runs/mnist --merge pi5.json"""
 PREDICT = """\
 kdtool predict runs/mnist/student.onnx photo.png
@@ -98,6 +98,10 @@ def main() -> None:
         from kdtool.install import install_command
 
         fail(f"this command needs {error.name}: {install_command('train')}", 1)
+    except SystemExit as left:
+        if left.code == InterruptedRunError.exit_code:  # Ctrl-C before the command began
+            fail("interrupted; nothing is lost: run the same command again", 130)
+        raise
 
 
 def fail(message: str, exit_code: int) -> None:

@@ -10,6 +10,7 @@ import typer
 from kdtool.errors import RecipeError, StudyError, did_you_mean, nearest
 
 RESULTS = "results.json"  # of a finished study, in its folder
+BUDGETS = ("max_latency_ms", "max_size_mb", "max_memory_mb")  # of [device], but for max_drop
 DEVICES = ("auto", "cpu", "cuda", "mps")
 SYNONYMS = {"gpu": "cuda"}  # "gpu" looks like "cpu"
 
@@ -54,6 +55,50 @@ def check_seconds(seconds: float) -> None:
     """
     if not 0 < seconds < math.inf:
         raise typer.BadParameter(f"got --seconds {seconds:g}; expected a positive number")
+
+
+def parse_budgets(texts: list[str]) -> dict[str, float]:
+    """Read "max_latency_ms=20,max_size_mb=2.5", given once or several times.
+
+    Returns:
+        The limits by key of `[device]`.
+
+    Raises:
+        BadParameter: One is not KEY=VALUE, its key is unknown or given twice, or its value is not a
+            positive number.
+    """
+    limits: dict[str, float] = {}
+    for part in (part for text in texts for part in split_list(text)):
+        key, equals, value = (one.strip() for one in part.partition("="))
+        if key == "max_drop":
+            raise typer.BadParameter(
+                "got --budget max_drop, which needs a study: the accuracy lost against the "
+                "teacher is not measured by profile. Set it in [device] of the recipe and run "
+                "`kdtool distill` again"
+            )
+        if key not in BUDGETS or not equals:
+            hint = did_you_mean(key, BUDGETS, "{}") if key not in BUDGETS else ""
+            raise typer.BadParameter(
+                f"got --budget {part or '(nothing)'}; expected KEY=VALUE with the key "
+                f"{_any_of(list(BUDGETS))}{hint}"
+            )
+        if key in limits:
+            raise typer.BadParameter(f"got --budget {key} twice; give one value")
+        limits[key] = _positive(key, value)
+    return limits
+
+
+def _positive(key: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        example = f"--budget {key}=20"
+        raise typer.BadParameter(
+            f"got --budget {key}={text}; expected a positive number, such as {example}"
+        )
+    return value
 
 
 def check_recipe_path(path: Path) -> None:

@@ -100,6 +100,17 @@ def resumable() -> Iterator[None]:
         raise InterruptedRunError("interrupted; run the same command again to resume") from error
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Turn Ctrl-C into one message and exit status 130, where nothing is resumed."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise InterruptedRunError(
+            "interrupted; nothing is lost: run the same command again"
+        ) from error
+
+
 def show(
     results: "Results",
     folder: Path,

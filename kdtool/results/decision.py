@@ -21,9 +21,9 @@ Fit = Literal["within budget", "over budget", "not known to be within budget"]
 class BudgetCheck(Record):
     """A file against one budget of `[device]`."""
 
-    file: str  # relative to the study
+    file: str  # relative to the study; in a profile its path
     budget: Literal["max_latency_ms", "max_size_mb", "max_memory_mb", "max_drop"]  # its key
-    machine: str | None  # that measured it; None: the same on each
+    machine: str | None  # that measured it; None: the same on each, or that of the profile
     limit: float  # in the unit of the budget
     value: float | None  # in the unit of the budget; None: not measured
     ci95: Interval | None  # of the value; None: it has none
