@@ -44,7 +44,8 @@ EXPLAIN = """\
 kdtool explain runs/mnist
 kdtool explain runs/mnist --images 24"""
 REPORT = """\
-kdtool report runs/mnist"""
+kdtool report runs/mnist
+kdtool report runs/mnist runs/mnist-small --out runs"""
 PROFILE = """\
 kdtool profile student.onnx teacher.onnx --threads 1,4 --json > pi5.json
 kdtool profile runs/mnist --budget max_latency_ms=20,max_size_mb=2.5
@@ -69,7 +70,9 @@ app.command(cls=Command, epilog=EXPORT, short_help="Write and check a study's ON
 app.command(cls=Command, epilog=EXPLAIN, short_help="Compute a study's saliency maps again.")(
     explain
 )
-app.command(cls=Command, epilog=REPORT, short_help="Write a study's report again.")(report)
+app.command(cls=Command, epilog=REPORT, short_help="Write a report again, or compare studies.")(
+    report
+)
 app.command(cls=Command, epilog=PROFILE, short_help="Measure ONNX files (no PyTorch needed).")(
     profile
 )

@@ -302,15 +302,60 @@ def explain(
     _again(study, "explain", settings, device, as_json=as_json, quiet=quiet)
 
 
-def report(study: StudyPath, as_json: Json = False) -> None:
-    """Write a study's report again, from its results.json alone.
+def report(
+    studies: Annotated[
+        list[Path],
+        typer.Argument(metavar="STUDY...", help="Folders of finished studies, such as runs/mnist."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="With several studies, where to write the page: a folder, for studies.html and "
+            "studies.md, or a file that ends in .html or .md.",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a study's report again, or several studies on one page, from results.json alone.
 
-    Nothing is trained or measured. Needs neither the images nor PyTorch.
+    Nothing is trained or measured. Needs neither the images nor PyTorch. Several studies have to
+    have the same classes; none of them is changed.
     """
-    check_study_path(study)
+    for study in studies:
+        check_study_path(study)
+    if len(studies) > 1:
+        _report_studies(studies, out, as_json=as_json)
+        return
+    if out is not None:
+        raise typer.BadParameter(
+            f"--out {out} is for several studies; the report of one is in its folder: remove --out"
+        )
     from kdtool.study.written import write_report_again
 
-    show(write_report_again(study), study, "study", as_json=as_json)
+    show(write_report_again(studies[0]), studies[0], "study", as_json=as_json)
+
+
+def _report_studies(folders: list[Path], out: Path | None, *, as_json: bool) -> None:
+    from kdtool.study.studies import read_studies, write_studies
+
+    found = read_studies(folders)
+    written = write_studies(found, out) if out else []
+    if as_json:
+        from kdtool.results.base import to_json
+
+        typer.echo(to_json(found), nl=False)
+        return
+    from rich.console import Console
+
+    from kdtool.terminal.studies import show_studies
+    from kdtool.terminal.text import show_next
+
+    console = Console()
+    show_studies(console, found, written)
+    if not written:
+        again = shlex.join(["kdtool", "report", *map(str, folders), "--out", "FOLDER"])
+        show_next(console, [("write this as a page", again)])
 
 
 def _again(

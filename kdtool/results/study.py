@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, ValidationError
+from pydantic_core import from_json
 
 from kdtool.errors import StudyError
 from kdtool.results.base import ROLES, SCHEMA, Interval, Metric, Precision, Record, Role, Summary
@@ -353,17 +354,31 @@ class Results(Record):
         return [*self.data.warnings, *about_models]
 
 
+def _refuse_newer(path: Path) -> None:
+    try:
+        content = from_json(path.read_bytes())
+    except ValueError:
+        return
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise StudyError(
+            f"{path} is of schema {schema}, of a newer kdtool; this one reads schema {SCHEMA}: "
+            "upgrade kdtool"
+        )
+
+
 def load_results(path: Path) -> Results:
     """Read a results.json.
 
     Raises:
-        StudyError: The file is missing or is not a results.json of this schema.
+        StudyError: The file is missing, damaged, or of another schema.
     """
     try:
         return Results.model_validate_json(path.read_bytes())
     except OSError as error:
         raise StudyError(f"cannot read {path}: {error.strerror}") from error
     except ValidationError as error:
+        _refuse_newer(path)
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise StudyError(
