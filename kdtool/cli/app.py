@@ -7,7 +7,8 @@ import typer
 from kdtool import __version__
 from kdtool.cli.device import predict, profile
 from kdtool.cli.help import HELP_OPTIONS, Command, Group
-from kdtool.cli.study import distill, explain, export, finetune, report, subclass_distill
+from kdtool.cli.report import report
+from kdtool.cli.study import distill, explain, export, finetune, subclass_distill
 from kdtool.errors import InterruptedRunError, KdtoolError
 
 app = typer.Typer(

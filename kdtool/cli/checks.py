@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
 import typer
 
-from kdtool.errors import RecipeError, StudyError, did_you_mean, nearest
+from kdtool.errors import KdtoolError, RecipeError, StudyError, did_you_mean, nearest
 
 RESULTS = "results.json"  # of a finished study, in its folder
 BUDGETS = ("max_latency_ms", "max_size_mb", "max_memory_mb")  # of [device], but for max_drop
+LOG_TOOLS = ("mlflow", "tensorboard")  # each also the name of its package and extra
 DEVICES = ("auto", "cpu", "cuda", "mps")
 SYNONYMS = {"gpu": "cuda"}  # "gpu" looks like "cpu"
 
@@ -34,6 +36,24 @@ def check_choice(option: str, given: str, known: Iterable[str]) -> None:
     raise typer.BadParameter(
         f"got {option} {given or '(nothing)'}; expected {_any_of(names)}{hint}"
     )
+
+
+def parse_log(text: str | None) -> list[str]:
+    """Read "mlflow,tensorboard", and check that their packages are installed.
+
+    Raises:
+        BadParameter: There is no such tool.
+        KdtoolError: A package is missing; says how to install it.
+    """
+    tools = list(dict.fromkeys(split_list(text))) if text is not None else []
+    for tool in tools:
+        check_choice("--log", tool, LOG_TOOLS)
+        spec = find_spec(tool)
+        if spec is None or spec.origin is None:  # a folder of that name has no origin
+            from kdtool.install import install_command
+
+            raise KdtoolError(f"--log {tool} needs {tool}: {install_command(tool)}")
+    return tools
 
 
 def check_device(name: str) -> None:

@@ -73,6 +73,16 @@ Jobs = Annotated[
         help="Number of training processes, 1 or more. [default: auto]",
     ),
 ]
+Log = Annotated[
+    str | None,
+    typer.Option(
+        "--log",
+        metavar="NAME,...",
+        help="Also log recipe, curves, figures and files to mlflow (MLFLOW_TRACKING_URI, else "
+        "./mlruns) or tensorboard (STUDY/tensorboard).",
+        autocompletion=choices("mlflow", "tensorboard", "mlflow,tensorboard"),
+    ),
+]
 Quiet = Annotated[
     bool, typer.Option("--quiet", help="Print only warnings and the results, no progress.")
 ]
@@ -109,6 +119,22 @@ def interruptible() -> Iterator[None]:
         raise InterruptedRunError(
             "interrupted; nothing is lost: run the same command again"
         ) from error
+
+
+@contextmanager
+def logged(results: "Results", folder: Path, tools: Collection[str]) -> Iterator[None]:
+    """Log a study to other tools after the block, which prints what the command made.
+
+    Raises:
+        StudyError: A tool failed; the study is complete.
+    """
+    try:
+        yield
+    finally:
+        if tools:
+            from kdtool.study.tracking import log_study
+
+            log_study(results, folder, list(tools), lambda text: typer.echo(text, err=True))
 
 
 def show(

@@ -1,4 +1,4 @@
-"""The commands on a study: finetune, distill, subclass-distill, export, explain."""
+"""The commands that make a study or parts of it: finetune, distill, export, explain."""
 
 import shlex
 from pathlib import Path
@@ -11,6 +11,7 @@ from kdtool.cli.checks import (
     check_device,
     check_recipe_path,
     check_study_path,
+    parse_log,
     split_list,
 )
 from kdtool.cli.completion import choices
@@ -20,12 +21,14 @@ from kdtool.cli.options import (
     Force,
     Jobs,
     Json,
+    Log,
     Out,
     Quiet,
     RecipePath,
     Set,
     StudyPath,
     Sweep,
+    logged,
     resumable,
     show,
     start,
@@ -47,6 +50,7 @@ def finetune(
     settings: Set = None,
     device: Device = "auto",
     force: Force = False,
+    log: Log = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -56,6 +60,7 @@ def finetune(
     """
     check_choice("--role", role, ("teacher", "student"))
     check_device(device)
+    tools = parse_log(log)
     check_recipe_path(recipe)
     from kdtool.recipe.checks import load_checked
 
@@ -78,15 +83,16 @@ def finetune(
     options = [word for text in settings or [] for word in ("--set", text)]
     options += [] if out == Path("runs") else ["--out", str(out)]
     distillation = shlex.join(["kdtool", "distill", str(recipe), *options])
-    show(
-        results,
-        study.folder,
-        "trained",
-        as_json=as_json,
-        warned=terminal.warned,
-        trained=trained,
-        next_step=("train the other models and compare them", distillation),
-    )
+    with logged(results, study.folder, tools):
+        show(
+            results,
+            study.folder,
+            "trained",
+            as_json=as_json,
+            warned=terminal.warned,
+            trained=trained,
+            next_step=("train the other models and compare them", distillation),
+        )
 
 
 def distill(
@@ -97,6 +103,7 @@ def distill(
     device: Device = "auto",
     jobs: Jobs = None,
     force: Force = False,
+    log: Log = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -115,6 +122,7 @@ def distill(
         device=device,
         jobs=jobs,
         force=force,
+        log=log,
         as_json=as_json,
         quiet=quiet,
     )
@@ -128,6 +136,7 @@ def subclass_distill(
     device: Device = "auto",
     jobs: Jobs = None,
     force: Force = False,
+    log: Log = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -145,6 +154,7 @@ def subclass_distill(
         device=device,
         jobs=jobs,
         force=force,
+        log=log,
         as_json=as_json,
         quiet=quiet,
     )
@@ -160,10 +170,12 @@ def _distill(
     device: str,
     jobs: int | None,
     force: bool,
+    log: str | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
     check_device(device)
+    tools = parse_log(log)
     check_recipe_path(recipe)
     from kdtool.recipe.checks import load_checked
     from kdtool.recipe.load import check_sweep, parse_sweep
@@ -181,7 +193,8 @@ def _distill(
     if not force and (results := finished_results(study, key)):
         if not quiet:
             typer.echo(f"nothing left to do: {study.folder} is finished and unchanged", err=True)
-        show(results, study.folder, "study", as_json=as_json)
+        with logged(results, study.folder, tools):
+            show(results, study.folder, "study", as_json=as_json)
         return
     with resumable():
         terminal = start(quiet=quiet)
@@ -197,7 +210,8 @@ def _distill(
             sweep=swept,
             force=force,
         )
-    show(results, study.folder, "study", as_json=as_json, warned=terminal.warned)
+    with logged(results, study.folder, tools):
+        show(results, study.folder, "study", as_json=as_json, warned=terminal.warned)
 
 
 def export(
@@ -300,62 +314,6 @@ def explain(
     """
     settings: dict[str, object] = {} if images is None else {"explain.images": images}
     _again(study, "explain", settings, device, as_json=as_json, quiet=quiet)
-
-
-def report(
-    studies: Annotated[
-        list[Path],
-        typer.Argument(metavar="STUDY...", help="Folders of finished studies, such as runs/mnist."),
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PATH",
-            help="With several studies, where to write the page: a folder, for studies.html and "
-            "studies.md, or a file that ends in .html or .md.",
-        ),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Write a study's report again, or several studies on one page, from results.json alone.
-
-    Nothing is trained or measured. Needs neither the images nor PyTorch. Several studies have to
-    have the same classes; none of them is changed.
-    """
-    for study in studies:
-        check_study_path(study)
-    if len(studies) > 1:
-        _report_studies(studies, out, as_json=as_json)
-        return
-    if out is not None:
-        raise typer.BadParameter(
-            f"--out {out} is for several studies; the report of one is in its folder: remove --out"
-        )
-    from kdtool.study.written import write_report_again
-
-    show(write_report_again(studies[0]), studies[0], "study", as_json=as_json)
-
-
-def _report_studies(folders: list[Path], out: Path | None, *, as_json: bool) -> None:
-    from kdtool.study.studies import read_studies, write_studies
-
-    found = read_studies(folders)
-    written = write_studies(found, out) if out else []
-    if as_json:
-        from kdtool.results.base import to_json
-
-        typer.echo(to_json(found), nl=False)
-        return
-    from rich.console import Console
-
-    from kdtool.terminal.studies import show_studies
-    from kdtool.terminal.text import show_next
-
-    console = Console()
-    show_studies(console, found, written)
-    if not written:
-        again = shlex.join(["kdtool", "report", *map(str, folders), "--out", "FOLDER"])
-        show_next(console, [("write this as a page", again)])
 
 
 def _again(

@@ -2,7 +2,14 @@
 
 from collections.abc import Iterable, Iterator
 
-from kdtool.format import MINUS, file_size, milliseconds, milliseconds_range, percent_number
+from kdtool.format import (
+    MINUS,
+    file_size,
+    listed,
+    milliseconds,
+    milliseconds_range,
+    percent_number,
+)
 from kdtool.report.measured import Measured, measured
 from kdtool.results.base import Interval, Role
 from kdtool.results.decision import BudgetCheck
@@ -60,9 +67,15 @@ def _negative(interval: Interval) -> Interval:
     return -interval[1], -interval[0]
 
 
-def budget_sentence(check: BudgetCheck) -> str:
-    """Return a check as a sentence, such as "student.onnx is over: ..."."""
-    return f"{check.file} is {check.fit}: {budget_phrase(check)}."
+def budget_sentences(checks: Iterable[BudgetCheck]) -> list[str]:
+    """Return checks as sentences; files of which the same is said share one."""
+    files: dict[tuple[str, str], list[str]] = {}
+    for check in checks:
+        files.setdefault((check.fit, budget_phrase(check)), []).append(check.file)
+    return [
+        f"{listed(paths)} {'is' if len(paths) == 1 else 'are'} {fit}: {phrase}."
+        for (fit, phrase), paths in files.items()
+    ]
 
 
 def budget_phrase(check: BudgetCheck) -> str:

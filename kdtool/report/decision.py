@@ -17,7 +17,7 @@ from kdtool.format import (
     score_text,
 )
 from kdtool.report.budget import budget_checks, budget_phrase, missed
-from kdtool.report.device_choice import device_choices
+from kdtool.report.device_choice import device_choices, same_choices
 from kdtool.results.base import TEACHER_OF, Role
 from kdtool.results.decision import BudgetCheck, Decision, DeviceChoice, NextStep
 from kdtool.results.evidence import Verdict
@@ -266,9 +266,9 @@ def _risks(results: Results, role: Role, model: ModelResult, file: FileResult) -
 
 def _elsewhere(file: FileResult, devices: list[DeviceChoice]) -> Iterator[str]:
     """Yield on which machines another file is the better choice."""
-    for one in devices:
-        if one.ship and one.ship != file.path:
-            yield f"On {one.machine} ship {one.ship} instead. {one.because}"
+    others = [one for one in devices if one.ship and one.ship != file.path]
+    for one, machines in same_choices(others):
+        yield f"On {listed(machines)} ship {one.ship} instead. {one.because}"
 
 
 def _next(results: Results, model: ModelResult, file: FileResult) -> Iterator[NextStep]:

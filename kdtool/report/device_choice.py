@@ -34,6 +34,17 @@ def device_choices(
     return choices
 
 
+def same_choices(choices: Sequence[DeviceChoice]) -> list[tuple[DeviceChoice, list[str]]]:
+    """Return each choice once, with all machines of which the same is said."""
+    machines: dict[tuple[object, ...], list[str]] = {}
+    first: dict[tuple[object, ...], DeviceChoice] = {}
+    for one in choices:
+        key = (one.is_known, one.ship, one.because)
+        machines.setdefault(key, []).append(one.machine)
+        first.setdefault(key, one)
+    return [(one, machines[key]) for key, one in first.items()]
+
+
 def _nothing(machine: str, because: str) -> DeviceChoice:
     return DeviceChoice(machine=machine, is_known=True, ship=None, because=because)
 

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from kdtool.format import listed, plural
-from kdtool.report.budget import budget_interval, budget_sentence, budget_value
+from kdtool.report.budget import budget_interval, budget_sentences, budget_value
 from kdtool.results.decision import BudgetCheck
 from kdtool.terminal.text import ascii_table, plain_text, print_table
 
@@ -44,5 +44,5 @@ def failure_text(checks: Sequence[BudgetCheck], *, with_values: bool) -> str:
     failed = list(dict.fromkeys(check.file for check in broken))
     files = plural(len({check.file for check in checks}), "file")
     text = f"{len(failed)} of {files} failed --budget"
-    reasons = " ".join(map(budget_sentence, broken)).rstrip(".")
+    reasons = " ".join(budget_sentences(broken)).rstrip(".")
     return f"{text}: {reasons if with_values else listed(failed)}"

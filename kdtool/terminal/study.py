@@ -18,7 +18,7 @@ from kdtool.format import (
     role_name,
     roles_present,
 )
-from kdtool.report.budget import budget_sentence
+from kdtool.report.budget import budget_sentences
 from kdtool.report.cells import Cell
 from kdtool.report.decision import decision_of
 from kdtool.report.measured import machine_labels
@@ -182,8 +182,8 @@ def show_decision(console: Console, results: Results) -> None:
     console.print(Text.assemble(label, "  ", plain_text(console, printable(decision.because))))
     for reason in decision.alarms[1:]:
         console.print(plain_text(console, printable(f"ALARM: {reason}"), "bold red"))
-    for check in decision.budgets:
-        console.print(plain_text(console, printable(f"Budget: {budget_sentence(check)}")))
+    for sentence in budget_sentences(decision.budgets):
+        console.print(plain_text(console, printable(f"Budget: {sentence}")))
     for risk in decision.risks:
         console.print(plain_text(console, printable(f"Risk: {risk}")))
     for step in decision.next:

@@ -143,10 +143,15 @@ def test_equal_machines_share_a_sentence(build, write):
         update={"environment": pi.environment.model_copy(update={"cpu": "Zero", "num_cores": 1})}
     )
     results = with_devices(results, pi, zero)
+    assert (
+        decide(results)
+        .risks[-1]
+        .startswith("On Pi, 4 cores and Zero, 1 core ship student.onnx instead.")
+    )
     (sentence,) = choice_sentences(results)
     assert sentence.startswith("On Pi, 4 cores and Zero, 1 core ship student.onnx.")
     html, markdown = write(results)
-    assert html.count("On Pi, 4 cores and Zero, 1 core ship student.onnx.") == 1
+    assert html.count("On Pi, 4 cores and Zero, 1 core ship student.onnx. ") == 1
     assert "On Pi, 4 cores and Zero, 1 core ship student.onnx." in markdown
 
 

@@ -21,6 +21,7 @@ from kdtool.report.canvas import (
     quiet_axes,
 )
 from kdtool.report.decision import decision_of
+from kdtool.report.device_choice import same_choices
 from kdtool.report.measured import Measured, machine_labels, measured, runtimes
 from kdtool.results.machines import setting
 from kdtool.results.study import Results
@@ -124,12 +125,12 @@ def own_machine_sentence(label: str) -> str:
 
 def choice_sentences(results: Results) -> list[str]:
     """Return which file to ship on each device; machines with the same answer in one sentence."""
-    machines: dict[tuple[str, str], list[str]] = {}
-    for one in decision_of(results).devices:
-        ship = f"ship {one.ship or 'nothing'}"
-        head = ship if one.is_known else "it is not known what to ship"
-        machines.setdefault((head, one.because), []).append(one.machine)
-    return [f"On {listed(names)} {head}. {because}" for (head, because), names in machines.items()]
+    return [
+        f"On {listed(machines)} "
+        + (f"ship {one.ship or 'nothing'}" if one.is_known else "it is not known what to ship")
+        + f". {one.because}"
+        for one, machines in same_choices(decision_of(results).devices)
+    ]
 
 
 def side_by_side(rows: list[Measured]) -> dict[str, list[Measured]]:
