@@ -134,8 +134,8 @@ def _warnings(studies: Sequence[tuple[Path, Results]]) -> Iterator[str]:
         )
     elif len({one.fingerprint for one in data}) > 1:
         yield (
-            "The studies have different data: that their test images are the same is not known. A "
-            "difference in accuracy may come from the images."
+            "The studies have different data, so it is not known whether their test images are the "
+            "same: a difference in accuracy may come from the images."
         )
     environments = [results.environment for _, results in studies]
     if len({machine_name(one.model_copy(update={"gpu": None})) for one in environments}) > 1:
@@ -184,7 +184,13 @@ def shown_studies(report: StudiesReport) -> list[ShownStudy]:
             ship=row.ship and printable(row.ship),
             because=printable(row.because),
             file=printable(row.file or "-"),
-            cells=[_accuracy(row), _against_teacher(row), _size(row), _time(row), _verdict(row)],
+            cells=[
+                _accuracy(row, report.studies[0]),
+                _against_teacher(row),
+                _size(row),
+                _time(row),
+                _verdict(row),
+            ],
         )
         for row in report.studies
     ]
@@ -204,10 +210,12 @@ def shown_value(value: object) -> str:
     return "-" if value is None else printable(str(value))
 
 
-def _accuracy(row: StudyRow) -> Cell | None:
-    if row.accuracy is None or row.accuracy_ci95 is None:
+def _accuracy(row: StudyRow, first: StudyRow) -> Cell | None:
+    if row.accuracy is None or row.accuracy_ci95 is None or row.role is None:
         return None
-    of = f"{role_name(row.role)}, seed {row.seed}" if row.role else ""
+    of = f"{role_name(row.role)}, seed {row.seed}, {count(row.num_test)} images"
+    if row.data_fingerprint != first.data_fingerprint:
+        of += f", other data than {printable(first.name)}"
     interval = percent_range(row.accuracy_ci95)
     return Cell(value=percent(row.accuracy), interval=interval, relative=of)
 

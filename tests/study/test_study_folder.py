@@ -174,5 +174,8 @@ def test_a_folder_without_a_study(tmp_path):
         load_study(tmp_path)
     write_atomic(tmp_path / "results.json", '{"schema": 7}')
     Study(tmp_path).record_recipe(RECIPE)
+    with pytest.raises(StudyError, match=r"is of schema 7, of a newer kdtool; .*: upgrade kdtool"):
+        load_study(tmp_path)
+    write_atomic(tmp_path / "results.json", '{"schema": 1}')
     with pytest.raises(StudyError, match=r"not a results\.json of schema 1: .*"):
         load_study(tmp_path)
