@@ -8,8 +8,9 @@ from kdtool import __version__
 from kdtool.cli.device import predict, profile
 from kdtool.cli.help import HELP_OPTIONS, Command, Group
 from kdtool.cli.inspect import check, init, status
-from kdtool.cli.study import distill, explain, export, finetune, report, subclass_distill
-from kdtool.errors import KdtoolError
+from kdtool.cli.report import report
+from kdtool.cli.study import distill, explain, export, finetune, subclass_distill
+from kdtool.errors import InterruptedRunError, KdtoolError
 
 app = typer.Typer(
     cls=Group,
@@ -45,7 +46,8 @@ EXPLAIN = """\
 kdtool explain runs/mnist
 kdtool explain runs/mnist --images 24"""
 REPORT = """\
-kdtool report runs/mnist"""
+kdtool report runs/mnist
+kdtool report runs/mnist runs/mnist-small --out runs"""
 INIT = """\
 kdtool init photos
 kdtool init clinic/images.csv --out clinic.toml"""
@@ -56,8 +58,8 @@ STATUS = """\
 kdtool status runs/mnist
 kdtool status runs/mnist --json"""
 PROFILE = """\
-kdtool profile runs/mnist
 kdtool profile student.onnx teacher.onnx --threads 1,4 --json > pi5.json
+kdtool profile runs/mnist --budget max_latency_ms=20,max_size_mb=2.5
 kdtool profile runs/mnist --merge pi5.json"""
 PREDICT = """\
 kdtool predict runs/mnist/student.onnx photo.png
@@ -87,7 +89,9 @@ app.command(cls=Command, epilog=EXPORT, short_help="Write and check a study's ON
 app.command(cls=Command, epilog=EXPLAIN, short_help="Compute a study's saliency maps again.")(
     explain
 )
-app.command(cls=Command, epilog=REPORT, short_help="Write a study's report again.")(report)
+app.command(cls=Command, epilog=REPORT, short_help="Write a report again, or compare studies.")(
+    report
+)
 app.command(cls=Command, epilog=PROFILE, short_help="Measure ONNX files (no PyTorch needed).")(
     profile
 )
@@ -116,6 +120,10 @@ def main() -> None:
         from kdtool.install import install_command
 
         fail(f"this command needs {error.name}: {install_command('train')}", 1)
+    except SystemExit as left:
+        if left.code == InterruptedRunError.exit_code:  # Ctrl-C before the command began
+            fail("interrupted; nothing is lost: run the same command again", 130)
+        raise
 
 
 def fail(message: str, exit_code: int) -> None:

@@ -2,14 +2,17 @@
 
 import math
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
 import typer
 
-from kdtool.errors import RecipeError, StudyError, did_you_mean, nearest
+from kdtool.errors import KdtoolError, RecipeError, StudyError, did_you_mean, nearest
 
 RESULTS = "results.json"  # of a finished study, in its folder
+BUDGETS = ("max_latency_ms", "max_size_mb", "max_memory_mb")  # of [device], but for max_drop
+LOG_TOOLS = ("mlflow", "tensorboard")  # each also the name of its package and extra
 DEVICES = ("auto", "cpu", "cuda", "mps")
 SYNONYMS = {"gpu": "cuda"}  # "gpu" looks like "cpu"
 
@@ -33,6 +36,24 @@ def check_choice(option: str, given: str, known: Iterable[str]) -> None:
     raise typer.BadParameter(
         f"got {option} {given or '(nothing)'}; expected {_any_of(names)}{hint}"
     )
+
+
+def parse_log(text: str | None) -> list[str]:
+    """Read "mlflow,tensorboard", and check that their packages are installed.
+
+    Raises:
+        BadParameter: There is no such tool.
+        KdtoolError: A package is missing; says how to install it.
+    """
+    tools = list(dict.fromkeys(split_list(text))) if text is not None else []
+    for tool in tools:
+        check_choice("--log", tool, LOG_TOOLS)
+        spec = find_spec(tool)
+        if spec is None or spec.origin is None:  # a folder of that name has no origin
+            from kdtool.install import install_command
+
+            raise KdtoolError(f"--log {tool} needs {tool}: {install_command(tool)}")
+    return tools
 
 
 def check_device(name: str) -> None:
@@ -66,6 +87,50 @@ def check_probability(option: str, value: float | None) -> None:
         raise typer.BadParameter(
             f"got {option} {value:g}; expected a probability from 0 to 1, such as {option} 0.9"
         )
+
+
+def parse_budgets(texts: list[str]) -> dict[str, float]:
+    """Read "max_latency_ms=20,max_size_mb=2.5", given once or several times.
+
+    Returns:
+        The limits by key of `[device]`.
+
+    Raises:
+        BadParameter: One is not KEY=VALUE, its key is unknown or given twice, or its value is not a
+            positive number.
+    """
+    limits: dict[str, float] = {}
+    for part in (part for text in texts for part in split_list(text)):
+        key, equals, value = (one.strip() for one in part.partition("="))
+        if key == "max_drop":
+            raise typer.BadParameter(
+                "got --budget max_drop, which needs a study: the accuracy lost against the "
+                "teacher is not measured by profile. Set it in [device] of the recipe and run "
+                "`kdtool distill` again"
+            )
+        if key not in BUDGETS or not equals:
+            hint = did_you_mean(key, BUDGETS, "{}") if key not in BUDGETS else ""
+            raise typer.BadParameter(
+                f"got --budget {part or '(nothing)'}; expected KEY=VALUE with the key "
+                f"{_any_of(list(BUDGETS))}{hint}"
+            )
+        if key in limits:
+            raise typer.BadParameter(f"got --budget {key} twice; give one value")
+        limits[key] = _positive(key, value)
+    return limits
+
+
+def _positive(key: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        example = f"--budget {key}=20"
+        raise typer.BadParameter(
+            f"got --budget {key}={text}; expected a positive number, such as {example}"
+        )
+    return value
 
 
 def check_recipe_path(path: Path) -> None:

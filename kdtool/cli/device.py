@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 from kdtool.cli.checks import (
+    BUDGETS,
     check_choice,
     check_classifier,
     check_models,
     check_probability,
     check_seconds,
     check_study_path,
+    parse_budgets,
     split_list,
 )
 from kdtool.cli.completion import choices, providers
-from kdtool.cli.options import Json
+from kdtool.cli.options import Json, interruptible
 from kdtool.errors import StudyError
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ SHORT_FOR = {"ort": "onnxruntime", "onnx": "onnxruntime", "ov": "openvino"}
 MOST_THREADS = 256  # of a model; with more, starting them takes longer than most runs
 
 
+@interruptible()
 def profile(
     context: typer.Context,
     models: Annotated[
@@ -75,6 +78,15 @@ def profile(
     ops: Annotated[
         bool, typer.Option("--ops", help="Also show the time of each operator.")
     ] = False,
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE,...",
+            help="Limits that each file has to keep: max_latency_ms, max_size_mb, max_memory_mb. "
+            "Exit status 1 if a file is over one, or is not known to keep it. Repeatable.",
+            autocompletion=choices(*(f"{key}=" for key in BUDGETS)),
+        ),
+    ] = None,
     merge: Annotated[
         list[Path] | None,
         typer.Option(
@@ -103,7 +115,8 @@ def profile(
             raise typer.BadParameter(f"--merge measures nothing; remove {', '.join(useless)}")
         _merge(models, merge, as_json=as_json)
         return
-    from kdtool.edge.profile import ProfileOptions, profile_models
+    limits = parse_budgets(budget or [])
+    from kdtool.edge.profile import ProfileOptions, profile_models, with_budgets
     from kdtool.edge.session import choose_provider
     from kdtool.edge.shapes import parse_shape
 
@@ -131,7 +144,15 @@ def profile(
     with _onnx_files(models) as names:
         report = profile_models([file for file, _ in names], options)
     report = _with_names(report, {str(file): str(name) for file, name in names})
+    report = with_budgets(report, limits)
     _print(report, models, as_json=as_json, as_csv=as_csv)
+    if any(check.fit != "within budget" for check in report.budgets):
+        from kdtool.terminal.budget import failure_text
+        from kdtool.terminal.text import error_console, print_message
+
+        text = failure_text(report.budgets, with_values=as_json or as_csv)
+        print_message(error_console(), text, "error", "bold red")
+        raise typer.Exit(1)
 
 
 def _print(report: "ProfileReport", models: list[Path], *, as_json: bool, as_csv: bool) -> None:
@@ -283,7 +304,18 @@ def _onnx_files(paths: list[Path]) -> Iterator[list[tuple[Path, Path]]]:
                 files.append((file, path))
             else:
                 files.append((path, path))
-        yield files
+        yield _each_once(files)
+
+
+def _each_once(files: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
+    """Leave out files that were given before, with a message: none is compared with itself."""
+    once: dict[Path, tuple[Path, Path]] = {}
+    for file, name in files:
+        if file.resolve() in once:
+            typer.echo(f"{name} was given more than once; it is measured once", err=True)
+        else:
+            once[file.resolve()] = file, name
+    return list(once.values())
 
 
 def _with_names(report: "ProfileReport", names: dict[str, str]) -> "ProfileReport":
@@ -314,5 +346,5 @@ def _merge(models: list[Path], profiles: list[Path], *, as_json: bool) -> None:
     from kdtool.study.device_profiles import merge
     from kdtool.terminal.progress import Terminal
 
-    results = merge(models[0], profiles, Terminal(quiet=False).warn)
-    show(results, models[0], "devices", as_json=as_json)
+    results, num_merged = merge(models[0], profiles, Terminal(quiet=False).warn)
+    show(results, models[0], "devices", as_json=as_json, num_merged=num_merged)

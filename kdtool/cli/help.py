@@ -13,10 +13,14 @@ if TYPE_CHECKING:
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 EXIT_STATUS = (
     ("0", "Done."),
-    ("1", "An error that you can fix, such as a wrong value; the message says how."),
+    (
+        "1",
+        "An error that you can fix, such as a wrong value; the message says how. Of profile also: "
+        "a file failed a --budget.",
+    ),
     ("2", "Wrong usage: an unknown command or option, or a value of the wrong kind."),
     ("3", "A file that was asked for failed its accuracy check and was not written."),
-    ("130", "Interrupted (Ctrl-C); the same command resumes the work."),
+    ("130", "Interrupted (Ctrl-C); the same command resumes the work, or starts again (profile)."),
 )
 
 

@@ -80,6 +80,16 @@ Jobs = Annotated[
         help="Number of training processes, 1 or more. [default: auto]",
     ),
 ]
+Log = Annotated[
+    str | None,
+    typer.Option(
+        "--log",
+        metavar="NAME,...",
+        help="Also log recipe, curves, figures and files to mlflow (MLFLOW_TRACKING_URI, else "
+        "./mlruns) or tensorboard (STUDY/tensorboard).",
+        autocompletion=choices("mlflow", "tensorboard", "mlflow,tensorboard"),
+    ),
+]
 Quiet = Annotated[
     bool, typer.Option("--quiet", help="Print only warnings and the results, no progress.")
 ]
@@ -107,6 +117,33 @@ def resumable() -> Iterator[None]:
         raise InterruptedRunError("interrupted; run the same command again to resume") from error
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Turn Ctrl-C into one message and exit status 130, where nothing is resumed."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise InterruptedRunError(
+            "interrupted; nothing is lost: run the same command again"
+        ) from error
+
+
+@contextmanager
+def logged(results: "Results", folder: Path, tools: Collection[str]) -> Iterator[None]:
+    """Log a study to other tools after the block, which prints what the command made.
+
+    Raises:
+        StudyError: A tool failed; the study is complete.
+    """
+    try:
+        yield
+    finally:
+        if tools:
+            from kdtool.study.tracking import log_study
+
+            log_study(results, folder, list(tools), lambda text: typer.echo(text, err=True))
+
+
 def show(
     results: "Results",
     folder: Path,
@@ -116,6 +153,7 @@ def show(
     warned: Collection[str] = (),
     trained: Literal["teacher", "control"] | None = None,
     next_step: tuple[str, str] | None = None,
+    num_merged: int | None = None,
 ) -> None:
     """Print what a command made: for a person, or the whole results as one JSON document.
 
@@ -127,6 +165,7 @@ def show(
         warned: Warnings that were printed before, which are not repeated.
         trained: The role that `finetune` trained.
         next_step: A purpose and the command for it, where the results do not say it.
+        num_merged: How many machines `profile --merge` added or replaced.
 
     Raises:
         GateError: A file that the recipe asks for lost too much accuracy and was not written.
@@ -138,7 +177,7 @@ def show(
     else:
         from rich.console import Console
 
-        from kdtool.terminal import stages, study
+        from kdtool.terminal import devices, stages, study
         from kdtool.terminal.text import show_next
 
         console = Console()
@@ -146,13 +185,14 @@ def show(
             study.show_warnings(console, results, warned)
         if trained:
             stages.show_trained(console, results, folder, trained)
+        elif ending == "devices":
+            devices.show_devices(console, results, folder, num_merged)
         else:
             shows = {
                 "study": study.show_results,
                 "files": stages.show_files,
                 "kit": stages.show_kit,
                 "explained": stages.show_explained,
-                "devices": study.show_devices,
             }
             shows[ending](console, results, folder)
         steps = [next_step] if next_step else study.next_steps(results, folder, kit=ending == "kit")

@@ -1,4 +1,4 @@
-"""The commands on a study: finetune, distill, subclass-distill, export, explain."""
+"""The commands that make a study or parts of it: finetune, distill, export, explain."""
 
 import shlex
 from pathlib import Path
@@ -11,6 +11,7 @@ from kdtool.cli.checks import (
     check_device,
     check_recipe_path,
     check_study_path,
+    parse_log,
     split_list,
 )
 from kdtool.cli.completion import choices
@@ -21,12 +22,14 @@ from kdtool.cli.options import (
     Force,
     Jobs,
     Json,
+    Log,
     Out,
     Quiet,
     RecipePath,
     Set,
     StudyPath,
     Sweep,
+    logged,
     resumable,
     show,
     start,
@@ -48,6 +51,7 @@ def finetune(
     settings: Set = None,
     device: Device = "auto",
     force: Force = False,
+    log: Log = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -57,6 +61,7 @@ def finetune(
     """
     check_choice("--role", role, ("teacher", "student"))
     check_device(device)
+    tools = parse_log(log)
     check_recipe_path(recipe)
     from kdtool.recipe.checks import load_checked
 
@@ -79,15 +84,16 @@ def finetune(
     options = [word for text in settings or [] for word in ("--set", text)]
     options += [] if out == Path("runs") else ["--out", str(out)]
     distillation = shlex.join(["kdtool", "distill", str(recipe), *options])
-    show(
-        results,
-        study.folder,
-        "trained",
-        as_json=as_json,
-        warned=terminal.warned,
-        trained=trained,
-        next_step=("train the other models and compare them", distillation),
-    )
+    with logged(results, study.folder, tools):
+        show(
+            results,
+            study.folder,
+            "trained",
+            as_json=as_json,
+            warned=terminal.warned,
+            trained=trained,
+            next_step=("train the other models and compare them", distillation),
+        )
 
 
 def distill(
@@ -99,6 +105,7 @@ def distill(
     jobs: Jobs = None,
     force: Force = False,
     anyway: Anyway = False,
+    log: Log = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -118,6 +125,7 @@ def distill(
         jobs=jobs,
         force=force,
         anyway=anyway,
+        log=log,
         as_json=as_json,
         quiet=quiet,
     )
@@ -132,6 +140,7 @@ def subclass_distill(
     jobs: Jobs = None,
     force: Force = False,
     anyway: Anyway = False,
+    log: Log = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -150,6 +159,7 @@ def subclass_distill(
         jobs=jobs,
         force=force,
         anyway=anyway,
+        log=log,
         as_json=as_json,
         quiet=quiet,
     )
@@ -166,10 +176,12 @@ def _distill(
     jobs: int | None,
     force: bool,
     anyway: bool,
+    log: str | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
     check_device(device)
+    tools = parse_log(log)
     check_recipe_path(recipe)
     from kdtool.recipe.checks import load_checked
     from kdtool.recipe.load import check_sweep, parse_sweep
@@ -187,7 +199,8 @@ def _distill(
     if not force and (results := finished_results(study, key)):
         if not quiet:
             typer.echo(f"nothing left to do: {study.folder} is finished and unchanged", err=True)
-        show(results, study.folder, "study", as_json=as_json)
+        with logged(results, study.folder, tools):
+            show(results, study.folder, "study", as_json=as_json)
         return
     with resumable():
         terminal = start(quiet=quiet)
@@ -203,7 +216,8 @@ def _distill(
             sweep=swept,
             consent=Consent(force=force, anyway=anyway),
         )
-    show(results, study.folder, "study", as_json=as_json, warned=terminal.warned)
+    with logged(results, study.folder, tools):
+        show(results, study.folder, "study", as_json=as_json, warned=terminal.warned)
 
 
 def export(
@@ -306,17 +320,6 @@ def explain(
     """
     settings: dict[str, object] = {} if images is None else {"explain.images": images}
     _again(study, "explain", settings, device, as_json=as_json, quiet=quiet)
-
-
-def report(study: StudyPath, as_json: Json = False) -> None:
-    """Write a study's report again, from its results.json alone.
-
-    Nothing is trained or measured. Needs neither the images nor PyTorch.
-    """
-    check_study_path(study)
-    from kdtool.study.written import write_report_again
-
-    show(write_report_again(study), study, "study", as_json=as_json)
 
 
 def _again(

@@ -24,6 +24,7 @@ from kdtool.results.profile import (
     ProfileReport,
     Runtime,
 )
+from kdtool.stats.budget import cost_checks
 from kdtool.stats.speed import speed_phrase
 
 
@@ -106,6 +107,25 @@ def profile_models(paths: Sequence[Path], options: ProfileOptions) -> ProfileRep
         ],
         matrix_rates=rates,
     )
+
+
+def with_budgets(report: ProfileReport, limits: Mapping[str, float]) -> ProfileReport:
+    """Return a profile with a check of each file against each budget.
+
+    Args:
+        report: The profile.
+        limits: By key of `[device]`, without `max_drop`.
+    """
+    sizes = {model.path: model.size_bytes for model in report.models}
+    timings: dict[str, list[Latency]] = {path: [] for path in sizes}  # in all runtimes
+    for model in report.models:
+        timings[model.path] += [model.latency, *model.other_latencies]
+    checks = [
+        check
+        for path, size in sizes.items()
+        for check in cost_checks(path, size, [(None, timings[path])], limits)
+    ]
+    return report.model_copy(update={"budgets": checks})
 
 
 def gpu_of(providers: Iterable[str]) -> str | None:

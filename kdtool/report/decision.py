@@ -16,9 +16,10 @@ from kdtool.format import (
     score_change_range,
     score_text,
 )
-from kdtool.report.budget import budget_checks, budget_phrase
+from kdtool.report.budget import budget_checks, budget_phrase, missed
+from kdtool.report.device_choice import device_choices, same_choices
 from kdtool.results.base import TEACHER_OF, Role
-from kdtool.results.decision import BudgetCheck, Decision, NextStep
+from kdtool.results.decision import BudgetCheck, Decision, DeviceChoice, NextStep
 from kdtool.results.evidence import Verdict
 from kdtool.results.study import FileResult, ModelResult, Results
 from kdtool.stats.chance import (
@@ -54,7 +55,9 @@ def decide(results: Results) -> Decision:
     found = list(_alarms(results, role, model))
     checks = budget_checks(results, role)
     best = model.files.get(model.recommended) if model.recommended else None
-    file = next((one for one in _candidates(model, best) if not _misses(one, checks)), None)
+    candidates = _candidates(model, best)
+    devices = device_choices(results, role, candidates, next((alarm for alarm, _ in found), None))
+    file = next((one for one in candidates if not missed(one, checks)), None)
     if best and file is None and not found:
         found = [_over_budget(best, checks)]
     if found or file is None:
@@ -65,17 +68,19 @@ def decide(results: Results) -> Decision:
             risks=[],
             next=[NextStep(purpose=remedy) for remedy in dict.fromkeys(step for _, step in found)],
             budgets=checks,
+            devices=devices,
         )
     return Decision(
         ship=file.path,
         because=_reason(results, role, model, file)
         if file is best
         else f"It keeps to the budget; {best.path if best else ''} does not: "
-        f"{'; '.join(map(budget_phrase, _misses(best, checks))) if best else ''}.",
+        f"{'; '.join(map(budget_phrase, missed(best, checks))) if best else ''}.",
         alarms=[],
-        risks=list(_risks(results, role, model, file)),
+        risks=[*_risks(results, role, model, file), *_elsewhere(file, devices)],
         next=list(_next(results, model, file)),
         budgets=checks,
+        devices=devices,
     )
 
 
@@ -91,17 +96,12 @@ def _candidates(model: ModelResult, best: FileResult | None) -> list[FileResult]
     return [best, *sorted(others, key=lambda file: file.size_bytes)]
 
 
-def _misses(file: FileResult, checks: list[BudgetCheck]) -> list[BudgetCheck]:
-    """Return the budgets that a file is over, or is not known to keep to."""
-    return [one for one in checks if one.file == file.path and one.fit != "within budget"]
-
-
 def _over_budget(best: FileResult, checks: list[BudgetCheck]) -> tuple[str, str]:
-    missed = _misses(best, checks)
-    over = "over" if any(one.fit == "over budget" for one in missed) else "not known to keep to"
+    broken = missed(best, checks)
+    over = "over" if any(one.fit == "over budget" for one in broken) else "not known to keep to"
     return (
         f"{best.path} is {over} the budget, and no other file keeps to it: "
-        f"{'; '.join(map(budget_phrase, missed))}.",
+        f"{'; '.join(map(budget_phrase, broken))}.",
         "take a smaller student (student.model), or a larger budget ([device] of the recipe); "
         "where a value is not known, measure on the device",
     )
@@ -269,6 +269,13 @@ def _risks(results: Results, role: Role, model: ModelResult, file: FileResult) -
         yield f"Times were measured on a busy machine ({noise}): do not rely on them."
     elif file.latency and not results.devices:
         yield "No time was measured on the device: on another processor the order may differ."
+
+
+def _elsewhere(file: FileResult, devices: list[DeviceChoice]) -> Iterator[str]:
+    """Yield on which machines another file is the better choice."""
+    others = [one for one in devices if one.ship and one.ship != file.path]
+    for one, machines in same_choices(others):
+        yield f"On {listed(machines)} ship {one.ship} instead. {one.because}"
 
 
 def _next(results: Results, model: ModelResult, file: FileResult) -> Iterator[NextStep]:

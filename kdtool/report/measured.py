@@ -14,9 +14,10 @@ from kdtool.format import (
 )
 from kdtool.report.cells import Cell, p50_cell
 from kdtool.results.base import Interval, Precision, Role
-from kdtool.results.machines import machine
+from kdtool.results.machines import machine, setting
 from kdtool.results.profile import Environment, Latency
 from kdtool.results.study import FileResult, Results
+from kdtool.stats.speed import speed_of
 
 RUNTIMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
@@ -47,6 +48,17 @@ class Measured:
         return ", ".join(part for part in parts if part)
 
     @property
+    def against_fp32(self) -> str:
+        """The time relative to the fp32 file with its interval; empty: not compared."""
+        if self.time_ratio is None:
+            return ""
+        ratio, ends = self.time_ratio
+        speed = speed_of(ends)
+        if speed == "no measurable difference":
+            return speed
+        return f"{time_ratio(ratio)} ({time_ratio_range(ends)})"
+
+    @property
     def cells(self) -> list[Cell | None]:
         """The figures, in the order of `COLUMNS`."""
         latency, memory = self.latency, self.latency.model_memory_bytes
@@ -64,9 +76,13 @@ class Measured:
 
 
 def measured(results: Results) -> list[Measured]:
-    """Return every measurement: first on the machine that made the study, then elsewhere."""
+    """Return every measurement: first on the machine that made the study, then elsewhere.
+
+    What that machine measured again, in the same setting with the same runtimes, replaces what it
+    measured before, so that each of its files is listed once.
+    """
     labels = machine_labels(results)
-    rows = [
+    here = [
         Measured(
             machine=labels[0],
             here=True,
@@ -79,6 +95,7 @@ def measured(results: Results) -> list[Measured]:
         for role, precision, file in results.files
         if file.latency
     ]
+    rows: list[Measured] = []
     for label, device in zip(labels[1:], results.devices, strict=True):
         timings = {(file.role, file.precision): file.timings for file in device.files}
         rows += [
@@ -96,7 +113,12 @@ def measured(results: Results) -> list[Measured]:
             for role, precision, file in results.files
             for timing in timings.get((role, precision), [])
         ]
-    return rows
+    again = {_what(row) for row in rows}
+    return [*(row for row in here if _what(row) not in again), *rows]
+
+
+def _what(row: Measured) -> tuple[object, ...]:
+    return row.machine, row.file.path, *setting(row.latency)
 
 
 def machine_labels(results: Results) -> list[str]:
@@ -106,8 +128,7 @@ def machine_labels(results: Results) -> list[str]:
     # The study may have been trained on a GPU; its files were timed on the processor.
     own = results.environment.model_copy(update={"gpu": None})
     for environment in (own, *(device.environment for device in results.devices)):
-        gpu = f", {environment.gpu}" if environment.gpu else ""
-        name = f"{environment.cpu}, {_cores(environment)}{gpu}"
+        name = machine_name(environment)
         identity = (machine(environment), runtimes(environment))
         same_name = seen.setdefault(name, [])
         if identity not in same_name:
@@ -117,8 +138,10 @@ def machine_labels(results: Results) -> list[str]:
     return labels
 
 
-def _cores(environment: Environment) -> str:
-    return plural(environment.num_cores, "core")
+def machine_name(environment: Environment) -> str:
+    """Return how a machine is called, such as "Cortex-A76, 4 cores"."""
+    gpu = f", {environment.gpu}" if environment.gpu else ""
+    return f"{environment.cpu}, {plural(environment.num_cores, 'core')}{gpu}"
 
 
 def runtimes(environment: Environment) -> str:

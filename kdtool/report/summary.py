@@ -20,7 +20,7 @@ from kdtool.format import (
     score_change,
     score_change_range,
 )
-from kdtool.report.budget import budget_sentence
+from kdtool.report.budget import budget_sentences
 from kdtool.report.canvas import Drawing, small_drawing
 from kdtool.report.cells import relative_time, time_text
 from kdtool.report.decision import against_control, decision_of, file_to_ship
@@ -91,7 +91,7 @@ def section(results: Results) -> SummarySection:
         tiles=tiles(results),
         risks=[printable(one) for one in decision.risks],
         steps=decision.next,
-        budgets=[printable(budget_sentence(one)) for one in decision.budgets],
+        budgets=[printable(one) for one in budget_sentences(decision.budgets)],
         headline=verdicts.headline(results),
         findings=findings(results),
         explanations=explanations(results),

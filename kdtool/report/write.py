@@ -1,6 +1,6 @@
 """Writes report.html and report.md from the results of a study."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+import kdtool
 from kdtool.files import write_atomic
 from kdtool.format import (
     count,
@@ -23,6 +24,8 @@ from kdtool.format import (
 from kdtool.report import canvas
 from kdtool.report.canvas import Drawing
 from kdtool.report.context import ReportContext, drawings, report_context, sections
+from kdtool.report.studies import COLUMNS, NOTE, class_names, shown_studies, shown_value
+from kdtool.results.studies import StudiesReport
 from kdtool.results.study import Results
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -79,6 +82,39 @@ def render_markdown(context: ReportContext) -> str:
     environment.filters["image"] = _image
     environment.filters["fenced"] = _fenced
     return environment.get_template("report.md").render(**_variables(context))
+
+
+def write_studies_page(report: StudiesReport, links: Sequence[str | None], path: Path) -> None:
+    """Write several studies side by side, as HTML or, by the ending of `path`, Markdown.
+
+    Args:
+        report: The studies.
+        links: Address of the report of each, from the page; None: it has none.
+        path: Of the page.
+
+    Raises:
+        StudyError: The file cannot be written.
+    """
+    if path.suffix == ".html":
+        environment = _environment(autoescape=True, finalize=None)
+    else:
+        environment = _environment(autoescape=False, finalize=_escape_markdown)
+        environment.filters["verbatim"] = Verbatim
+    text = environment.get_template(f"studies{path.suffix}").render(
+        header={"models": [], "pixelated": False},  # what style.css asks for
+        light=canvas.LIGHT,
+        dark=canvas.DARK,
+        version=kdtool.__version__,
+        classes=len(report.classes),
+        class_names=class_names(report),
+        studies=shown_studies(report),
+        links=links,
+        columns=COLUMNS,
+        warnings=report.warnings,
+        note=NOTE,
+        differences=[(one.key, [*map(shown_value, one.values)]) for one in report.differences],
+    )
+    write_atomic(path, text)
 
 
 def _variables(context: ReportContext) -> dict[str, Any]:

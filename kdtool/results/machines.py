@@ -41,11 +41,18 @@ def joined(old: list[DeviceProfile], new: DeviceProfile) -> list[DeviceProfile]:
 
 
 def machine(environment: Environment) -> tuple[object, ...]:
-    """Return what identifies a machine; two boards of the same model and system count as one.
+    """Return what identifies a machine; two equal boards with the same system count as one.
 
-    A machine that used its GPU is another one than the same machine without.
+    Boards of one model that differ in memory are two. A machine that used its GPU is another one
+    than the same machine without.
     """
-    return environment.cpu, environment.os, environment.num_cores, environment.gpu
+    return (
+        environment.cpu,
+        environment.os,
+        environment.num_cores,
+        environment.memory_bytes,
+        environment.gpu,
+    )
 
 
 def setting(latency: Latency) -> tuple[object, ...]:

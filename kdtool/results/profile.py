@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from kdtool.results.base import SCHEMA, Interval, Record
+from kdtool.results.decision import BudgetCheck
 
 Runtime = Literal["onnxruntime", "openvino"]
 
@@ -116,3 +117,4 @@ class ProfileReport(Record):
     models: list[ModelProfile]  # in the order given
     comparisons: list[Comparison]  # of each further model against the first, in every setting
     matrix_rates: list[MatrixRate]  # one for each number of threads
+    budgets: list[BudgetCheck] = Field(default=[])  # one for each file and `--budget`

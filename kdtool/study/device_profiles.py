@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from kdtool.errors import StudyError, reason
-from kdtool.results.base import SCHEMA, Interval, Precision, Role
+from kdtool.results.base import SCHEMA, Interval, Precision, Role, to_json
 from kdtool.results.machines import joined, setting
 from kdtool.results.profile import Latency, ModelProfile, ProfileReport
 from kdtool.results.study import (
@@ -25,10 +25,15 @@ HOW_TO_MAKE_ONE = "make one on the device: `kdtool profile MODEL.onnx... --json 
 Owner = tuple[Role, Precision, FileResult]  # a file of the study and its role
 
 
-def merge(folder: Path, profiles: Sequence[Path], warn: Callable[[str], None]) -> Results:
+def merge(
+    folder: Path, profiles: Sequence[Path], warn: Callable[[str], None]
+) -> tuple[Results, int]:
     """Add profiles of other machines to a study; write results.json and the report again.
 
     An earlier measurement of the same machine in the same setting is replaced.
+
+    Returns:
+        The results, and how many of their devices, the last, are from `profiles`.
 
     Args:
         folder: Of the study.
@@ -44,9 +49,10 @@ def merge(folder: Path, profiles: Sequence[Path], warn: Callable[[str], None]) -
     with study.locked():
         *_, results = load_study(folder)
         devices = results.devices
+        machines = len({to_json(report.environment) for _, report in reports})
         for path, report in reports:
             devices = joined(devices, device_profile(path, report, folder, results, warn))
-        return write_results(study, results.model_copy(update={"devices": devices}))
+        return write_results(study, results.model_copy(update={"devices": devices})), machines
 
 
 def load_profile(path: Path) -> ProfileReport:

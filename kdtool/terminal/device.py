@@ -5,7 +5,6 @@ import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -23,7 +22,8 @@ from kdtool.format import (
     three_digits,
 )
 from kdtool.results.profile import Latency, ModelProfile, OperatorTime, ProfileReport
-from kdtool.terminal.text import print_table
+from kdtool.terminal.budget import show_budgets
+from kdtool.terminal.text import ascii_table, print_table
 
 ENVIRONMENT = ("kdtool", "os", "cpu", "num_cores", "gpu")
 MODEL = (
@@ -59,14 +59,13 @@ def _model_cells(model: ModelProfile) -> list[object]:
 
 NUM_OPERATORS = 12  # rows; the other operators are added up in one more
 BAR_LENGTH = 24  # characters for 100 %
-PLAIN = box.Box("    \n    \n -- \n" + 5 * "    \n", ascii=True)  # a line below the header
 
 Named = Sequence[tuple[str, ModelProfile]]  # each model with the name that is shown
 
 
 def cost_table(models: Named) -> Table:
     """Return parameters, operations, size, memory and load time of each model."""
-    table = _table("model", "parameters", "MACs", "FLOPs", "size", "memory", "load")
+    table = ascii_table("model", "parameters", "MACs", "FLOPs", "size", "memory", "load")
     for name, model in models:
         prefix = ">= " if model.partial else ""
         counts = (model.num_params, model.num_macs, model.num_flops)
@@ -82,7 +81,7 @@ def cost_table(models: Named) -> Table:
 
 def latency_table(models: Named) -> Table:
     """Return the latency of each model in the first setting."""
-    table = _table("model", "p50", "95 % interval", "p90", "p99", "first", "images/s")
+    table = ascii_table("model", "p50", "95 % interval", "p90", "p99", "first", "images/s")
     for name, model in models:
         latency = model.latency
         table.add_row(
@@ -99,7 +98,7 @@ def latency_table(models: Named) -> Table:
 
 def settings_table(models: Named) -> Table:
     """Return the latency of each model in every setting of threads and batch size."""
-    table = _table("model", "threads", "batch", "p50", "95 % interval", "images/s", "memory")
+    table = ascii_table("model", "threads", "batch", "p50", "95 % interval", "images/s", "memory")
     for name, model in models:
         for latency in (model.latency, *model.other_latencies):
             table.add_row(
@@ -116,7 +115,7 @@ def settings_table(models: Named) -> Table:
 
 def operator_table(operators: Sequence[OperatorTime]) -> Table:
     """Return the time of each operator type, slowest first."""
-    table = _table("operator", "nodes", "ms", "share")
+    table = ascii_table("operator", "nodes", "ms", "share")
     table.add_column("", no_wrap=True)
     for entry in operators[:NUM_OPERATORS]:
         _operator_row(table, entry.op_type, entry.num_nodes, entry.mean_ms, entry.share)
@@ -136,14 +135,6 @@ def _operator_row(table: Table, name: str, num_nodes: int, mean_ms: float, share
     bar = "#" * round(share * BAR_LENGTH)
     cells = (three_digits(mean_ms), f"{percent_number(share)} %", bar)
     table.add_row(escape(name), str(num_nodes), *cells)
-
-
-def _table(first: str, *columns: str) -> Table:
-    table = Table(box=PLAIN, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column(first, overflow="fold")
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
 
 
 def _memory(latency: Latency) -> str:
@@ -196,6 +187,9 @@ def show_profile(console: Console, report: ProfileReport) -> None:
     ):
         for line in lines:
             console.print(line, highlight=False)
+    paths = list(dict.fromkeys(model.path for model in report.models))
+    names = dict(zip(paths, display_names(paths, console.encoding), strict=True))
+    show_budgets(console, report.budgets, names)
     console.print(_provenance(report), highlight=False)
     console.print(f"Measured {plural(len(models), 'model')}. No file was written.", highlight=False)
 

@@ -18,15 +18,14 @@ from kdtool.format import (
     role_name,
     roles_present,
 )
-from kdtool.report.budget import budget_sentence
+from kdtool.report.budget import budget_sentences
 from kdtool.report.cells import Cell
 from kdtool.report.decision import decision_of
-from kdtool.report.measured import machine_labels, measured
+from kdtool.report.measured import machine_labels
 from kdtool.report.sections import verdict as verdicts
 from kdtool.report.sections.bias_shift import shift_sentence
 from kdtool.report.sections.classes import columns, few_images, one_class_calls
 from kdtool.report.sections.comparison import comparison_rows, parity_sentence
-from kdtool.report.sections.devices import COLUMNS, noise_sentences
 from kdtool.report.sections.files import choice_sentence
 from kdtool.report.sections.operating_point import operating_sentence
 from kdtool.report.sections.subclasses import alarm
@@ -183,8 +182,8 @@ def show_decision(console: Console, results: Results) -> None:
     console.print(Text.assemble(label, "  ", plain_text(console, printable(decision.because))))
     for reason in decision.alarms[1:]:
         console.print(plain_text(console, printable(f"ALARM: {reason}"), "bold red"))
-    for check in decision.budgets:
-        console.print(plain_text(console, printable(f"Budget: {budget_sentence(check)}")))
+    for sentence in budget_sentences(decision.budgets):
+        console.print(plain_text(console, printable(f"Budget: {sentence}")))
     for risk in decision.risks:
         console.print(plain_text(console, printable(f"Risk: {risk}")))
     for step in decision.next:
@@ -245,35 +244,3 @@ def _against(console: Console, cell: Cell | None) -> Text:
     if cell is None:
         return Text()
     return plain_text(console, cell.relative, "red" if cell.worse else "dim")
-
-
-def show_devices(console: Console, results: Results, folder: Path) -> None:
-    """Print what other machines measured: the end of `profile --merge`.
-
-    Args:
-        console: The output; every line fits 80 columns.
-        results: The study's.
-        folder: The study's.
-    """
-    rows = [row for row in measured(results) if not row.here]
-    for machine, setting in dict.fromkeys((row.machine, row.setting) for row in rows):
-        show_sentence(console, f"{machine}; {setting}:")
-        table = new_table()
-        table.add_column("file", overflow="fold")
-        for head in COLUMNS:
-            table.add_column(head.lower(), justify="right", no_wrap=True)
-        for row in rows:
-            if (row.machine, row.setting) == (machine, setting):
-                cells = [cell.value if cell else "-" for cell in row.cells]
-                texts = (printable(row.file.path), *cells)
-                table.add_row(*(plain_text(console, text) for text in texts))
-        print_table(console, table)
-        console.print()
-    for sentence in noise_sentences(rows):
-        console.print(plain_text(console, printable(sentence), "yellow"))
-    machines = list(dict.fromkeys(row.machine for row in rows))
-    if machines:
-        show_sentence(console, f"The report now has measurements of {listed(machines)}.")
-    else:
-        show_sentence(console, "No other machine has measured the files of this study.")
-    show_paths(console, folder)

@@ -19,6 +19,7 @@ ROLE_STYLES = {
     "subclass-student": "magenta",
 }
 
+PLAIN = box.Box("    \n    \n -- \n" + 5 * "    \n", ascii=True)  # a line below the header
 NAME_WIDTH = 10  # characters; where room is short, longer names of rows are folded to it
 
 
@@ -64,6 +65,15 @@ def new_table() -> Table:
     return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
 
 
+def ascii_table(first: str, *columns: str) -> Table:
+    """Return an empty table in ASCII: the names of its rows, then columns of figures."""
+    table = Table(box=PLAIN, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(first, overflow="fold")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
 def print_table(console: Console, table: Table) -> None:
     """Print a table whose first column names its rows.
 
@@ -89,7 +99,7 @@ def print_table(console: Console, table: Table) -> None:
         title = f"{_as_text(head.header).plain} ".lstrip()
         console.print(Text(title) + _as_text(name), soft_wrap=True)
         for header, cells in columns:
-            value = _as_text(cells[k])
+            value = Text(" ").join(_as_text(cells[k]).split("\n"))
             if value.plain.strip():
                 console.print(Text(f"  {header:<{width}}  ") + value, soft_wrap=True)
 

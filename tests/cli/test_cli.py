@@ -72,6 +72,19 @@ WRONG = [
     ("profile torn.onnx --shape 3x8x8", 1, "such as --shape 3,224,224"),
     ("profile torn.onnx --json --csv", 2, "got both --json and --csv"),
     ("profile torn.onnx --runtime openvino --provider cuda", 2, "remove --provider"),
+    # budgets of files
+    ("profile torn.onnx --budget max_latncy_ms=5", 2, "did you mean max_latency_ms?"),
+    ("profile torn.onnx --budget 5", 2, "got --budget 5; expected KEY=VALUE with the key "
+                                        "max_latency_ms, max_size_mb or max_memory_mb"),
+    ("profile torn.onnx --budget max_size_mb", 2, "got --budget max_size_mb; expected KEY=VALUE"),
+    ("profile torn.onnx --budget max_size_mb=2,", 2, "got --budget (nothing); expected KEY=VALUE"),
+    ("profile torn.onnx --budget max_size_mb=-2", 2, "max_size_mb=-2; expected a positive number"),
+    ("profile torn.onnx --budget max_size_mb=nan", 2, "expected a positive number, such as"),
+    ("profile torn.onnx --budget max_size_mb=2MB", 2, "expected a positive number, such as"),
+    ("profile torn.onnx --budget max_size_mb=0", 2, "expected a positive number, such as"),
+    ("profile torn.onnx --budget max_size_mb=2 --budget max_size_mb=3", 2, "max_size_mb twice"),
+    ("profile torn.onnx --budget max_drop=0.01", 2, "max_drop, which needs a study"),
+    ("profile study --merge x.json --budget max_size_mb=1", 2, "remove --budget"),
     # a path that is something else
     ("export tiny.toml", 1, "is a recipe; expected the folder of a finished study"),
     ("report tiny.toml", 1, "is a recipe; expected the folder of a finished study"),

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from onnx import TensorProto, helper
@@ -63,3 +65,41 @@ def test_any_letters_on_any_terminal(make_onnx, tmp_path):
     assert (table.returncode, rb"\u732b.onnx" in table.stdout) == (0, True)
     report = json.loads(profile(path, "--json", PYTHONIOENCODING="ascii").stdout)
     assert report["models"][0]["path"] == str(path)
+
+
+def test_budgets_decide_the_exit_status(tiny_onnx):
+    """A file of some kB takes less than a minute and 1 MB; none is of 1 byte."""
+    kept = profile(tiny_onnx, "--budget", "max_size_mb=1", "--csv")
+    assert (kept.returncode, kept.stderr) == (0, b"")
+    broken = profile(tiny_onnx, "--budget", "max_size_mb=1e-6,max_memory_mb=100000", "--json")
+    assert broken.returncode == 1
+    size, memory = json.loads(broken.stdout)["budgets"]
+    assert size["fit"] == "over budget"
+    assert size["value"] == tiny_onnx.stat().st_size / 1e6
+    assert memory["budget"] == "max_memory_mb"
+    error = broken.stderr.decode()
+    assert error.startswith("error: 1 of 1 file failed --budget: ")
+    assert "tiny.onnx is over budget: " in error
+    assert error.count("\n") == 1
+
+
+def test_a_file_given_twice_is_measured_once(tiny_onnx):
+    twice = tiny_onnx.parent / ".." / tiny_onnx.parent.name / tiny_onnx.name
+    done = profile(tiny_onnx, twice, tiny_onnx, "--json")
+    assert done.returncode == 0
+    (model,) = json.loads(done.stdout)["models"]
+    assert model["path"] == str(tiny_onnx)
+    assert done.stderr.decode().count("was given more than once; it is measured once") == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
+def test_ctrl_c_prints_one_line(tiny_onnx):
+    command = [sys.executable, "-m", "kdtool", "profile", str(tiny_onnx), "--seconds", "60"]
+    started = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+    time.sleep(2)
+    os.killpg(started.pid, signal.SIGINT)
+    output, errors = started.communicate(timeout=30)
+    assert (started.returncode, output) == (130, b"")
+    assert errors == b"error: interrupted; nothing is lost: run the same command again\n"

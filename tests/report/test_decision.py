@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from kdtool.report.budget import budget_sentences
 from kdtool.report.decision import decide
 from kdtool.results.study import PairedDifference
 
@@ -263,6 +264,16 @@ def test_what_was_not_measured_is_not_within(build):
     results = budgets(build(latency=False), max_latency_ms=100, max_memory_mb=100, max_drop=0.5)
     assert set(fits(results).values()) == {"not known to be within budget"}
     assert "not measured, at most" in decide(results).because
+
+
+def test_files_of_which_the_same_is_said_share_a_sentence(build, typed):
+    results = budgets(build(int8=True, latency=False), max_latency_ms=100, max_size_mb=2)
+    assert [typed(one) for one in budget_sentences(decide(results).budgets)] == [
+        "student.onnx is over budget: 4.96 MB, at most 2.00 MB.",
+        "student.onnx and student.int8.onnx are not known to be within budget: not measured, at "
+        "most 100 ms.",
+        "student.int8.onnx is within budget: 1.25 MB, at most 2.00 MB.",
+    ]
 
 
 def test_times_of_a_busy_machine_keep_to_no_budget(build):

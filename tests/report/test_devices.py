@@ -100,7 +100,8 @@ def written(report, path):
 
 def test_figures_of_a_device_join_results_and_report(study, report, tmp_path):
     folder = study[0].folder
-    results = merge(folder, [written(report, tmp_path / "pi.json")], silent)
+    results, num_merged = merge(folder, [written(report, tmp_path / "pi.json")], silent)
+    assert num_merged == 1
     assert results == load_results(folder / "results.json")
     (device,) = results.devices
     assert device.environment == report.environment
@@ -123,7 +124,7 @@ def test_a_comparison_the_other_way_round_is_turned(study, report, tmp_path):
         update={"of": one.against, "against": one.of, "ratio": 2.0, "ci95": (1.6, 2.5)}
     )
     report = report.model_copy(update={"comparisons": [turned]})
-    results = merge(study[0].folder, [written(report, tmp_path / "pi.json")], silent)
+    results, _ = merge(study[0].folder, [written(report, tmp_path / "pi.json")], silent)
     timing = results.devices[0].files[1].timings[0]
     assert timing.time_ratio == 0.5
     assert timing.time_ratio_ci95 == pytest.approx((0.4, 0.625))
@@ -140,7 +141,7 @@ def test_the_same_machine_replaces_what_it_measured_before(study, report, tmp_pa
             "comparisons": [],
         }
     )
-    (device,) = merge(folder, [written(again, tmp_path / "again.json")], silent).devices
+    (device,) = merge(folder, [written(again, tmp_path / "again.json")], silent)[0].devices
     found = {
         (file.precision, timing.latency.threads): timing.latency.p50_ms
         for file in device.files
@@ -166,7 +167,7 @@ def test_several_machines_and_runtimes_are_shown_side_by_side(study, report, tmp
         report.model_copy(update={"environment": other}),
     ]
     paths = [written(one, tmp_path / f"{i}.json") for i, one in enumerate(reports)]
-    first, second = merge(study[0].folder, paths, silent).devices
+    first, second = merge(study[0].folder, paths, silent)[0].devices
     assert (first.environment.cpu, second.environment.cpu) == ("Cortex-A76", "Cortex-A53")
     runtimes = [timing.latency.runtime for timing in first.files[0].timings]
     assert runtimes == ["onnxruntime", "onnxruntime", "openvino"]
@@ -177,7 +178,7 @@ def test_figures_with_other_software_are_not_mixed(study, report, tmp_path):
     fp32 = report.models[0].model_copy(update={"other_latencies": []})
     again = report.model_copy(update={"environment": newer, "models": [fp32], "comparisons": []})
     paths = [written(one, tmp_path / f"{i}.json") for i, one in enumerate((report, again))]
-    old, new = merge(study[0].folder, paths, silent).devices
+    old, new = merge(study[0].folder, paths, silent)[0].devices
     assert machine(old.environment) == machine(new.environment)
     assert [len(file.timings) for file in old.files] == [1, 2]
     assert [len(file.timings) for file in new.files] == [1]
@@ -196,7 +197,7 @@ def test_models_of_other_studies_are_named_and_left_out(study, report, tmp_path)
     report = report.model_copy(update={"models": [report.models[0], stranger, again]})
     warnings = []
     path = written(report, tmp_path / "pi.json")
-    (device,) = merge(study[0].folder, [path], warnings.append).devices
+    (device,) = merge(study[0].folder, [path], warnings.append)[0].devices
     assert [file.precision for file in device.files] == ["fp32"]
     (warning,) = warnings
     assert "left out resnet50.onnx (000000000000) is not a file of this study" in warning

@@ -4,6 +4,7 @@ import io
 import pytest
 from rich.console import Console
 
+from kdtool.edge.profile import with_budgets
 from kdtool.results.profile import (
     Comparison,
     Environment,
@@ -13,6 +14,7 @@ from kdtool.results.profile import (
     OperatorTime,
     ProfileReport,
 )
+from kdtool.terminal.budget import failure_text
 from kdtool.terminal.device import display_names, profile_csv, show_profile
 
 ENVIRONMENT = Environment(
@@ -283,3 +285,51 @@ def test_bars_are_left_out_where_they_do_not_fit():
     narrow = shown(operators, width=44)
     assert "####" not in narrow
     assert row(narrow, "Op0") == "Op0 1 4.00 50.0 %"
+
+
+def single(model, p50, ends, **changes):
+    changes = {"batch_size": 1, "p50_ms": p50, "p50_ci95_ms": ends, "noise": None} | changes
+    return model.model_copy(update={"latency": LATENCY.model_copy(update=changes)})
+
+
+def test_budgets_are_a_table_and_what_is_not_known_does_not_pass():
+    """The files are of 14 MB and need 53 MB; 12 ms is inside the second interval."""
+    quick, near, slow, busy, batches = (
+        model.model_copy(update={"path": name, "name": name})
+        for name, model in {
+            "quick.onnx": single(TEACHER, 8.5, (8.3, 8.9)),
+            "near.onnx": single(TEACHER, 11.5, (10.9, 12.1)),
+            "slow.onnx": single(TEACHER, 12.5, (12.1, 12.9)),
+            "busy.onnx": single(TEACHER, 8.5, (8.3, 8.9), noise="busy", peak_memory_bytes=None),
+            "batches.onnx": TEACHER,
+        }.items()
+    )
+    limits = {"max_latency_ms": 12.0, "max_size_mb": 14.0, "max_memory_mb": 52.9}
+    report = with_budgets(report_of(quick, near, slow, busy, batches), limits)
+    stream = io.StringIO()
+    show_profile(Console(file=stream, width=80, color_system=None), report)
+    lines = [" ".join(line.split()) for line in stream.getvalue().splitlines()]
+    for line in (
+        "quick.onnx size 14.0 MB - 14.0 MB passes",
+        "quick.onnx latency 8.50 ms 8.30 to 8.90 12.0 ms passes",
+        "quick.onnx memory 53.0 MB - 52.9 MB fails",
+        "near.onnx latency 11.5 ms 10.9 to 12.1 12.0 ms not known",
+        "slow.onnx latency 12.5 ms 12.1 to 12.9 12.0 ms fails",
+        "busy.onnx latency 8.50 ms 8.30 to 8.90 12.0 ms not known",
+        "busy.onnx memory - - 52.9 MB not known",
+        "batches.onnx latency - - 12.0 ms not known",
+    ):
+        assert line in lines
+    text = failure_text(report.budgets, with_values=False)
+    assert text == (
+        "5 of 5 files failed --budget: quick.onnx, near.onnx, slow.onnx, busy.onnx and batches.onnx"
+    )
+
+
+def test_the_fastest_quiet_setting_of_a_file_counts():
+    noisy = LATENCY.model_copy(update={"batch_size": 1, "p50_ms": 2.0, "noise": "busy"})
+    fast = LATENCY.model_copy(update={"batch_size": 1, "p50_ms": 3.0, "p50_ci95_ms": (2.9, 3.1)})
+    slow = single(TEACHER, 8.5, (8.3, 8.9))
+    report = report_of(slow.model_copy(update={"other_latencies": [noisy, fast]}))
+    (check,) = with_budgets(report, {"max_latency_ms": 4.0}).budgets
+    assert (check.value, check.fit) == (3.0, "within budget")

@@ -5,8 +5,9 @@ import pytest
 from rich.console import Console
 from sample_scores import pretrained
 
+from kdtool.terminal.devices import show_devices
 from kdtool.terminal.stages import show_explained, show_files, show_kit, show_trained
-from kdtool.terminal.study import next_steps, show_devices, show_results, show_warnings
+from kdtool.terminal.study import next_steps, show_results, show_warnings
 from kdtool.terminal.text import show_next
 
 FOLDER = Path("runs/mnist")
@@ -131,7 +132,7 @@ def test_each_command_ends_with_what_it_did_and_where_the_files_are(build, show,
 
 def test_what_other_machines_measured_is_a_table_for_each_machine(build):
     text = flat(shown(show_devices, build(devices=(("Pi", 6.0, 1.1), ("Jetson", 3.0, 0.9)))))
-    head = "file median p90 images/s peak memory time relative to fp32"
+    head = "file p50 in ms, with interval size memory time / fp32"
     assert text.count(head) == text.count("; ONNX Runtime, CPU, ") >= 2
     assert text.index("Pi, 4 cores; ONNX Runtime, CPU, 1 thread") < text.index("Jetson, 4 cores;")
 

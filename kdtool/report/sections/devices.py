@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from kdtool.format import (
     file_size,
+    listed,
     printable,
     role_name,
 )
@@ -19,6 +20,8 @@ from kdtool.report.canvas import (
     new_figure,
     quiet_axes,
 )
+from kdtool.report.decision import decision_of
+from kdtool.report.device_choice import same_choices
 from kdtool.report.measured import Measured, machine_labels, measured, runtimes
 from kdtool.results.machines import setting
 from kdtool.results.study import Results
@@ -36,11 +39,13 @@ class DevicesSection:
 
     LINK: ClassVar = "Devices"
 
+    choices: list[str]  # what to ship on which machine
     figure: Drawing
     setting: str  # in which the machines of the figure are compared
     columns: tuple[str, ...]
     rows: list[Measured]
     noise: list[str]
+    own: str | None  # that the machine of the study is among the devices; None: it is not
     machines: list[tuple[str, str]]  # label, description
 
 
@@ -50,7 +55,9 @@ def section(results: Results) -> DevicesSection | None:
     if not rows:
         return None
     machines = side_by_side(rows)
+    labels = machine_labels(results)
     return DevicesSection(
+        choices=choice_sentences(results),
         figure=drawing(
             "devices",
             "Median latency of the files on every machine",
@@ -60,6 +67,7 @@ def section(results: Results) -> DevicesSection | None:
         columns=COLUMNS,
         rows=rows,
         noise=noise_sentences(rows),
+        own=own_machine_sentence(labels[0]) if labels[0] in labels[1:] else None,
         machines=machine_descriptions(results),
     )
 
@@ -81,11 +89,47 @@ def machine_descriptions(results: Results) -> list[tuple[str, str]]:
 
 
 def noise_sentences(rows: list[Measured]) -> list[str]:
-    """List the figures that should not be trusted, and why."""
+    """List the figures that should not be trusted, and why: a sentence for each machine."""
+    found: dict[str, dict[str, list[Measured]]] = {}  # by machine, then by reason
+    for row in rows:
+        if row.latency.noise:
+            found.setdefault(row.machine, {}).setdefault(row.latency.noise, []).append(row)
+    settings = {row.setting for row in rows}
+    sentences = []
+    for machine, reasons in found.items():
+        texts = [_noise(reason, disturbed, settings) for reason, disturbed in reasons.items()]
+        sentences.append(f"*: on {machine}: {'; '.join(texts)}.")
+    return sentences
+
+
+def _noise(reason: str, rows: list[Measured], settings: set[str]) -> str:
+    """Return which files were disturbed; in which setting, if there are several."""
+    files: dict[str, list[str]] = {}
+    for row in rows:
+        files.setdefault(row.setting if len(settings) > 1 else "", []).append(row.file.path)
+    names = [listed(paths) + (f" ({one})" if one else "") for one, paths in files.items()]
+    return f"{listed(names)}: {reason}"
+
+
+def own_machine_sentence(label: str) -> str:
+    """Return what a merged profile of the study's own machine replaces.
+
+    Args:
+        label: Of the machine.
+    """
+    return (
+        f"{label} made this study: what it measured again replaces what it measured then. Another "
+        "board of the same model, memory and system cannot be told apart from it."
+    )
+
+
+def choice_sentences(results: Results) -> list[str]:
+    """Return which file to ship on each device; machines with the same answer in one sentence."""
     return [
-        f"*: {row.file.path} on {row.machine}, {row.setting}: {row.latency.noise}."
-        for row in rows
-        if row.latency.noise
+        f"On {listed(machines)} "
+        + (f"ship {one.ship or 'nothing'}" if one.is_known else "it is not known what to ship")
+        + f". {one.because}"
+        for one, machines in same_choices(decision_of(results).devices)
     ]
 
 
