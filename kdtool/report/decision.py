@@ -11,10 +11,12 @@ from kdtool.format import (
     points,
     points_range,
     printable,
+    probability,
     role_name,
     score_change,
     score_change_range,
     score_text,
+    whole_percent,
 )
 from kdtool.report.budget import budget_checks, budget_phrase, missed
 from kdtool.report.device_choice import device_choices, same_choices
@@ -300,4 +302,20 @@ def _next(results: Results, model: ModelResult, file: FileResult) -> Iterator[Ne
         purpose="make a folder that runs on a device without kdtool",
         command="kdtool export STUDY --kit",
     )
-    yield NextStep(purpose="classify an image", command=f"kdtool predict STUDY/{file.path} IMAGE")
+    yield _classify(model, file)
+
+
+def _classify(model: ModelResult, file: FileResult) -> NextStep:
+    """Return how to classify images, and from which probability on to trust the answers."""
+    found = model.coverage
+    if found is None or found.chosen is None or found.test is None:
+        return NextStep(
+            purpose="classify an image", command=f"kdtool predict STUDY/{file.path} IMAGE"
+        )
+    threshold = probability(found.chosen.threshold)
+    return NextStep(
+        purpose=f"classify images and leave those below {threshold} to a person "
+        f"({whole_percent(found.test.share)} of the test images are answered, "
+        f"{percent(found.test.accuracy)} of these correctly)",
+        command=f"kdtool predict STUDY/{file.path} FOLDER --min-confidence {threshold}",
+    )

@@ -16,12 +16,14 @@ from kdtool.format import (
     printable,
     role_name,
     roles_present,
+    three_digits,
 )
-from kdtool.report.sections.classes import imbalance
 from kdtool.report.sections.duplicates import duplicates_sentence
 from kdtool.report.sections.training import TrainingRow, training_rows
 from kdtool.results.profile import Environment
 from kdtool.results.study import DataResult, ModelResult, Results
+
+UNEVEN = 1.5  # training images of the largest class / of the smallest; below, no sentence
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,6 +111,19 @@ def _counts(model: ModelResult) -> str:
     if model.thop_macs is None:
         return text
     return f"{text}; thop counts {count(model.thop_macs)} MACs, normalization and pooling included"
+
+
+def imbalance(data: DataResult) -> str | None:
+    """Say how uneven the classes are in the training images; None if they are even."""
+    numbers = data.class_counts["train"]
+    least, most = min(numbers), max(numbers)
+    names = [printable(data.classes[numbers.index(number)]) for number in (most, least)]
+    if not least or most < UNEVEN * least:
+        return None
+    return (
+        f"The classes are uneven: {names[0]} has {three_digits(most / least)} times as many "
+        f"training images as {names[1]} ({count(most)} and {count(least)})."
+    )
 
 
 def _command(results: Results) -> str:

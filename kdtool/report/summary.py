@@ -64,6 +64,7 @@ class SummarySection:
     risks: list[str]
     steps: list[NextStep]
     budgets: list[str]
+    changes: list[str]  # since the results were last written
     headline: str  # of the verdicts
     findings: list[Finding]  # empty: no verdict yet
     explanations: list[str]
@@ -92,6 +93,7 @@ def section(results: Results) -> SummarySection:
         risks=[printable(one) for one in decision.risks],
         steps=decision.next,
         budgets=[printable(one) for one in budget_sentences(decision.budgets)],
+        changes=[printable(one) for one in results.changes],
         headline=verdicts.headline(results),
         findings=findings(results),
         explanations=explanations(results),

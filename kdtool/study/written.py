@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from kdtool.errors import StudyError
 from kdtool.files import write_atomic
+from kdtool.report.changes import changes_since
 from kdtool.report.decision import decide
 from kdtool.results.base import to_json
-from kdtool.results.study import Results
+from kdtool.results.study import Results, load_results
 from kdtool.study.folder import Study, load_study
 
 
@@ -22,9 +24,22 @@ def write_results(study: Study, results: Results) -> Results:
     from kdtool.report.write import write_report  # needs the extra `train`
 
     results = results.model_copy(update={"decision": decide(results)})
+    results = results.model_copy(update={"changes": changes(study, results)})
     write_atomic(study.results_path, to_json(results))
     write_report(results, study.folder)
     return results
+
+
+def changes(study: Study, results: Results) -> list[str]:
+    """Return what is otherwise than in the study's results.json, or what that says of itself.
+
+    A file that is damaged or of another kdtool says nothing.
+    """
+    try:
+        old = load_results(study.results_path)
+    except StudyError:
+        return []
+    return changes_since(old, results) or old.changes
 
 
 def write_report_again(folder: Path) -> Results:

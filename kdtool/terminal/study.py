@@ -91,15 +91,22 @@ def show_results(console: Console, results: Results, folder: Path) -> None:
         if sentence:
             console.print(plain_text(console, printable(sentence)))
     show_decision(console, results)
+    for sentence in _closing(results):
+        show_sentence(console, sentence)
+    show_paths(console, folder)
+
+
+def _closing(results: Results) -> list[str]:
+    """Say what changed since the last run, where files were measured, and what was compared."""
+    sentences = [f"Since the last run: {change}" for change in results.changes]
     if results.devices:
         names = listed(list(dict.fromkeys(machine_labels(results)[1:])))
-        console.print(plain_text(console, printable(f"Measured on devices: {names}.")))
-    roles = roles_present(results)
-    if roles:
+        sentences.append(f"Measured on devices: {names}.")
+    if roles := roles_present(results):
         models = listed([role_name(role) for role in roles])
         seeds, images = seeds_text(results, roles), f"{count(results.data.num_test)} test images"
-        show_sentence(console, f"Compared {models} over {seeds} on {images}.")
-    show_paths(console, folder)
+        sentences.append(f"Compared {models} over {seeds} on {images}.")
+    return sentences
 
 
 def _show_scores(console: Console, results: Results) -> None:

@@ -1,7 +1,8 @@
 import pytest
 
+from kdtool.report.provenance import imbalance
 from kdtool.report.sections import classes
-from kdtool.report.sections.classes import few_images, imbalance, one_class_calls
+from kdtool.report.sections.classes import few_images, one_class_calls
 from kdtool.results.base import METRICS
 
 ROLES = ("teacher", "control", "student")

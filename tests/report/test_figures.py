@@ -7,37 +7,94 @@ from matplotlib.colors import to_hex
 
 from kdtool.report.canvas import LIGHT
 from kdtool.report.confusion import confusion_figures
+from kdtool.report.forest import Difference, forest_figure
 from kdtool.report.measured import measured
-from kdtool.report.sections import sweep
+from kdtool.report.sections import sweep, tradeoff
 from kdtool.report.sections.classes import exported_scores
-from kdtool.report.sections.comparison import cost_bars
 from kdtool.report.sections.devices import device_bars, side_by_side
 from kdtool.report.sections.saliency import BACKDROP, load_saliency
 from kdtool.report.sections.sweep import sweep_figure
-from kdtool.report.sections.training import score_by_epoch
+from kdtool.report.sections.training import loss_by_epoch, score_by_epoch
 from kdtool.report.sections.verdict import differences
+
+
+def texts_of(axes):
+    return [text.get_text() for text in axes.texts]
 
 
 def texts(figure):
     return [text.get_text() for text in figure.axes[0].texts]
 
 
-def test_bars_start_at_zero_and_are_as_long_as_the_numbers(build):
+def test_the_tradeoff_has_a_cross_for_each_file_and_a_pareto_line(build):
+    rows = tradeoff.fastest_settings(measured(build(int8=True)))
+    axes = tradeoff.tradeoff_figure(rows, 1000, 400).axes[0]
+    line, *crosses = axes.lines
+    best = tradeoff.pareto(rows)
+    assert list(line.get_xdata()) == [row.latency.p50_ms for row in best]
+    assert len(crosses) == 3 * len(rows)  # both intervals and the mark
+    for number, row in enumerate(rows):
+        _, time, mark = crosses[3 * number : 3 * number + 3]
+        assert tuple(time.get_xdata()) == row.latency.p50_ci95_ms
+        assert list(mark.get_ydata()) == [100 * row.file.accuracy]
+    assert sorted(texts_of(axes)) == sorted(tradeoff.file_name(row) for row in rows)
+
+
+def test_no_file_beats_one_on_the_pareto_line(build):
+    rows = tradeoff.fastest_settings(measured(build(int8=True)))
+    best = tradeoff.pareto(rows)
+    assert best
+    for one in best:
+        assert not [
+            row
+            for row in rows
+            if row.latency.p50_ms < one.latency.p50_ms and row.file.accuracy >= one.file.accuracy
+        ]
+
+
+def test_percentiles_reach_from_the_median_to_the_last(build):
+    rows = tradeoff.fastest_settings(measured(build()))
+    axes = tradeoff.percentile_figure(rows, 400).axes[0]
+    for row, line in zip(rows, axes.lines[::3], strict=True):
+        latency = row.latency
+        tail = [one for one in (latency.p90_ms, latency.p95_ms, latency.p99_ms) if one is not None]
+        assert list(line.get_xdata()) == [latency.p50_ms, *tail]
+
+
+def test_without_latency_there_is_no_tradeoff(build):
+    assert tradeoff.section(build(latency=False)) is None
+
+
+def test_a_forest_plot_colours_only_what_is_clear():
+    rows = [
+        Difference(name="cat", value=0.03, ci95=(0.01, 0.05), is_clear=True),
+        Difference(
+            name="a dog of a very long name indeed", value=-0.02, ci95=(-0.05, 0.01), is_clear=False
+        ),
+        Difference(name="owl", value=-0.04, ci95=(-0.06, -0.02), is_clear=True),
+    ]
+    axes = forest_figure(rows, "points", 340).axes[0]
+    marks = axes.lines[2::2]
+    assert [to_hex(line.get_color()) for line in marks] == [
+        LIGHT["better"],
+        LIGHT["muted"],
+        LIGHT["worse"],
+    ]
+    assert [line.get_xdata()[0] for line in marks] == pytest.approx([3, -2, -4])
+    assert list(axes.lines[1].get_xdata()) == pytest.approx([1, 5])
+    assert axes.get_yticklabels()[1].get_text().endswith("\N{HORIZONTAL ELLIPSIS}")
+
+
+def test_the_loss_of_students_on_training_images_is_not_drawn(build):
     results = build()
-    figures = cost_bars(results)
-    expected = {
-        "params": [model.num_params for model in results.models.values()],
-        "flops": [model.num_flops for model in results.models.values()],
-        "latency": [model.files["fp32"].latency.p50_ms for model in results.models.values()],
-    }
-    for name, values in expected.items():
-        axes = figures[name].axes[0]
-        assert [bar.get_width() for bar in axes.patches] == values
-        assert axes.get_xlim()[0] == 0
-
-
-def test_bars_leave_out_latency_that_was_not_measured(build):
-    assert list(cost_bars(build(latency=False))) == ["params", "flops"]
+    axes = loss_by_epoch(results, 400).axes[0]
+    assert len(axes.lines) == 5  # validation of three roles, training of teacher and control
+    control = results.models["control"]
+    expected = np.mean(
+        [[one.validation_loss for one in run.epochs] for run in control.seeds], axis=0
+    )
+    drawn = [list(line.get_ydata()) for line in axes.lines]
+    assert any(curve == pytest.approx(list(expected)) for curve in drawn)
 
 
 def test_difference_shows_zero_the_interval_and_every_seed(build):

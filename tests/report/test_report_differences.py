@@ -8,7 +8,7 @@ from sample_evidence import judged
 
 from kdtool.errors import StudyError
 from kdtool.report.pictures import MOST_PIXELS, load_gallery, shrunk
-from kdtool.report.sections import calibration, subclasses
+from kdtool.report.sections import calibration, coverage, subclasses
 from kdtool.report.sections.bias_shift import shift_sentence
 from kdtool.report.sections.flips import flip_rows, flip_sentence
 from kdtool.report.write import write_report
@@ -125,15 +125,36 @@ def test_the_report_says_what_students_learn_from(subclass):
         assert "The validation images do contain these classes" in text
 
 
-def test_reliability_draws_every_bin_before_and_after(build):
+def test_reliability_draws_a_bar_a_group_and_both_confidences(build):
     results = evidence(build)
     role, found = calibration.shown_calibration(results)
-    figure = calibration.reliability_figure(role, found, 400)
-    drawn = [np.asarray(points.get_offsets()) for points in figure.axes[0].collections]
-    for offsets, bins in zip(drawn, (found.before, found.after), strict=True):
-        expected = [[100 * one.confidence, 100 * one.accuracy] for one in bins]
-        np.testing.assert_allclose(offsets, expected)
+    axes = calibration.reliability_figure(role, found, 400).axes[0]
+    heights = [bar.get_height() for bar in axes.patches]
+    assert heights == pytest.approx([100 * one.accuracy for one in found.before])
+    *intervals, before, after = axes.lines
+    for line, one in zip(intervals, found.before, strict=True):
+        low, high = line.get_ydata()
+        assert low < 100 * one.accuracy < high
+    for line, groups in ((before, found.before), (after, found.after)):
+        expected = [100 * one.confidence for one in groups]
+        assert list(line.get_ydata()) == pytest.approx(expected)
     assert calibration.section(build()) is None
+
+
+def test_coverage_is_a_sentence_and_a_curve(build):
+    results = evidence(build)
+    found = results.models["student"].coverage
+    section = coverage.section(results)
+    assert section.sentence.startswith(
+        "Answer from a probability of 0.62 on and leave the other images to a person: "
+        "95\N{NO-BREAK SPACE}% of the test images are answered, and "
+    )
+    curve, chosen = coverage.coverage_figure("student", found, 400).axes[0].lines
+    assert list(curve.get_xdata()) == [100, 95, 60]
+    assert list(chosen.get_xdata()) == [95]
+    none = found.model_copy(update={"chosen": None, "test": None, "test_ci95": None})
+    assert coverage.coverage_sentence(results, none).startswith("No probability from which on")
+    assert coverage.section(build()) is None
 
 
 def test_bias_shift_is_one_sentence_a_model(build, typed):

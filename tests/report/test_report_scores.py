@@ -29,7 +29,7 @@ def section(html, name):
 def test_the_whole_report_uses_the_metric(mhist, typed):
     html, markdown = typed(mhist.html), typed(mhist.markdown)
     for text in (html, markdown):
-        assert "Weighted F1 during training" in text
+        assert "Weighted F1 and loss during training" in text
         assert "was chosen by validation weighted F1" in text
         assert "higher in weighted F1 than the same student" in text
     point = mhist.results.sweep[3]

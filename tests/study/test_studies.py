@@ -196,7 +196,7 @@ def typed_error(capsys, monkeypatch, *arguments):
         (lambda first, second: (second / "results.json").write_text("{") and [first, second], 1,
          "is not a results.json of schema 1"),
         (lambda first, second: (second / "results.json").write_text('{"schema": 2}')
-         and [first, second], 1, "written by a newer kdtool: it has schema 2, and this kdtool reads schema 1"),
+         and [first, second], 1, "written by a newer kdtool: it has schema 2, and this kdtool"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_compared_gets_one_error(two, capsys, monkeypatch, break_it, code, message):

@@ -4,9 +4,11 @@ import numpy as np
 
 from kdtool.results.base import TEACHER_OF, Summary
 from kdtool.results.evidence import (
+    Answered,
     BiasShift,
     Calibration,
     ClassSubclasses,
+    Coverage,
     FineMatch,
     Flips,
     Gallery,
@@ -30,6 +32,25 @@ def calibration(temperature, validation_nll_after):
         validation_nll_after=validation_nll_after,
         before=[ReliabilityBin(confidence=c, accuracy=a, num_images=n) for c, a, n in before],
         after=[ReliabilityBin(confidence=c, accuracy=a, num_images=n) for c, a, n in after],
+    )
+
+
+def coverage(num_test, accuracy):
+    """A model that knows of half of its mistakes that it is not sure."""
+
+    def answered(threshold, share, accuracy):
+        num_answered = round(share * num_test)
+        return Answered(
+            threshold=threshold, share=share, num_answered=num_answered, accuracy=accuracy
+        )
+
+    wrong = 1 - accuracy
+    points = [(0.31, 1.0, wrong), (0.62, 0.95, 0.5 * wrong), (0.97, 0.6, 0.2 * wrong)]
+    return Coverage(
+        curve=[answered(t, share, 1 - error) for t, share, error in points],
+        chosen=answered(0.62, 0.94, 1 - 0.5 * wrong),
+        test=answered(0.62, 0.95, 1 - 0.5 * wrong),
+        test_ci95=(1 - 0.6 * wrong, 1 - 0.4 * wrong),
     )
 
 
@@ -169,7 +190,10 @@ def with_evidence(
     models = {
         role: model.model_copy(
             update={
-                "seeds": [run.model_copy(update={"calibration": calibrated}) for run in model.seeds]
+                "seeds": [
+                    run.model_copy(update={"calibration": calibrated}) for run in model.seeds
+                ],
+                "coverage": coverage(data.num_test, model.exported.test.accuracy),
             }
         )
         for role, model in results.models.items()

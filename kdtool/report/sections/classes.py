@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from kdtool.format import (
     MINUS,
@@ -15,12 +15,12 @@ from kdtool.format import (
     score_change,
     score_range,
     score_text,
-    three_digits,
 )
-from kdtool.report.canvas import LIGHT, Drawing, cut_short, drawing, new_figure, quiet_axes
+from kdtool.report.canvas import Drawing, drawing
 from kdtool.report.cells import Cell
 from kdtool.report.confusion import confusion_figures
 from kdtool.report.decision import FEW_IMAGES
+from kdtool.report.forest import Difference, forest_figure
 from kdtool.report.sections.verdict import main_verdict
 from kdtool.results.base import Interval, Metric, Role, Summary
 from kdtool.results.evidence import Verdict
@@ -33,12 +33,7 @@ from kdtool.results.study import (
 )
 from kdtool.stats.intervals import LEVEL
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-
 MOST_NAMES = 6  # of classes, in a sentence
-UNEVEN = 1.5  # training images of the largest class / of the smallest; below, no sentence
 MOST_CHANGED = 10  # classes that are listed where the tables are folded
 MOST_MISTAKES = 5  # that are listed
 MOST_OPEN = 20  # classes; more, and the tables over classes are folded
@@ -225,36 +220,19 @@ def most_changed(rows: list[ClassRow]) -> list[ClassRow]:
 def forest(rows: list[ClassRow], verdict: Verdict | None) -> Drawing | None:
     """Return a figure of the differences by class, with intervals; None: there are none."""
     shown = rows if len(rows) <= MOST_OPEN else most_changed(rows)
-    shown = [row for row in shown if row.delta is not None and row.delta_ci95]
-    if verdict is None or not shown:
+    found = [
+        Difference(name=row.name, value=row.delta, ci95=row.delta_ci95, is_clear=row.is_clear)
+        for row in shown
+        if row.delta is not None and row.delta_ci95
+    ]
+    if verdict is None or not found:
         return None
     names = f"{role_name(verdict.of)} minus {role_name(verdict.against)}"
     return drawing(
         "classes",
         f"Difference in accuracy of each class, {names}, with its 95 % interval",
-        lambda width: forest_figure(shown, verdict, names, min(width, 620)),
+        lambda width: forest_figure(found, f"points of accuracy, {names}", min(width, 620)),
     )
-
-
-def forest_figure(rows: list[ClassRow], verdict: Verdict, names: str, width: int) -> "Figure":
-    """Draw a difference and its interval a class; those that are clear are filled and bold."""
-    figure = new_figure(width, 60 + 22 * len(rows))
-    axes = figure.add_subplot()
-    quiet_axes(axes, grid="x")
-    axes.axvline(0, color=LIGHT["ink"], linewidth=1.5)
-    for place, row in enumerate(rows):
-        delta, (low, high) = row.delta or 0.0, row.delta_ci95 or (0.0, 0.0)
-        color = LIGHT["muted"]
-        if row.is_clear:
-            color = LIGHT["better" if delta > 0 else "worse"]
-        axes.plot([100 * low, 100 * high], [place, place], color=color, linewidth=2)
-        face = color if row.is_clear else LIGHT["panel"]
-        axes.plot(100 * delta, place, "o", color=color, markerfacecolor=face, markersize=7)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    most = max(8, width // 16)
-    axes.set_yticks(range(len(rows)), [cut_short(row.name, most) for row in rows])
-    axes.set_xlabel(f"points of accuracy, {names}")
-    return figure
 
 
 def one_class_calls(results: Results) -> str | None:
@@ -291,19 +269,6 @@ def few_images(data: DataResult) -> str | None:
     if len(few) > MOST_NAMES:
         parts.append(f"{count(len(few) - MOST_NAMES)} more have fewer than {FEW_IMAGES}")
     return f"The scores of small classes are uncertain: {', '.join(parts)}."
-
-
-def imbalance(data: DataResult) -> str | None:
-    """Say how uneven the classes are in the training images; None if they are even."""
-    numbers = data.class_counts["train"]
-    least, most = min(numbers), max(numbers)
-    names = [printable(data.classes[numbers.index(number)]) for number in (most, least)]
-    if not least or most < UNEVEN * least:
-        return None
-    return (
-        f"The classes are uneven: {names[0]} has {three_digits(most / least)} times as many "
-        f"training images as {names[1]} ({count(most)} and {count(least)})."
-    )
 
 
 def mistakes(results: Results) -> list[Mistake]:
