@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kdtool.format import in_percent, milliseconds, score_scale, three_digits
+from kdtool.format import in_percent, milliseconds, score_scale
 from kdtool.results.base import Interval, Metric, Role
 from kdtool.results.profile import Latency
 
@@ -245,10 +245,15 @@ def label_ends(axes: "Axes", ends: dict[str, float], colors: dict[str, str]) -> 
 
 def time_axis(axes: "Axes", times: list[float]) -> None:
     """Label the x axis in milliseconds; it is logarithmic where times differ much."""
+    from matplotlib.ticker import LogLocator, MaxNLocator
+
+    locator: LogLocator | MaxNLocator = MaxNLocator(5)
     if max(times) > LOG_FROM * min(times):
         axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(lambda value, _: three_digits(value))
-    axes.xaxis.set_minor_formatter(lambda *_: "")
+        axes.minorticks_off()
+        locator = LogLocator(subs=(1, 2, 5))
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
 def score_axis(axes: "Axes", metric: Metric) -> None:

@@ -54,7 +54,7 @@ def main() -> None:
             recipe = Path(folder) / "equal.toml"
             recipe.write_text(RECIPE.format(seed=2 * number, other=2 * number + 1))
             command = [sys.executable, "-m", "kdtool", "distill", str(recipe), "--out", folder]
-            subprocess.run([*command, "--quiet"], check=True, stdout=subprocess.DEVNULL)
+            subprocess.run([*command, "--quiet", "--anyway"], check=True, stdout=subprocess.DEVNULL)
             found = claims((Path(folder) / "equal" / "report.md").read_text())
         wrong += bool(found)
         print(f"study {number + 1}: {'; '.join(found) or 'no difference claimed'}", flush=True)

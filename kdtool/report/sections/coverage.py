@@ -80,7 +80,9 @@ def coverage_figure(role: Role, found: Coverage, width: int) -> "Figure":
         axes.annotate(
             text, (x, y), (-9, -9), textcoords="offset points", ha="right", va="top", color=color
         )
-    axes.set(xlim=(0, 101), ylim=(max(0.0, min(low) - 2), 100.5))
+    least = 100 * min(one.accuracy for one in found.curve)
+    margin = max(2.0, (100 - least) / 2)  # the interval of the last few images may be cut
+    axes.set(xlim=(0, 101), ylim=(max(0.0, least - margin), 100.5))
     axes.set_xlabel("test images that are answered, %")
     axes.set_ylabel("of these correct, %")
     return figure

@@ -153,7 +153,7 @@ def loss_by_epoch(results: Results, width: int) -> "Figure":
             )
     axes.set_xlabel("epoch")
     axes.set_ylabel("loss, nats")
-    axes.set_ylim(bottom=0)
+    axes.set(xlim=(1, None), ylim=(0, None))
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     label_ends(axes, ends, {role_name(role): LIGHT[role] for role in results.models})
     return figure
