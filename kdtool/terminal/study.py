@@ -11,16 +11,18 @@ from rich.text import Text
 
 from kdtool.format import (
     count,
+    file_size,
     listed,
     metric_title,
+    percent,
     plural,
     printable,
     role_name,
     roles_present,
 )
 from kdtool.report.budget import budget_sentences
-from kdtool.report.cells import Cell
-from kdtool.report.decision import decision_of
+from kdtool.report.cells import Cell, time_text
+from kdtool.report.decision import decision_of, file_to_ship
 from kdtool.report.measured import machine_labels
 from kdtool.report.sections import verdict as verdicts
 from kdtool.report.sections.bias_shift import shift_sentence
@@ -187,6 +189,8 @@ def show_decision(console: Console, results: Results) -> None:
     if decision.ship is None:
         label = Text("SHIP NOTHING", style="bold red")
     console.print(Text.assemble(label, "  ", plain_text(console, printable(decision.because))))
+    if sentence := shipped_sentence(results):
+        show_sentence(console, sentence)
     for reason in decision.alarms[1:]:
         console.print(plain_text(console, printable(f"ALARM: {reason}"), "bold red"))
     for sentence in budget_sentences(decision.budgets):
@@ -196,6 +200,22 @@ def show_decision(console: Console, results: Results) -> None:
     for step in decision.next:
         if step.command is None:
             console.print(plain_text(console, printable(f"Try: {step.purpose}.")))
+
+
+def shipped_sentence(results: Results) -> str | None:
+    """Return the figures of the file that ships, which is of one seed; None: nothing ships."""
+    found = file_to_ship(results)
+    if found is None:
+        return None
+    role, file = found
+    figures = [
+        f"{percent(file.accuracy)} of {count(results.data.num_test)} test images correct",
+        file_size(file.size_bytes),
+    ]
+    if file.latency:
+        figures.append(f"{time_text(file.latency, file.latency.p50_ms)} on this machine")
+    seed = results.models[role].exported_seed
+    return f"This file (seed {seed}; the table above has means over seeds): {', '.join(figures)}."
 
 
 def seeds_text(results: Results, roles: Sequence[Role]) -> str:
