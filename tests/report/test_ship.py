@@ -1,7 +1,6 @@
 import pytest
 
 from kdtool.report.sections.files import (
-    measure_on_device,
     quantization_phrase,
     ship_details,
     ship_rows,
@@ -45,7 +44,6 @@ def test_a_study_without_files_ships_nothing(build):
     results = build(roles=("teacher",))
     assert ship_sentence(results) is None
     assert ship_details(results) == ship_rows(results) == []
-    assert measure_on_device(results) is None
 
 
 def test_with_fp32_alone_it_says_how_to_get_int8(build):
@@ -210,9 +208,3 @@ def test_what_fp16_is_for_is_said_where_there_is_such_a_file(build):
 def test_nothing_is_said_of_a_device_that_did_not_compare(build):
     results = build(int8=True, devices=(("Pi", 6.0, None),))
     assert not [text for text in ship_details(results) if text.startswith("On Pi")]
-
-
-def test_without_devices_it_says_how_to_measure_there(build):
-    results = build(int8=True)
-    assert "kdtool profile student.onnx student.int8.onnx --json" in measure_on_device(results)
-    assert measure_on_device(build(devices=(("Pi", 6.0, None),))) is None

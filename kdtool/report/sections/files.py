@@ -54,7 +54,6 @@ class FilesSection:
     heads: list[ColumnHead]
     rows: list[Row]  # empty for a single file
     details: list[str]
-    measure_on_device: str | None
 
 
 def section(results: Results) -> FilesSection | None:
@@ -62,7 +61,7 @@ def section(results: Results) -> FilesSection | None:
     model, sentence = shipped(results), ship_sentence(results)
     if model is None or sentence is None:
         return None
-    advice, chosen = measure_on_device(results), decision_of(results).ship
+    chosen = decision_of(results).ship
     return FilesSection(
         sentence=printable(sentence),
         choice=choice_sentence(results),
@@ -76,7 +75,6 @@ def section(results: Results) -> FilesSection | None:
         ],
         rows=ship_rows(results),
         details=[printable(detail) for detail in ship_details(results)],
-        measure_on_device=printable(advice) if advice else None,
     )
 
 
@@ -194,19 +192,6 @@ def _advice(model: ModelResult, rows: list[Measured], compared: dict[Precision, 
         if is_faster(interval) and gate and gate.ci95[0] > -gate.max_drop:
             ratios[row.file.path] = ratio
     return f"Ship {min(ratios, key=lambda path: ratios[path])} there."
-
-
-def measure_on_device(results: Results) -> str | None:
-    """Say how to add figures of the device to the report; None if it has some."""
-    model = shipped(results)
-    if model is None or results.devices:
-        return None
-    files = " ".join(file.path for file in model.files.values())
-    return (
-        "All times were measured on the machine that made this study; on your device they may "
-        f"differ. Copy the files there and run: kdtool profile {files} --json > device.json. Then "
-        "run here: kdtool profile STUDY --merge device.json."
-    )
 
 
 def ship_rows(results: Results) -> list[Row]:

@@ -63,7 +63,7 @@ class SaliencySection:
     agreement: str | None  # a sentence with the mean agreement; None: not compared
     pixelated: bool
     is_folded: bool  # small images show a person little
-    figure: Drawing
+    figure: Drawing | None  # of report.md; None: folded
 
 
 def section(results: Results, folder: Path) -> SaliencySection | None:
@@ -95,7 +95,9 @@ def section(results: Results, folder: Path) -> SaliencySection | None:
         agreement=agreement_sentence(results),
         pixelated=is_small,
         is_folded=is_small,
-        figure=Drawing(
+        figure=None
+        if is_small
+        else Drawing(
             name="saliency",
             title="Test images and where each model looks",
             wide=saliency_figure(explain, saliency),
