@@ -67,7 +67,7 @@ Anyway = Annotated[
     bool,
     typer.Option(
         "--anyway",
-        help="Train the students also where the teacher is no better than the control.",
+        help="Train the students even if the teacher is no better than the control.",
     ),
 ]
 Jobs = Annotated[

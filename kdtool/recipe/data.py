@@ -18,6 +18,8 @@ DOWNLOADED = f"{ROOT}; without it the data are downloaded into the user's cache"
 HOME = "web page with the data, named in the error if they are missing"
 CLASSES = "names of the classes, in the order of their labels"
 
+FEW_VALIDATION = 50  # images; fewer, and one is more than 2 points of accuracy
+
 
 @dataclass(frozen=True)
 class Augmentation:

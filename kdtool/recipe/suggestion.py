@@ -8,14 +8,13 @@ from typing import Any
 
 import tomli_w
 
-from kdtool.recipe.data import DataKeys
+from kdtool.recipe.data import FEW_VALIDATION, DataKeys
 
 USUAL_SIDES = (48, 64, 96, 128, 160, 192, 224)  # pixels; 224 is the size of ImageNet's networks
 SMALL = 48  # pixels; of smaller images networks that were trained on ImageNet see little
 LEAST_INPUT = 112  # pixels; kdtool warns if a network of ImageNet gets smaller images
 UNEVEN, VERY_UNEVEN = 1.5, 3.0  # images of the largest class for each of the smallest
 FEW, MANY = 1000, 5000  # training images
-FEW_VALIDATION = 50  # images; fewer, and one is more than 2 points of accuracy
 SMALL_STEPS, MOST_EPOCHS = 1500, 200  # of a small network that learns from random weights
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.1  # the recipe's defaults
 COLUMN, WIDTH = 38, 100  # where a reason begins, and how long a line may be
@@ -246,7 +245,7 @@ def _pretrained_networks(
 
 
 def _written(line: Line) -> list[str]:
-    """Return a line of TOML with its reason, which stands above it where it is too long."""
+    """Return a line of TOML with its reason, above it where it is too long."""
     text = f"{line.key} = {toml_value(line.value)}"
     why = _one_line(line.why)
     if not why:

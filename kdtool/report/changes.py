@@ -1,9 +1,10 @@
-"""What is otherwise than when the results of a study were last written."""
+"""What changed since the results of a study were last written."""
 
 from collections.abc import Iterator
 
 from kdtool.format import METRIC_NAMES, role_name, score_text
 from kdtool.report.decision import against_control, decision_of
+from kdtool.results.base import flat
 from kdtool.results.study import Results
 
 MOST_KEYS = 8  # of the recipe that are named
@@ -22,51 +23,44 @@ def changes_since(old: Results, new: Results) -> list[str]:
 
 
 def _recipe(old: Results, new: Results) -> Iterator[str]:
-    before, after = _flat(old.recipe), _flat(new.recipe)
+    before, after = flat(old.recipe), flat(new.recipe)
     keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    if old.environment.kdtool != new.environment.kdtool:
+        keys = [key for key in keys if key in before]  # others are defaults that it did not have
     for key in keys[:MOST_KEYS]:
-        yield f"{key} is {_value(after, key)}; it was {_value(before, key)}."
+        yield f"{key}: {_value(before, key)} before, now {_value(after, key)}."
     if len(keys) > MOST_KEYS:
-        yield f"{len(keys) - MOST_KEYS} more keys of the recipe differ."
+        yield f"{len(keys) - MOST_KEYS} more keys of the recipe changed."
 
 
-def _flat(table: dict[str, object], prefix: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for key, value in table.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        elif value is not None:
-            flat[prefix + key] = value
-    return flat
-
-
-def _value(flat: dict[str, object], key: str) -> str:
-    return str(flat[key]) if key in flat else "not set"
+def _value(table: dict[str, object], key: str) -> str:
+    return str(table[key]) if key in table else "not set"
 
 
 def _surroundings(old: Results, new: Results) -> Iterator[str]:
     if old.data.fingerprint != new.data.fingerprint:
-        yield "The images, their labels or their split differ."
+        yield "The images, their labels or their split changed."
     if old.environment.kdtool != new.environment.kdtool:
-        yield f"kdtool is {new.environment.kdtool}; it was {old.environment.kdtool}."
+        yield f"kdtool: {old.environment.kdtool} before, now {new.environment.kdtool}."
 
 
 def _outcome(old: Results, new: Results) -> Iterator[str]:
-    metric = new.metric
+    for role in old.models.keys() - new.models.keys():
+        yield f"The {role_name(role)} is no longer in the study."
     for role, model in new.models.items():
         if role not in old.models:
             yield f"The {role_name(role)} is new."
             continue
-        before, after = old.models[role].test.get(metric), model.test[metric]
-        if before is not None and before.mean != after.mean:
-            yield (
-                f"The {METRIC_NAMES[metric]} of the {role_name(role)} is "
-                f"{score_text(metric, after.mean)}; it was {score_text(metric, before.mean)}."
-            )
+        summary = old.models[role].test.get(new.metric)
+        after = score_text(new.metric, model.test[new.metric].mean)
+        before = score_text(new.metric, summary.mean) if summary else after
+        if before != after:
+            name = METRIC_NAMES[new.metric]
+            yield f"{name} of the {role_name(role)}: {before} before, now {after}."
         ours, theirs = against_control(new, role), against_control(old, role)
         if ours and theirs and ours.verdict != theirs.verdict:
-            words = f"{ours.verdict}; it was {theirs.verdict}"
-            yield f"The verdict on the {role_name(role)} is {words}."
+            words = f"{theirs.verdict} before, now {ours.verdict}"
+            yield f"Verdict on the {role_name(role)}: {words}."
     ships, shipped = decision_of(new).ship, decision_of(old).ship
     if ships != shipped:
-        yield f"To ship is {ships or 'nothing'}; it was {shipped or 'nothing'}."
+        yield f"File to ship: {shipped or 'none'} before, now {ships or 'none'}."

@@ -21,14 +21,13 @@ from kdtool.format import (
 from kdtool.report.budget import budget_checks, budget_phrase, missed
 from kdtool.report.device_choice import device_choices, same_choices
 from kdtool.results.base import TEACHER_OF, Role
-from kdtool.results.decision import BudgetCheck, Decision, DeviceChoice, NextStep
+from kdtool.results.decision import BudgetCheck, Decision, DeviceChoice, NextStep, is_weak_teacher
 from kdtool.results.evidence import Verdict
 from kdtool.results.study import FileResult, ModelResult, Results
 from kdtool.stats.chance import (
     balanced_accuracy,
     is_above_chance,
     is_above_largest_class,
-    is_weak_teacher,
     largest_class,
     never_called,
 )
@@ -306,9 +305,9 @@ def _next(results: Results, model: ModelResult, file: FileResult) -> Iterator[Ne
 
 
 def _classify(model: ModelResult, file: FileResult) -> NextStep:
-    """Return how to classify images, and from which probability on to trust the answers."""
+    """Return how to classify images, and which answers not to trust."""
     found = model.coverage
-    if found is None or found.chosen is None or found.test is None:
+    if not (found and found.is_confirmed and found.chosen and found.test):
         return NextStep(
             purpose="classify an image", command=f"kdtool predict STUDY/{file.path} IMAGE"
         )

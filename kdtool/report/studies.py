@@ -23,6 +23,7 @@ from kdtool.format import (
 from kdtool.report.cells import Cell, time_text
 from kdtool.report.decision import against_control, decision_of
 from kdtool.report.measured import machine_name
+from kdtool.results.base import flat
 from kdtool.results.studies import RecipeDifference, StudiesReport, StudyRow
 from kdtool.results.study import FileResult, Results
 from kdtool.stats.intervals import wilson_interval
@@ -156,22 +157,14 @@ def recipe_differences(recipes: Sequence[dict[str, object]]) -> list[RecipeDiffe
     Args:
         recipes: With their tables, at least one.
     """
-    flat = [dict(_flat(recipe)) for recipe in recipes]
-    keys = dict.fromkeys(key for one in flat for key in one)
+    tables = [flat(recipe) for recipe in recipes]
+    keys = dict.fromkeys(key for one in tables for key in one)
     found = []
     for key in keys:
-        values = [one.get(key) for one in flat]
+        values = [one.get(key) for one in tables]
         if key != "name" and any(value != values[0] for value in values):
             found.append(RecipeDifference(key=key, values=values))
     return found
-
-
-def _flat(table: dict[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
-    for key, value in table.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def shown_studies(report: StudiesReport) -> list[ShownStudy]:

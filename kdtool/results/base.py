@@ -1,5 +1,6 @@
 """What all records share: they are frozen and strict, and their JSON has no NaN or infinity."""
 
+from collections.abc import Mapping
 from typing import Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
@@ -40,3 +41,14 @@ class Summary(Record):
 def to_json(record: Record) -> str:
     """Return `record` as indented JSON with a final newline, without NaN or infinity."""
     return record.model_dump_json(by_alias=True, indent=1) + "\n"
+
+
+def flat(table: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Return the values of a nested table, such as `Results.recipe`, by dotted key."""
+    found: dict[str, object] = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{key}.")
+        elif value is not None:
+            found[prefix + key] = value
+    return found

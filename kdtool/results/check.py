@@ -28,7 +28,7 @@ class ModelsToTrain(Record):
 
 
 class CheckReport(Record):
-    """The result of `kdtool check`: nothing stands in the way of the study."""
+    """The result of `kdtool check`: the study can be trained."""
 
     schema_version: Literal[1] = Field(default=SCHEMA, alias="schema")
     name: str  # of the study

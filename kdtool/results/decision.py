@@ -50,3 +50,11 @@ class Decision(Record):
     next: list[NextStep]  # the first is the most useful
     budgets: list[BudgetCheck] = Field(default=[])  # one for each file, budget and machine
     devices: list[DeviceChoice] = Field(default=[])  # one for each machine with a merged profile
+
+
+def is_weak_teacher(teacher: float, control: float) -> bool:
+    """Return whether a teacher scores no better than the mean control; both in [0, 1].
+
+    Where the control is perfect, no teacher could be better, and none is called weak.
+    """
+    return teacher <= control < 1

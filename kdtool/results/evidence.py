@@ -140,12 +140,18 @@ class Coverage(Record):
     Source: El-Yaniv and Wiener 2010, Journal of Machine Learning Research 11, 1605.
     """
 
+    num_mistakes: int  # on all validation images
     curve: list[Answered]  # on test, from all images to the few surest
     # The lowest threshold, in steps of 0.01, with at most half of the share of mistakes among the
-    # answered validation images. None: none has, or there are fewer than 10 mistakes
+    # answered validation images, 50 or more. None: none has, or there are fewer than 10 mistakes
     chosen: Answered | None  # on validation
     test: Answered | None  # at the same threshold, on test
     test_ci95: Interval | None  # of its accuracy, Wilson
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether the answered test images are shown to be more often right than all are."""
+        return self.test_ci95 is not None and self.test_ci95[0] > self.curve[0].accuracy
 
 
 class Flips(Record):

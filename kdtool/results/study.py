@@ -322,8 +322,8 @@ class Results(Record):
     schema_version: Literal[1] = Field(default=SCHEMA, alias="schema")  # version of this format
     name: str  # of the study, from the recipe
     decision: Decision | None = None  # what to ship; None: of an older kdtool
-    # What is otherwise than when these results were last written, in words; empty: nothing, or
-    # they were written for the first time
+    # What changed since these results were last written, in words; empty: nothing, or they were
+    # written for the first time
     changes: list[str] = Field(default=[])
     recipe: dict[str, object]  # the recipe with all defaults and `--set` values filled in
     environment: Environment  # of the machine that made the study

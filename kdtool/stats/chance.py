@@ -1,4 +1,4 @@
-"""Whether a model has learned anything: against chance, the largest class, and the control.
+"""Whether a model has learned anything: its confusion matrix against chance, and one class.
 
 Confusion matrices are `(C, C)` counts of images: rows are true classes, columns predicted ones.
 """
@@ -58,11 +58,3 @@ def never_called(confusion: Confusion) -> list[int]:
     """Return the classes with images that the model gives to no image."""
     num_called = [sum(column) for column in zip(*confusion, strict=True)]
     return [c for c, row in enumerate(confusion) if sum(row) and not num_called[c]]
-
-
-def is_weak_teacher(teacher: float, control: float) -> bool:
-    """Return whether a teacher scores no better than the mean control; both in [0, 1].
-
-    Where the control is perfect, no teacher could be better, and none is called weak.
-    """
-    return teacher <= control < 1

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
 # Before mlflow is imported. Without the second, a server that is away is asked for minutes; without
@@ -75,6 +75,7 @@ def _log_run(client: MlflowClient, experiment: str, tracked: Tracked) -> None:
         for path in tracked.files:
             client.log_artifact(run, str(path))
     except BaseException:
-        client.set_terminated(run, status="FAILED")
+        with suppress(Exception):  # the first error is the one to report
+            client.set_terminated(run, status="FAILED")
         raise
     client.set_terminated(run)

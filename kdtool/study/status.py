@@ -4,14 +4,15 @@ import re
 import shlex
 from collections import defaultdict
 from pathlib import Path
+from statistics import fmean
 
 from kdtool.errors import StudyError
 from kdtool.recipe.load import load_recipe
 from kdtool.recipe.schema import Recipe
 from kdtool.results.base import ROLES, Role
-from kdtool.results.decision import Decision
+from kdtool.results.decision import Decision, is_weak_teacher
 from kdtool.results.status import RoleStatus, StudyStatus
-from kdtool.results.study import Results, load_results
+from kdtool.results.study import Results, TrainingResult, load_results
 from kdtool.study.folder import Study
 from kdtool.study.ownership import differing_tables
 
@@ -49,6 +50,12 @@ def status_of(folder: Path) -> StudyStatus:
     roles = [_role_status(study, role, recipe, results, changed) for role in _roles(study, results)]
     is_current = results is not None and not changed
     left = _left(roles, results if is_current else None)
+    is_stopped = not running and _is_stopped(study, roles)
+    if is_stopped:
+        problems.append(
+            "the teacher is no better than the control on validation, so no student was trained: "
+            "improve the teacher, or continue with --anyway"
+        )
     return StudyStatus(
         folder=str(folder),
         name=recipe.name,
@@ -58,7 +65,7 @@ def status_of(folder: Path) -> StudyStatus:
         report=(folder / "report.html").exists(),
         decision=_decision(results) if results and is_current else None,
         left=left,
-        command=None if running or not left else _command(study, recipe, roles),
+        command=None if running or not left else _command(study, recipe, roles, is_stopped),
         problems=problems,
     )
 
@@ -165,7 +172,25 @@ def _numbers(seeds: list[int]) -> str:
     return ", ".join(map(str, seeds))
 
 
-def _command(study: Study, recipe: Recipe, roles: list[RoleStatus]) -> str | None:
+def _is_stopped(study: Study, roles: list[RoleStatus]) -> bool:
+    """Return whether a run ended before its students because of a weak teacher."""
+    states = {one.role: one for one in roles}
+    teacher, control, student = (states.get(one) for one in ("teacher", "control", "student"))
+    if not teacher or not control or not student or student.done or student.begun:
+        return False
+    if len(teacher.done) < len(teacher.asked) or len(control.done) < len(control.asked):
+        return False
+    best, mean = (
+        fmean(
+            TrainingResult.model_validate(record.result).best.score
+            for _, record in study.records(f"{role}-seed*")
+        )
+        for role in ("teacher", "control")
+    )
+    return is_weak_teacher(best, mean)
+
+
+def _command(study: Study, recipe: Recipe, roles: list[RoleStatus], is_stopped: bool) -> str | None:
     """Return the command that continues a study; None: its folder has another name."""
     folder = study.folder.resolve()
     if folder.name != recipe.name:
@@ -174,4 +199,6 @@ def _command(study: Study, recipe: Recipe, roles: list[RoleStatus]) -> str | Non
     words = ["kdtool", "subclass-distill" if has_subclasses else "distill", str(study.recipe_path)]
     if folder.parent != Path("runs").resolve():
         words += ["--out", str(study.folder.parent if study.folder.name else folder.parent)]
+    if is_stopped:
+        words.append("--anyway")
     return shlex.join(words)

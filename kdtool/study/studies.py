@@ -12,6 +12,7 @@ from kdtool.results.study import load_results
 
 PAGE = "studies"  # name of the page in a folder, without its ending
 ENDINGS = (".html", ".md")
+MARK = "studies: kdtool report"  # on each page
 
 
 def read_studies(folders: Sequence[Path]) -> StudiesReport:
@@ -44,6 +45,10 @@ def pages(out: Path) -> list[Path]:
             raise StudyError(
                 f"{out} is the report of the study {out.parent}; choose another name for --out, "
                 f"such as {out.parent.parent / 'studies.html'}"
+            )
+        if out.exists() and MARK not in out.read_text(encoding="utf-8", errors="replace"):
+            raise StudyError(
+                f"{out} exists and is not a page of kdtool; choose another name for --out"
             )
         return [out]
     if out.is_file() or (out.suffix and not out.is_dir()):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdtool.files import sha256_of
+from kdtool.results.base import flat
 from kdtool.results.study import Results
 
 
@@ -59,24 +60,19 @@ def tracked_study(results: Results, folder: Path) -> Tracked:
             "kdtool.because": decision.because if decision else "",
             **{f"kdtool.verdict.{one.of}": one.verdict for one in results.verdicts},
         },
-        parameters=dict(_parameters(results.recipe)),
+        parameters=_parameters(results.recipe),
         curves=list(_curves(results)),
         figures=dict(_figures(results)),
         files=[path for path in files if path.is_file()],
     )
 
 
-def _parameters(
-    table: dict[str, object], prefix: str = ""
-) -> Iterator[tuple[str, bool | int | float | str]]:
-    """Yield the values of a recipe by dotted key; lists as JSON, keys without a value left out."""
-    for key, value in table.items():
-        if isinstance(value, dict):
-            yield from _parameters(value, f"{prefix}{key}.")
-        elif isinstance(value, bool | int | float | str):
-            yield f"{prefix}{key}", value
-        elif value is not None:
-            yield f"{prefix}{key}", json.dumps(value)
+def _parameters(recipe: dict[str, object]) -> dict[str, bool | int | float | str]:
+    """Return the values of a recipe by dotted key, lists as JSON."""
+    return {
+        key: value if isinstance(value, bool | int | float | str) else json.dumps(value)
+        for key, value in flat(recipe).items()
+    }
 
 
 def _curves(results: Results) -> Iterator[Curve]:

@@ -31,7 +31,7 @@ def write_results(study: Study, results: Results) -> Results:
 
 
 def changes(study: Study, results: Results) -> list[str]:
-    """Return what is otherwise than in the study's results.json, or what that says of itself.
+    """Return what changed since the study's results.json, or what that says of itself.
 
     A file that is damaged or of another kdtool says nothing.
     """

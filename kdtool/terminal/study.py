@@ -100,7 +100,7 @@ def show_results(console: Console, results: Results, folder: Path) -> None:
 
 def _closing(results: Results) -> list[str]:
     """Say what changed since the last run, where files were measured, and what was compared."""
-    sentences = [f"Since the last run: {change}" for change in results.changes]
+    sentences = [f"Changed by the last run: {change}" for change in results.changes]
     if results.devices:
         names = listed(list(dict.fromkeys(machine_labels(results)[1:])))
         sentences.append(f"Measured on devices: {names}.")
@@ -213,9 +213,13 @@ def shipped_sentence(results: Results) -> str | None:
         file_size(file.size_bytes),
     ]
     if file.latency:
-        figures.append(f"{time_text(file.latency, file.latency.p50_ms)} on this machine")
-    seed = results.models[role].exported_seed
-    return f"This file (seed {seed}; the table above has means over seeds): {', '.join(figures)}."
+        time = time_text(file.latency, file.latency.p50_ms)
+        figures.append(f"{time} on {machine_labels(results)[0]}")
+    model = results.models[role]
+    seed = f"seed {model.exported_seed}"
+    if len(model.seeds) > 1:
+        seed += f", one of {len(model.seeds)}"
+    return f"{file.path} ({seed}): {', '.join(figures)}."
 
 
 def seeds_text(results: Results, roles: Sequence[Role]) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from kdtool.errors import RecipeError
+from kdtool.recipe.data import FEW_VALIDATION
 from kdtool.recipe.schema import Recipe, check_operating_point
 from kdtool.recipe.training import TrainTable
 from kdtool.results.base import Role
@@ -31,8 +32,6 @@ from kdtool.train.models.networks import ImageShape, check_model_name
 from kdtool.train.models.published import Published, published
 from kdtool.train.models.trained_teacher import in_order, notes_of
 from kdtool.train.reporter import Reporter
-
-FEW_VALIDATION = 50  # images; fewer, and one is more than 2 points of accuracy
 
 TEACHERS: tuple[Role, ...] = ("teacher", "subclass-teacher")
 SUBCLASSED: tuple[Role, ...] = ("subclass-teacher", "subclass-student")

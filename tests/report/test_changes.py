@@ -14,14 +14,14 @@ def test_equal_results_have_none(build):
     [
         (
             lambda one: one.recipe["distill"].update(temperature=8.0),
-            "distill.temperature is 8.0; it was 20.0.",
+            "distill.temperature: 20.0 before, now 8.0.",
         ),
-        (lambda one: one.recipe["distill"].pop("temperature"), "is not set; it was 20.0."),
+        (lambda one: one.recipe["distill"].pop("temperature"), "20.0 before, now not set."),
         (
             lambda one: one.data.__dict__.update(fingerprint="other"),
-            "The images, their labels or their split differ.",
+            "The images, their labels or their split changed.",
         ),
-        (lambda one: one.environment.__dict__.update(kdtool="9"), "kdtool is 9; it was "),
+        (lambda one: one.environment.__dict__.update(kdtool="9"), "before, now 9."),
     ],
 )
 def test_recipe_data_and_software(build, change, sentence):
@@ -40,8 +40,18 @@ def test_outcomes(build, typed):
     new = new.model_copy(update={"verdicts": [verdict, *new.verdicts[1:]]})
     found = [typed(one) for one in changes_since(old, new)]
     before = typed(f"{100 * old.models['student'].test['accuracy'].mean:.2f} %")
-    assert found[0] == f"The accuracy of the student is 50.00 %; it was {before}."
-    assert found[1] == f"The verdict on the student is HURT; it was {old.verdicts[0].verdict}."
-    assert found[2] == "To ship is nothing; it was student.onnx."
+    assert found[0] == f"accuracy of the student: {before} before, now 50.00 %."
+    assert found[1] == f"Verdict on the student: {old.verdicts[0].verdict} before, now HURT."
+    assert found[2] == "File to ship: student.onnx before, now none."
     fewer = old.model_copy(update={"models": {"teacher": old.models["teacher"]}})
     assert "The student is new." in changes_since(fewer, old)
+    assert "The student is no longer in the study." in changes_since(old, fewer)
+
+
+def test_keys_that_an_older_kdtool_did_not_have_are_no_change(build):
+    old, new = build(), build().model_copy(deep=True)
+    new.recipe["distill"]["method"] = "kd"
+    assert changes_since(old, new) == ["distill.method: not set before, now kd."]
+    old.environment.__dict__.update(kdtool="0.0.1")
+    (found,) = changes_since(old, new)
+    assert found.startswith("kdtool: 0.0.1 before")

@@ -146,14 +146,18 @@ def test_coverage_is_a_sentence_and_a_curve(build):
     found = results.models["student"].coverage
     section = coverage.section(results)
     assert section.sentence.startswith(
-        "Answer from a probability of 0.62 on and leave the other images to a person: "
+        "Answer only if the probability is at least 0.62, and leave the other images to a person: "
         "95\N{NO-BREAK SPACE}% of the test images are answered, and "
     )
     curve, chosen = coverage.coverage_figure("student", found, 400).axes[0].lines
     assert list(curve.get_xdata()) == [100, 95, 60]
     assert list(chosen.get_xdata()) == [95]
     none = found.model_copy(update={"chosen": None, "test": None, "test_ci95": None})
-    assert coverage.coverage_sentence(results, none).startswith("No probability from which on")
+    assert "the model makes 30 mistakes on the" in coverage.coverage_sentence(results, none)
+    unconfirmed = found.model_copy(update={"test_ci95": (0.4, 0.7)})
+    assert "0.62 halves the share of mistakes on the" in (
+        coverage.coverage_sentence(results, unconfirmed)
+    )
     assert coverage.section(build()) is None
 
 

@@ -47,6 +47,7 @@ def coverage(num_test, accuracy):
     wrong = 1 - accuracy
     points = [(0.31, 1.0, wrong), (0.62, 0.95, 0.5 * wrong), (0.97, 0.6, 0.2 * wrong)]
     return Coverage(
+        num_mistakes=30,
         curve=[answered(t, share, 1 - error) for t, share, error in points],
         chosen=answered(0.62, 0.94, 1 - 0.5 * wrong),
         test=answered(0.62, 0.95, 1 - 0.5 * wrong),

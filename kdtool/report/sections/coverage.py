@@ -1,9 +1,17 @@
-"""Coverage against accuracy: from which probability on the shipped model should answer."""
+"""Coverage against accuracy: how sure the shipped model must be to answer."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from kdtool.format import count, percent, percent_range, probability, role_name, whole_percent
+from kdtool.format import (
+    count,
+    percent,
+    percent_range,
+    plural,
+    probability,
+    role_name,
+    whole_percent,
+)
 from kdtool.report.canvas import LIGHT, Drawing, new_figure, quiet_axes, small_drawing
 from kdtool.report.decision import shipped_role
 from kdtool.report.sections.verdict import subject
@@ -42,20 +50,28 @@ def section(results: Results) -> CoverageSection | None:
 
 
 def coverage_sentence(results: Results, found: Coverage) -> str:
-    """Say from which probability on to answer, and what that costs."""
+    """Say how sure the model must be to answer, and what that costs."""
     chosen, test, ends = found.chosen, found.test, found.test_ci95
+    images = f"{count(results.data.num_validation)} validation images"
     if chosen is None or test is None or ends is None:
         return (
-            "No probability from which on to answer can be recommended: on the "
-            f"{count(results.data.num_validation)} validation images none halves the mistakes, or "
-            "there are too few mistakes to halve."
+            "No threshold for refusing images can be recommended: the model makes "
+            f"{plural(found.num_mistakes, 'mistake')} on the {images}, and no probability halves "
+            "their share, or they are too few to choose one by."
+        )
+    if not found.is_confirmed:
+        return (
+            f"No threshold for refusing images can be recommended: {probability(chosen.threshold)} "
+            f"halves the share of mistakes on the {images}, but on the test images "
+            f"{percent(test.accuracy)} ({percent_range(ends)}) of the answers are right, compared "
+            f"with {percent(found.curve[0].accuracy)} of all."
         )
     return (
-        f"Answer from a probability of {probability(chosen.threshold)} on and leave the other "
-        f"images to a person: {whole_percent(test.share)} of the test images are answered, and "
-        f"{percent(test.accuracy)} of these correctly ({percent_range(ends)}), compared with "
-        f"{percent(found.curve[0].accuracy)} of all. The probability was chosen on validation, to "
-        "halve the share of mistakes."
+        f"Answer only if the probability is at least {probability(chosen.threshold)}, and leave "
+        f"the other images to a person: {whole_percent(test.share)} of the test images are "
+        f"answered, and {percent(test.accuracy)} of these correctly ({percent_range(ends)}), "
+        f"compared with {percent(found.curve[0].accuracy)} of all. The probability was chosen on "
+        "validation, to halve the share of mistakes."
     )
 
 

@@ -119,7 +119,7 @@ def own_machine_sentence(label: str) -> str:
     """
     return (
         f"{label} made this study: what it measured again replaces what it measured then. Another "
-        "board of the same model, memory and system cannot be told apart from it."
+        "board of the same model, memory and system cannot be distinguished from it."
     )
 
 

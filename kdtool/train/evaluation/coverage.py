@@ -1,4 +1,4 @@
-"""Coverage against accuracy: from which probability on a model should answer at all."""
+"""Coverage against accuracy: how sure a model must be to answer."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from kdtool.train.evaluation.evaluate import Evaluated, Labels
 
 THRESHOLDS = np.arange(100) / 100
 FEWEST_MISTAKES = 10  # on validation; fewer, and half of them is a matter of chance
+FEWEST_KEPT = 50  # validation images that a threshold must leave; fewer show nothing
 NUM_POINTS = 40  # of the curve
 FEWEST_ANSWERED = 20  # images of its last point
 
@@ -20,7 +21,7 @@ Confidence = NDArray[np.floating]
 def coverage(
     evaluated: Evaluated, validation_labels: Labels, test_labels: Labels, temperature: float
 ) -> Coverage:
-    """Choose on validation from which probability to answer, and measure it on test.
+    """Choose on validation how sure the model must be to answer, and measure it on test.
 
     Args:
         evaluated: The model's logits.
@@ -37,6 +38,7 @@ def coverage(
     if test is not None and test.num_answered:
         ends = wilson_interval(round(test.accuracy * test.num_answered), test.num_answered)
     return Coverage(
+        num_mistakes=int((~of_validation[1]).sum()),
         curve=curve(*of_test),
         chosen=chosen if ends else None,
         test=test if ends else None,
@@ -62,7 +64,7 @@ def threshold_that_halves(confidence: Confidence, right: Right) -> float | None:
         return None
     for threshold in THRESHOLDS:
         kept = right[confidence >= threshold]
-        if len(kept) and (~kept).mean() <= (~right).mean() / 2:
+        if len(kept) >= FEWEST_KEPT and (~kept).mean() <= (~right).mean() / 2:
             return float(threshold)
     return None
 

@@ -21,8 +21,8 @@ from kdtool.train.models.networks import as_input
 from kdtool.train.models.predict import class_logits, images_within
 from kdtool.train.run import Run, load_model
 
-# ResNet50 holds 0.1 GB of gradients an image of 224 x 224.
 FEWEST_COMPARED = 30  # images, of an interval
+# ResNet50 holds 0.1 GB of gradients an image of 224 x 224.
 MOST_AT_ONCE, PIXELS_AT_ONCE = 128, 16 * 224**2
 
 

@@ -77,6 +77,7 @@ def fit(
     state = State.load(state_path, model, table.ema)
     make_batch = batch_maker(splits.train, training, len(splits.classes))
     phases, begun = phases_of(table, num_images), 0
+    update(len(state.epochs) * num_images, "begins")
     num_epochs = sum(phase.epochs for phase in phases)
     num_per_epoch = steps_per_epoch(num_images, table.batch_size)
     for number, phase in enumerate(phases, start=1):
@@ -126,7 +127,7 @@ def fit(
             )
             state.save(state_path, optimizer)
             if epoch == num_epochs // 2 >= FEWEST_EPOCHS / 2:
-                warn_at_chance(state.learned, splits, table, warn)
+                warn_at_chance(state.learned, splits, phase.learning_rate, warn)
         begun += phase.epochs
     learned, best = state.learned, best_epoch(state.epochs)
     set_weights(learned, state.best_weights)
@@ -153,14 +154,14 @@ def smaller_batches(table: TrainTable) -> str:
 
 
 def warn_at_chance(
-    model: nn.Module, splits: Splits, table: TrainTable, warn: Callable[[str], None]
+    model: nn.Module, splits: Splits, rate: float, warn: Callable[[str], None]
 ) -> None:
     """Warn if a model is not shown to be above chance on validation, with what to try."""
     if fault := chance_fault(model, splits.validation, len(splits.classes)):
         warn(
             f"after half of its epochs it {fault}. If that does not change, interrupt (Ctrl-C) and "
-            f"try learning_rate = {table.learning_rate / 10:g}, more epochs, or, where classes are "
-            'uneven, class_weights = "balanced"'
+            f"try a learning_rate of {rate / 10:g} (it is {rate:g}), more epochs, or, if the "
+            'classes are uneven, class_weights = "balanced"'
         )
 
 

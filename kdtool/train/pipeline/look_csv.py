@@ -1,6 +1,7 @@
 """Guess which columns of a csv table name the images, their classes, splits and patients."""
 
 import re
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,16 +121,18 @@ def _read(path: Path) -> Content:
 def _file_column(content: Content, root: Path) -> tuple[str, Path] | None:
     """Return the column that names files, and the folder that these are relative to."""
     below = [path.relative_to(root) for path in files_below(root, root).files]
-    known = {path.as_posix() for path in below} | {
-        path.with_suffix("").as_posix() for path in below
-    }
-    folders = [Path(), *sorted({parent for path in below for parent in path.parents} - {Path()})]
+    folders_of: dict[str, set[Path]] = defaultdict(set)  # what a cell may say -> from where
+    for path in below:
+        for number in range(1, len(path.parts) + 1):
+            named, folder = Path(*path.parts[-number:]), Path(*path.parts[:-number])
+            folders_of[named.as_posix()].add(folder)
+            folders_of[named.with_suffix("").as_posix()].add(folder)
     best: tuple[float, str, Path] = (0.0, "", Path())
     for name, cells in content.columns.items():
         tried = [cell for cell in cells[:LOOKED_AT] if cell]
-        for folder in folders if tried else []:
-            # Different ones: an age or a class can be the name of a file by chance.
-            num_found = len({cell for cell in tried if (folder / cell).as_posix() in known})
+        # Different ones: an age or a class can be the name of a file by chance.
+        found = Counter(folder for cell in set(tried) for folder in folders_of.get(cell, ()))
+        for folder, num_found in sorted(found.items()):
             is_enough = num_found >= LEAST_NAMED * min(len(below), LOOKED_AT)
             if is_enough and num_found / len(tried) > best[0]:
                 best = num_found / len(tried), name, folder

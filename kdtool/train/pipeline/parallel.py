@@ -34,6 +34,8 @@ from kdtool.train.reporter import Reporter, Silent, Update
 from kdtool.train.run import TEACHERS, Run, Trained, open_run
 
 Train = Callable[[Run], object]  # trains one model; sent to a process
+# Settings in words, and what trains the model; None: the next one has to wait for others
+Waiting = Iterator[tuple[str, Train] | None]
 
 # A process takes 5 to 15 s and 1 GB to start. Two cores do 3e11 operations a second for mnist-mlp:
 # below about 30 s of work two processes gain nothing.
@@ -75,7 +77,7 @@ def operations(run: Run, roles: list[Role]) -> int:
     return total
 
 
-def train_in_processes(run: Run, pieces: Iterator[tuple[str, Train]], jobs: int) -> None:
+def train_in_processes(run: Run, pieces: Waiting, jobs: int) -> None:
     """Train every model, and show the progress of all.
 
     Args:
@@ -96,6 +98,9 @@ def train_in_processes(run: Run, pieces: Iterator[tuple[str, Train]], jobs: int)
         while workers:
             for connection in workers.keys() & wait(list(workers)):
                 if not workers[connection].take_event(pieces):
+                    del workers[connection]
+            for connection, worker in list(workers.items()):
+                if worker.is_waiting and not worker.take_piece(pieces):
                     del workers[connection]
 
 
@@ -143,10 +148,11 @@ class Worker:
         self.connection = connection
         self.reporter = reporter
         self.setting = ""  # of the model that it trains
+        self.is_waiting = False  # for a model
         self.bar = ExitStack()
         self.update: Update = lambda _done, _text: None
 
-    def take_event(self, waiting: Iterator[tuple[str, Train]]) -> bool:
+    def take_event(self, waiting: Waiting) -> bool:
         """Handle one event of the process; return False if it has ended.
 
         Args:
@@ -158,9 +164,7 @@ class Worker:
         try:
             event, *arguments = self.connection.recv()
             if event == "free":
-                self.setting, train = next(waiting, ("", None))
-                self.connection.send(train)
-                return train is not None
+                return self.take_piece(waiting)
         except (EOFError, ConnectionError) as error:
             raise KdtoolError(
                 "a training process was killed, perhaps for lack of memory; run the same command "
@@ -179,6 +183,20 @@ class Worker:
                 getattr(self.reporter, event)(self.titled(*arguments))
             case "failed":
                 raise arguments[0]
+        return True
+
+    def take_piece(self, waiting: Waiting) -> bool:
+        """Give the process its next model, if there is one yet; return False if there are no more.
+
+        Args:
+            waiting: Models that no process has taken yet; None: the next one has to wait.
+        """
+        piece = next(waiting, ("", None))
+        self.is_waiting = piece is None
+        if piece is not None:
+            self.setting, train = piece
+            self.connection.send(train)
+            return train is not None
         return True
 
     def titled(self, text: str) -> str:
@@ -323,9 +341,17 @@ def hand_out(
         train_in_processes(run, waiting, min(jobs, len(missing)))
 
 
-def in_turn(pieces: list[Piece], is_checked: Callable[[], bool]) -> Iterator[tuple[str, Train]]:
-    """Yield the pieces for the next free process, students last; see `train_ahead`."""
+def in_turn(pieces: list[Piece], is_checked: Callable[[], bool]) -> Waiting:
+    """Yield the pieces for the next free process, students last, and only after the check.
+
+    Args:
+        pieces: In the order of training.
+        is_checked: As of `train_ahead`.
+    """
     checked = False
     for piece in pieces:
-        checked = checked or (piece.role in TEACHER_OF and is_checked())
+        while piece.role in TEACHER_OF and not checked:
+            checked = is_checked()
+            if not checked:
+                yield None
         yield piece.title, piece.train

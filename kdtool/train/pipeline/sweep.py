@@ -7,7 +7,7 @@ from typing import Any
 
 from kdtool.recipe.load import check_sweep, with_settings
 from kdtool.recipe.schema import Recipe
-from kdtool.results.base import TEACHER_OF, Role
+from kdtool.results.base import Role
 from kdtool.study.folder import swept_role
 from kdtool.train.run import Trained
 
@@ -58,7 +58,9 @@ def settings_of(
         settings: Of `grid`.
     """
     sweep, recipe = settings[0]
-    varied = {swept_role(sweep), TEACHER_OF[swept_role(sweep)]} if sweep else set()
+    varied = {swept_role(sweep)} if sweep else set()
+    if "subclass-student" in varied:
+        varied.add("subclass-teacher")  # [subclass] is its table too
     return {role: settings if role in varied else [({}, recipe)] for role in roles}
 
 

@@ -6,7 +6,7 @@ from statistics import fmean
 from kdtool.errors import GateError
 from kdtool.format import role_name, score_text, score_with_name
 from kdtool.results.base import TEACHER_OF, Role
-from kdtool.stats.chance import is_weak_teacher
+from kdtool.results.decision import is_weak_teacher
 from kdtool.train.pipeline.roles import plan_role
 from kdtool.train.pipeline.train_model import find_trained
 from kdtool.train.run import TEACHERS, Run, Trained
@@ -75,7 +75,8 @@ def weak_teachers(run: Run, models: Models) -> dict[Role, str]:
     return {
         role: f"the {role_name(role)} is no better than the control, "
         f"{score_with_name(metric, score)} against {score_text(metric, control)} on validation: "
-        f"students can learn little from it; {remedy}use a larger one (teacher.model)"
+        f"students can learn little from it, and none would be shipped; {remedy}use a larger one "
+        "(teacher.model)"
         for role in TEACHERS
         for teacher in models.get(role, [])
         if is_weak_teacher(score := teacher.result.best.score, control)

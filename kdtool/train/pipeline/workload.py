@@ -70,12 +70,12 @@ class Workload:
             with self.reporter.progress(title, total) as update:
                 yield update
             return
-        self.done[number] = -1.0
+        self.done[number] = -1.0  # until its first report, which says where it resumes
 
         def show(done: int, text: str) -> None:
             share = done / total * self.seconds[number]
             if self.done[number] < 0:
-                self.skipped += max(0.0, share - self.seconds[number] / max(1, total))
+                self.skipped += share
             self.done[number] = share
             update(done, f"{text}; all models: {roughly(self.left())} left")
 
@@ -112,22 +112,25 @@ def numbered(run: Run, tried: Tried, jobs: int | None) -> Run:
     names = listed([plural(counts[role], role_name(role)) for role in ROLES if counts[role]])
     together = f" in {jobs} processes" if jobs > 1 else ""
     memory = peak_memory(run.device)
+    if run.device.type == "cuda":
+        torch.cuda.empty_cache()  # processes that train need it
     room = f", {file_size(memory)} of memory{' each' if jobs > 1 else ''}" if memory else ""
     run.reporter.say(
-        f"to train: {names}; expected: about {roughly(sum(seconds) / jobs)}{together} on "
+        f"to train: {names}; expected: {roughly(sum(seconds) / jobs)}{together} on "
         f"{run.device.type}{room}"
     )
-    seeds, num_test = len(run.recipe.seeds), len(run.splits.test)
-    run.reporter.say(
-        f"expected to be detected with {count(num_test)} test images and {plural(seeds, 'seed')}: "
-        f"differences of accuracy from about {100 * expected_visible(seeds, num_test):.1f} points "
-        "on; smaller ones need more of both (docs/statistics.md)"
-    )
+    if run.recipe.metric == "accuracy":
+        seeds, num_test = len(run.recipe.seeds), len(run.splits.test)
+        run.reporter.say(
+            f"{count(num_test)} test images and {plural(seeds, 'seed')} can detect differences of "
+            f"about {100 * expected_visible(seeds, num_test):.1f} points or more, if seeds vary as "
+            "little as on MNIST; otherwise more of both are needed (docs/statistics.md)"
+        )
     return replace(run, reporter=Workload(run.reporter, seconds, jobs))
 
 
 def missing_models(run: Run, tried: Tried) -> list[tuple[Role, Recipe]]:
-    """Return the models that are not trained yet, each with its recipe, in the order of training.
+    """Return the models that are still to be trained, each with its recipe, in their order.
 
     Args:
         run: The study.
@@ -145,7 +148,8 @@ def missing_models(run: Run, tried: Tried) -> list[tuple[Role, Recipe]]:
                     continue
                 models[teacher] = [found]
             for plan in plan_role(asked, role, models):
-                if plan.checkpoint not in seen and find_trained(asked, plan) is None:
+                is_new = plan.checkpoint not in seen and not asked.table(role).is_trained
+                if is_new and find_trained(asked, plan) is None:
                     missing.append((role, recipe))
                 seen.add(plan.checkpoint)
     return missing
@@ -174,24 +178,25 @@ class Costs:
         return total
 
     def _step(self, run: Run, role: Role, phase: Phase, *, forward: bool = False) -> float:
-        """Return the seconds that an image takes in a phase, or with `forward` in any."""
+        """Return the seconds that an image takes in a phase; with `forward`, 3 forward passes."""
         if forward:
             phase = replace(phase, train="all")
-        key = f"{run.num_logits(role)} {phase.train} {run.table(role).model_dump_json()}"
+        key = f"{run.num_logits(role)} {phase.train} {forward} {run.table(role).model_dump_json()}"
         if key not in self._per_image:
             before = torch.get_num_threads()
             torch.set_num_threads(self.threads)
             try:
-                self._per_image[key] = seconds_per_image(run, role, phase)
+                self._per_image[key] = seconds_per_image(run, role, phase, forward=forward)
             finally:
                 torch.set_num_threads(before)
         return self._per_image[key]
 
 
-def seconds_per_image(run: Run, role: Role, phase: Phase) -> float:
-    """Time a few steps of training of a copy of a role's network.
+def seconds_per_image(run: Run, role: Role, phase: Phase, *, forward: bool) -> float:
+    """Time a few steps of training of a copy of a role's network; with `forward`, forward passes.
 
-    Of a model that is not trained here, the time of a forward pass stands for `FORWARD` of a step.
+    Returns:
+        Seconds of a step for each image; a forward pass counts as `FORWARD` of one.
 
     Raises:
         KdtoolError: A batch does not fit into memory.
@@ -208,20 +213,20 @@ def seconds_per_image(run: Run, role: Role, phase: Phase) -> float:
         return F.cross_entropy(class_logits(logits, num_classes), batch.targets)
 
     step: Step = lambda number, index: model(make_batch(number, index).images)  # noqa: E731
-    if not table.is_trained:
+    if not forward:
         freeze(model.train(), phase.train, num_logits)
         optimizer = make_optimizer(model, table, phase, num_logits)
         precision = choose_precision(table.precision, run.device, model)
         step = training_step(model, optimizer, make_batch, loss_of, lambda _: 1.0, precision)
     with (
         torch.random.fork_rng(devices=[run.device] if run.device.type == "cuda" else []),
-        torch.set_grad_enabled(not table.is_trained),
+        torch.set_grad_enabled(not forward),
         explain_out_of_memory(table.batch_size, run.image_shape, smaller_batches(table)),
     ):
         first = timed(step, 0, index)
         rest = [timed(step, number + 1, index) for number in range(NUM_STEPS * (first < ENOUGH))]
     seconds = min([first, *rest]) / len(index)
-    return seconds / FORWARD if table.is_trained else seconds
+    return seconds / FORWARD if forward else seconds
 
 
 def timed(step: Step, number: int, index: Tensor) -> float:
@@ -234,6 +239,8 @@ def timed(step: Step, number: int, index: Tensor) -> float:
 def roughly(seconds: float) -> str:
     """Return an expected length of time, such as "40 s", "12 min" or "3.5 h"."""
     minutes = seconds / 60
+    if seconds < 10:
+        return "10 s or less"
     if minutes < 1.5:
         return f"{seconds:.0f} s"
     return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

@@ -26,7 +26,8 @@ def test_by_hand():
     [
         (np.full(50, 0.9), np.arange(50) >= 9),  # nine mistakes are too few to halve
         (np.full(50, 0.9), np.arange(50) >= 20),  # as sure of its mistakes as of the others
-        (np.repeat([0.999, 0.6], [20, 30]), np.arange(50) >= 20),  # surest where it is wrong
+        (np.repeat([0.999, 0.6], [20, 80]), np.arange(100) >= 20),  # surest where it is wrong
+        (np.repeat([0.9, 0.6], [40, 100]), np.arange(140) < 60),  # 40 answers show too little
     ],
 )
 def test_where_no_threshold_helps_none_is_chosen(confidence, right):

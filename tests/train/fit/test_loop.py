@@ -327,4 +327,4 @@ def test_a_model_at_chance_after_half_of_its_epochs_is_a_warning(
     assert len(warned) == num_warnings
     for text in warned:
         assert "after half of its epochs it recognizes" in text
-        assert "try learning_rate = 0, more epochs" in text
+        assert "try a learning_rate of 0 (it is 0), more epochs" in text
