@@ -12,7 +12,6 @@ from kdtool.format import count, listed, percent, percent_number, percent_range,
 from kdtool.terminal.text import plain_text
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a cell begins with that Excel computes
-SEVERAL = 2  # images from which on their number is printed
 
 
 def show_predictions(console: Console, report: PredictionReport) -> None:
@@ -62,8 +61,6 @@ def _totals(report: PredictionReport) -> Iterator[str]:
             f"Answered {count(report.num_answered)} of {plural(num_read, 'image')} ({share}); the "
             f"others are less probable than {100 * report.min_confidence:.4g} %."
         )
-    elif num_read >= SEVERAL:
-        yield f"Classified {plural(num_read, 'image')}."
     if report.accuracy is None:
         return
     yield f"Accuracy of all: {_accuracy(report.accuracy)}."
