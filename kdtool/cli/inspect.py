@@ -41,7 +41,7 @@ def init(
     from rich.console import Console
 
     from kdtool.terminal.progress import Terminal
-    from kdtool.terminal.text import plain_text, show_next
+    from kdtool.terminal.text import plain_text, print_text, show_next
 
     found = command(folder, out, Terminal(quiet=quiet))
     console = Console()
@@ -51,8 +51,8 @@ def init(
         f"{splits['train']:,} to train, {splits['validation']:,} to validate, "
         f"{splits['test']:,} to test."
     )
-    console.print(plain_text(console, text))
-    console.print(plain_text(console, f"Recipe: {out}, with a reason for each choice"))
+    print_text(console, plain_text(console, text))
+    print_text(console, plain_text(console, f"Recipe: {out}, with a reason for each choice"))
     steps = [("check it", "check"), ("run it", "distill")]
     show_next(console, [(why, shlex.join(["kdtool", word, str(out)])) for why, word in steps])
 

@@ -249,7 +249,7 @@ def export(
         ),
     ] = None,
     opset: Annotated[
-        int | None, typer.Option(metavar="N", help="ONNX opset of the files, 18 or higher.")
+        int | None, typer.Option(metavar="N", min=18, help="ONNX opset of the files, 18 or higher.")
     ] = None,
     calibrate: Annotated[
         bool | None,
@@ -308,7 +308,8 @@ def export(
 def explain(
     study: StudyPath,
     images: Annotated[
-        int | None, typer.Option(metavar="N", help="Number of test images to show, 1 to 64.")
+        int | None,
+        typer.Option(metavar="N", min=1, max=64, help="Number of test images to show, 1 to 64."),
     ] = None,
     device: Device = "auto",
     as_json: Json = False,

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from kdtool.edge.predict import Accuracy, Prediction, PredictionReport
 from kdtool.format import count, listed, percent, percent_number, percent_range, plural, printable
-from kdtool.terminal.text import plain_text
+from kdtool.terminal.text import plain_text, print_text
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a cell begins with that Excel computes
 SEVERAL = 2  # images from which on their number is printed
@@ -51,7 +51,7 @@ def _describe(prediction: Prediction, report: PredictionReport) -> str:
 def show_totals(console: Console, report: PredictionReport) -> None:
     """Print how many images were answered, and how many of these answers are right."""
     for text in _totals(report):
-        console.print(plain_text(console, printable(text)))
+        print_text(console, plain_text(console, printable(text)))
 
 
 def _totals(report: PredictionReport) -> Iterator[str]:

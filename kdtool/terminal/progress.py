@@ -17,6 +17,7 @@ from rich.table import Column
 
 from kdtool.terminal.text import error_console, print_message
 
+NARROW = 60  # characters; narrower terminals have no bar
 SECONDS_BETWEEN_LINES = 10.0  # where the output is not a terminal
 
 Update = Callable[[int, str], None]  # units done so far, and a text to show with them
@@ -64,7 +65,7 @@ class Terminal:
     @contextmanager
     def _bar(self, title: str, total: int) -> Iterator[Update]:
         if self._bars is None:
-            columns = progress_columns()
+            columns = progress_columns(self.console.width)
             self._bars = Progress(*columns, console=self.console, transient=True, expand=True)
             self._bars.start()
         bars = self._bars
@@ -96,11 +97,16 @@ class Terminal:
         return update
 
 
-def progress_columns() -> tuple[ProgressColumn, ...]:
-    """Return title, bar, percent, time left, and a text that is cut at the terminal's width."""
+def progress_columns(width: int) -> tuple[ProgressColumn, ...]:
+    """Return title, bar, percent, time left, and a text that is cut at the terminal's width.
+
+    Args:
+        width: Of the terminal; a narrow one gets no bar, and less of the title.
+    """
+    title = max(1, min(30, width - 18))  # beside "100%", "0:00:00" and spaces
     return (
-        TextColumn("{task.description}", table_column=Column(max_width=30, no_wrap=True)),
-        BarColumn(bar_width=10),
+        TextColumn("{task.description}", table_column=Column(max_width=title, no_wrap=True)),
+        *([BarColumn(bar_width=10)] if width >= NARROW else []),
         TaskProgressColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[text]}", table_column=Column(ratio=1, no_wrap=True)),
