@@ -116,13 +116,15 @@ def profile(
         _merge(models, merge, as_json=as_json)
         return
     limits = parse_budgets(budget or [])
+    check_seconds(seconds)
+    check_models(models)
+    num_threads = _numbers("--threads", threads, MOST_THREADS)
+    batch_sizes = _numbers("--batch", batch)
+    runtimes = _runtimes(runtime)
     from kdtool.edge.profile import ProfileOptions, profile_models, with_budgets
     from kdtool.edge.session import choose_provider
     from kdtool.edge.shapes import parse_shape
 
-    check_seconds(seconds)
-    check_models(models)
-    runtimes = _runtimes(runtime)
     if "onnxruntime" in runtimes:
         provider, note = choose_provider(provider)
         if note:
@@ -133,8 +135,8 @@ def profile(
             "remove --provider"
         )
     options = ProfileOptions(
-        threads=_numbers("--threads", threads, MOST_THREADS),
-        batch_sizes=_numbers("--batch", batch),
+        threads=num_threads,
+        batch_sizes=batch_sizes,
         seconds=seconds,
         provider=provider,
         runtimes=runtimes,

@@ -44,7 +44,7 @@ class Command(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: "HelpFormatter") -> None:
         """Write all of the help."""
-        _fit(formatter)
+        _fit(ctx, formatter)
         super().format_help(ctx, formatter)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
@@ -78,7 +78,7 @@ class Group(TyperGroup):
 
     def format_help(self, ctx: Any, formatter: "HelpFormatter") -> None:
         """Write all of the help."""
-        _fit(formatter)
+        _fit(ctx, formatter)
         super().format_help(ctx, formatter)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
@@ -100,9 +100,10 @@ class Group(TyperGroup):
         formatter.write_text(self.epilog or "")
 
 
-def _fit(formatter: "HelpFormatter") -> None:
+def _fit(ctx: Any, formatter: "HelpFormatter") -> None:
     """Narrow the help to the terminal; typer alone goes down to 50 characters."""
-    formatter.width = min(formatter.width, shutil.get_terminal_size().columns)
+    if ctx.terminal_width is None:
+        formatter.width = min(formatter.width, shutil.get_terminal_size().columns)
 
 
 def _write(formatter: "HelpFormatter", rows: Sequence[tuple[str, str]]) -> None:

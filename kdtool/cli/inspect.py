@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kdtool.cli.checks import check_begun_study, check_device, check_recipe_path
+from kdtool.cli.checks import check_begun_study, check_device, check_out_folder, check_recipe_path
 from kdtool.cli.options import Device, Json, Out, Quiet, RecipePath, Set, resumable, start
 
 
@@ -36,6 +36,7 @@ def init(
     from kdtool.train.pipeline.look import init as command
 
     check_out(out, force=force)
+    check_out_folder(out.parent)
     if folder is None:
         folder = Path(typer.prompt("Folder of the images").strip().strip("'\"")).expanduser()
     from rich.console import Console
@@ -75,6 +76,7 @@ def check(
     from kdtool.recipe.checks import load_checked
 
     loaded = load_checked(recipe, settings, out)
+    check_out_folder(out, loaded.name, writes=False)
     with resumable():
         terminal = start(quiet=quiet)
         from kdtool.train.pipeline.check import check as command

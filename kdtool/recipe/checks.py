@@ -1,6 +1,7 @@
 """Whether the files and models of a recipe exist, checked before PyTorch is imported."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +49,16 @@ def load_checked(path: Path, overrides: list[str] | None, out: Path) -> Recipe:
     return parse_recipe(content)
 
 
-def check_again(recipe: Recipe, study: Path) -> None:
+def check_again(recipe: Recipe, study: Path, classes: Sequence[str]) -> None:
     """Check the data and the ONNX teacher that a finished study needs to be exported again.
 
     Args:
         recipe: Of the study.
         study: Its folder.
+        classes: Of the study.
 
     Raises:
-        RecipeError: They do not exist any more.
+        RecipeError: They do not exist any more, or the operating point does not fit the classes.
     """
     content = recipe.model_dump(mode="json")
     problems = data_problems(content)
@@ -64,6 +66,7 @@ def check_again(recipe: Recipe, study: Path) -> None:
         problems.append(f"teacher.model: {reason}")
     if problems:
         raise recipe_error(recipe.name, problems)
+    check_operating_point(recipe.export.operating_point, classes)
 
 
 def _text(content: dict[str, Any], *keys: str) -> str | None:
