@@ -10,7 +10,14 @@ from typing import NoReturn
 
 import typer
 
-from kdtool.errors import KdtoolError, RecipeError, StudyError, did_you_mean, nearest
+from kdtool.errors import (
+    KdtoolError,
+    ModelFileError,
+    RecipeError,
+    StudyError,
+    did_you_mean,
+    nearest,
+)
 
 RESULTS = "results.json"  # of a finished study, in its folder
 BUDGETS = ("max_latency_ms", "max_size_mb", "max_memory_mb")  # of [device], but for max_drop
@@ -153,6 +160,24 @@ def check_recipe_path(path: Path) -> None:
         )
 
 
+def check_new_recipe(out: Path, *, force: bool) -> None:
+    """Check that a recipe may be written.
+
+    Raises:
+        RecipeError: It exists and `force` is False, or it is a folder.
+        StudyError: Its folder cannot be written.
+    """
+    if out.is_dir():
+        raise RecipeError(
+            f"{out} is a folder; give the name of a file, such as {out / 'recipe.toml'}"
+        )
+    if os.path.lexists(out) and not force:
+        raise RecipeError(
+            f"{out} exists already; --out FILE writes another one, --force replaces it"
+        )
+    check_out_folder(out.parent)
+
+
 def check_study_path(path: Path) -> None:
     """Check that a path is the folder of a finished study.
 
@@ -252,7 +277,7 @@ def check_models(paths: list[Path]) -> None:
             raise StudyError(f"{path} is not a model; give the folder of the study: {path.parent}")
         if path.is_dir() and not (path / RESULTS).is_file():
             _refuse_folder(path)
-        _check_model_exists(path)
+        _check_model_file(path)
 
 
 def check_classifier(model: Path, images: list[Path]) -> None:
@@ -266,12 +291,32 @@ def check_classifier(model: Path, images: list[Path]) -> None:
         _refuse_folder(model)
     if model.suffix != ".onnx" and images[-1].suffix == ".onnx":
         raise typer.BadParameter(f"the model comes first: {_typed('predict', images[-1], model)}")
-    _check_model_exists(model)
+    _check_model_file(model)
 
 
-def _check_model_exists(path: Path) -> None:
-    if path.exists():
-        return
+def _check_model_file(path: Path) -> None:
+    """Check that a model exists, and that an ONNX file begins as one."""
+    if path.is_file():
+        if path.suffix != ".safetensors":
+            _check_start(path)
+    elif not path.exists():
+        _refuse_missing(path)
+
+
+def _check_start(path: Path) -> None:
+    from kdtool.edge.model_file import check_file, describe_damage
+
+    check_file(path)
+    with path.open("rb") as file:
+        start = file.read(2)
+    if not start.startswith(b"\x08"):  # what every known writer begins with
+        from kdtool.recipe.checks import ONNX_STARTS
+
+        if not start.startswith(ONNX_STARTS):
+            raise ModelFileError(f"{path} {describe_damage(path)}")
+
+
+def _refuse_missing(path: Path) -> NoReturn:
     if not (path.parent / RESULTS).is_file() and _is_begun(path.parent):
         raise _unfinished(path.parent)
     hint = did_you_mean(path.name, [one.name for one in path.parent.glob("*.onnx")], "{}")

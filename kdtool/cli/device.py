@@ -117,10 +117,10 @@ def profile(
         return
     limits = parse_budgets(budget or [])
     check_seconds(seconds)
-    check_models(models)
     num_threads = _numbers("--threads", threads, MOST_THREADS)
     batch_sizes = _numbers("--batch", batch)
     runtimes = _runtimes(runtime)
+    check_models(models)
     from kdtool.edge.profile import ProfileOptions, profile_models, with_budgets
     from kdtool.edge.session import choose_provider
     from kdtool.edge.shapes import parse_shape

@@ -7,7 +7,13 @@ from typing import Annotated
 
 import typer
 
-from kdtool.cli.checks import check_begun_study, check_device, check_out_folder, check_recipe_path
+from kdtool.cli.checks import (
+    check_begun_study,
+    check_device,
+    check_new_recipe,
+    check_out_folder,
+    check_recipe_path,
+)
 from kdtool.cli.options import Device, Json, Out, Quiet, RecipePath, Set, resumable, start
 
 
@@ -32,11 +38,9 @@ def init(
     """
     if folder is None and not sys.stdin.isatty():
         raise typer.BadParameter("give the folder of the images: kdtool init FOLDER")
-    from kdtool.train.pipeline.look import check_out
+    check_new_recipe(out, force=force)
     from kdtool.train.pipeline.look import init as command
 
-    check_out(out, force=force)
-    check_out_folder(out.parent)
     if folder is None:
         folder = Path(typer.prompt("Folder of the images").strip().strip("'\"")).expanduser()
     from rich.console import Console
