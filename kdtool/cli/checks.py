@@ -243,7 +243,7 @@ def check_out_folder(out: Path, name: str = "", *, writes: bool = True) -> None:
     if writes and not os.access(there, os.W_OK | os.X_OK):
         raise StudyError(
             f"cannot write to {folder}: you may not write to {there}; change its permissions, or "
-            "choose another folder with --out"
+            "use another folder"
         )
 
 

@@ -87,6 +87,7 @@ def finetune(
     options = [word for text in settings or [] for word in ("--set", text)]
     options += [] if out == Path("runs") else ["--out", str(out)]
     distillation = shlex.join(["kdtool", "distill", str(recipe), *options])
+    next_step = ("train the other models and compare them", distillation)
     with logged(results, study.folder, tools):
         show(
             results,
@@ -95,7 +96,7 @@ def finetune(
             as_json=as_json,
             warned=terminal.warned,
             trained=trained,
-            next_step=("train the other models and compare them", distillation),
+            next_step=None if "student" in results.models else next_step,
         )
 
 

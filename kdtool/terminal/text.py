@@ -62,15 +62,22 @@ def print_text(console: Console, text: Text) -> None:
 
 
 def _wrapped(text: Text, width: int) -> list[Text]:
-    """Return lines of at most `width` cells, but for single words that are longer."""
+    """Return lines of at most `width` cells, but for single words that are longer.
+
+    Where a line is indented, those that it is wrapped to are too.
+    """
     lines: list[Text] = []
     for line in text.split("\n", allow_blank=True):
-        begin, ends = 0, []
+        indent = " " * (len(line.plain) - len(line.plain.lstrip(" ")))
+        begin, ends, room = 0, [], width
         for word in UNBROKEN.finditer(line.plain):
-            if word.start() > begin and cell_len(line.plain[begin : word.end()]) > width:
-                begin = word.start()
+            if word.start() > max(begin, len(indent)) and (
+                cell_len(line.plain[begin : word.end()]) > room
+            ):
+                begin, room = word.start(), width - len(indent)
                 ends.append(begin)
-        lines += line.divide(ends)
+        first, *others = line.divide(ends)
+        lines += [first, *(Text(indent) + one for one in others)]
     for line in lines:
         line.rstrip()
     return lines

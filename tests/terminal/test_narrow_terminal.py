@@ -154,3 +154,5 @@ def test_a_line_ends_between_words_but_not_within_a_command_or_before_a_unit():
         "now: 12 % of 3.5 MB",
     ]
     assert " ".join(lines) == text.plain
+    indented = printed(lambda out: print_text(out, Text("  time ratio 0.982 of 1")), 12)
+    assert indented.splitlines() == ["  time ratio", "  0.982 of 1"]
