@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperCommand, TyperGroup
 
-from kdtool.cli.usage import usage_in_words, usage_wrapped
+from kdtool.cli.usage import no_command_in_words, usage_in_words, usage_wrapped
 
 if TYPE_CHECKING:
     from typer import Context
@@ -70,6 +70,16 @@ class Command(TyperCommand):
 
 class Group(TyperGroup):
     """The commands together, with help in words and the exit status."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words before the name of the command."""
+        with no_command_in_words(ctx), usage_wrapped():
+            return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that is named."""
+        with no_command_in_words(ctx):
+            return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that is named."""

@@ -54,6 +54,32 @@ def usage_in_words(context: Any, typed: list[str]) -> Iterator[None]:
 
 
 @contextmanager
+def no_command_in_words(context: Any) -> Iterator[None]:
+    """Say in a usage error of the words before a command, or its name, what there is.
+
+    Args:
+        context: Of kdtool.
+
+    Raises:
+        UsageError: A command or option does not exist.
+    """
+    commands = context.command.commands
+    try:
+        yield
+    except UsageError as error:
+        given = str(getattr(error, "option_name", ""))
+        text = cast("Any", error).format_message()
+        owners = [one for one, other in commands.items() if given in _long_options(other)]
+        if owners:
+            text = f"{given} follows the command, as in `kdtool {owners[0]} ... {given}`"
+        elif not given and text.startswith("No such command") and "Did you mean" not in text:
+            text += f" kdtool has {', '.join(commands)}."
+        else:
+            raise
+        raise _usage_error(text, context) from None
+
+
+@contextmanager
 def usage_wrapped() -> Iterator[None]:
     """Wrap the usage errors of the block at the width of the terminal."""
     try:

@@ -198,7 +198,7 @@ def data_problems(content: dict[str, Any]) -> list[str]:
             else f"there is no folder {folder}"
         )
         hint = did_you_mean(folder.name, near)
-        return [f"data.root: {what}{hint}{page}; set the folder with --set data.root=DIR"]
+        return [f"data.root: {what}{page}; set the folder with --set data.root=DIR{hint}"]
     if source in TORCHVISION_FOLDERS:
         return _missing_idx(content, [folder, folder / TORCHVISION_FOLDERS[source] / "raw"])
     if source == "idx":
@@ -212,7 +212,7 @@ def data_problems(content: dict[str, Any]) -> list[str]:
             continue
         near = [one.name for one in _entries((folder / value).parent)]
         hint = did_you_mean(Path(value).name, near)
-        problems.append(f"data.{key}: there is no {folder / value}{hint}{page}")
+        problems.append(f"data.{key}: there is no {folder / value}{page}{hint}")
     return problems
 
 

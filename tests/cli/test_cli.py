@@ -32,6 +32,8 @@ WRONG = [
     # the command
     ("", 2, "distill"),
     ("distil tiny.toml", 2, "No such command 'distil'. Did you mean 'distill'"),
+    ("train tiny.toml", 2, "No such command 'train'. kdtool has init, distill, subclass-distill,"),
+    ("--set a=b distill tiny.toml", 2, "--set follows the command, as in `kdtool distill ... --s"),
     ("--verison", 2, "No such option: --verison (Possible options: --version)"),
     ("profile", 2, "Missing argument 'MODEL...'"),
     ("distill", 2, "Missing argument 'RECIPE'"),
@@ -86,8 +88,8 @@ WRONG = [
     ("profile torn.onnx --runtime ort", 2, "did you mean onnxruntime?"),
     ("profile torn.onnx --runtime OpenVINO", 2, "did you mean openvino?"),
     ("profile torn.onnx --runtime tvm", 2, "got --runtime tvm; expected onnxruntime or openvino"),
-    ("profile cut.onnx --provider CPU", 1, "unknown provider 'CPU'; did you mean cpu?"),
-    ("profile cut.onnx --provider gpu", 1, "unknown provider 'gpu'; did you mean "),
+    ("profile cut.onnx --provider CPU", 1, "unknown provider 'CPU'; onnxruntime"),
+    ("profile cut.onnx --provider gpu", 1, "; did you mean "),
     ("profile cut.onnx --provider CUDAExecutionProvider", 1, "did you mean cuda?"),
     ("profile cut.onnx --shape 3x8x8", 1, "such as --shape 3,224,224"),
     ("profile torn.onnx --json --csv", 2, "got both --json and --csv"),
@@ -146,7 +148,7 @@ WRONG = [
     ("init images --out tiny.toml", 1, "tiny.toml exists already; --out FILE writes another one, "
                                        "--force replaces it"),
     ("init images --out empty", 1, "empty is a folder; give the name of a file, such as empty/"),
-    ("init imags", 1, 'there is no folder imags; did you mean "images"?; expected a folder of'),
+    ("init imags", 1, 'npz file or four IDX files; did you mean "images"?'),
     ("init empty", 1, "empty is empty; expected a folder of images for each class"),
     ("init tiny.toml", 1, "tiny.toml is a file; expected a folder of images for each class"),
     ("init study", 1, "study holds 1 file and no folders; expected a folder of images"),
@@ -250,6 +252,7 @@ def test_a_wrong_command_gets_one_clear_message(
         assert output == ""
     for internal in ("Traceback", "Errno", "<_io", "PosixPath", "b'", "['"):
         assert internal not in errors
+    assert not re.search(r"[?!][;:,.]|[;:,][;,.]( |$)", errors)  # two signs where one belongs
     assert sorted(folder.rglob("*")) == before
 
 

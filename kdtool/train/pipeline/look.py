@@ -97,7 +97,7 @@ def _no_folder(place: Path) -> str:
     if place.exists():
         return f"{place} is a file; {LAYOUTS}"
     near = [one.name for one in place.parent.iterdir()] if place.parent.is_dir() else []
-    return f"there is no folder {place}{did_you_mean(place.name, near)}; {LAYOUTS}"
+    return f"there is no folder {place}; {LAYOUTS}{did_you_mean(place.name, near)}"
 
 
 def _look_at_folder(root: Path, progress: Progress) -> Looked:
