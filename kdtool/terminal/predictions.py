@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from rich.console import Console
+from rich.text import Text
 
 from kdtool.edge.predict import Accuracy, Prediction, PredictionReport
 from kdtool.format import count, listed, percent, percent_number, percent_range, plural, printable
@@ -21,13 +22,12 @@ def show_predictions(console: Console, report: PredictionReport) -> None:
         if prediction.error:
             continue
         # A letter that the terminal lacks is escaped.
-        text = _describe(prediction, report).encode(console.encoding, "backslashreplace")
-        console.print(
-            text.decode(console.encoding),
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        encoded = _describe(prediction, report).encode(console.encoding, "backslashreplace")
+        text = Text(encoded.decode(console.encoding))
+        if console.is_terminal:
+            print_text(console, text)
+        else:  # a line for each image, for other programs
+            console.print(text, soft_wrap=True)
 
 
 def _describe(prediction: Prediction, report: PredictionReport) -> str:

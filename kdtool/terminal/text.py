@@ -84,15 +84,19 @@ def _wrapped(text: Text, width: int) -> list[Text]:
 
 
 def show_next(console: Console, steps: Sequence[tuple[str, str]]) -> None:
-    """Print what to type next.
+    """Print what to type next; in a terminal, a command that does not fit has its own line.
 
     Args:
         console: The output.
         steps: A purpose, such as "classify an image", and the command for it.
     """
     for purpose, command in steps:
-        line = Text(f"To {purpose}: ") + plain_text(console, command, "bold")
-        console.print(line, soft_wrap=True)
+        why, typed = Text(f"To {purpose}: "), plain_text(console, command, "bold")
+        if console.is_terminal and cell_len((why + typed).plain) > console.width:
+            print_text(console, why)
+            console.print(Text("  ") + typed, soft_wrap=True)
+        else:
+            console.print(why + typed, soft_wrap=True)
 
 
 def plain_text(console: Console, text: str, style: str = "") -> Text:

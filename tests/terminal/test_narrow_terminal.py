@@ -156,3 +156,14 @@ def test_a_line_ends_between_words_but_not_within_a_command_or_before_a_unit():
     assert " ".join(lines) == text.plain
     indented = printed(lambda out: print_text(out, Text("  time ratio 0.982 of 1")), 12)
     assert indented.splitlines() == ["  time ratio", "  0.982 of 1"]
+
+
+def test_in_a_terminal_a_next_command_that_does_not_fit_has_a_line_of_its_own():
+    steps = [("check it", "kdtool check a"), ("classify images", "kdtool predict a/model.onnx b")]
+    stream = io.StringIO()
+    show_next(Console(file=stream, width=30, force_terminal=True, color_system=None), steps)
+    assert stream.getvalue().splitlines() == [
+        "To check it: kdtool check a",
+        "To classify images:",
+        "  kdtool predict a/model.onnx b",
+    ]
