@@ -1,6 +1,8 @@
 """Checks of what a user typed, before anything slow is imported."""
 
 import math
+import os
+import shlex
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,7 +10,14 @@ from typing import NoReturn
 
 import typer
 
-from kdtool.errors import KdtoolError, RecipeError, StudyError, did_you_mean, nearest
+from kdtool.errors import (
+    KdtoolError,
+    ModelFileError,
+    RecipeError,
+    StudyError,
+    did_you_mean,
+    nearest,
+)
 
 RESULTS = "results.json"  # of a finished study, in its folder
 BUDGETS = ("max_latency_ms", "max_size_mb", "max_memory_mb")  # of [device], but for max_drop
@@ -139,7 +148,7 @@ def check_recipe_path(path: Path) -> None:
     Raises:
         RecipeError: It is one of these; says which command takes it.
     """
-    if (path / RESULTS).is_file():
+    if (path / RESULTS).is_file() or _is_begun(path):
         raise RecipeError(
             f"{path} is the folder of a study; expected a recipe, a TOML file. The recipe of this "
             f"study is {path / 'recipe.toml'}"
@@ -151,6 +160,24 @@ def check_recipe_path(path: Path) -> None:
         )
 
 
+def check_new_recipe(out: Path, *, force: bool) -> None:
+    """Check that a recipe may be written.
+
+    Raises:
+        RecipeError: It exists and `force` is False, or it is a folder.
+        StudyError: Its folder cannot be written.
+    """
+    if out.is_dir():
+        raise RecipeError(
+            f"{out} is a folder; give the name of a file, such as {out / 'recipe.toml'}"
+        )
+    if os.path.lexists(out) and not force:
+        raise RecipeError(
+            f"{out} exists already; --out FILE writes another one, --force replaces it"
+        )
+    check_out_folder(out.parent)
+
+
 def check_study_path(path: Path) -> None:
     """Check that a path is the folder of a finished study.
 
@@ -158,6 +185,8 @@ def check_study_path(path: Path) -> None:
         StudyError: It is not; says what it is and where a study is.
     """
     if not (path / RESULTS).is_file():
+        if _is_begun(path):
+            raise _unfinished(path)
         raise _no_study(path, "expected the folder of a finished study")
 
 
@@ -167,16 +196,60 @@ def check_begun_study(path: Path) -> None:
     Raises:
         StudyError: It is not; says what it is and where a study is.
     """
-    if (path / RESULTS).is_file() or (path / ".lock").is_file():
-        return
-    if (path / "recipe.toml").is_file() and (path / "stages").is_dir():  # copied without its lock
-        return
-    raise _no_study(path, "expected the folder of a study")
+    if not (path / RESULTS).is_file() and not _is_begun(path):
+        raise _no_study(path, "expected the folder of a study")
+
+
+def _is_begun(path: Path) -> bool:
+    """Whether a folder has what a run leaves in it before it is finished."""
+    if (path / ".lock").is_file():
+        return True
+    return (path / "recipe.toml").is_file() and (path / "stages").is_dir()  # copied without lock
+
+
+def _unfinished(path: Path) -> StudyError:
+    """Return that a study is not finished, and what continues it.
+
+    Raises:
+        KdtoolError: It contains nothing, or cannot be read.
+    """
+    from kdtool.study.status import status_of  # slow, and only this error needs it
+
+    found = status_of(path)
+    state = "running now" if found.running else "not finished"
+    text = f"the study {path} is {state}; `{_typed('status', path)}` shows what is left"
+    return StudyError(text + (f", `{found.command}` continues it" if found.command else ""))
+
+
+def check_out_folder(out: Path, name: str = "", *, writes: bool = True) -> None:
+    """Check that a folder for studies can be made, or exists and can be written.
+
+    Args:
+        out: Folder of the studies, or a study.
+        name: Of the study in it.
+        writes: Whether the command writes to it.
+
+    Raises:
+        StudyError: A file is in its place, or the user may not write to it.
+    """
+    folder = out / name
+    there = next((one for one in (folder, *folder.parents) if one.exists()), Path())
+    if not there.is_dir():
+        which = "it" if there == folder else str(there)
+        raise StudyError(
+            f"cannot write to {folder}: {which} is a file; expected a folder, which is made if it "
+            "does not exist, such as --out runs"
+        )
+    if writes and not os.access(there, os.W_OK | os.X_OK):
+        raise StudyError(
+            f"cannot write to {folder}: you may not write to {there}; change its permissions, or "
+            "use another folder"
+        )
 
 
 def _no_study(path: Path, expected: str) -> StudyError:
     if path.suffix == ".toml" and path.is_file():
-        text = f"{path} is a recipe; {expected}, which `kdtool distill {path}` makes"
+        text = f"{path} is a recipe; {expected}, which `{_typed('distill', path)}` makes"
     elif path.is_file():
         own = (path.parent / RESULTS).is_file()
         text = f"{path} is a file; {expected}{f': {path.parent}' if own else ''}"
@@ -198,12 +271,13 @@ def check_models(paths: list[Path]) -> None:
         if path.suffix == ".toml" and path.is_file():
             raise StudyError(
                 f"{path} is a recipe; expected ONNX files or the folder of a study, which "
-                f"`kdtool distill {path}` makes"
+                f"`{_typed('distill', path)}` makes"
             )
         if path.name == RESULTS and path.is_file():
             raise StudyError(f"{path} is not a model; give the folder of the study: {path.parent}")
         if path.is_dir() and not (path / RESULTS).is_file():
             _refuse_folder(path)
+        _check_model_file(path)
 
 
 def check_classifier(model: Path, images: list[Path]) -> None:
@@ -216,9 +290,42 @@ def check_classifier(model: Path, images: list[Path]) -> None:
     if model.is_dir():
         _refuse_folder(model)
     if model.suffix != ".onnx" and images[-1].suffix == ".onnx":
-        raise typer.BadParameter(
-            f"the model comes first: kdtool predict {images[-1]} {model}".rstrip()
-        )
+        raise typer.BadParameter(f"the model comes first: {_typed('predict', images[-1], model)}")
+    _check_model_file(model)
+
+
+def _check_model_file(path: Path) -> None:
+    """Check that a model exists, and that an ONNX file begins as one."""
+    if path.is_file():
+        if path.suffix != ".safetensors":
+            _check_start(path)
+    elif not path.exists():
+        _refuse_missing(path)
+
+
+def _check_start(path: Path) -> None:
+    from kdtool.edge.model_file import check_file, describe_damage
+
+    check_file(path)
+    with path.open("rb") as file:
+        start = file.read(2)
+    if not start.startswith(b"\x08"):  # what every known writer begins with
+        from kdtool.recipe.checks import ONNX_STARTS
+
+        if not start.startswith(ONNX_STARTS):
+            raise ModelFileError(f"{path} {describe_damage(path)}")
+
+
+def _refuse_missing(path: Path) -> NoReturn:
+    if not (path.parent / RESULTS).is_file() and _is_begun(path.parent):
+        raise _unfinished(path.parent)
+    hint = did_you_mean(path.name, [one.name for one in path.parent.glob("*.onnx")], "{}")
+    raise StudyError(f"cannot read the model {path}: No such file or directory{hint}")
+
+
+def _typed(command: str, *paths: Path) -> str:
+    """Return a command as it is typed in a shell, whatever is in the paths."""
+    return shlex.join(["kdtool", command, *map(str, paths)])
 
 
 def _refuse_folder(path: Path) -> NoReturn:
@@ -226,6 +333,8 @@ def _refuse_folder(path: Path) -> NoReturn:
     student = [one for one in found if one.stem == "student"]
     if found:
         raise StudyError(f"{path} is a folder; give an ONNX file, such as {(student or found)[0]}")
+    if _is_begun(path) and not (path / RESULTS).is_file():
+        raise _unfinished(path)
     raise StudyError(
         f"{path} is a folder without ONNX files; expected an ONNX file or the folder of a study"
         f"{_studies_near(path)}"

@@ -116,29 +116,33 @@ def profile(
         _merge(models, merge, as_json=as_json)
         return
     limits = parse_budgets(budget or [])
-    from kdtool.edge.profile import ProfileOptions, profile_models, with_budgets
-    from kdtool.edge.session import choose_provider
-    from kdtool.edge.shapes import parse_shape
-
     check_seconds(seconds)
-    check_models(models)
+    num_threads = _numbers("--threads", threads, MOST_THREADS)
+    batch_sizes = _numbers("--batch", batch)
     runtimes = _runtimes(runtime)
-    if "onnxruntime" in runtimes:
-        provider, note = choose_provider(provider)
-        if note:
-            typer.echo(note, err=True)
-    elif provider not in {"auto", "cpu"}:
+    if "onnxruntime" not in runtimes and provider not in {"auto", "cpu"}:
         raise typer.BadParameter(
             f"got --provider {provider} with --runtime {runtime}; providers belong to onnxruntime: "
             "remove --provider"
         )
+    from kdtool.edge.shapes import parse_shape
+
+    shapes = dict(parse_shape(text) for text in shape or [])
+    check_models(models)
+    from kdtool.edge.profile import ProfileOptions, profile_models, with_budgets
+    from kdtool.edge.session import choose_provider
+
+    if "onnxruntime" in runtimes:
+        provider, note = choose_provider(provider)
+        if note:
+            typer.echo(note, err=True)
     options = ProfileOptions(
-        threads=_numbers("--threads", threads, MOST_THREADS),
-        batch_sizes=_numbers("--batch", batch),
+        threads=num_threads,
+        batch_sizes=batch_sizes,
         seconds=seconds,
         provider=provider,
         runtimes=runtimes,
-        shapes=dict(parse_shape(text) for text in shape or []),
+        shapes=shapes,
         operators=ops,
     )
     with _onnx_files(models) as names:

@@ -1,9 +1,13 @@
 """Layout of the help: arguments and types in words, a short and a long option, examples."""
 
+import shutil
+from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperCommand, TyperGroup
+
+from kdtool.cli.usage import no_command_in_words, usage_in_words, usage_wrapped
 
 if TYPE_CHECKING:
     from typer import Context
@@ -24,11 +28,24 @@ EXIT_STATUS = (
 )
 
 
+NARROW = 60  # characters; a narrower terminal has the names of options on lines of their own
+
+
 class Command(TyperCommand):
-    """A command, with help in words.
+    """A command, with help and usage errors in words.
 
     Typer alone prints the types of Python, such as `<list[Path]>`, and braces around arguments.
     """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words after the name of the command."""
+        with usage_in_words(ctx, [*args]):
+            return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: "HelpFormatter") -> None:
+        """Write all of the help."""
+        _fit(ctx, formatter)
+        super().format_help(ctx, formatter)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return what follows the name of the command in the usage line."""
@@ -39,9 +56,9 @@ class Command(TyperCommand):
         arguments = [(_metavar(one), _text(one, ctx)) for one in _arguments(self, ctx)]
         if arguments:
             with formatter.section("Arguments"):
-                formatter.write_dl(arguments)
+                _write(formatter, arguments)
         with formatter.section("Options"):
-            formatter.write_dl(_options(self, ctx))
+            _write(formatter, _options(self, ctx))
 
     def format_epilog(self, ctx: Any, formatter: "HelpFormatter") -> None:
         """Write the examples, a line each, as they are typed."""
@@ -54,6 +71,26 @@ class Command(TyperCommand):
 class Group(TyperGroup):
     """The commands together, with help in words and the exit status."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words before the name of the command."""
+        with no_command_in_words(ctx), usage_wrapped():
+            return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that is named."""
+        with no_command_in_words(ctx):
+            return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that is named."""
+        with usage_wrapped():
+            return super().invoke(ctx)
+
+    def format_help(self, ctx: Any, formatter: "HelpFormatter") -> None:
+        """Write all of the help."""
+        _fit(ctx, formatter)
+        super().format_help(ctx, formatter)
+
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return what follows `kdtool` in the usage line."""
         return ["[OPTIONS] COMMAND ..."]
@@ -61,18 +98,26 @@ class Group(TyperGroup):
     def format_options(self, ctx: Any, formatter: "HelpFormatter") -> None:
         """Write options, commands and exit status."""
         with formatter.section("Commands"):
-            formatter.write_dl(
-                [(name, one.short_help or "") for name, one in self.commands.items()]
-            )
+            _write(formatter, [(name, one.short_help or "") for name, one in self.commands.items()])
         with formatter.section("Options"):
-            formatter.write_dl(_options(self, ctx))
+            _write(formatter, _options(self, ctx))
         with formatter.section("Exit status"):
-            formatter.write_dl(EXIT_STATUS)
+            _write(formatter, EXIT_STATUS)
 
     def format_epilog(self, ctx: Any, formatter: "HelpFormatter") -> None:
         """Write where to start."""
         formatter.write_paragraph()
         formatter.write_text(self.epilog or "")
+
+
+def _fit(ctx: Any, formatter: "HelpFormatter") -> None:
+    """Narrow the help to the terminal; typer alone goes down to 50 characters."""
+    if ctx.terminal_width is None:
+        formatter.width = min(formatter.width, shutil.get_terminal_size().columns)
+
+
+def _write(formatter: "HelpFormatter", rows: Sequence[tuple[str, str]]) -> None:
+    formatter.write_dl(rows, col_max=30 if formatter.width >= NARROW else 8)
 
 
 def _arguments(command: TyperCommand, context: "Context") -> "list[Parameter]":

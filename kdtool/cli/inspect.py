@@ -7,7 +7,13 @@ from typing import Annotated
 
 import typer
 
-from kdtool.cli.checks import check_begun_study, check_device, check_recipe_path
+from kdtool.cli.checks import (
+    check_begun_study,
+    check_device,
+    check_new_recipe,
+    check_out_folder,
+    check_recipe_path,
+)
 from kdtool.cli.options import Device, Json, Out, Quiet, RecipePath, Set, resumable, start
 
 
@@ -32,16 +38,15 @@ def init(
     """
     if folder is None and not sys.stdin.isatty():
         raise typer.BadParameter("give the folder of the images: kdtool init FOLDER")
-    from kdtool.train.pipeline.look import check_out
+    check_new_recipe(out, force=force)
     from kdtool.train.pipeline.look import init as command
 
-    check_out(out, force=force)
     if folder is None:
         folder = Path(typer.prompt("Folder of the images").strip().strip("'\"")).expanduser()
     from rich.console import Console
 
     from kdtool.terminal.progress import Terminal
-    from kdtool.terminal.text import plain_text, show_next
+    from kdtool.terminal.text import plain_text, print_text, show_next
 
     found = command(folder, out, Terminal(quiet=quiet))
     console = Console()
@@ -51,8 +56,8 @@ def init(
         f"{splits['train']:,} to train, {splits['validation']:,} to validate, "
         f"{splits['test']:,} to test."
     )
-    console.print(plain_text(console, text))
-    console.print(plain_text(console, f"Recipe: {out}, with a reason for each choice"))
+    print_text(console, plain_text(console, text))
+    print_text(console, plain_text(console, f"Recipe: {out}, with a reason for each choice"))
     steps = [("check it", "check"), ("run it", "distill")]
     show_next(console, [(why, shlex.join(["kdtool", word, str(out)])) for why, word in steps])
 
@@ -75,6 +80,7 @@ def check(
     from kdtool.recipe.checks import load_checked
 
     loaded = load_checked(recipe, settings, out)
+    check_out_folder(out, loaded.name, writes=False)
     with resumable():
         terminal = start(quiet=quiet)
         from kdtool.train.pipeline.check import check as command

@@ -1,5 +1,6 @@
 """The commands that make a study or parts of it: finetune, distill, export, explain."""
 
+import re
 import shlex
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,6 +10,7 @@ import typer
 from kdtool.cli.checks import (
     check_choice,
     check_device,
+    check_out_folder,
     check_recipe_path,
     check_study_path,
     parse_log,
@@ -67,6 +69,7 @@ def finetune(
 
     trained: Literal["teacher", "control"] = "teacher" if role == "teacher" else "control"
     loaded = load_checked(recipe, settings, out)
+    check_out_folder(out, loaded.name)
     with resumable():
         terminal = start(quiet=quiet)
         from kdtool.study.folder import Study
@@ -84,6 +87,7 @@ def finetune(
     options = [word for text in settings or [] for word in ("--set", text)]
     options += [] if out == Path("runs") else ["--out", str(out)]
     distillation = shlex.join(["kdtool", "distill", str(recipe), *options])
+    next_step = ("train the other models and compare them", distillation)
     with logged(results, study.folder, tools):
         show(
             results,
@@ -92,7 +96,7 @@ def finetune(
             as_json=as_json,
             warned=terminal.warned,
             trained=trained,
-            next_step=("train the other models and compare them", distillation),
+            next_step=None if "student" in results.models else next_step,
         )
 
 
@@ -202,6 +206,7 @@ def _distill(
         with logged(results, study.folder, tools):
             show(results, study.folder, "study", as_json=as_json)
         return
+    check_out_folder(out, loaded.name)
     with resumable():
         terminal = start(quiet=quiet)
         from kdtool.train.pipeline.commands import Consent, Machine
@@ -249,7 +254,7 @@ def export(
         ),
     ] = None,
     opset: Annotated[
-        int | None, typer.Option(metavar="N", help="ONNX opset of the files, 18 or higher.")
+        int | None, typer.Option(metavar="N", min=18, help="ONNX opset of the files, 18 or higher.")
     ] = None,
     calibrate: Annotated[
         bool | None,
@@ -308,7 +313,8 @@ def export(
 def explain(
     study: StudyPath,
     images: Annotated[
-        int | None, typer.Option(metavar="N", help="Number of test images to show, 1 to 64.")
+        int | None,
+        typer.Option(metavar="N", min=1, max=64, help="Number of test images to show, 1 to 64."),
     ] = None,
     device: Device = "auto",
     as_json: Json = False,
@@ -339,8 +345,16 @@ def _again(
     from kdtool.recipe.load import with_settings
     from kdtool.study.folder import load_study
 
-    _, recipe, _ = load_study(folder)
-    check_again(with_settings(recipe, settings), folder)  # before PyTorch is imported
+    _, recipe, results = load_study(folder)
+    try:  # before PyTorch is imported
+        check_again(with_settings(recipe, settings), folder, results.data.classes)
+    except RecipeError as error:
+        raise RecipeError(_by_options(str(error), settings)) from error
+    if wheel is not None:
+        from kdtool.edge.kit.build import check_wheel
+
+        check_wheel(wheel)
+    check_out_folder(folder)
     with resumable():
         terminal = start(quiet=quiet)
         from kdtool.train.pipeline.again import again
@@ -348,3 +362,11 @@ def _again(
         results = again(folder, stage, settings, terminal, device=device, kit=kit, wheel=wheel)
     ending: Ending = "kit" if kit else "files" if stage == "export" else "explained"
     show(results, folder, ending, as_json=as_json, warned=terminal.warned)
+
+
+def _by_options(text: str, settings: dict[str, object]) -> str:
+    """Return an error with the options that were typed in place of the recipe's keys."""
+    for key in settings:
+        option = f"--{key.partition('.')[2].replace('_', '-')}"
+        text = re.sub(rf"\b{re.escape(key)}(?:\.\d+)?: ", f"{option}: ", text)
+    return text

@@ -157,7 +157,7 @@ def choose_provider(name: str) -> tuple[str, str]:
         return name, ""
     has = f"onnxruntime {onnxruntime.__version__} here has: {', '.join(['auto', *present])}"
     if name not in PROVIDERS:
-        raise KdtoolError(f"unknown provider {name!r}{_provider_meant(name, present)}; {has}")
+        raise KdtoolError(f"unknown provider {name!r}; {has}{_provider_meant(name, present)}")
     fix = conflict() or how_to_get(name)
     raise KdtoolError(f"the provider {name!r} is not installed; {has}; for {name!r}: {fix}")
 

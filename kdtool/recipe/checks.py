@@ -1,6 +1,7 @@
 """Whether the files and models of a recipe exist, checked before PyTorch is imported."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +49,16 @@ def load_checked(path: Path, overrides: list[str] | None, out: Path) -> Recipe:
     return parse_recipe(content)
 
 
-def check_again(recipe: Recipe, study: Path) -> None:
+def check_again(recipe: Recipe, study: Path, classes: Sequence[str]) -> None:
     """Check the data and the ONNX teacher that a finished study needs to be exported again.
 
     Args:
         recipe: Of the study.
         study: Its folder.
+        classes: Of the study.
 
     Raises:
-        RecipeError: They do not exist any more.
+        RecipeError: They do not exist any more, or the operating point does not fit the classes.
     """
     content = recipe.model_dump(mode="json")
     problems = data_problems(content)
@@ -64,6 +66,7 @@ def check_again(recipe: Recipe, study: Path) -> None:
         problems.append(f"teacher.model: {reason}")
     if problems:
         raise recipe_error(recipe.name, problems)
+    check_operating_point(recipe.export.operating_point, classes)
 
 
 def _text(content: dict[str, Any], *keys: str) -> str | None:
@@ -195,7 +198,7 @@ def data_problems(content: dict[str, Any]) -> list[str]:
             else f"there is no folder {folder}"
         )
         hint = did_you_mean(folder.name, near)
-        return [f"data.root: {what}{hint}{page}; set the folder with --set data.root=DIR"]
+        return [f"data.root: {what}{page}; set the folder with --set data.root=DIR{hint}"]
     if source in TORCHVISION_FOLDERS:
         return _missing_idx(content, [folder, folder / TORCHVISION_FOLDERS[source] / "raw"])
     if source == "idx":
@@ -209,7 +212,7 @@ def data_problems(content: dict[str, Any]) -> list[str]:
             continue
         near = [one.name for one in _entries((folder / value).parent)]
         hint = did_you_mean(Path(value).name, near)
-        problems.append(f"data.{key}: there is no {folder / value}{hint}{page}")
+        problems.append(f"data.{key}: there is no {folder / value}{page}{hint}")
     return problems
 
 

@@ -18,7 +18,7 @@ from kdtool.format import (
 )
 from kdtool.results.check import CheckReport, ModelsToTrain
 from kdtool.results.study import DataResult
-from kdtool.terminal.text import ROLE_STYLES, new_table, plain_text, print_table
+from kdtool.terminal.text import ROLE_STYLES, new_table, plain_text, print_table, print_text
 
 MOST_CLASSES = 30  # rows of the table; of more classes, those with the fewest images
 SPLITS: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
@@ -34,13 +34,13 @@ def show_check(console: Console, report: CheckReport) -> None:
     data = report.data
     depth, height, width = data.image_shape
     sentence = f"{data.description}: images of {width} x {height} pixels, {channels(depth)}"
-    console.print(plain_text(console, printable(sentence)))
+    print_text(console, plain_text(console, printable(sentence)))
     print_table(console, _classes(console, data))
     console.print()
     print_table(console, _networks(console, report))
     console.print()
     for sentence in _sentences(report):
-        console.print(plain_text(console, printable(sentence)))
+        print_text(console, plain_text(console, printable(sentence)))
     line = Text("Study: ") + plain_text(console, report.folder, "bold")
     console.print(line + Text(" (not changed)"), soft_wrap=True)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from kdtool.format import (
     MAC_LINE,
@@ -23,7 +24,7 @@ from kdtool.format import (
 )
 from kdtool.results.profile import Latency, ModelProfile, OperatorTime, ProfileReport
 from kdtool.terminal.budget import show_budgets
-from kdtool.terminal.text import ascii_table, print_table
+from kdtool.terminal.text import ascii_table, print_table, print_text
 
 ENVIRONMENT = ("kdtool", "os", "cpu", "num_cores", "gpu")
 MODEL = (
@@ -158,26 +159,26 @@ def _rate(latency: Latency) -> str:
 def show_profile(console: Console, report: ProfileReport) -> None:
     """Print a profile.
 
-    Every line fits 80 columns; long file names are folded. All text is ASCII except file names;
-    letters that the terminal lacks are escaped.
+    Every line fits the terminal, but for long file names, which are not cut. All text is ASCII
+    except file names; letters that the terminal lacks are escaped.
     """
     if isinstance(console.file, io.TextIOWrapper):
         console.file.reconfigure(errors="backslashreplace")
     shown = display_names([model.name for model in report.models], console.encoding)
     models: Named = list(zip(shown, report.models, strict=True))
     print_table(console, cost_table(models))
-    console.print(f"{keyboard_text(MAC_LINE).removesuffix('.')}; both for one image.")
-    console.print("memory: peak RSS minus that of the runtime without a model.")
+    _print_line(console, f"{keyboard_text(MAC_LINE).removesuffix('.')}; both for one image.")
+    _print_line(console, "memory: peak RSS minus that of the runtime without a model.")
     for line in _count_notes(models):
-        console.print(line)
+        _print_line(console, line)
     console.print()
-    console.print(f"Latency in ms, {_setting(report.models[0].latency)}:")
+    _print_line(console, f"Latency in ms, {_setting(report.models[0].latency)}:")
     print_table(console, latency_table(models))
     if any(model.other_latencies for model in report.models):
         print_table(console, settings_table(models))
     for name, model in models:
         if model.operators:
-            console.print(f"Operators of {name} after the runtime has fused them:")
+            _print_line(console, f"Operators of {name} after the runtime has fused them:")
             print_table(console, operator_table(model.operators))
     for lines in (
         _comparisons(models, report),
@@ -186,12 +187,16 @@ def show_profile(console: Console, report: ProfileReport) -> None:
         _trust(models),
     ):
         for line in lines:
-            console.print(line, highlight=False)
+            _print_line(console, line)
     paths = list(dict.fromkeys(model.path for model in report.models))
     names = dict(zip(paths, display_names(paths, console.encoding), strict=True))
     show_budgets(console, report.budgets, names)
-    console.print(_provenance(report), highlight=False)
-    console.print(f"Measured {plural(len(models), 'model')}. No file was written.", highlight=False)
+    _print_line(console, _provenance(report))
+    _print_line(console, f"Measured {plural(len(models), 'model')}. No file was written.")
+
+
+def _print_line(console: Console, markup: str) -> None:
+    print_text(console, Text.from_markup(markup))
 
 
 def display_names(names: list[str], encoding: str) -> list[str]:

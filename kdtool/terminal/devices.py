@@ -20,7 +20,7 @@ from kdtool.report.sections.devices import noise_sentences, own_machine_sentence
 from kdtool.results.decision import DeviceChoice
 from kdtool.results.study import Results
 from kdtool.terminal.study import show_paths, show_sentence
-from kdtool.terminal.text import new_table, plain_text, print_table
+from kdtool.terminal.text import new_table, plain_text, print_table, print_text
 
 
 def show_devices(
@@ -44,7 +44,7 @@ def show_devices(
         print_table(console, _table(console, same))
         console.print()
     for sentence in noise_sentences(rows):
-        console.print(plain_text(console, printable(sentence), "yellow"))
+        print_text(console, plain_text(console, printable(sentence), "yellow"))
     if labels[0] in shown:
         show_sentence(console, own_machine_sentence(labels[0]))
     for choice in decision_of(results).devices:
@@ -87,4 +87,4 @@ def _show_choice(console: Console, choice: DeviceChoice) -> None:
     else:
         label = Text("NOT KNOWN WHAT TO SHIP", "bold yellow")
     why = plain_text(console, printable(f"on {choice.machine}: {choice.because}"))
-    console.print(Text.assemble(label, " ", why))
+    print_text(console, Text.assemble(label, " ", why))

@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator
 
 from rich.console import Console
+from rich.text import Text
 
 from kdtool.edge.predict import Accuracy, Prediction, PredictionReport
 from kdtool.format import count, listed, percent, percent_number, percent_range, plural, printable
-from kdtool.terminal.text import plain_text
+from kdtool.terminal.text import plain_text, print_text
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a cell begins with that Excel computes
 
@@ -20,13 +21,12 @@ def show_predictions(console: Console, report: PredictionReport) -> None:
         if prediction.error:
             continue
         # A letter that the terminal lacks is escaped.
-        text = _describe(prediction, report).encode(console.encoding, "backslashreplace")
-        console.print(
-            text.decode(console.encoding),
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        encoded = _describe(prediction, report).encode(console.encoding, "backslashreplace")
+        text = Text(encoded.decode(console.encoding))
+        if console.is_terminal:
+            print_text(console, text)
+        else:  # a line for each image, for other programs
+            console.print(text, soft_wrap=True)
 
 
 def _describe(prediction: Prediction, report: PredictionReport) -> str:
@@ -50,7 +50,7 @@ def _describe(prediction: Prediction, report: PredictionReport) -> str:
 def show_totals(console: Console, report: PredictionReport) -> None:
     """Print how many images were answered, and how many of these answers are right."""
     for text in _totals(report):
-        console.print(plain_text(console, printable(text)))
+        print_text(console, plain_text(console, printable(text)))
 
 
 def _totals(report: PredictionReport) -> Iterator[str]:

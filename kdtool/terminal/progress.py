@@ -17,6 +17,7 @@ from rich.table import Column
 
 from kdtool.terminal.text import error_console, print_message
 
+NARROW = 60  # characters; narrower terminals have no bar and no text
 SECONDS_BETWEEN_LINES = 10.0  # where the output is not a terminal
 
 Update = Callable[[int, str], None]  # units done so far, and a text to show with them
@@ -64,8 +65,9 @@ class Terminal:
     @contextmanager
     def _bar(self, title: str, total: int) -> Iterator[Update]:
         if self._bars is None:
-            columns = progress_columns()
-            self._bars = Progress(*columns, console=self.console, transient=True, expand=True)
+            columns = progress_columns(self.console.width)
+            is_wide = self.console.width >= NARROW
+            self._bars = Progress(*columns, console=self.console, transient=True, expand=is_wide)
             self._bars.start()
         bars = self._bars
         task = bars.add_task(escape(title), total=total, text="")
@@ -96,12 +98,18 @@ class Terminal:
         return update
 
 
-def progress_columns() -> tuple[ProgressColumn, ...]:
-    """Return title, bar, percent, time left, and a text that is cut at the terminal's width."""
+def progress_columns(width: int) -> tuple[ProgressColumn, ...]:
+    """Return title, bar, percent, time left, and a text that is cut at the terminal's width.
+
+    Args:
+        width: Of the terminal; a narrow one gets no bar, no text, and less of the title.
+    """
+    text = Column(ratio=1, no_wrap=True)
+    title = max(1, min(30, width - 18))  # beside "100%", "0:00:00" and spaces
     return (
-        TextColumn("{task.description}", table_column=Column(max_width=30, no_wrap=True)),
-        BarColumn(bar_width=10),
+        TextColumn("{task.description}", table_column=Column(max_width=title, no_wrap=True)),
+        *([BarColumn(bar_width=10)] if width >= NARROW else []),
         TaskProgressColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[text]}", table_column=Column(ratio=1, no_wrap=True)),
+        *([TextColumn("{task.fields[text]}", table_column=text)] if width >= NARROW else []),
     )

@@ -30,7 +30,7 @@ from kdtool.report.sections.training import kept_epoch
 from kdtool.results.base import Role
 from kdtool.results.study import Results
 from kdtool.terminal.study import seeds_text, show_failures, show_paths, show_sentence
-from kdtool.terminal.text import ROLE_STYLES, new_table, plain_text, print_table
+from kdtool.terminal.text import ROLE_STYLES, new_table, plain_text, print_table, print_text
 
 
 def show_trained(console: Console, results: Results, folder: Path, role: Role) -> None:
@@ -43,9 +43,8 @@ def show_trained(console: Console, results: Results, folder: Path, role: Role) -
         role: The role that was trained.
     """
     model = results.models[role]
-    console.print(
-        plain_text(console, f"{role_name(role)}: {printable(model.model)}", ROLE_STYLES[role])
-    )
+    title = f"{role_name(role)}: {printable(model.model)}"
+    print_text(console, plain_text(console, title, ROLE_STYLES[role]))
     table = new_table()
     metric = results.metric
     name = METRIC_NAMES[metric]
@@ -124,7 +123,7 @@ def show_files(console: Console, results: Results, folder: Path) -> None:
     choice, called = choice_sentence(results), operating_sentence(results)
     for line in (called, choice, ship_sentence(results), *ship_details(results)):
         if line:
-            console.print(plain_text(console, printable(line)))
+            print_text(console, plain_text(console, printable(line)))
     show_sentence(
         console,
         f"Wrote {plural(len(files), 'ONNX file')} and compared them with PyTorch on "

@@ -6,7 +6,14 @@ from rich.text import Text
 
 from kdtool.format import plural, printable, role_name
 from kdtool.results.status import RoleStatus, StudyStatus
-from kdtool.terminal.text import ROLE_STYLES, new_table, plain_text, print_table, show_next
+from kdtool.terminal.text import (
+    ROLE_STYLES,
+    new_table,
+    plain_text,
+    print_table,
+    print_text,
+    show_next,
+)
 
 RUNNING = {True: "running now", False: "not running", None: "whether it is running is not known"}
 RESULTS = {
@@ -31,9 +38,9 @@ def show_status(console: Console, status: StudyStatus) -> None:
     results = RESULTS[status.results]
     if status.results == "written" and not status.report:
         results += ", but report.html is missing: `kdtool report` writes it again"
-    console.print(plain_text(console, f"Results: {results}"))
+    print_text(console, plain_text(console, f"Results: {results}"))
     for problem in status.problems:
-        console.print(plain_text(console, f"warning: {printable(problem)}", "yellow"))
+        print_text(console, plain_text(console, f"warning: {printable(problem)}", "yellow"))
     _show_left(console, status)
 
 
@@ -41,13 +48,13 @@ def _show_left(console: Console, status: StudyStatus) -> None:
     if not status.left:
         console.print("Nothing is left to do.")
         return
-    console.print(plain_text(console, f"Left: {'; '.join(status.left)}."))
+    print_text(console, plain_text(console, f"Left: {'; '.join(status.left)}."))
     if status.command:
         show_next(console, [("continue", status.command)])
     elif not status.running:
         name = printable(status.name or "")
         text = f"To continue, rename the folder to {name}, the name in its recipe.toml."
-        console.print(plain_text(console, text))
+        print_text(console, plain_text(console, text))
 
 
 def _table(console: Console, status: StudyStatus) -> Table:

@@ -12,7 +12,7 @@ from kdtool.report.cells import Cell
 from kdtool.report.studies import COLUMNS, ShownStudy, shown_studies, shown_value
 from kdtool.results.studies import StudiesReport
 from kdtool.terminal.study import show_sentence
-from kdtool.terminal.text import new_table, plain_text, print_table
+from kdtool.terminal.text import new_table, plain_text, print_table, print_text
 
 
 def show_studies(console: Console, report: StudiesReport, written: Sequence[Path]) -> None:
@@ -30,7 +30,7 @@ def show_studies(console: Console, report: StudiesReport, written: Sequence[Path
         if one.ship is None:
             show_sentence(console, f"{one.title} ships nothing: {one.because}")
     for warning in report.warnings:
-        console.print(plain_text(console, printable(f"warning: {warning}"), "yellow"))
+        print_text(console, plain_text(console, printable(f"warning: {warning}"), "yellow"))
     if report.differences:
         print_table(console, _differences(console, studies, report))
         console.print()

@@ -2,8 +2,10 @@
 
 import re
 import shlex
+import textwrap
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -33,7 +35,7 @@ from kdtool.report.sections.operating_point import operating_sentence
 from kdtool.report.sections.subclasses import alarm
 from kdtool.results.base import Role
 from kdtool.results.study import Results
-from kdtool.terminal.text import ROLE_STYLES, new_table, plain_text, print_table
+from kdtool.terminal.text import ROLE_STYLES, new_table, plain_text, print_table, print_text
 
 ALL_CLASSES = ("weighted_f1", "roc_auc")  # further columns; no more fit into 80 columns
 LONGEST_NAME = 8  # characters
@@ -68,6 +70,7 @@ SHOWN = {
     "size": "File size",
     "p50": "Latency p50",
 }
+LONGEST_RELATIVE = 16  # characters of a line, such as "not compared,"
 MOST_COMPARED = 3  # models; with more, columns against the teacher do not fit into 80 columns
 VERDICT_STYLES = {"HELPED": "bold green", "NO EVIDENCE": "bold", "HURT": "bold red"}
 
@@ -83,15 +86,15 @@ def show_results(console: Console, results: Results, folder: Path) -> None:
     _show_scores(console, results)
     show_failures(console, results)
     for line in _verdicts(console, results):
-        console.print(line)
+        print_text(console, line)
     for text in (one_class_calls(results), alarm(results)):
         if text:
-            console.print(plain_text(console, f"ALARM: {text}", "bold red"))
+            print_text(console, plain_text(console, f"ALARM: {text}", "bold red"))
     shifts = [shift_sentence(results, shift) for shift in results.bias_shifts]
     called = operating_sentence(results)
     for sentence in (*shifts, called, choice_sentence(results)):
         if sentence:
-            console.print(plain_text(console, printable(sentence)))
+            print_text(console, plain_text(console, printable(sentence)))
     show_decision(console, results)
     for sentence in _closing(results):
         show_sentence(console, sentence)
@@ -122,7 +125,7 @@ def _show_scores(console: Console, results: Results) -> None:
         console.print()
     few = few_images(results.data)
     if few:
-        console.print(plain_text(console, few, "yellow"))
+        print_text(console, plain_text(console, few, "yellow"))
 
 
 def show_warnings(console: Console, results: Results, printed: Collection[str] = ()) -> None:
@@ -135,7 +138,7 @@ def show_warnings(console: Console, results: Results, printed: Collection[str] =
     """
     for warning in results.warnings:
         if warning not in printed:
-            console.print(plain_text(console, f"warning: {printable(warning)}", "yellow"))
+            print_text(console, plain_text(console, f"warning: {printable(warning)}", "yellow"))
 
 
 def show_failures(console: Console, results: Results) -> None:
@@ -144,7 +147,7 @@ def show_failures(console: Console, results: Results) -> None:
         for file in results.models[role].files.values():
             if file.parity.passed is False:
                 line = f"{printable(file.path)}: {parity_sentence(file)}"
-                console.print(plain_text(console, line, "red"))
+                print_text(console, plain_text(console, line, "red"))
 
 
 def show_paths(console: Console, folder: Path) -> None:
@@ -156,7 +159,7 @@ def show_paths(console: Console, folder: Path) -> None:
 
 def show_sentence(console: Console, text: str) -> None:
     """Print a sentence, wrapped at the width of the terminal."""
-    console.print(plain_text(console, printable(text)))
+    print_text(console, plain_text(console, printable(text)))
 
 
 def next_steps(results: Results, folder: Path, *, kit: bool) -> list[tuple[str, str]]:
@@ -188,18 +191,19 @@ def show_decision(console: Console, results: Results) -> None:
     label = Text(f"SHIP {decision.ship}", style="bold green")
     if decision.ship is None:
         label = Text("SHIP NOTHING", style="bold red")
-    console.print(Text.assemble(label, "  ", plain_text(console, printable(decision.because))))
+    because = plain_text(console, printable(decision.because))
+    print_text(console, Text.assemble(label, "  ", because))
     if sentence := shipped_sentence(results):
         show_sentence(console, sentence)
     for reason in decision.alarms[1:]:
-        console.print(plain_text(console, printable(f"ALARM: {reason}"), "bold red"))
+        print_text(console, plain_text(console, printable(f"ALARM: {reason}"), "bold red"))
     for sentence in budget_sentences(decision.budgets):
-        console.print(plain_text(console, printable(f"Budget: {sentence}")))
+        print_text(console, plain_text(console, printable(f"Budget: {sentence}")))
     for risk in decision.risks:
-        console.print(plain_text(console, printable(f"Risk: {risk}")))
+        print_text(console, plain_text(console, printable(f"Risk: {risk}")))
     for step in decision.next:
         if step.command is None:
-            console.print(plain_text(console, printable(f"Try: {step.purpose}.")))
+            print_text(console, plain_text(console, printable(f"Try: {step.purpose}.")))
 
 
 def shipped_sentence(results: Results) -> str | None:
@@ -252,9 +256,11 @@ def _table(console: Console, results: Results) -> Table:
     roles = roles_present(results)
     with_ratios = "teacher" in roles and len(roles) <= MOST_COMPARED
     for role in roles:
-        head = Text(role_name(role), style=f"bold {ROLE_STYLES[role]}")
+        lines = "\n" if with_ratios else ""  # level with "vs teacher"
+        head = Text(f"{lines}{role_name(role)}", style=f"bold {ROLE_STYLES[role]}")
         no_wrap = len(roles) <= MOST_COMPARED
-        table.add_column(head, justify="right", vertical="bottom", no_wrap=no_wrap)
+        vertical: Literal["top", "bottom"] = "top" if with_ratios else "bottom"
+        table.add_column(head, justify="right", vertical=vertical, no_wrap=no_wrap)
         if role != "teacher" and with_ratios:
             against = Text(f"{role_name(role)}\nvs teacher", style="dim")
             table.add_column(against, no_wrap=True)
@@ -274,4 +280,5 @@ def _table(console: Console, results: Results) -> Table:
 def _against(console: Console, cell: Cell | None) -> Text:
     if cell is None:
         return Text()
-    return plain_text(console, cell.relative, "red" if cell.worse else "dim")
+    text = textwrap.fill(cell.relative, LONGEST_RELATIVE, break_long_words=False)
+    return plain_text(console, text, "red" if cell.worse else "dim")

@@ -1,17 +1,21 @@
 """What a person sees who types a command wrongly; nothing here needs torch."""
 
+import inspect
 import io
 import json
 import os
 import re
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 from PIL import Image
 
 from kdtool import __version__
-from kdtool.cli.app import main
+from kdtool.cli.app import app, main
+from kdtool.cli.usage import NUMBERS
+from kdtool.results.base import to_json
 
 RECIPE = """
 name = "tiny"
@@ -28,12 +32,24 @@ WRONG = [
     # the command
     ("", 2, "distill"),
     ("distil tiny.toml", 2, "No such command 'distil'. Did you mean 'distill'"),
+    ("train tiny.toml", 2, "No such command 'train'. kdtool has init, distill, subclass-distill,"),
+    ("--set a=b distill tiny.toml", 2, "--set follows the command, as in `kdtool distill ... --s"),
     ("--verison", 2, "No such option: --verison (Possible options: --version)"),
     ("profile", 2, "Missing argument 'MODEL...'"),
     ("distill", 2, "Missing argument 'RECIPE'"),
     ("distill tiny.toml more.toml", 2, "unexpected extra argument(s) (more.toml)"),
     ("distill tiny.toml --device", 2, "requires an argument"),
     ("distill tiny.toml --epochs 3", 2, "No such option: --epochs"),
+    # an option of another command, of the recipe, or of none
+    ("distill tiny.toml --merge x", 2, "--merge; kdtool profile takes it, kdtool distill does not"),
+    ("explain study --jobs 2", 2, "kdtool distill and subclass-distill take it, kdtool explain"),
+    ("profile torn.onnx --set a=b", 2, "subclass-distill, finetune and check take it, kdtool prof"),
+    ("distill tiny.toml --epochs 3", 2, "it: --set teacher.epochs=VALUE or --set student.epochs="),
+    ("check tiny.toml --temprature 4", 2, "the recipe has it: --set distill.temperature=VALUE"),
+    ("distill tiny.toml --quite", 2, "No such option: --quite; did you mean --quiet?"),
+    ("status study --foo", 2, "No such option: --foo; kdtool status takes --json"),
+    ("distill tiny.toml -out runs", 2, "No such option: -o; did you mean --out?"),
+    ("distill tiny.toml -o runs", 2, "No such option: -o; did you mean --out?"),
     # recipes
     ("distill mnist.toml", 1, "no recipe mnist.toml; its folder has tiny.toml, wrong.toml"),
     ("distill wrong.toml", 1, "nam: unknown key; did you mean `name`?"),
@@ -55,7 +71,13 @@ WRONG = [
     ("distill tiny.toml --device gpu", 2, "got --device gpu; expected auto, cpu, cuda or mps"),
     ("export study --device CPU", 2, "did you mean cpu?"),
     ("explain study --device cuda:one", 2, "got --device cuda:one"),
-    ("subclass-distill tiny.toml --jobs 0", 2, "--jobs"),
+    ("subclass-distill tiny.toml --jobs 0", 2, "got --jobs 0; expected a whole number of 1 or mor"),
+    ("distill tiny.toml --jobs=1.5", 2, "got --jobs 1.5; expected a whole number of 1 or more, su"),
+    ("profile torn.onnx --seconds x", 2, "got --seconds x; expected a positive number, such as"),
+    ("explain study --images 65", 2, "got --images 65; expected a whole number from 1 to 64, such"),
+    ("export study --opset latest", 2, "got --opset latest; expected a whole number of 18 or more"),
+    ("export study --opset 17", 2, "got --opset 17; expected a whole number of 18 or more"),
+    ("predict torn.onnx photo.png --min-confidence x", 2, "got --min-confidence x; expected a"),
     ("profile torn.onnx --threads 0", 2, "got --threads 0; expected whole numbers from 1 to 256"),
     ("profile torn.onnx --batch 1,,2", 2, "got --batch 1,,2"),
     ("profile torn.onnx --threads 1000000", 2, "expected whole numbers from 1 to 256, such as"),
@@ -66,12 +88,12 @@ WRONG = [
     ("profile torn.onnx --runtime ort", 2, "did you mean onnxruntime?"),
     ("profile torn.onnx --runtime OpenVINO", 2, "did you mean openvino?"),
     ("profile torn.onnx --runtime tvm", 2, "got --runtime tvm; expected onnxruntime or openvino"),
-    ("profile torn.onnx --provider CPU", 1, "unknown provider 'CPU'; did you mean cpu?"),
-    ("profile torn.onnx --provider gpu", 1, "unknown provider 'gpu'; did you mean "),
-    ("profile torn.onnx --provider CUDAExecutionProvider", 1, "did you mean cuda?"),
-    ("profile torn.onnx --shape 3x8x8", 1, "such as --shape 3,224,224"),
+    ("profile cut.onnx --provider CPU", 1, "; did you mean cpu?"),
+    ("profile cut.onnx --provider gpu", 1, "; did you mean "),
+    ("profile cut.onnx --provider CUDAExecutionProvider", 1, "did you mean cuda?"),
+    ("profile cut.onnx --shape 3x8x8", 1, "such as --shape 3,224,224"),
     ("profile torn.onnx --json --csv", 2, "got both --json and --csv"),
-    ("profile torn.onnx --runtime openvino --provider cuda", 2, "remove --provider"),
+    ("profile cut.onnx --runtime openvino --provider cuda", 2, "remove --provider"),
     # budgets of files
     ("profile torn.onnx --budget max_latncy_ms=5", 2, "did you mean max_latency_ms?"),
     ("profile torn.onnx --budget 5", 2, "got --budget 5; expected KEY=VALUE with the key "
@@ -100,7 +122,7 @@ WRONG = [
     ("profile tiny.toml", 1, "tiny.toml is a recipe; expected ONNX files or the folder of a study"),
     ("profile study/results.json", 1, "is not a model; give the folder of the study: study"),
     ("profile empty", 1, "empty is a folder without ONNX files"),
-    ("profile .", 1, ". is a folder; give an ONNX file, such as png.onnx"),
+    ("profile .", 1, ". is a folder; give an ONNX file, such as cut.onnx"),
     ("profile study --merge missing.json", 1, "cannot read missing.json"),
     ("profile study --merge tiny.toml", 1, "tiny.toml is not JSON"),
     ("profile empty --merge tiny.toml", 1, "empty is an empty folder"),
@@ -126,12 +148,12 @@ WRONG = [
     ("init images --out tiny.toml", 1, "tiny.toml exists already; --out FILE writes another one, "
                                        "--force replaces it"),
     ("init images --out empty", 1, "empty is a folder; give the name of a file, such as empty/"),
-    ("init imags", 1, 'there is no folder imags; did you mean "images"?; expected a folder of'),
+    ("init imags", 1, 'npz file or four IDX files; did you mean "images"?'),
     ("init empty", 1, "empty is empty; expected a folder of images for each class"),
     ("init tiny.toml", 1, "tiny.toml is a file; expected a folder of images for each class"),
     ("init study", 1, "study holds 1 file and no folders; expected a folder of images"),
     ("init images", 1, "has images of one class only, a; a classifier needs at least two"),
-    ("predict torn.onnx empty", 1, "empty holds no images; expected image files, or folders of"),
+    ("predict torn.onnx empty", 1, "torn.onnx is not an ONNX file"),
     ("predict torn.onnx images --min-confidence 1.5", 2, "got --min-confidence 1.5; expected"),
     ("predict torn.onnx images --min-confidence -0.1", 2, "expected a probability from 0 to 1"),
     ("predict torn.onnx images --min-confidence nan", 2, "got --min-confidence nan; expected"),
@@ -140,7 +162,26 @@ WRONG = [
     ("predict study torn.onnx", 1, "study is a folder"),
     ("predict torn.onnx", 2, "Missing argument 'IMAGE...'"),
     ("predict photo.png torn.onnx", 2, "the model comes first: kdtool predict torn.onnx photo.png"),
-    ("predict torn.onnx photo.png --threads 0", 2, "--threads"),
+    ("predict torn.onnx photo.png --threads 0", 2, "got --threads 0; expected a whole number from"),
+    # a folder that cannot be written to
+    ("distill tiny.toml --out photo.png", 1, "cannot write to photo.png/tiny: photo.png is a file"),
+    ("finetune tiny.toml --out photo.png/runs", 1, "photo.png is a file; expected a folder, which"),
+    ("check tiny.toml --out photo.png", 1, "photo.png is a file; expected a folder, which is made"),
+    ("init images --out photo.png/a.toml", 1, "cannot write to photo.png: it is a file; expected"),
+    # a study that is not finished
+    ("report half", 1, "is not finished; `kdtool status half` shows what is left, `kdtool distill "
+                       "half/recipe.toml --out .` continues it"),
+    ("export half", 1, "the study half is not finished; `kdtool status half`"),
+    ("explain half", 1, "the study half is not finished; `kdtool status half`"),
+    ("profile half", 1, "the study half is not finished; `kdtool status half`"),
+    ("profile half --merge x.json", 1, "the study half is not finished; `kdtool status half`"),
+    ("profile half/student.onnx", 1, "the study half is not finished; `kdtool status half`"),
+    ("predict half/student.onnx photo.png", 1, "the study half is not finished; `kdtool status"),
+    ("predict half photo.png", 1, "the study half is not finished; `kdtool status half` shows"),
+    ("distill half", 1, "half is the folder of a study; expected a recipe, a TOML file. The recipe "
+                        "of this study is half/recipe.toml"),
+    ("report begun", 1, "begun contains no study: a run ended there before it had read its images"),
+    ("predict trn.onnx photo.png", 1, "No such file or directory; did you mean torn.onnx?"),
 ]  # fmt: skip
 
 
@@ -150,6 +191,7 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "tiny.toml").write_text(RECIPE)
     (tmp_path / "wrong.toml").write_text(RECIPE.replace("name", "nam"))
     (tmp_path / "torn.onnx").write_bytes(b"no model")
+    (tmp_path / "cut.onnx").write_bytes(b"\x08\x07")  # begins as an ONNX file does
     (tmp_path / "png.onnx").write_bytes(b"\x89PNG\r\n\x1a\n0000")
     (tmp_path / "empty").mkdir()
     (tmp_path / "study").mkdir()
@@ -159,6 +201,8 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "study-newer" / "recipe.toml").write_text(RECIPE)
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / ".lock").touch()
+    (tmp_path / "half" / "stages").mkdir(parents=True)
+    (tmp_path / "half" / "recipe.toml").write_text(RECIPE.replace("tiny", "half"))
     Image.new("L", (8, 8)).save(tmp_path / "photo.png")
     (tmp_path / "images" / "a").mkdir(parents=True)
     Image.new("L", (8, 8)).save(tmp_path / "images" / "a" / "1.png")
@@ -208,6 +252,7 @@ def test_a_wrong_command_gets_one_clear_message(
         assert output == ""
     for internal in ("Traceback", "Errno", "<_io", "PosixPath", "b'", "['"):
         assert internal not in errors
+    assert not re.search(r"[?!][;:,.]|[;:,][;,.]( |$)", errors)  # two signs where one belongs
     assert sorted(folder.rglob("*")) == before
 
 
@@ -289,6 +334,64 @@ def test_without_torch_a_training_command_lists_the_packages_to_install(kdtool, 
     assert 'pip install "jinja2>=' in done.stderr
     assert '"torch>=' in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_empty_word_is_an_error_and_not_the_working_folder(kdtool):
+    for words in (
+        ["distill", ""],
+        ["distill", "tiny.toml", "--out", ""],
+        ["predict", "a.onnx", ""],
+    ):
+        done = kdtool(*words)
+        assert done.returncode == 2
+        assert "a word of this command is empty; is a variable of the shell not set?" in done.stderr
+
+
+def test_every_option_that_takes_a_number_says_which():
+    for command in app.registered_commands:
+        for name, parameter in inspect.signature(
+            command.callback, eval_str=True
+        ).parameters.items():
+            kind = next(iter(get_args(parameter.annotation)), str)
+            if {int, float} & {kind, *get_args(kind)}:
+                assert f"--{name.replace('_', '-')}" in NUMBERS, command.callback
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--precisions fp32,int4", '--precisions: got "int4", expected one of fp32, fp16, int8'),
+        ("--target gpu", '--target: got "gpu", expected one of x86, arm, portable'),
+        ("--operating-point f1", '--operating-point: got "f1", which is for two classes, but the'),
+        ("--kit --wheel none.whl", "there is no wheel none.whl"),
+    ],
+)
+def test_a_wrong_setting_of_an_export_is_named_as_it_was_typed(
+    folder, monkeypatch, capsys, build, options, message
+):
+    (folder / "done").mkdir()
+    (folder / "done" / "results.json").write_text(to_json(build()))
+    (folder / "done" / "recipe.toml").write_text(RECIPE)
+    code, output, errors = typed(f"export done {options}", monkeypatch, capsys)
+    assert (code, output) == (1, "")
+    assert errors.startswith(f"error: {message}")  # and no "loading PyTorch" before it
+
+
+def test_a_usage_error_is_wrapped_between_words_in_a_terminal(folder, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    _, _, errors = typed("distill tiny.toml --merge x", monkeypatch, capsys)
+    assert max(map(len, errors.splitlines())) <= 40
+    assert "Error: No such option: --merge; kdtool profile takes it," in " ".join(errors.split())
+
+
+def test_ctrl_c_while_the_command_line_is_imported_is_one_message(tmp_path):
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt")
+    done = subprocess.run(
+        [sys.executable, "-m", "kdtool"], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    message = "error: interrupted; nothing is lost: run the same command again\n"
+    assert (done.returncode, done.stderr) == (130, message)
 
 
 def test_a_wheel_without_a_kit_is_a_usage_error(kdtool):

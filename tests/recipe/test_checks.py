@@ -89,7 +89,7 @@ def problems(*settings):
         ),
         (["data={source='folder',root='picturs'}"], "data.root: there is no folder {here}/picturs"),
         (["data={source='folder',root='nowhere'}"], "{here}/nowhere; set the folder with"),
-        (["data={source='folder',root='picturs'}"], 'did you mean "pictures"?; set the'),
+        (["data={source='folder',root='picturs'}"], 'data.root=DIR; did you mean "pictures"?'),
         (
             [*FOLDER, "data.root=gone"],
             "download the data from https://pictures.org; set the folder",

@@ -65,7 +65,6 @@ def test_the_share_answered_and_both_accuracies_are_shown():
     every = Accuracy(num_images=100, num_right=90, accuracy=0.9, ci95=(0.8256, 0.9448))
     kept = Accuracy(num_images=80, num_right=79, accuracy=0.9875, ci95=(0.9325, 0.9978))
     assert totals(num_answered=100, accuracy=every, accuracy_answered=every) == [
-        "Classified 100 images.",
         "Accuracy of all: 90.00 % (95 % interval 82.56 to 94.48), 90 right of 100 images in "
         "folders with the name of a class.",
     ]

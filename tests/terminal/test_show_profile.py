@@ -276,7 +276,8 @@ def test_names_and_figures_are_whole_at_every_width(width):
         for figure in ("3.50 M", "301 M", "602 M", "14.0 MB", "53.0 MB", "31.0 ms"):
             assert figure in costs
         assert "8.31 .. 8.90" in costs
-    assert ("model teacher.onnx\n  parameters  3.50 M\n" in text) == (width < 80)
+    assert ("model teacher.onnx\n  parameters  3.50 M\n" in text) == (width == 40)
+    assert ("\nstudent.int8.onnx \n" in text.replace("\n", " \n")) == (width == 60)
 
 
 def test_bars_are_left_out_where_they_do_not_fit():

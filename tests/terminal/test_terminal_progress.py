@@ -10,7 +10,7 @@ from kdtool.terminal.progress import Terminal
 TEXT = "epoch 11/12, loss 0.123, validation 98.1%, 21,600 images/s"
 
 
-@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
 @pytest.mark.parametrize("title", ["student, seed 0", "a title that is long " * 4])
 def test_percent_and_time_left_are_there_at_every_width(width, title):
     terminal = Terminal()

@@ -1,6 +1,5 @@
 """Look at images of unknown layout, and write a recipe for them: `kdtool init`; without PyTorch."""
 
-import os
 import re
 import tomllib
 from collections import Counter
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from kdtool.edge.image_files import is_system
 from kdtool.edge.portable.picture import open_image
-from kdtool.errors import DataError, RecipeError, did_you_mean
+from kdtool.errors import DataError, did_you_mean
 from kdtool.files import write_atomic
 from kdtool.format import plural
 from kdtool.recipe.data import CsvTable, FolderTable, IdxFiles, IdxTable, NpzTable
@@ -98,7 +97,7 @@ def _no_folder(place: Path) -> str:
     if place.exists():
         return f"{place} is a file; {LAYOUTS}"
     near = [one.name for one in place.parent.iterdir()] if place.parent.is_dir() else []
-    return f"there is no folder {place}{did_you_mean(place.name, near)}; {LAYOUTS}"
+    return f"there is no folder {place}; {LAYOUTS}{did_you_mean(place.name, near)}"
 
 
 def _look_at_folder(root: Path, progress: Progress) -> Looked:
@@ -272,19 +271,3 @@ def _look_at_arrays(
         from_files=False,
         notes=list(data.warnings),
     )
-
-
-def check_out(out: Path, *, force: bool) -> None:
-    """Check that a recipe may be written, before the images are read.
-
-    Raises:
-        RecipeError: It exists and `force` is False, or it is a folder.
-    """
-    if out.is_dir():
-        raise RecipeError(
-            f"{out} is a folder; give the name of a file, such as {out / 'recipe.toml'}"
-        )
-    if os.path.lexists(out) and not force:
-        raise RecipeError(
-            f"{out} exists already; --out FILE writes another one, --force replaces it"
-        )
