@@ -260,7 +260,8 @@ def _numbers(option: str, text: str, most: int | None = None) -> tuple[int, ...]
     if not all(part.isdecimal() and 0 < int(part) <= (most or int(part)) for part in parts):
         limits = f"from 1 to {most}" if most else "of 1 or more"
         raise typer.BadParameter(
-            f"got {option} {text}; expected whole numbers {limits}, such as {option} 1,2,4"
+            f"got {option} {text or '(nothing)'}; expected whole numbers {limits}, such as "
+            f"{option} 1,2,4"
         )
     return tuple(dict.fromkeys(map(int, parts)))
 

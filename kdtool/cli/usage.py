@@ -24,6 +24,7 @@ NUMBERS = {
     "--seconds": "a positive number, such as --seconds 10",
     "--threads": "a whole number from 1 to 256, such as --threads 4",
 }
+PATHS = {"--out", "--merge", "--wheel"}  # an empty path would be the working folder
 
 
 @contextmanager
@@ -37,7 +38,11 @@ def usage_in_words(context: Any, typed: list[str]) -> Iterator[None]:
     Raises:
         UsageError: A word is empty, an option does not exist, or a value is not of its kind.
     """
-    if "" in typed:
+    before = ["", *typed]
+    if any(
+        not word and (before[k] in PATHS or not before[k].startswith("--"))
+        for k, word in enumerate(typed)
+    ):
         text = "a word of this command is empty; is a variable of the shell not set?"
         raise _usage_error(text, context)
     try:
