@@ -133,7 +133,7 @@ def write(tmp_path):
         ),
         (
             ('"mnist-mlp"', '"m"\n[distill]\nalpha = 0.5'),
-            ["distill.alpha: unknown key; known here: temperature, soft_weight, exclude_classes"],
+            ["distill.alpha: unknown key; did you mean `distill.options.alpha`?"],
         ),
         (
             ('"mnist-mlp"', '"m"\n[subclass]\nper_class = 1'),
