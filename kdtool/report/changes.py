@@ -7,6 +7,7 @@ from kdtool.report.decision import against_control, decision_of
 from kdtool.results.study import Results
 
 MOST_KEYS = 8  # of the recipe that are named
+BEFORE = {"distill.method": "kd"}  # keys that an older kdtool did not have, as it trained
 
 
 def changes_since(old: Results, new: Results) -> list[str]:
@@ -22,7 +23,7 @@ def changes_since(old: Results, new: Results) -> list[str]:
 
 
 def _recipe(old: Results, new: Results) -> Iterator[str]:
-    before, after = _flat(old.recipe), _flat(new.recipe)
+    before, after = ({**BEFORE, **_flat(one.recipe)} for one in (old, new))
     keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
     for key in keys[:MOST_KEYS]:
         yield f"{key} is {_value(after, key)}; it was {_value(before, key)}."

@@ -165,13 +165,13 @@ def same_but_for_files(one: dict[str, object], other: dict[str, object]) -> bool
 
     Files that models start from are compared by content, which neither recipe contains.
     """
-    one, other = _with_new_keys(one), _with_new_keys(other)
+    one, other = _with_its_method(one), _with_its_method(other)
     keys = {key for key in one.keys() | other.keys() if MAY_CHANGE.get(key) is not True}
     return all(_nameless(one.get(key)) == _nameless(other.get(key)) for key in keys)
 
 
-def _with_new_keys(recipe: dict[str, object]) -> dict[str, object]:
-    """Return a recipe of results.json with the keys of [distill] that an older kdtool lacked."""
+def _with_its_method(recipe: dict[str, object]) -> dict[str, object]:
+    """Return a recipe of results.json with `distill.method`, which an older kdtool lacked."""
     old = recipe.get("distill")
     return recipe | {"distill": {"method": "kd", **old}} if isinstance(old, dict) else recipe
 
