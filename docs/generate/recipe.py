@@ -37,6 +37,8 @@ model = "mnist-mlp"
 - `--set KEY=VALUE` overrides a key, such as `--set student.epochs=30`; it can be repeated. VALUE is
   TOML; text needs no quotes.
 - `--sweep KEY=V,V,...` trains new students for each value of a key of `[distill]` or `[subclass]`.
+- Options in `[distill.options]` are of `distill.method`. A table of a method, such as
+  `[distill.options.dist]`, may stand beside another method, for a sweep over methods.
 - Paths in a recipe are relative to its folder, paths in `--set` to the working directory.
 - kdtool validates the whole recipe before it loads PyTorch and lists every error at once, with
   suggestions; that includes files of weights, model names and the folder of the data.
@@ -148,9 +150,9 @@ def _rows(keys: dict[str, Node], table: Node, tables: dict[str, Node], prefix: s
     for key, node in keys.items():
         inner = _table_of(node)
         required = key in table.get("required", [])
-        default = "required" if required else _toml(node.get("default"))
-        if inner and not required:
-            default = "see below"
+        default = "required"
+        if not required:
+            default = "see below" if inner else _toml(node.get("default"))
         cells = (f"`{prefix}{key}`", _values(node, tables), default, node["description"])
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
         for inner in {_table_of(one) for one in node.get("anyOf", [node])} - {None}:

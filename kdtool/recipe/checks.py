@@ -7,6 +7,7 @@ from typing import Any
 
 from kdtool.errors import RecipeError, did_you_mean
 from kdtool.recipe.data import IdxFiles
+from kdtool.recipe.distill import two_classes_fault
 from kdtool.recipe.load import parse_recipe, problems_in, read_recipe, recipe_error
 from kdtool.recipe.names import WEIGHTS_SUFFIXES, model_problem
 from kdtool.recipe.schema import Recipe, check_operating_point
@@ -236,7 +237,7 @@ def _is_there(file: Path) -> bool:
 
 
 def _two_class_problems(content: dict[str, Any]) -> list[str]:
-    """Return which keys are for two classes, if the recipe alone shows that there are more."""
+    """Return which keys do not fit the number of classes, if the recipe alone shows it."""
     data = content.get("data")
     if not isinstance(data, dict):
         return []
@@ -251,4 +252,7 @@ def _two_class_problems(content: dict[str, Any]) -> list[str]:
         check_operating_point(_text(content, "export", "operating_point") or "argmax", range(count))
     except RecipeError as error:
         problems.append(str(error))
+    method = _text(content, "distill", "method") or "kd"
+    if count == 2 and (fault := two_classes_fault(method)):
+        problems.append(fault)
     return problems

@@ -1,5 +1,6 @@
 """Read a recipe and change it: TOML, `--set` and `--sweep`."""
 
+import itertools
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,8 +12,9 @@ from pydantic_core import to_jsonable_python
 
 from kdtool.errors import RecipeError, did_you_mean, nearest, reason
 from kdtool.recipe.data import IdxFiles
+from kdtool.recipe.distill import DistillTable, method_of
 from kdtool.recipe.problems import keys_of_source, problems_of, shown
-from kdtool.recipe.schema import DistillTable, Recipe, SubclassTable
+from kdtool.recipe.schema import Recipe, SubclassTable
 from kdtool.recipe.table import Table
 
 # Keys with values that are, or may be, paths.
@@ -156,7 +158,7 @@ NOT_SWEPT = {"distill.exclude_classes"}  # it changes the controls as well
 
 
 def check_sweep(recipe: Recipe, sweep: dict[str, list[Any]], *, subclasses: bool) -> None:
-    """Check that the keys of a sweep can be swept, and each value by itself.
+    """Check that the keys of a sweep can be swept, and every combination of their values.
 
     Args:
         recipe: The study's.
@@ -168,7 +170,7 @@ def check_sweep(recipe: Recipe, sweep: dict[str, list[Any]], *, subclasses: bool
     """
     if len(sweep) > 2:
         raise RecipeError(f"got --sweep of {len(sweep)} keys, expected one or two")
-    for key, values in sweep.items():
+    for key in sweep:
         table = key.partition(".")[0]
         if table not in SWEPT_TABLES or key in NOT_SWEPT:
             raise RecipeError(
@@ -178,13 +180,22 @@ def check_sweep(recipe: Recipe, sweep: dict[str, list[Any]], *, subclasses: bool
             )
         if table == "subclass" and not subclasses:
             raise RecipeError(f"got --sweep {key}, which needs `kdtool subclass-distill`")
-        for value in values:
-            with_settings(recipe, {key: value})
     if len({key.partition(".")[0] for key in sweep}) > 1:
         raise RecipeError(
             f"got --sweep {' and '.join(sweep)}, expected keys of one table, as the tables are for "
             "different students; sweep one after the other"
         )
+    tried = [
+        with_settings(recipe, dict(zip(sweep, values, strict=True)))
+        for values in itertools.product(*sweep.values())
+    ]
+    methods = {one.distill.method for one in tried}
+    for key in sweep:
+        if (owner := method_of(key)) and owner not in methods:
+            raise RecipeError(
+                f"got --sweep {key}, which is of method {owner}, but the students learn by "
+                f"{', '.join(sorted(methods))}; set distill.method, or sweep distill.options.OPTION"
+            )
 
 
 def _sweepable() -> list[str]:

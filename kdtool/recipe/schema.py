@@ -5,34 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from kdtool.errors import RecipeError, did_you_mean
 from kdtool.recipe.data import DataTable
+from kdtool.recipe.distill import DistillTable, method_fault
 from kdtool.recipe.table import Positive, Table
 from kdtool.recipe.training import TrainTable
 from kdtool.results.base import Metric, Precision
 
 InputForm = Literal["pixels", "resize", "tensor"]
-
-
-class DistillTable(Table):
-    """How the student learns from the teacher.
-
-    Source: for the defaults, the CIFAR-100 setting of RepDistiller and mdistiller: temperature 4,
-    weights 0.9 and 0.1.
-    """
-
-    temperature: Positive = Field(
-        default=4.0, description="temperature that softens the logits of teacher and student"
-    )
-    soft_weight: float = Field(
-        default=0.9, ge=0, le=1, description="weight of the soft targets; the labels get the rest"
-    )
-    exclude_classes: list[int | str] = Field(
-        default=[],
-        description="classes, by index or name, without training images for students and controls",
-    )
 
 
 class SubclassTable(Table):
@@ -225,6 +207,14 @@ class Recipe(Table):
     def _student_learns(cls, value: TrainTable) -> TrainTable:
         if value.is_trained:
             raise ValueError("a student is trained: expected a network and `epochs` of 1 or more")
+        return value
+
+    @field_validator("distill")
+    @classmethod
+    def _method_fits_the_student(cls, value: DistillTable, info: ValidationInfo) -> DistillTable:
+        student = info.data.get("student")
+        if student is not None and (fault := method_fault(value, student)):
+            raise ValueError(fault)
         return value
 
 

@@ -8,6 +8,7 @@ from kdtool.results.base import flat
 from kdtool.results.study import Results
 
 MOST_KEYS = 8  # of the recipe that are named
+BEFORE = {"distill.method": "kd"}  # keys that an older kdtool did not have, as it trained
 
 
 def changes_since(old: Results, new: Results) -> list[str]:
@@ -23,7 +24,7 @@ def changes_since(old: Results, new: Results) -> list[str]:
 
 
 def _recipe(old: Results, new: Results) -> Iterator[str]:
-    before, after = flat(old.recipe), flat(new.recipe)
+    before, after = ({**BEFORE, **flat(one.recipe)} for one in (old, new))
     keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
     if old.environment.kdtool != new.environment.kdtool:
         keys = [key for key in keys if key in before]  # others are defaults that it did not have

@@ -136,8 +136,8 @@ def _alarms(results: Results, role: Role, model: ModelResult) -> Iterator[tuple[
         yield (
             f"The {role_name(role)} is worse than the same network trained without a teacher "
             f"({change}, {score_change_range(verdict.metric, verdict.interval)}).",
-            "try another distill.temperature or distill.soft_weight (--sweep chooses on "
-            "validation), or a better teacher",
+            "try another distill.temperature, distill.soft_weight or distill.method (--sweep "
+            "chooses on validation), or a better teacher",
         )
 
 

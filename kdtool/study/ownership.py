@@ -1,6 +1,7 @@
 """Whether a recipe may run in a folder that already contains a study."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +70,13 @@ def _differences(
         untouched = () if any(study.folder.glob("checkpoints/subclass-*")) else ("subclass.",)
         differences += [
             f"  {key}: was {old.get(key)}, now {new.get(key)}"
-            + (f" (chosen by its sweep: --set {key}={old[key]} keeps it)" if key in tried else "")
+            + (
+                f" (chosen by its sweep: --set {key}={old[key]} keeps it)"
+                if _is_among(key, tried)
+                else ""
+            )
             for key in sorted(old.keys() | new.keys())
-            if key not in sweep and not key.startswith(untouched)
+            if not _is_among(key, sweep) and not key.startswith(untouched)
             if old.get(key) != new.get(key)
         ]
     if old_results:
@@ -115,12 +120,23 @@ def _settings(recipe: Recipe) -> dict[str, object]:
     """
     settings: dict[str, object] = {}
     content_of = recipe.without_paths.model_dump(mode="json", exclude=MAY_CHANGE)
+    # Of every method, also of those that the recipe does not use: a sweep may choose one.
+    content_of["distill"].pop("options", None)
     for table, content in content_of.items():
         if isinstance(content, dict):
             settings |= {f"{table}.{key}": value for key, value in content.items()}
         else:
             settings[table] = content
+    for method, content in recipe.distill.options.model_dump(exclude_none=True).items():
+        settings |= {f"distill.options.{method}.{key}": value for key, value in content.items()}
     return settings
+
+
+def _is_among(key: str, swept: Iterable[str]) -> bool:
+    """Whether a key was swept, in full or, for an option of a method, without the method."""
+    table, _, option = key.rpartition(".")
+    alone = f"distill.options.{option}" if table.startswith("distill.options.") else key
+    return not {key, alone}.isdisjoint(swept)
 
 
 def files_made_otherwise(study: Study, recipe: Recipe) -> list[str]:
@@ -149,8 +165,15 @@ def same_but_for_files(one: dict[str, object], other: dict[str, object]) -> bool
 
     Files that models start from are compared by content, which neither recipe contains.
     """
+    one, other = _with_its_method(one), _with_its_method(other)
     keys = {key for key in one.keys() | other.keys() if MAY_CHANGE.get(key) is not True}
     return all(_nameless(one.get(key)) == _nameless(other.get(key)) for key in keys)
+
+
+def _with_its_method(recipe: dict[str, object]) -> dict[str, object]:
+    """Return a recipe of results.json with `distill.method`, which an older kdtool lacked."""
+    old = recipe.get("distill")
+    return recipe | {"distill": {"method": "kd", **old}} if isinstance(old, dict) else recipe
 
 
 def check_same_recipe(study: Study, recipe: Recipe, results: Results) -> None:

@@ -114,6 +114,10 @@ def problems(*settings):
             ["export.operating_point=f1"],
             'export.operating_point: got "f1", which is for two classes, but the data have 10',
         ),
+        (
+            ["data.group=[[0,1,2,3,4],[5,6,7,8,9]]", "distill.method=ls"],
+            'distill.method: got "ls", but the data have two classes: two standardized logits',
+        ),
         (["data.positive=1"], "data.positive: is for two classes, but the data have 10; remove it"),
     ],
 )

@@ -91,6 +91,8 @@ def test_every_recipe_of_ours_fits_the_schema_that_it_names(path, validator):
         ("teacher", {"model": "m", "epocs": 12}),
         ("teacher", {"model": "m", "phase": [{"train": "head"}]}),
         ("distill", {"soft_weight": 2}),
+        ("distill", {"method": "dkk"}),
+        ("distill", {"options": {"dkd": {"gamma": 2}}}),
         ("subclass", {"per_class": 1}),
         ("export", {"precisions": ["int8"]}),
         ("export", {"operating_point": "sens"}),

@@ -5,7 +5,15 @@ import pytest
 
 from kdtool.errors import RecipeError
 from kdtool.recipe.data import TABLES, DataTable, MnistTable
-from kdtool.recipe.load import load_recipe, parse_setting, parse_sweep, recipe_toml, with_settings
+from kdtool.recipe.distill import DkdOptions, RldOptions
+from kdtool.recipe.load import (
+    check_sweep,
+    load_recipe,
+    parse_setting,
+    parse_sweep,
+    recipe_toml,
+    with_settings,
+)
 
 GOOD = """
 name = "tiny"
@@ -133,7 +141,62 @@ def write(tmp_path):
         ),
         (
             ('"mnist-mlp"', '"m"\n[distill]\nalpha = 0.5'),
-            ["distill.alpha: unknown key; known here: temperature, soft_weight, exclude_classes"],
+            ["distill.alpha: unknown key; did you mean `distill.options.alpha`?"],
+        ),
+        (
+            ('"mnist-mlp"', '"m"\n[distill]\nmethod = "dkk"'),
+            ['distill.method: got "dkk", expected one of kd, ls, dkd,', 'did you mean "dkd"?'],
+        ),
+        (
+            ('"mnist-mlp"', '"m"\n[distill]\noptions = { beta = 2 }'),
+            [
+                'distill.options: got "beta", but kd has no options, only distill.temperature and',
+                "for one method, such as [distill.options.dkd]",
+            ],
+        ),
+        (
+            ('"mnist-mlp"', '"m"\n[distill]\nmethod = "dkd"\noptions = { betta = 2, gamma = 1 }'),
+            [
+                'distill.options: got "betta", expected an option of dkd: soft_weight,',
+                'did you mean "beta"?; got "gamma", expected an option of dkd: ',
+                "it is an option of dist, wttm, nkd: [distill.options.dist]",
+            ],
+        ),
+        (
+            ('"mnist-mlp"', '"m"\n[distill.options.wttm]\ntemperature = 2'),
+            ['got "temperature", expected an option of wttm: soft_weight, gamma; it is an option'],
+        ),
+        (
+            ('"mnist-mlp"', '"m"\n[distill]\nmethod = "ls"\n[distill.options.dkdd]\nbeta = 2'),
+            ['got "dkdd", expected an option of ls', 'did you mean "dkd"?'],
+        ),
+        (
+            ('"mnist-mlp"', '"m"\n[distill]\nmethod = "dkd"\noptions = { beta = -2 }'),
+            ["distill.options.dkd.beta: got -2, expected a value greater than or equal to 0"],
+        ),
+        (
+            ('"mnist-mlp"', '"m"\n[distill]\nmethod = "ls"\noptions = { temperature = 0 }'),
+            ["distill.options.ls.temperature: got 0, expected a value greater than 0"],
+        ),
+        (
+            ('"mnist-mlp"', '"m"\n[distill]\noptions = 3'),
+            ["distill.options: got 3, expected a table, [distill.options]"],
+        ),
+        (
+            ('"mnist-mlp"', '"m"\nmixup = 0.2\n[distill]\nmethod = "nkd"'),
+            ["distill: method nkd needs one label for each image, but student.mixup = 0.2 spreads"],
+        ),
+        (
+            ('"mnist-mlp"', '"m"\nlabel_smoothing = 0.1\n[distill]\nmethod = "rld"'),
+            ["but student.label_smoothing = 0.1 spreads it", "or use kd, ls, dist, wttm or mse"],
+        ),
+        (
+            ('"mnist-mlp"', '"m"\nbatch_size = 1\n[distill]\nmethod = "dist"'),
+            ["distill: method dist compares the images of a batch, but student.batch_size = 1"],
+        ),
+        (
+            ('"mnist-mlp"', '"m"\n[distill]\nmethod = "dkd"\noptions = { warm_up = 13 }'),
+            ["distill: got warm_up = 13 epochs for method dkd, expected at most the 12 of the"],
         ),
         (
             ('"mnist-mlp"', '"m"\n[subclass]\nper_class = 1'),
@@ -322,6 +385,62 @@ def test_a_recipe_survives_being_written(write):
     recipe = load_recipe(write(GOOD), [*settings, "student.phase=[{epochs=2, train='head'}]"])
     assert load_recipe(write(recipe_toml(recipe))) == recipe
     assert with_settings(recipe, {"distill.temperature": 2.5}) == recipe
+
+
+def test_options_that_stand_alone_are_of_the_method(write):
+    settings = ["distill.method=dkd", "distill.options.beta=3", "distill.options.dist.gamma=0"]
+    recipe = load_recipe(write(GOOD), settings)
+    assert recipe.distill.chosen == DkdOptions(beta=3)
+    assert recipe.distill.options.dist.gamma == 0
+    in_tables = load_recipe(write(GOOD), [settings[0], "distill.options.dkd.beta=3", settings[2]])
+    assert recipe == in_tables
+    assert load_recipe(write(recipe_toml(recipe))) == recipe
+    other = with_settings(recipe, {"distill.method": "rld"})
+    assert other.distill.chosen == RldOptions()  # beta = 3 was of dkd
+    assert with_settings(recipe, {"distill.options.beta": 5}).distill.chosen.beta == 5
+    assert load_recipe(write(GOOD)).distill.chosen is None
+
+
+def test_a_written_recipe_has_all_options_of_its_method_and_none_that_has_no_use(write):
+    assert "options" not in recipe_toml(load_recipe(write(GOOD)))
+    text = recipe_toml(load_recipe(write(GOOD), ["distill.method=wttm"]))
+    assert "[distill.options.wttm]\nsoft_weight = 4.0\ngamma = 0.2\n" in text
+    assert text.count("distill.options") == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "sweep", "message"),
+    [
+        ([], {"distill.method": ["kd", "ls", "dist"]}, None),
+        (
+            ["distill.options.wttm.gamma=0.5"],
+            {"distill.method": ["kd", "wttm"], "distill.temperature": [1, 4]},
+            None,
+        ),
+        ([], {"distill.method": ["dkd", "rld"], "distill.options.beta": [1, 8]}, None),
+        ([], {"distill.method": ["kd", "dkd"], "distill.options.dkd.beta": [1, 8]}, None),
+        (
+            [],
+            {"distill.method": ["kd", "dkd"], "distill.options.beta": [1, 8]},
+            'got "beta", but kd has no options',
+        ),
+        (
+            ["distill.method=ls"],
+            {"distill.soft_weight": [0.1, 0.9]},
+            r"got --sweep distill\.soft_weight, which is of method kd, but the students learn",
+        ),
+        ([], {"distill.options.dkd.beta": [1, 8]}, "is of method dkd, but the students learn by"),
+        (["student.mixup=0.1"], {"distill.method": ["kd", "dkd"]}, "method dkd needs one label"),
+        ([], {"distill.method": ["kd", "lss"]}, 'got "lss", expected one of'),
+    ],
+)
+def test_every_setting_of_a_sweep_over_methods_is_checked(write, settings, sweep, message):
+    recipe = load_recipe(write(GOOD), settings)
+    if message is None:
+        check_sweep(recipe, sweep, subclasses=False)
+        return
+    with pytest.raises(RecipeError, match=message):
+        check_sweep(recipe, sweep, subclasses=False)
 
 
 # What `recipe_toml` of kdtool 0.1 wrote for a source that has none of the last four keys.

@@ -6,7 +6,10 @@ from kdtool.report.changes import changes_since
 
 
 def test_equal_results_have_none(build):
-    assert changes_since(build(), build()) == []
+    old, new = build(), build().model_copy(deep=True)
+    assert changes_since(old, new) == []
+    new.recipe["distill"]["method"] = "kd"  # an older kdtool had no other
+    assert changes_since(old, new) == []
 
 
 @pytest.mark.parametrize(
@@ -17,6 +20,10 @@ def test_equal_results_have_none(build):
             "distill.temperature: 20.0 before, now 8.0.",
         ),
         (lambda one: one.recipe["distill"].pop("temperature"), "20.0 before, now not set."),
+        (
+            lambda one: one.recipe["distill"].update(method="dist"),
+            "distill.method is dist; it was kd.",
+        ),
         (
             lambda one: one.data.__dict__.update(fingerprint="other"),
             "The images, their labels or their split changed.",

@@ -12,7 +12,7 @@ from kdtool.recipe.load import make_recipe, with_settings
 from kdtool.results.base import to_json
 from kdtool.results.study import DataResult, Results
 from kdtool.study.folder import Study, load_study
-from kdtool.study.ownership import claim, files_made_otherwise
+from kdtool.study.ownership import check_owner, claim, files_made_otherwise
 
 RECIPE = make_recipe(
     {
@@ -46,6 +46,25 @@ def test_a_folder_that_cannot_be_made(tmp_path):
         pass
     with pytest.raises(StudyError, match="cannot write"):
         write_atomic(study.results_path, "")
+
+
+def test_the_folder_of_a_sweep_over_methods_is_free_for_the_same_sweep_only(tmp_path):
+    """The recipe in the folder is then that of the method which the sweep chose."""
+    study = Study(tmp_path)
+    dkd = {"distill.method": "dkd", "distill.options.beta": 2}
+    claim(study, with_settings(RECIPE, dkd), DATA, sweep={}, force=False)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "teacher-seed0-0.state.pt").touch()
+    with pytest.raises(StudyError) as caught:
+        claim(study, RECIPE, DATA, sweep={}, force=False)
+    assert "distill.method: was dkd, now kd" in str(caught.value)
+    assert "distill.options.dkd.beta: was 2.0, now 8.0" in str(caught.value)
+    assert str(caught.value).count(": was ") == 2
+    methods = {"distill.method": ["kd", "dkd"]}
+    with pytest.raises(StudyError, match=r"options\.dkd\.beta"):
+        claim(study, RECIPE, DATA, sweep=methods, force=False)
+    for option in ("distill.options.beta", "distill.options.dkd.beta"):
+        check_owner(study, RECIPE, DATA, sweep=methods | {option: [2, 8]})
 
 
 def test_a_folder_of_another_recipe_is_not_taken_over(tmp_path):

@@ -114,6 +114,7 @@ class Batch:
     images: Tensor  # (B, C, H, W) float32 in [0, 1], channels last, as the model sees them
     targets: Tensor  # (B,) int64 classes, or (B, C) float32 probabilities that sum to 1
     index: Tensor  # (B,) int64, of the images in the split
+    step: int  # number of the step, from 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,8 @@ def batch_maker(train: Split, training: Training, num_classes: int) -> MakeBatch
             partner = torch.from_numpy(rng.permutation(len(index))).to(images.device)
             images = share * images + (1 - share) * images[partner]
             targets = share * targets + (1 - share) * targets[partner]
-        return Batch(images.contiguous(memory_format=torch.channels_last), targets, index)
+        images = images.contiguous(memory_format=torch.channels_last)
+        return Batch(images, targets, index, number)
 
     return make
 

@@ -21,7 +21,13 @@ from kdtool.train.models.networks import BUILT_IN
 from kdtool.train.pipeline.finish import conclude, sweep_points, with_devices
 from kdtool.train.pipeline.inputs import inputs_of
 from kdtool.train.pipeline.parallel import train_ahead
-from kdtool.train.pipeline.roles import check_subclasses, plan_by_labels, plan_role, train_role
+from kdtool.train.pipeline.roles import (
+    check_method,
+    check_subclasses,
+    plan_by_labels,
+    plan_role,
+    train_role,
+)
 from kdtool.train.pipeline.sweep import (
     Candidate,
     Settings,
@@ -145,8 +151,9 @@ def check_settings(
     Raises:
         KdtoolError: The folder holds another study, or a model cannot be trained or exported.
     """
-    if subclasses:
-        for _, chosen in settings:
+    for _, chosen in settings:
+        check_method(replace(run, recipe=chosen))
+        if subclasses:
             check_subclasses(replace(run, recipe=chosen))
     made_otherwise = files_made_otherwise(run.study, run.recipe)
     claim(run.study, run.recipe, run.splits.result, sweep=sweep, force=force)

@@ -10,10 +10,19 @@ from torch import Tensor
 from kdtool.environment import collect_environment
 from kdtool.errors import KdtoolError, RecipeError
 from kdtool.files import replaced
+from kdtool.recipe.distill import (
+    WARM_UP_SHARE,
+    DkdOptions,
+    Options,
+    RldOptions,
+    two_classes_fault,
+    two_classes_warning,
+    warm_up_fault,
+)
 from kdtool.results.base import TEACHER_OF, Role
 from kdtool.results.study import TeacherTargets
 from kdtool.study.keys import key_of, short_key
-from kdtool.train.fit.batches import Batch
+from kdtool.train.fit.batches import Batch, steps_per_epoch
 from kdtool.train.fit.loop import BatchLoss
 from kdtool.train.fit.losses import (
     balanced_weights,
@@ -21,7 +30,8 @@ from kdtool.train.fit.losses import (
     label_loss,
     subclass_teacher_loss,
 )
-from kdtool.train.fit.optimizer import check_trainable
+from kdtool.train.fit.methods import method_loss
+from kdtool.train.fit.optimizer import check_trainable, epochs_to_train
 from kdtool.train.models.device import autocast, choose_precision
 from kdtool.train.models.predict import class_logits, predict
 from kdtool.train.pipeline.train_model import ModelPlan, plan_model, train_model
@@ -82,7 +92,10 @@ def plan_subclass_teacher(run: Run) -> ModelPlan:
 
 
 def plan_students(run: Run, role: Role, teacher: Trained) -> list[ModelPlan]:
-    """Return the plans of one student a seed, which learn from the soft targets of `teacher`."""
+    """Return the plans of one student a seed, which learn from the logits of `teacher`."""
+    options = None if role in SUBCLASSED else run.recipe.distill.chosen
+    if options is not None:
+        return plan_by_method(run, role, teacher, options)
     table = run.recipe.subclass if role in SUBCLASSED else run.recipe.distill
     num_classes = len(run.splits.classes)
     temperature, soft_weight = table.temperature, table.soft_weight
@@ -101,6 +114,65 @@ def plan_students(run: Run, role: Role, teacher: Trained) -> list[ModelPlan]:
 
     depends_on = [temperature, soft_weight, teacher.key]
     return [plan_model(run, role, seed, depends_on, make_loss) for seed in run.recipe.seeds]
+
+
+def plan_by_method(run: Run, role: Role, teacher: Trained, options: Options) -> list[ModelPlan]:
+    """Return the plans of one student a seed, which learn by a method other than kd."""
+    num_warm = warm_up_steps(run, role, options)
+    weights = class_weights(run, role)
+
+    def make_loss() -> BatchLoss:
+        answers = teacher_answers(run, teacher, role)
+
+        def batch_loss(logits: Tensor, batch: Batch) -> Tensor:
+            share = min(1.0, (batch.step + 1) / num_warm) if num_warm else 1.0
+            return method_loss(logits, answers(batch), batch.targets, options, share, weights)
+
+        return batch_loss
+
+    # With every value, defaults too: another default trains another student.
+    depends_on = [run.recipe.distill.method, options.model_dump(), num_warm, teacher.key]
+    return [plan_model(run, role, seed, depends_on, make_loss) for seed in run.recipe.seeds]
+
+
+def warm_up_steps(run: Run, role: Role, options: Options) -> int:
+    """Return over how many steps the weight of a method's loss rises; 0: it does not."""
+    if not isinstance(options, DkdOptions | RldOptions):
+        return 0
+    table, num_images = run.table(role), len(run.splits_of(role).train)
+    epochs = options.warm_up
+    if epochs is None:
+        epochs = WARM_UP_SHARE * epochs_to_train(table, num_images)
+    return round(epochs * steps_per_epoch(num_images, table.batch_size))
+
+
+def check_method(run: Run) -> None:
+    """Check that the student can learn by its method, and say how its loss is put together.
+
+    Raises:
+        RecipeError: The method has nothing to teach with two classes, or its warm-up is longer than
+            the training.
+    """
+    table, options = run.recipe.distill, run.recipe.distill.chosen
+    if options is None:
+        return
+    if len(run.splits.classes) == 2:
+        if fault := two_classes_fault(table.method, options):
+            raise RecipeError(fault)
+        if warning := two_classes_warning(table.method):
+            run.reporter.warn(warning)
+    num_epochs = epochs_to_train(run.recipe.student, len(run.transfer.train))
+    if fault := warm_up_fault(table, num_epochs):
+        raise RecipeError(f"distill: {fault}")
+    values = options.model_dump(exclude={"soft_weight", "warm_up"})
+    given = ", ".join(f"{key} {value:g}" for key, value in values.items())
+    if num_warm := warm_up_steps(run, "student", options):
+        given += f", warm-up of {num_warm:,} steps"
+    run.reporter.say(
+        f"loss of the student: cross-entropy with the labels + {options.soft_weight:g} x "
+        f"{table.method}{f' ({given})' if given else ''}; distill.temperature and "
+        "distill.soft_weight are for kd only"
+    )
 
 
 def class_weights(run: Run, role: Role) -> Tensor | None:

@@ -8,8 +8,9 @@ from kdtool.errors import KdtoolError
 from kdtool.recipe.data import DigitsTable
 from kdtool.recipe.training import PhaseTable, TrainTable
 from kdtool.train.fit import loop
-from kdtool.train.fit.batches import Training
+from kdtool.train.fit.batches import Training, batch_maker
 from kdtool.train.fit.losses import distillation_loss
+from kdtool.train.fit.optimizer import make_optimizer, phases_of
 from kdtool.train.models.device import choose_device, choose_precision, has_bf16
 from kdtool.train.models.networks import build_model
 from kdtool.train.models.predict import validate
@@ -328,3 +329,21 @@ def test_a_model_at_chance_after_half_of_its_epochs_is_a_warning(
     for text in warned:
         assert "after half of its epochs it recognizes" in text
         assert "try a learning_rate of 0 (it is 0), more epochs" in text
+
+
+def test_a_loss_gets_logits_in_float32_where_the_network_computes_in_bf16(splits):
+    model = build_model("mnist-mlp", splits.result.image_shape, 10, seed=0)
+    seen = []
+
+    def batch_loss(logits, batch):
+        seen.append((logits.dtype, batch.step))
+        return label_loss(logits, batch)
+
+    table = TABLE.model_copy(update={"model": "mnist-mlp"})
+    (phase,) = phases_of(table, len(splits.train))
+    optimizer = make_optimizer(model, table, phase, 10)
+    make_batch = batch_maker(splits.train, Training(table, seed=0), 10)
+    step = loop.training_step(model, optimizer, make_batch, batch_loss, lambda _: 1.0, "bf16")
+    for number in range(2):
+        step(number, torch.arange(8))
+    assert seen == [(torch.float32, 0), (torch.float32, 1)]

@@ -3,6 +3,7 @@
 from kdtool.files import write_atomic
 from kdtool.results.base import to_json
 from kdtool.study.folder import Study
+from kdtool.study.ownership import same_but_for_files
 from kdtool.train.pipeline.commands import with_other_models
 
 
@@ -30,3 +31,10 @@ def test_a_changed_model_stands_alone_as_the_verdicts_are_about_the_one_before(b
     old = build(int8=True)
     new = build(roles=("control",), accuracy={"control": 0.9})
     assert with_other_models(recorded(tmp_path, old), new) == new
+
+
+def test_a_study_of_a_kdtool_without_methods_learned_by_kd():
+    old = {"distill": {"temperature": 4.0}, "name": "tiny"}
+    for method, same in (("kd", True), ("dist", False)):
+        new = {"distill": {"method": method, "temperature": 4.0}, "name": "tiny"}
+        assert same_but_for_files(old, new) == same_but_for_files(new, old) == same

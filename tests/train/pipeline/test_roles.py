@@ -4,12 +4,22 @@ import pytest
 import torch
 from shell import RECIPE
 
+from kdtool.errors import RecipeError
 from kdtool.recipe.load import load_recipe
 from kdtool.study.folder import Study
 from kdtool.terminal.progress import Terminal
 from kdtool.train.fit.batches import Training, batch_maker
-from kdtool.train.pipeline.roles import class_weights, teacher_answers, teacher_logits, train_role
-from kdtool.train.run import load_model, open_run
+from kdtool.train.pipeline.roles import (
+    check_method,
+    class_weights,
+    plan_role,
+    teacher_answers,
+    teacher_logits,
+    train_role,
+    warm_up_steps,
+)
+from kdtool.train.pipeline.train_model import plan_model
+from kdtool.train.run import Trained, load_model, open_run
 
 
 def opened(folder, *settings):
@@ -41,3 +51,96 @@ def test_a_class_that_is_left_out_has_no_weight(tmp_path):
     counts = torch.bincount(run.transfer.train.labels, minlength=10)
     shares = (class_weights(run, "student") * counts).tolist()
     assert shares == pytest.approx([len(run.transfer.train) / 10 * (k != 3) for k in range(10)])
+
+
+def trained_student(folder, *settings):
+    folder.mkdir(parents=True)
+    run = opened(folder, "seeds=[3]", *settings)
+    teacher = train_role(run, "teacher", {})
+    (student,) = train_role(run, "student", {"teacher": teacher})
+    return student.result.best.validation_loss, student.checkpoint.read_bytes()
+
+
+def test_one_seed_gives_the_same_bits_and_a_warm_up_others(tmp_path):
+    dkd = ["distill.method=dkd", "distill.options.warm_up=2"]
+    _, first = trained_student(tmp_path / "a" / "study", *dkd)
+    _, again = trained_student(tmp_path / "b" / "study", *dkd)
+    _, other = trained_student(tmp_path / "c" / "study", *dkd[:1])
+    assert first == again
+    assert first != other
+
+
+TWO = "data.group=[[0,1,2,3,4],[5,6,7,8,9]]"
+
+
+def student_key(run):
+    teacher = Trained("teacher", 3, "the teacher's key", run.study.folder, None)
+    return plan_role(run, "student", {"teacher": [teacher]})[0].key
+
+
+def test_the_key_of_kd_is_as_before_there_were_methods(tmp_path):
+    run = opened(tmp_path, "distill.options.dkd.beta=2")
+    depends_on = [3.0, 0.9, "the teacher's key"]
+    assert student_key(run) == plan_model(run, "student", 3, depends_on, lambda: None).key
+
+
+def test_the_key_of_a_student_has_its_method_and_the_options_of_that_alone(tmp_path):
+    method = "distill.method=dkd"
+    changes = [
+        [],
+        [method],
+        ["distill.method=rld"],
+        [method, "distill.options.beta=2"],
+        [method, "distill.options.warm_up=1"],
+        [method, "student.epochs=4"],
+    ]
+    keys = [student_key(opened(tmp_path, *one)) for one in changes]
+    assert len(set(keys)) == len(changes)
+    same = [
+        [method, "distill.options.rld.beta=2", "distill.temperature=9", "distill.soft_weight=0.1"],
+        [method, "distill.options.dkd.beta=8", "distill.options.alpha=1"],
+    ]
+    assert {student_key(opened(tmp_path, *one)) for one in same} == {keys[1]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps"),
+    [
+        (["distill.method=dkd"], 7),  # a twelfth of 14 epochs of 6 steps
+        (["distill.method=rld", "distill.options.warm_up=2.5"], 15),
+        (["distill.method=dkd", "distill.options.warm_up=0"], 0),
+        (["distill.method=ls"], 0),
+    ],
+)
+def test_the_warm_up_is_counted_in_steps(tmp_path, settings, steps):
+    run = opened(tmp_path, "student.epochs=14", "student.batch_size=220", *settings)
+    assert warm_up_steps(run, "student", run.recipe.distill.chosen) == steps
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["distill.method=ls"], r"ls.*always \+-0.7071.*`kdtool subclass-distill`"),
+        (["distill.method=dkd"], r"one class is left.*`kdtool subclass-distill`"),
+        (["distill.method=nkd"], "one class is left"),
+        (["distill.method=rld"], "one class is left"),
+        (["distill.method=dist", "distill.options.gamma=0"], "gamma = 0 turns off its term over"),
+    ],
+)
+def test_two_classes_refuse_methods_that_have_nothing_to_teach_them(tmp_path, settings, message):
+    with pytest.raises(RecipeError, match=message):
+        check_method(opened(tmp_path, TWO, *settings))
+
+
+def test_a_method_says_how_its_loss_is_made_and_warns_where_a_part_of_it_is_idle(tmp_path, capsys):
+    for settings in ([TWO, "distill.method=dist"], ["distill.method=dkd"], []):
+        check_method(opened(tmp_path, *settings))
+    shown = " ".join(capsys.readouterr().err.split())
+    assert shown.count("of its terms only that over the batch is left") == 1
+
+
+def test_a_warm_up_is_not_longer_than_the_training_that_min_steps_makes(tmp_path):
+    settings = ["distill.method=rld", "distill.options.warm_up=8", "student.min_steps=48"]
+    check_method(opened(tmp_path, *settings))  # 6 steps an epoch
+    with pytest.raises(RecipeError, match=r"warm_up = 8 epochs for method rld.*at most the 3 of"):
+        check_method(opened(tmp_path, *settings, "student.min_steps=12"))
