@@ -284,11 +284,10 @@ def test_latencies_of_a_device_join_the_study_and_survive_the_next_export(study)
     ("arguments", "message"),
     [
         (["--precisions", "int8"], '"fp32" is missing'),
-        (["--precisions", "fp32,fp8"], "export.precisions"),
-        (["--target", "mips"], "export.target"),
-        (["--input", "jpeg"], "export.input"),
-        (["--opset", "17"], "export.opset"),
-        (["--operating-point", "sens"], "export.operating_point"),
+        (["--precisions", "fp32,fp8"], '--precisions: got "fp8", expected one of'),
+        (["--target", "mips"], '--target: got "mips", expected one of'),
+        (["--input", "jpeg"], '--input: got "jpeg", expected one of'),
+        (["--operating-point", "sens"], '--operating-point: got "sens", expected argmax'),
         (
             ["--operating-point", "youden"],
             'point: got "youden", which is for two classes, but .* have 10',
