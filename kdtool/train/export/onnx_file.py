@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from kdtool.edge.model_file import model_opset
 from kdtool.edge.quantize import FRONT_END
+from kdtool.edge.rewrite import pool_globally
 from kdtool.edge.session import newest_opset, open_session
 from kdtool.errors import KdtoolError, ModelFileError
 from kdtool.recipe.schema import InputForm
@@ -157,6 +158,7 @@ def make_onnx(
             f"reads for this network is {highest}; the lowest is {LOWEST_OPSET}"
         )
     _strip(exported)
+    pool_globally(exported)
     if form == "resize":
         add_resize(exported, image_shape[1:])
     onnx.checker.check_model(exported, full_check=True)
