@@ -1,7 +1,8 @@
 """The report in a browser: with a keyboard, a screen reader, on a phone, in the dark, on paper.
 
 Needs Chromium (apt install chromium). Without it these tests are skipped, except where
-KDTOOL_REQUIRE_CHROMIUM=1 is set: there they fail.
+KDTOOL_REQUIRE_CHROMIUM=1 is set: there they fail. Studies of your own are tested too if they are
+named: KDTOOL_STUDIES=runs/mnist:runs/folder.
 """
 
 import os
@@ -69,7 +70,8 @@ def browser():
         started.close()
 
 
-STUDIES = ("mnist", "two classes with subclasses", "a sweep", "a folder", "merged devices")
+OWN = [one for one in os.environ.get("KDTOOL_STUDIES", "").split(os.pathsep) if one]
+STUDIES = ("mnist", "two classes with subclasses", "a sweep", "a folder", "merged devices", *OWN)
 
 
 @pytest.fixture(scope="module", params=STUDIES)
@@ -80,7 +82,9 @@ def page(request, browser, tmp_path_factory):
         "a sweep": "mhist",
         "merged devices": "full",
     }
-    if request.param in fixtures:
+    if request.param in OWN:
+        folder = Path(request.param).resolve()
+    elif request.param in fixtures:
         folder = request.getfixturevalue(fixtures[request.param]).folder
     else:
         folder = tmp_path_factory.mktemp("page")

@@ -3,7 +3,14 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from kdtool.format import log_likelihood, percent_number, role_name, roles_present, temperature
+from kdtool.format import (
+    count,
+    log_likelihood,
+    percent_number,
+    role_name,
+    roles_present,
+    temperature,
+)
 from kdtool.report.canvas import LIGHT, Drawing, new_figure, quiet_axes, small_drawing
 from kdtool.report.decision import shipped_role
 from kdtool.report.sections.verdict import subject
@@ -41,6 +48,7 @@ class CalibrationSection:
     advice: str
     role: Role  # of the model in the figure
     figure: Drawing
+    group_size: str  # test images of a bar
     rows: list[CalibrationRow]
 
 
@@ -57,8 +65,15 @@ def section(results: Results) -> CalibrationSection | None:
         figure=small_drawing(
             "calibration", title, lambda width: reliability_figure(role, found, width)
         ),
+        group_size=_group_size(found),
         rows=calibration_rows(results),
     )
+
+
+def _group_size(found: Calibration) -> str:
+    sizes = sorted({one.num_images for one in found.before})
+    numbers = " to ".join(map(count, (sizes[0], sizes[-1]) if len(sizes) > 1 else sizes))
+    return f"{numbers} images"
 
 
 def calibration_rows(results: Results) -> list[CalibrationRow]:
