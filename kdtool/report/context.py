@@ -24,6 +24,7 @@ from kdtool.report.sections import (
     duplicates,
     files,
     flips,
+    methods,
     operating_point,
     saliency,
     subclasses,
@@ -40,6 +41,7 @@ from kdtool.report.sections.devices import DevicesSection
 from kdtool.report.sections.duplicates import DuplicatesSection
 from kdtool.report.sections.files import FilesSection
 from kdtool.report.sections.flips import FlipsSection
+from kdtool.report.sections.methods import MethodsSection
 from kdtool.report.sections.operating_point import OperatingPointSection
 from kdtool.report.sections.saliency import SaliencySection
 from kdtool.report.sections.subclasses import SubclassesSection
@@ -76,6 +78,7 @@ class ReportContext:
     tradeoff: TradeoffSection | None
     files: FilesSection | None
     devices: DevicesSection | None
+    methods: MethodsSection | None
     sweep: SweepSection | None
     bias_shift: BiasShiftSection | None
     subclasses: SubclassesSection | None
@@ -111,6 +114,7 @@ def report_context(results: Results, folder: Path) -> ReportContext:
         tradeoff=tradeoff.section(results),
         files=files.section(results),
         devices=devices.section(results),
+        methods=methods.section(results),
         sweep=sweep.section(results),
         bias_shift=bias_shift.section(results),
         subclasses=subclasses.section(results),

@@ -78,6 +78,28 @@ class SweepPoint(Record):
     selected: bool  # this setting was chosen
 
 
+class PairedVerdict(Record):
+    """How much better some students are than other models, on the same test images."""
+
+    difference: float  # mean over seeds, of the study's metric
+    ci_holm: Interval  # paired, corrected for the number of comparisons
+    p_holm: float  # corrected for the number of comparisons
+    verdict: Word
+
+
+class MethodResult(Record):
+    """One distillation method of a sweep over methods, at its best setting on validation."""
+
+    method: str  # of `distill.method`
+    settings: dict[str, float | int | str]  # that setting: recipe key -> value
+    num_settings: int  # that were tried for this method
+    validation_score: Summary  # the study's metric, over seeds
+    test_score: Summary  # on test, over seeds
+    against_control: PairedVerdict
+    against_kd: PairedVerdict | None  # None: of kd itself, or kd was not tried
+    selected: bool  # chosen on validation, and so the study's student
+
+
 class Rates(Record):
     """Rates of a two-class model at one threshold of the positive class."""
 

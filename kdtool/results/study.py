@@ -18,6 +18,7 @@ from kdtool.results.evidence import (
     Coverage,
     Flips,
     Gallery,
+    MethodResult,
     OperatingPoint,
     SubclassUse,
     SweepPoint,
@@ -333,6 +334,8 @@ class Results(Record):
     verdicts: list[Verdict]  # one for each comparison
     shipped: Role | None = None  # role with the files to ship: the best student on validation
     sweep: list[SweepPoint]  # one entry for each setting; empty without a sweep
+    # One entry for each method, where one sweep tried several; otherwise empty
+    methods: list[MethodResult] = Field(default=[])
     flips: list[Flips] = Field(default=[])  # one entry for each pair of models
     subclasses: list[SubclassUse] = Field(default=[])  # one entry for each model with subclasses
     bias_shifts: list[BiasShift] = Field(default=[])  # empty without `distill.exclude_classes`

@@ -244,14 +244,10 @@ def judge(
     gains = [values[of] - values[against] for of, against in pairs]
 
     def tested(place: int, level: float) -> tuple[Interval, float]:
-        (of, against), gain = pairs[place], gains[place]
-        if metric == "accuracy":
-            return _accuracy_interval_and_p(right[of], right[against], gain, level)
-        if not gain.any():
-            return no_difference_interval(rarest or gain.shape[1], level), 1.0
-        if len(seeds) > 1:
-            return interval_and_p(gain, np.random.default_rng(0), level)
-        return one_seed_interval_and_p(gain[0], level)
+        of, against = pairs[place]
+        return gain_interval_and_p(
+            metric, right[of], right[against], gains[place], rarest, level=level
+        )
 
     found = [tested(place, LEVEL) for place in range(len(pairs))]
     p_values = [p_value for _, p_value in found]
@@ -275,6 +271,34 @@ def judge(
             zip(pairs, gains, found, corrected, levels, strict=True)
         )
     ]
+
+
+def gain_interval_and_p(
+    metric: Metric,
+    right: NDArray[np.bool_],
+    other_right: NDArray[np.bool_],
+    gain: NDArray[np.floating],
+    rarest: int | None,
+    *,
+    level: float,
+) -> tuple[Interval, float]:
+    """Return the interval of the mean of one model's gain over another, and its p value.
+
+    Args:
+        metric: That `gain` is in.
+        right: `(S, N)`, whether the first model of each seed is right on each test image.
+        other_right: `(S, N)`, the same for the second.
+        gain: `(S, N)`, values of the first minus those of the second.
+        rarest: As of `judge`.
+        level: 0.05 for a 95 % interval.
+    """
+    if metric == "accuracy":
+        return _accuracy_interval_and_p(right, other_right, gain, level)
+    if not gain.any():
+        return no_difference_interval(rarest or gain.shape[1], level), 1.0
+    if len(gain) > 1:
+        return interval_and_p(gain, np.random.default_rng(0), level)
+    return one_seed_interval_and_p(gain[0], level)
 
 
 def one_seed_interval_and_p(

@@ -16,7 +16,7 @@ from kdtool.study.ownership import check_same_recipe
 from kdtool.study.stages import StageRecord
 from kdtool.study.written import write_results
 from kdtool.train.export.kit import no_student, warn_of_old_kit, write_kit
-from kdtool.train.pipeline.finish import conclude, with_devices
+from kdtool.train.pipeline.finish import Swept, conclude, with_devices
 from kdtool.train.pipeline.roles import train_role
 from kdtool.train.reporter import Reporter
 from kdtool.train.run import Run, Trained, open_run
@@ -61,7 +61,7 @@ def again(
         study.forget(stage)
         if stage == "export":
             study.forget("latency")
-        results = conclude(run, models, old.sweep, with_files=True)
+        results = conclude(run, models, Swept(old.sweep, old.methods), with_files=True)
         results = write_results(study, with_devices(run, results))
         study.record_recipe(recipe)
         if kit:

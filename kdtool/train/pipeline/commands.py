@@ -9,7 +9,6 @@ from kdtool.format import score_with_name
 from kdtool.recipe.load import load_recipe, with_settings
 from kdtool.recipe.schema import ExportTable, Recipe
 from kdtool.results.base import ROLES, TEACHER_OF, Role
-from kdtool.results.evidence import SweepPoint
 from kdtool.results.study import ModelResult, Results, load_results
 from kdtool.study.finished import command_key, record_finished
 from kdtool.study.folder import Study, swept_role
@@ -18,7 +17,7 @@ from kdtool.study.written import write_results
 from kdtool.train.export.fp32 import check_exportable
 from kdtool.train.export.kit import warn_of_old_kit
 from kdtool.train.models.networks import BUILT_IN
-from kdtool.train.pipeline.finish import conclude, sweep_points, with_devices
+from kdtool.train.pipeline.finish import Swept, conclude, methods_of, sweep_points, with_devices
 from kdtool.train.pipeline.inputs import inputs_of
 from kdtool.train.pipeline.parallel import train_ahead
 from kdtool.train.pipeline.roles import (
@@ -121,10 +120,11 @@ def distill(
             models[role] = train_role(run, role, models)
         check(run, models)
         warn_of_perfect_control(run, models)
-        points = [] if consent.force else points_of_earlier_sweep(run, sweep)
+        swept = Swept() if consent.force else earlier_sweep(run, sweep)
         if sweep:
-            points += sweep_points(run, candidates, best)
-        results = conclude(run, models, points, with_files=True)
+            methods = methods_of(run, candidates, best, models["control"]) or swept.methods
+            swept = Swept(swept.points + sweep_points(run, candidates, best), methods)
+        results = conclude(run, models, swept, with_files=True)
         results = write_results(study, with_devices(run, results))
         warn_of_old_kit(run, results)
         record_finished(study, command, inputs_of(recipe))
@@ -209,21 +209,22 @@ def has_subclasses(study: Study) -> bool:
     return path.exists() and "subclass-student" in load_results(path).models
 
 
-def points_of_earlier_sweep(run: Run, sweep: dict[str, list[Any]]) -> list[SweepPoint]:
-    """Return the points of an earlier sweep, if the recipe still has the setting that it chose.
+def earlier_sweep(run: Run, sweep: dict[str, list[Any]]) -> Swept:
+    """Return what an earlier sweep found, if the recipe still has the setting that it chose.
 
     Args:
         run: The study.
         sweep: Of this command; a table that it sweeps again is left out.
     """
-    path = run.study.results_path
-    points = load_results(path).sweep if path.exists() else []
-    kept = []
+    if not run.study.results_path.exists():
+        return Swept()
+    old = load_results(run.study.results_path)
+    points, kept = old.sweep, []
     for role in {point.role for point in points} - ({swept_role(sweep)} if sweep else set()):
         (chosen,) = [point for point in points if point.role == role and point.selected]
         if with_settings(run.recipe, dict(chosen.settings)) == run.recipe:
             kept += [point for point in points if point.role == role]
-    return kept
+    return Swept(kept, old.methods if any(point.role == "student" for point in kept) else [])
 
 
 def try_settings(run: Run, role: Role, settings: dict[str, Any], recipe: Recipe) -> Candidate:
@@ -255,7 +256,7 @@ def finetune(
         claim(study, recipe, run.splits.result, sweep={}, force=force)
         warn_of_retraining(run, [role])
         models = {role: [train_model(run, plan) for plan in plan_by_labels(run, role)]}
-        results = conclude(run, models, [], with_files=False)
+        results = conclude(run, models, Swept(), with_files=False)
         return write_results(study, with_devices(run, with_other_models(study, results)))
 
 

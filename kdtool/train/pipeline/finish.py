@@ -1,12 +1,12 @@
 """From trained models to results.json and the report."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kdtool.environment import collect_environment
 from kdtool.recipe.schema import Recipe
 from kdtool.results.base import Role
-from kdtool.results.evidence import Coverage, SweepPoint
+from kdtool.results.evidence import Coverage, MethodResult, SweepPoint
 from kdtool.results.machines import still_valid
 from kdtool.results.study import Cost, ModelResult, Results, SeedResult, load_results
 from kdtool.study.keys import key_of
@@ -21,6 +21,7 @@ from kdtool.train.evaluation.images import (
     with_duplicate_images,
     write_answers,
 )
+from kdtool.train.evaluation.methods import Tried, compare_methods
 from kdtool.train.evaluation.saliency import explain
 from kdtool.train.evaluation.subclasses import subclass_use
 from kdtool.train.evaluation.verdicts import class_summaries, summaries, summary_of, verdicts
@@ -29,19 +30,27 @@ from kdtool.train.export.fp32 import decision, file_temperature
 from kdtool.train.models.count import count
 from kdtool.train.models.describe import describe_model
 from kdtool.train.models.device import gpu_name
-from kdtool.train.pipeline.sweep import Candidate, mean_worth
+from kdtool.train.pipeline.sweep import Candidate, best_candidate, mean_worth
 from kdtool.train.run import Run, Trained
 
 
+@dataclass(frozen=True)
+class Swept:
+    """What sweeps of a study found."""
+
+    points: list[SweepPoint] = field(default_factory=list)  # one a setting
+    methods: list[MethodResult] = field(default_factory=list)  # of a sweep over methods
+
+
 def conclude(
-    run: Run, models: dict[Role, list[Trained]], sweep: list[SweepPoint], *, with_files: bool
+    run: Run, models: dict[Role, list[Trained]], swept: Swept, *, with_files: bool
 ) -> Results:
     """Evaluate all models on test; export, time and explain the best seed of each role.
 
     Args:
         run: The study.
         models: Its trained models, one a seed.
-        sweep: The points that a setting was chosen from; may be empty.
+        swept: What the settings were chosen from; may be empty.
         with_files: Whether to write ONNX files, time and explain them.
 
     Returns:
@@ -70,7 +79,8 @@ def conclude(
         metric=run.recipe.metric,
         verdicts=verdicts(run, evaluated),
         shipped=role_to_ship(evaluated) if with_files else None,
-        sweep=sweep,
+        sweep=swept.points,
+        methods=swept.methods,
         flips=differences,
         subclasses=uses,
         bias_shifts=bias_shifts(evaluated, run.splits),
@@ -155,6 +165,44 @@ def cost_of(run: Run, role: Role) -> Cost:
     name = run.table(role).without_paths.model
     key = key_of("cost", describe_model(name, model), run.image_shape)
     return run.study.stage(f"cost-{role}", key, Cost, make)
+
+
+def methods_of(
+    run: Run, candidates: list[Candidate], best: Candidate, controls: list[Trained]
+) -> list[MethodResult]:
+    """Compare the methods of a sweep, each at its best setting; empty if it tried fewer than two.
+
+    Args:
+        run: The study.
+        candidates: The settings of the sweep.
+        best: The one that was chosen.
+        controls: One a seed.
+    """
+    by_method: dict[str, list[Candidate]] = {}
+    for candidate in candidates:
+        by_method.setdefault(candidate.recipe.distill.method, []).append(candidate)
+    if len(by_method) < 2:
+        return []
+    metric, positive = run.recipe.metric, run.splits.positive
+    validation_labels, labels = map(split_labels, (run.splits.validation, run.splits.test))
+    tried = {}
+    for method, settings in by_method.items():
+        chosen = best if best in settings else best_candidate(settings)
+        seeds = [
+            evaluate(replace(run, recipe=chosen.recipe), student) for student in chosen.students
+        ]
+        logits = [one.test_logits for one in seeds]
+        on_validation = [one.validation_logits for one in seeds]
+        tried[method] = Tried(
+            settings=chosen.settings,
+            num_settings=len(settings),
+            validation_score=summary_of(metric, on_validation, validation_labels, positive),
+            test_score=summary_of(metric, logits, labels, positive),
+            test_logits=logits,
+            selected=chosen is best,
+        )
+    of_control = [evaluate(run, one).test_logits for one in controls]
+    return compare_methods(tried, of_control, labels, metric, positive)
 
 
 def sweep_points(run: Run, candidates: list[Candidate], best: Candidate) -> list[SweepPoint]:

@@ -142,10 +142,21 @@ def test_a_sweep_trains_fresh_students_and_chooses_on_validation(study):
     assert len(list((study / "checkpoints").glob("control-*.safetensors"))) == 2
     report = (study / "report.md").read_text()
     assert "Sweep over distill.temperature and distill.method" in report
+    assert "Which method to use" in report
+    found = {one.method: one for one in results.methods}
+    assert list(found) == ["kd", "dist"]
+    assert [one.num_settings for one in found.values()] == [2, 2]
+    (used,) = [one for one in found.values() if one.selected]
+    assert used.test_score.mean == chosen.test_accuracy.mean
+    verdict = next(
+        one for one in results.verdicts if (one.of, one.against) == ("student", "control")
+    )
+    assert used.against_control.difference == verdict.difference
+    assert used.against_control.p_holm >= verdict.p_holm
     # the choice stays with the study
     kdtool("explain", study, "--images", "2")
     again = load_results(study / "results.json")
-    assert again.sweep == results.sweep
+    assert (again.sweep, again.methods) == (results.sweep, results.methods)
     assert len(again.explain.images) == 2
 
 
