@@ -26,6 +26,8 @@ SHORT += [
     "student.min_steps=0",
     "data.root=DIR",
     "export.max_drop=0.5",
+    "export.calibration_images=8",
+    "explain.images=1",
 ]
 # What recipes of large networks get in their place, and without the weights that are downloaded.
 SMALL = ["teacher.model=mnist-cnn", "student.model=mnist-mlp"]
