@@ -84,7 +84,7 @@ class PairedVerdict(Record):
     difference: float  # mean over seeds, of the study's metric
     ci_holm: Interval  # paired, corrected for the number of comparisons
     p_holm: float  # corrected for the number of comparisons
-    verdict: Word
+    verdict: Word  # not NO EVIDENCE: `p_holm` is below 0.05
 
 
 class MethodResult(Record):
@@ -95,7 +95,7 @@ class MethodResult(Record):
     num_settings: int  # that were tried for this method
     validation_score: Summary  # the study's metric, over seeds
     test_score: Summary  # on test, over seeds
-    against_control: PairedVerdict
+    against_control: PairedVerdict  # on test
     against_kd: PairedVerdict | None  # None: of kd itself, or kd was not tried
     selected: bool  # chosen on validation, and so the study's student
 
