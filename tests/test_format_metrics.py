@@ -10,9 +10,9 @@ from kdtool.format import (
     score_text,
 )
 from kdtool.report import summary, uncertainty
-from kdtool.report.sections import files
 from kdtool.report.sections import verdict as verdicts
-from kdtool.report.sections.comparison import comparison_rows
+from kdtool.report.sections.cost import files
+from kdtool.report.sections.cost.comparison import comparison_rows
 from kdtool.results.base import METRICS
 
 ALL = ("teacher", "control", "student")

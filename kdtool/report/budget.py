@@ -10,7 +10,7 @@ from kdtool.format import (
     milliseconds_range,
     percent_number,
 )
-from kdtool.report.measured import Measured, measured
+from kdtool.report.parts.measured import Measured, measured
 from kdtool.results.base import Interval, Role
 from kdtool.results.decision import BudgetCheck
 from kdtool.results.profile import Latency

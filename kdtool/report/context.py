@@ -10,43 +10,41 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from kdtool.format import printable, roles_present
-from kdtool.report import pictures, provenance, summary
-from kdtool.report.canvas import Drawing
-from kdtool.report.pictures import GallerySection
+from kdtool.report import provenance, summary
+from kdtool.report.parts import pictures
+from kdtool.report.parts.canvas import Drawing
+from kdtool.report.parts.pictures import GallerySection
 from kdtool.report.provenance import ProvenanceSection
 from kdtool.report.sections import (
     bias_shift,
     calibration,
     classes,
-    comparison,
     coverage,
-    devices,
     duplicates,
-    files,
     flips,
     methods,
     operating_point,
     saliency,
     subclasses,
     sweep,
-    tradeoff,
     training,
 )
 from kdtool.report.sections.bias_shift import BiasShiftSection
 from kdtool.report.sections.calibration import CalibrationSection
 from kdtool.report.sections.classes import ClassesSection
-from kdtool.report.sections.comparison import ComparisonSection
+from kdtool.report.sections.cost import comparison, devices, files, tradeoff
+from kdtool.report.sections.cost.comparison import ComparisonSection
+from kdtool.report.sections.cost.devices import DevicesSection
+from kdtool.report.sections.cost.files import FilesSection
+from kdtool.report.sections.cost.tradeoff import TradeoffSection
 from kdtool.report.sections.coverage import CoverageSection
-from kdtool.report.sections.devices import DevicesSection
 from kdtool.report.sections.duplicates import DuplicatesSection
-from kdtool.report.sections.files import FilesSection
 from kdtool.report.sections.flips import FlipsSection
 from kdtool.report.sections.methods import MethodsSection
 from kdtool.report.sections.operating_point import OperatingPointSection
 from kdtool.report.sections.saliency import SaliencySection
 from kdtool.report.sections.subclasses import SubclassesSection
 from kdtool.report.sections.sweep import SweepSection
-from kdtool.report.sections.tradeoff import TradeoffSection
 from kdtool.report.sections.training import TrainingSection
 from kdtool.report.summary import SummarySection
 from kdtool.results.base import Role

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from kdtool.format import listed, points, points_range, time_ratio, time_ratio_range
 from kdtool.report.budget import budget_phrase, checks_of_rows, limits_of, missed
-from kdtool.report.measured import Measured, measured
+from kdtool.report.parts.measured import Measured, measured
 from kdtool.results.base import Interval, Role
 from kdtool.results.decision import DeviceChoice
 from kdtool.results.machines import setting

@@ -20,9 +20,9 @@ from kdtool.format import (
     score_change,
     score_change_range,
 )
-from kdtool.report.cells import Cell, time_text
 from kdtool.report.decision import against_control, decision_of
-from kdtool.report.measured import machine_name
+from kdtool.report.parts.cells import Cell, time_text
+from kdtool.report.parts.measured import machine_name
 from kdtool.results.base import flat
 from kdtool.results.studies import RecipeDifference, StudiesReport, StudyRow
 from kdtool.results.study import FileResult, Results

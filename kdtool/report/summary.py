@@ -21,11 +21,12 @@ from kdtool.format import (
     score_change_range,
 )
 from kdtool.report.budget import budget_sentences
-from kdtool.report.canvas import Drawing, small_drawing
-from kdtool.report.cells import relative_time, time_text
 from kdtool.report.decision import against_control, decision_of, file_to_ship
-from kdtool.report.sections import bias_shift, comparison, files
+from kdtool.report.parts.canvas import Drawing, small_drawing
+from kdtool.report.parts.cells import relative_time, time_text
+from kdtool.report.sections import bias_shift
 from kdtool.report.sections import verdict as verdicts
+from kdtool.report.sections.cost import comparison, files
 from kdtool.report.uncertainty import UncertaintyTable, uncertainty_table
 from kdtool.results.base import TEACHER_OF
 from kdtool.results.decision import NextStep

@@ -21,9 +21,9 @@ from kdtool.format import (
     role_name,
     whole_percent,
 )
-from kdtool.report import canvas
-from kdtool.report.canvas import Drawing
 from kdtool.report.context import ReportContext, drawings, report_context, sections
+from kdtool.report.parts import canvas
+from kdtool.report.parts.canvas import Drawing
 from kdtool.report.studies import COLUMNS, NOTE, class_names, shown_studies, shown_value
 from kdtool.results.studies import StudiesReport
 from kdtool.results.study import Results

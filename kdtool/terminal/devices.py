@@ -15,8 +15,8 @@ from kdtool.format import (
     three_digits,
 )
 from kdtool.report.decision import decision_of
-from kdtool.report.measured import Measured, machine_labels, measured
-from kdtool.report.sections.devices import noise_sentences, own_machine_sentence
+from kdtool.report.parts.measured import Measured, machine_labels, measured
+from kdtool.report.sections.cost.devices import noise_sentences, own_machine_sentence
 from kdtool.results.decision import DeviceChoice
 from kdtool.results.study import Results
 from kdtool.terminal.study import show_paths, show_sentence

@@ -24,7 +24,7 @@ from kdtool.format import (
     whole_percent,
 )
 from kdtool.report.decision import decision_of
-from kdtool.report.sections.files import choice_sentence, ship_details, ship_sentence
+from kdtool.report.sections.cost.files import choice_sentence, ship_details, ship_sentence
 from kdtool.report.sections.operating_point import operating_sentence
 from kdtool.report.sections.training import kept_epoch
 from kdtool.results.base import Role

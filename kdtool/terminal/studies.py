@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kdtool.format import printable
-from kdtool.report.cells import Cell
+from kdtool.report.parts.cells import Cell
 from kdtool.report.studies import COLUMNS, ShownStudy, shown_studies, shown_value
 from kdtool.results.studies import StudiesReport
 from kdtool.terminal.study import show_sentence

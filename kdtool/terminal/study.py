@@ -23,14 +23,14 @@ from kdtool.format import (
     roles_present,
 )
 from kdtool.report.budget import budget_sentences
-from kdtool.report.cells import Cell, time_text
 from kdtool.report.decision import decision_of, file_to_ship
-from kdtool.report.measured import machine_labels
+from kdtool.report.parts.cells import Cell, time_text
+from kdtool.report.parts.measured import machine_labels
 from kdtool.report.sections import verdict as verdicts
 from kdtool.report.sections.bias_shift import shift_sentence
 from kdtool.report.sections.classes import columns, few_images, one_class_calls
-from kdtool.report.sections.comparison import comparison_rows, parity_sentence
-from kdtool.report.sections.files import choice_sentence
+from kdtool.report.sections.cost.comparison import comparison_rows, parity_sentence
+from kdtool.report.sections.cost.files import choice_sentence
 from kdtool.report.sections.operating_point import operating_sentence
 from kdtool.report.sections.subclasses import alarm
 from kdtool.results.base import Role

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from kdtool.report.canvas import (
+from kdtool.report.parts.canvas import (
     DARK,
     LIGHT,
     STRONGEST,

@@ -1,7 +1,7 @@
 import pytest
 
 from kdtool.report.sections.classes import class_rows, exported_scores, mistakes, most_changed
-from kdtool.report.sections.comparison import comparison_rows, p50_cell
+from kdtool.report.sections.cost.comparison import comparison_rows, p50_cell
 
 
 def row(results, key):

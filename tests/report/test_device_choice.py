@@ -8,8 +8,12 @@ from rich.console import Console
 from sample_files import device
 
 from kdtool.report.decision import decide
-from kdtool.report.measured import measured
-from kdtool.report.sections.devices import choice_sentences, machine_descriptions, noise_sentences
+from kdtool.report.parts.measured import measured
+from kdtool.report.sections.cost.devices import (
+    choice_sentences,
+    machine_descriptions,
+    noise_sentences,
+)
 from kdtool.terminal.devices import show_devices
 
 PI = "Pi, 4 cores"

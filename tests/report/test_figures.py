@@ -5,13 +5,14 @@ pytest.importorskip("matplotlib")
 
 from matplotlib.colors import to_hex
 
-from kdtool.report.canvas import LIGHT
-from kdtool.report.confusion import confusion_figures
-from kdtool.report.forest import Difference, forest_figure
-from kdtool.report.measured import measured
-from kdtool.report.sections import sweep, tradeoff
+from kdtool.report.parts.canvas import LIGHT
+from kdtool.report.parts.confusion import confusion_figures
+from kdtool.report.parts.forest import Difference, forest_figure
+from kdtool.report.parts.measured import measured
+from kdtool.report.sections import sweep
 from kdtool.report.sections.classes import exported_scores
-from kdtool.report.sections.devices import device_bars, side_by_side
+from kdtool.report.sections.cost import tradeoff
+from kdtool.report.sections.cost.devices import device_bars, side_by_side
 from kdtool.report.sections.saliency import BACKDROP, load_saliency
 from kdtool.report.sections.sweep import sweep_figure
 from kdtool.report.sections.training import loss_by_epoch, score_by_epoch

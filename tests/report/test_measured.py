@@ -1,5 +1,5 @@
-from kdtool.report.measured import machine_labels, measured
-from kdtool.report.sections.devices import side_by_side
+from kdtool.report.parts.measured import machine_labels, measured
+from kdtool.report.sections.cost.devices import side_by_side
 from kdtool.results.machines import joined
 
 

@@ -22,7 +22,7 @@ from playwright.sync_api import sync_playwright
 from report_fixtures import write_and_read
 from sample_study import build_results
 
-from kdtool.report.canvas import LIGHT
+from kdtool.report.parts.canvas import LIGHT
 
 AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
 AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]

@@ -7,7 +7,7 @@ pytest.importorskip("jinja2")
 from sample_evidence import judged
 
 from kdtool.errors import StudyError
-from kdtool.report.pictures import MOST_PIXELS, load_gallery, shrunk
+from kdtool.report.parts.pictures import MOST_PIXELS, load_gallery, shrunk
 from kdtool.report.sections import calibration, coverage, subclasses
 from kdtool.report.sections.bias_shift import shift_sentence
 from kdtool.report.sections.flips import flip_rows, flip_sentence

@@ -7,8 +7,8 @@ pytest.importorskip("jinja2")
 
 from sample_evidence import judged
 
-from kdtool.report.sections import files
 from kdtool.report.sections import verdict as verdicts
+from kdtool.report.sections.cost import files
 from kdtool.report.sections.verdict import differences
 from kdtool.report.summary import tiles
 from kdtool.report.uncertainty import meaning, uncertainty_rows

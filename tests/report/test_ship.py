@@ -1,6 +1,6 @@
 import pytest
 
-from kdtool.report.sections.files import (
+from kdtool.report.sections.cost.files import (
     quantization_phrase,
     ship_details,
     ship_rows,

@@ -2,7 +2,7 @@ import pytest
 
 from kdtool.format import printable
 from kdtool.report.sections import verdict as verdicts
-from kdtool.report.sections.comparison import cost_sentence, latency_sentence, parity_sentence
+from kdtool.report.sections.cost.comparison import cost_sentence, latency_sentence, parity_sentence
 from kdtool.report.sections.duplicates import duplicates_sentence
 from kdtool.results.study import Parity
 

@@ -11,8 +11,8 @@ from kdtool.format import (
     roles_present,
     temperature,
 )
-from kdtool.report.canvas import LIGHT, Drawing, new_figure, quiet_axes, small_drawing
 from kdtool.report.decision import shipped_role
+from kdtool.report.parts.canvas import LIGHT, Drawing, new_figure, quiet_axes, small_drawing
 from kdtool.report.sections.verdict import subject
 from kdtool.results.base import Role
 from kdtool.results.evidence import Calibration

@@ -16,11 +16,11 @@ from kdtool.format import (
     score_range,
     score_text,
 )
-from kdtool.report.canvas import Drawing, drawing
-from kdtool.report.cells import Cell
-from kdtool.report.confusion import confusion_figures
 from kdtool.report.decision import FEW_IMAGES
-from kdtool.report.forest import Difference, forest_figure
+from kdtool.report.parts.canvas import Drawing, drawing
+from kdtool.report.parts.cells import Cell
+from kdtool.report.parts.confusion import confusion_figures
+from kdtool.report.parts.forest import Difference, forest_figure
 from kdtool.report.sections.verdict import main_verdict
 from kdtool.results.base import Interval, Metric, Role, Summary
 from kdtool.results.evidence import Verdict

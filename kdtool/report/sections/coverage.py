@@ -12,8 +12,8 @@ from kdtool.format import (
     role_name,
     whole_percent,
 )
-from kdtool.report.canvas import LIGHT, Drawing, new_figure, quiet_axes, small_drawing
 from kdtool.report.decision import shipped_role
+from kdtool.report.parts.canvas import LIGHT, Drawing, new_figure, quiet_axes, small_drawing
 from kdtool.report.sections.verdict import subject
 from kdtool.results.base import Role
 from kdtool.results.evidence import Coverage

@@ -9,7 +9,7 @@ import numpy as np
 
 from kdtool.errors import StudyError
 from kdtool.format import count, plural
-from kdtool.report.pictures import WRITE_AGAIN, Picture, data_url, reading, rgb, shrunk
+from kdtool.report.parts.pictures import WRITE_AGAIN, Picture, data_url, reading, rgb, shrunk
 from kdtool.results.study import DataResult, Results
 
 KINDS = ("exact", "near")  # arrays of the file

@@ -12,9 +12,9 @@ from kdtool.format import (
     score_range,
     score_text,
 )
-from kdtool.report.canvas import Drawing, drawing
-from kdtool.report.cells import Cell
-from kdtool.report.forest import Difference, forest_figure
+from kdtool.report.parts.canvas import Drawing, drawing
+from kdtool.report.parts.cells import Cell
+from kdtool.report.parts.forest import Difference, forest_figure
 from kdtool.results.base import Metric
 from kdtool.results.evidence import MethodResult, PairedVerdict
 from kdtool.results.study import Results

@@ -14,9 +14,16 @@ from kdtool.format import (
     roles_present,
 )
 from kdtool.recipe.schema import parse_operating_point
-from kdtool.report.canvas import LIGHT, Drawing, label_ends, new_figure, quiet_axes, small_drawing
-from kdtool.report.cells import Cell
 from kdtool.report.decision import shipped_role
+from kdtool.report.parts.canvas import (
+    LIGHT,
+    Drawing,
+    label_ends,
+    new_figure,
+    quiet_axes,
+    small_drawing,
+)
+from kdtool.report.parts.cells import Cell
 from kdtool.report.sections.verdict import subject
 from kdtool.results.base import Interval, Role
 from kdtool.results.evidence import OperatingPoint, Rates

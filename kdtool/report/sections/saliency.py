@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from kdtool.errors import StudyError
 from kdtool.format import agreement, count, listed, printable, role_name, whole_percent
-from kdtool.report.canvas import LIGHT, Drawing, new_figure
-from kdtool.report.pictures import PIXELATED_BELOW, Picture, data_url, reading, rgb
+from kdtool.report.parts.canvas import LIGHT, Drawing, new_figure
+from kdtool.report.parts.pictures import PIXELATED_BELOW, Picture, data_url, reading, rgb
 from kdtool.results.base import ROLES, Role
 from kdtool.results.study import ExplainedImage, ExplainResult, Results
 

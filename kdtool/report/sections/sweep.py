@@ -18,7 +18,7 @@ from kdtool.format import (
     test_summary,
     validation_summary,
 )
-from kdtool.report.canvas import (
+from kdtool.report.parts.canvas import (
     FONT_SIZE,
     LIGHT,
     PALEST,

@@ -19,7 +19,7 @@ from kdtool.format import (
     score_text,
     test_score,
 )
-from kdtool.report.canvas import (
+from kdtool.report.parts.canvas import (
     FONT_SIZE,
     LIGHT,
     Drawing,

@@ -21,7 +21,7 @@ from kdtool.format import (
     test_score,
     whole_percent,
 )
-from kdtool.report.canvas import LIGHT, label, new_figure, quiet_axes
+from kdtool.report.parts.canvas import LIGHT, label, new_figure, quiet_axes
 from kdtool.results.base import TEACHER_OF, Role
 from kdtool.results.evidence import Verdict
 from kdtool.results.study import Results

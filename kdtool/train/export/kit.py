@@ -9,7 +9,7 @@ from kdtool.edge.portable.classifier import decide
 from kdtool.edge.session import open_session
 from kdtool.errors import StudyError
 from kdtool.files import sha256_of
-from kdtool.report.sections.files import ship_sentence
+from kdtool.report.sections.cost.files import ship_sentence
 from kdtool.results.study import Results
 from kdtool.train.evaluation.evaluate import split_labels
 from kdtool.train.evaluation.operating_point import rates

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from kdtool.format import printable, role_name
-from kdtool.report.canvas import (
+from kdtool.report.parts.canvas import (
     LIGHT,
     Drawing,
     label,
@@ -15,7 +15,7 @@ from kdtool.report.canvas import (
     spread,
     time_axis,
 )
-from kdtool.report.measured import Measured, measured
+from kdtool.report.parts.measured import Measured, measured
 from kdtool.results.study import Results
 from kdtool.stats.intervals import wilson_interval
 

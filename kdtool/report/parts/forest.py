@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kdtool.report.canvas import LIGHT, cut_short, new_figure, quiet_axes
+from kdtool.report.parts.canvas import LIGHT, cut_short, new_figure, quiet_axes
 from kdtool.results.base import Interval
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from kdtool.format import count, printable
-from kdtool.report.canvas import LIGHT, PALEST, STRONGEST, cut_short, new_figure, quiet_axes
+from kdtool.report.parts.canvas import LIGHT, PALEST, STRONGEST, cut_short, new_figure, quiet_axes
 from kdtool.results.base import Role
 from kdtool.results.study import TestScores
 

@@ -12,7 +12,7 @@ from kdtool.format import (
     time_ratio,
     time_ratio_range,
 )
-from kdtool.report.cells import Cell, p50_cell
+from kdtool.report.parts.cells import Cell, p50_cell
 from kdtool.results.base import Interval, Precision, Role
 from kdtool.results.machines import machine, setting
 from kdtool.results.profile import Environment, Latency

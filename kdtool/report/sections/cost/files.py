@@ -18,7 +18,8 @@ from kdtool.format import (
     time_ratio,
     time_ratio_range,
 )
-from kdtool.report.cells import (
+from kdtool.report.decision import decision_of, shipped_role
+from kdtool.report.parts.cells import (
     Cell,
     ColumnHead,
     Row,
@@ -26,8 +27,7 @@ from kdtool.report.cells import (
     p50_cell,
     size_cell,
 )
-from kdtool.report.decision import decision_of, shipped_role
-from kdtool.report.measured import Measured, measured
+from kdtool.report.parts.measured import Measured, measured
 from kdtool.results.base import TEACHER_OF, Precision
 from kdtool.results.study import FP16_USE, FileResult, ModelResult, Quantization, Results
 from kdtool.stats.speed import is_faster, speed_of

@@ -10,7 +10,9 @@ from kdtool.format import (
     printable,
     role_name,
 )
-from kdtool.report.canvas import (
+from kdtool.report.decision import decision_of
+from kdtool.report.device_choice import same_choices
+from kdtool.report.parts.canvas import (
     LIGHT,
     Bar,
     Drawing,
@@ -20,9 +22,7 @@ from kdtool.report.canvas import (
     new_figure,
     quiet_axes,
 )
-from kdtool.report.decision import decision_of
-from kdtool.report.device_choice import same_choices
-from kdtool.report.measured import Measured, machine_labels, measured, runtimes
+from kdtool.report.parts.measured import Measured, machine_labels, measured, runtimes
 from kdtool.results.machines import setting
 from kdtool.results.study import Results
 

@@ -30,7 +30,8 @@ from kdtool.format import (
     short_count,
     two_digits,
 )
-from kdtool.report.cells import (
+from kdtool.report.decision import file_to_ship
+from kdtool.report.parts.cells import (
     Cell,
     ColumnHead,
     Row,
@@ -41,7 +42,6 @@ from kdtool.report.cells import (
     relative_time,
     size_cell,
 )
-from kdtool.report.decision import file_to_ship
 from kdtool.results.base import TEACHER_OF, Metric, Role
 from kdtool.results.profile import Latency
 from kdtool.results.study import FileResult, ModelResult, Results

@@ -1,0 +1,1 @@
+"""What several sections of the report are made of: cells, figures, tables."""

@@ -1,0 +1,1 @@
+"""What the student saves and what it costs: models, files, machines."""
