@@ -43,9 +43,8 @@ def decision_of(results: Results) -> Decision:
 
 def decide(results: Results) -> Decision:
     """Return what to ship and why, what may go wrong, and what to do next."""
-    role = results.shipped or "student"  # a study of an earlier kdtool had one student only
-    model = results.models.get(role)
-    if model is None or not model.files:
+    role = shipped_role(results)
+    if role is None:
         return Decision(
             ship=None,
             because="No student has a file yet.",
@@ -53,6 +52,7 @@ def decide(results: Results) -> Decision:
             risks=[],
             next=[NextStep(purpose="train the other models", command="kdtool distill RECIPE")],
         )
+    model = results.models[role]
     found = list(_alarms(results, role, model))
     checks = budget_checks(results, role)
     best = model.files.get(model.recommended) if model.recommended else None

@@ -20,7 +20,7 @@ from kdtool.format import (
     score_change,
     score_change_range,
 )
-from kdtool.report.decision import against_control, decision_of
+from kdtool.report.decision import against_control, decision_of, shipped_role
 from kdtool.report.parts.cells import Cell, time_text
 from kdtool.report.parts.measured import machine_name
 from kdtool.results.base import flat
@@ -90,15 +90,12 @@ def _only(folder: Path, names: set[str]) -> str:
 
 def _row(folder: Path, results: Results) -> StudyRow:
     decision = decision_of(results)
-    role = results.shipped or "student"
-    model = results.models.get(role)
+    role = shipped_role(results)
     file: FileResult | None = None
-    accuracy: float | None = None
-    if model:
+    if role:
+        model = results.models[role]
         shipped = [one for one in model.files.values() if one.path == decision.ship]
-        default = model.files.get(model.recommended or "fp32")
-        file = shipped[0] if shipped else default
-        accuracy = file.accuracy if file else model.exported.test.accuracy
+        file = shipped[0] if shipped else model.files.get(model.recommended or "fp32")
     num_test = results.data.num_test
     return StudyRow(
         folder=str(folder),
@@ -106,18 +103,16 @@ def _row(folder: Path, results: Results) -> StudyRow:
         kdtool=results.environment.kdtool,
         ship=decision.ship,
         because=decision.because,
-        role=role if model else None,
-        seed=model.exported_seed if model else None,
+        role=role,
+        seed=results.models[role].exported_seed if role else None,
         file=file.path if file else None,
-        accuracy=accuracy,
-        accuracy_ci95=None
-        if accuracy is None
-        else wilson_interval(round(accuracy * num_test), num_test),
+        accuracy=file.accuracy if file else None,
+        accuracy_ci95=wilson_interval(round(file.accuracy * num_test), num_test) if file else None,
         against_teacher=file.against_teacher if file else None,
         size_bytes=file.size_bytes if file else None,
         latency=file.latency if file else None,
         machine=machine_name(results.environment.model_copy(update={"gpu": None})),
-        verdict=against_control(results, role),
+        verdict=against_control(results, role) if role else None,
         num_test=num_test,
         data_fingerprint=results.data.fingerprint,
     )

@@ -49,3 +49,29 @@ def test_only_figures_of_one_setting_stand_side_by_side(build):
         "Pi, 4 cores": 2,
     }
     assert {row.latency.threads for found in shown.values() for row in found} == {1}
+
+
+def test_every_number_of_a_busy_machine_has_a_star(build):
+    """With four threads that machine was busy: times, throughput and the ratio; memory is exact."""
+    quiet, busy = (
+        [row for row in measured(build(int8=True, devices=(("Pi", 6.0, 1.1),))) if not row.here][at]
+        for at in (2, 3)
+    )
+    for row, star in ((quiet, False), (busy, True)):
+        assert (row.latency.noise is not None) is star
+        p50, p90, images, memory, ratio = row.cells
+        for cell in (p50, p90, images, ratio):
+            assert cell.value.endswith("*") is star, cell
+        assert "*" not in memory.value
+        assert ("*" in row.against_fp32) is star
+
+
+def test_a_ratio_to_a_file_that_was_disturbed_has_a_star_too(build):
+    results = build(int8=True)
+    files = results.models["student"].files
+    noisy = files["fp32"].latency.model_copy(update={"noise": "the clock fell by 30 %"})
+    files["fp32"] = files["fp32"].model_copy(update={"latency": noisy})
+    row = next(row for row in measured(results) if row.precision == "int8")
+    p50, *_, ratio = row.cells
+    assert not p50.value.endswith("*")
+    assert ratio.value.endswith("*")

@@ -1,18 +1,17 @@
 """Every time that a file of a study was measured, on every machine."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kdtool.format import (
     NBSP,
     count,
     file_size,
-    milliseconds,
     plural,
     three_digits,
     time_ratio,
     time_ratio_range,
 )
-from kdtool.report.parts.cells import Cell, p50_cell
+from kdtool.report.parts.cells import Cell, p50_cell, percentile_cell
 from kdtool.results.base import Interval, Precision, Role
 from kdtool.results.machines import machine, setting
 from kdtool.results.profile import Environment, Latency
@@ -33,6 +32,7 @@ class Measured:
     file: FileResult
     latency: Latency
     time_ratio: tuple[float, Interval] | None  # to the fp32 file; None: not compared
+    fp32_noise: str | None = None  # why the time of that fp32 file should not be trusted
 
     @property
     def setting(self) -> str:
@@ -52,11 +52,23 @@ class Measured:
         """The time relative to the fp32 file with its interval; empty: not compared."""
         if self.time_ratio is None:
             return ""
-        ratio, ends = self.time_ratio
+        _, ends = self.time_ratio
         speed = speed_of(ends)
-        if speed == "no measurable difference":
+        if speed == "no measurable difference" and not self.is_ratio_busy:
             return speed
-        return f"{time_ratio(ratio)} ({time_ratio_range(ends)})"
+        return f"{self.ratio_text} ({time_ratio_range(ends)})"
+
+    @property
+    def is_ratio_busy(self) -> bool:
+        """Whether the machine was busy for this file or for the fp32 file."""
+        return bool(self.latency.noise or self.fp32_noise)
+
+    @property
+    def ratio_text(self) -> str:
+        """The time relative to the fp32 file, with a star of a busy machine; empty: none."""
+        if self.time_ratio is None:
+            return ""
+        return time_ratio(self.time_ratio[0]) + ("*" if self.is_ratio_busy else "")
 
     @property
     def cells(self) -> list[Cell | None]:
@@ -64,12 +76,12 @@ class Measured:
         latency, memory = self.latency, self.latency.model_memory_bytes
         ratio = None
         if self.time_ratio:
-            value, ends = self.time_ratio
-            ratio = Cell(value=time_ratio(value), interval=time_ratio_range(ends))
+            ratio = Cell(value=self.ratio_text, interval=time_ratio_range(self.time_ratio[1]))
+        star = "*" if latency.noise else ""
         return [
             p50_cell(latency, None),
-            None if latency.p90_ms is None else Cell(value=milliseconds(latency.p90_ms)),
-            Cell(value=three_digits(latency.images_per_second)),
+            percentile_cell(latency, lambda one: one.p90_ms),
+            Cell(value=f"{three_digits(latency.images_per_second)}{star}"),
             None if memory is None else Cell(value=file_size(memory)),
             ratio,
         ]
@@ -114,7 +126,13 @@ def measured(results: Results) -> list[Measured]:
             for timing in timings.get((role, precision), [])
         ]
     again = {_what(row) for row in rows}
-    return [*(row for row in here if _what(row) not in again), *rows]
+    every = [*(row for row in here if _what(row) not in again), *rows]
+    noise = {_group(row): row.latency.noise for row in every if row.precision == "fp32"}
+    return [replace(row, fp32_noise=noise.get(_group(row))) for row in every]
+
+
+def _group(row: Measured) -> tuple[object, ...]:
+    return row.machine, row.role, *setting(row.latency)
 
 
 def _what(row: Measured) -> tuple[object, ...]:

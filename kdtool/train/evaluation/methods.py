@@ -7,14 +7,8 @@ import numpy as np
 
 from kdtool.results.base import Metric, Summary
 from kdtool.results.evidence import MethodResult, PairedVerdict
-from kdtool.stats.intervals import LEVEL, holm, holm_levels, verdict_of
 from kdtool.train.evaluation.evaluate import Labels
-from kdtool.train.evaluation.verdicts import (
-    Logits,
-    gain_interval_and_p,
-    is_right,
-    values_of,
-)
+from kdtool.train.evaluation.verdicts import Logits, compare_pairs, is_right, values_of
 
 KD = "kd"
 
@@ -56,25 +50,14 @@ def compare_methods(
     right = {name: is_right(each, labels) for name, each in logits.items()}
     values = {name: values_of(metric, each, labels, positive) for name, each in logits.items()}
     rarest = None if metric == "accuracy" else int(np.bincount(labels).min())
-    gains = [values[of] - values[against] for of, against in pairs]
-
-    def tested(place: int, level: float) -> tuple[tuple[float, float], float]:
-        of, against = pairs[place]
-        return gain_interval_and_p(
-            metric, right[of], right[against], gains[place], rarest, level=level
-        )
-
-    p_values = [tested(place, LEVEL)[1] for place in range(len(pairs))]
     found = {
         pair: PairedVerdict(
-            difference=float(gains[place].mean()),
-            ci_holm=tested(place, level)[0],
-            p_holm=p_holm,
-            verdict=verdict_of(float(gains[place].mean()), p_holm),
+            difference=one.difference,
+            ci_holm=one.ci_holm,
+            p_holm=one.p_holm,
+            verdict=one.verdict,
         )
-        for place, (pair, p_holm, level) in enumerate(
-            zip(pairs, holm(p_values), holm_levels(p_values), strict=True)
-        )
+        for pair, one in compare_pairs(pairs, right, values, metric, rarest).items()
     }
     return [
         MethodResult(

@@ -1,7 +1,9 @@
 """Verdicts: which student is better than which model, over all seeds and test images."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +11,7 @@ from scipy.special import expit, logit, softmax
 from scipy.stats import t as student_t
 
 from kdtool.results.base import METRICS, Interval, Metric, Role, Summary
-from kdtool.results.evidence import ClassDifference, Verdict
+from kdtool.results.evidence import ClassDifference, Verdict, Word
 from kdtool.results.study import ClassSummary
 from kdtool.stats import intervals
 from kdtool.stats.intervals import (
@@ -28,6 +30,7 @@ from kdtool.train.evaluation.evaluate import Evaluated, Labels, split_labels
 from kdtool.train.run import Run
 
 Logits = NDArray[np.floating]
+Name = TypeVar("Name", bound=Hashable)
 
 
 def is_right(logits: Sequence[Logits], labels: Labels) -> NDArray[np.bool_]:
@@ -241,39 +244,79 @@ def judge(
     """
     values = values or {role: of_role.astype(float) for role, of_role in right.items()}
     pairs = [pair for pair in COMPARISONS if right.keys() >= set(pair)]
-    gains = [values[of] - values[against] for of, against in pairs]
-
-    def tested(place: int, level: float) -> tuple[Interval, float]:
-        of, against = pairs[place]
-        return gain_interval_and_p(
-            metric, right[of], right[against], gains[place], rarest, level=level
-        )
-
-    found = [tested(place, LEVEL) for place in range(len(pairs))]
-    p_values = [p_value for _, p_value in found]
-    corrected, levels = holm(p_values), holm_levels(p_values)
     return [
         Verdict(
             of=of,
             against=against,
             metric=metric,
-            difference=float(gain.mean()),
-            ci95=interval,
-            p_value=p_value,
-            p_holm=p_holm,
-            ci_holm=interval if level == LEVEL else tested(place, level)[0],
+            difference=one.difference,
+            ci95=one.ci95,
+            p_value=one.p_value,
+            p_holm=one.p_holm,
+            ci_holm=one.ci_holm,
             mcnemar_p=[mcnemar_p(*both) for both in zip(right[of], right[against], strict=True)],
             seeds=seeds,
-            uncertainty=uncertainty(gain, LEVEL / len(pairs)),
-            verdict=verdict_of(float(gain.mean()), p_holm),
+            uncertainty=uncertainty(values[of] - values[against], LEVEL / len(pairs)),
+            verdict=one.verdict,
         )
-        for place, ((of, against), gain, (interval, p_value), p_holm, level) in enumerate(
-            zip(pairs, gains, found, corrected, levels, strict=True)
-        )
+        for (of, against), one in compare_pairs(pairs, right, values, metric, rarest).items()
     ]
 
 
-def gain_interval_and_p(
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """One model against another, corrected for the comparisons made beside it."""
+
+    difference: float
+    ci95: Interval
+    p_value: float
+    p_holm: float
+    ci_holm: Interval  # at the level of its step of Holm, so that it agrees with the verdict
+    verdict: Word  # not NO EVIDENCE: `p_holm` is below 0.05
+
+
+def compare_pairs(
+    pairs: Sequence[tuple[Name, Name]],
+    right: Mapping[Name, NDArray[np.bool_]],
+    values: Mapping[Name, NDArray[np.floating]],
+    metric: Metric,
+    rarest: int | None,
+) -> dict[tuple[Name, Name], Comparison]:
+    """Compare the models of each pair, all of them corrected together (Holm).
+
+    Args:
+        pairs: Names of models, each with the name that it is compared with.
+        right: As of `judge`, by name.
+        values: As of `judge`, by name.
+        metric: That `values` are in.
+        rarest: As of `judge`.
+    """
+    gains = [values[of] - values[against] for of, against in pairs]
+
+    def tested(place: int, level: float) -> tuple[Interval, float]:
+        of, against = pairs[place]
+        return _gain_interval_and_p(
+            metric, right[of], right[against], gains[place], rarest, level=level
+        )
+
+    found = [tested(place, LEVEL) for place in range(len(pairs))]
+    p_values = [p_value for _, p_value in found]
+    return {
+        pair: Comparison(
+            difference=float(gains[place].mean()),
+            ci95=found[place][0],
+            p_value=p_values[place],
+            p_holm=p_holm,
+            ci_holm=found[place][0] if level == LEVEL else tested(place, level)[0],
+            verdict=verdict_of(float(gains[place].mean()), p_holm),
+        )
+        for place, (pair, p_holm, level) in enumerate(
+            zip(pairs, holm(p_values), holm_levels(p_values), strict=True)
+        )
+    }
+
+
+def _gain_interval_and_p(
     metric: Metric,
     right: NDArray[np.bool_],
     other_right: NDArray[np.bool_],

@@ -171,11 +171,11 @@ def _on_devices(results: Results, model: ModelResult) -> list[str]:
 
 
 def _finding(row: Measured) -> str:
-    ratio, (low, high) = row.time_ratio or (1.0, (1.0, 1.0))
+    _, (low, high) = row.time_ratio or (1.0, (1.0, 1.0))
     speed = speed_of((low, high))
     found = "not measurably faster or slower" if speed == "no measurable difference" else speed
     return (
-        f"{row.file.path} is {found} than fp32: {time_ratio(ratio)} its time "
+        f"{row.file.path} is {found} than fp32: {row.ratio_text} its time "
         f"({time_ratio_range((low, high))}; {row.setting})"
     )
 
@@ -228,7 +228,7 @@ def ship_rows(results: Results) -> list[Row]:
             key="ratio",
             label="Time relative to fp32",
             note="both measured in turn",
-            cells=[_time_ratio(file) for file in files],
+            cells=[_time_ratio(file, fp32) for file in files],
         ),
         Row(key="p50", label="Latency, median", cells=[p50_cell(time, None) for time, _ in times]),
         Row(
@@ -263,11 +263,11 @@ def _validation_difference(file: FileResult) -> Cell | None:
     return Cell(value=points(gate.validation_difference), interval=interval)
 
 
-def _time_ratio(file: FileResult) -> Cell | None:
+def _time_ratio(file: FileResult, fp32: FileResult | None) -> Cell | None:
     gate = file.gate
     if gate is None:
         return None
-    is_busy = file.latency is not None and file.latency.noise is not None
+    is_busy = any(one.latency.noise for one in (file, fp32) if one and one.latency)
     speed = "measured on a busy machine" if is_busy else speed_of(gate.time_ratio_ci95)
     return Cell(
         value=time_ratio(gate.time_ratio),
