@@ -11,7 +11,6 @@ from kdtool.format import (
     roles_present,
     temperature,
 )
-from kdtool.report.decision import shipped_role
 from kdtool.report.parts.canvas import LIGHT, Drawing, new_figure, quiet_axes, small_drawing
 from kdtool.report.sections.verdict import subject
 from kdtool.results.base import Role
@@ -95,7 +94,7 @@ def calibration_rows(results: Results) -> list[CalibrationRow]:
 
 def shown_calibration(results: Results) -> tuple[Role, Calibration] | None:
     """Return the model whose diagram is drawn: the one that is shipped."""
-    role = shipped_role(results) or subject(results)
+    role = subject(results)
     found = results.models[role].exported.calibration if role else None
     return (role, found) if role and found else None
 

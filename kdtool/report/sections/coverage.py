@@ -12,7 +12,6 @@ from kdtool.format import (
     role_name,
     whole_percent,
 )
-from kdtool.report.decision import shipped_role
 from kdtool.report.parts.canvas import LIGHT, Drawing, new_figure, quiet_axes, small_drawing
 from kdtool.report.sections.verdict import subject
 from kdtool.results.base import Role
@@ -37,7 +36,7 @@ class CoverageSection:
 
 def section(results: Results) -> CoverageSection | None:
     """Return coverage against accuracy; None in a study without it."""
-    role = shipped_role(results) or subject(results)
+    role = subject(results)
     found = results.models[role].coverage if role else None
     if role is None or found is None:
         return None

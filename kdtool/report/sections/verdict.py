@@ -21,6 +21,7 @@ from kdtool.format import (
     test_score,
     whole_percent,
 )
+from kdtool.report.decision import shipped_role
 from kdtool.report.parts.canvas import LIGHT, label, new_figure, quiet_axes
 from kdtool.results.base import TEACHER_OF, Role
 from kdtool.results.evidence import Verdict
@@ -89,7 +90,7 @@ def main_verdict(results: Results) -> Verdict | None:
 def subject(results: Results) -> Role | None:
     """Return the student of the key figures: the shipped one, or the one of the main verdict."""
     main = main_verdict(results)
-    return results.shipped or (main.of if main else None)
+    return shipped_role(results) or (main.of if main else None)
 
 
 def headline(results: Results) -> str:

@@ -15,7 +15,7 @@ from kdtool.errors import KdtoolError, RecipeError, nearest
 from kdtool.recipe.training import TrainTable
 from kdtool.results.base import Metric
 from kdtool.results.study import EpochRecord, TrainingResult
-from kdtool.stats.chance import balanced_accuracy
+from kdtool.stats.chance import balanced_accuracy, is_above_chance
 from kdtool.stats.intervals import mcnemar_p
 from kdtool.stats.metrics import confusion_matrix
 from kdtool.train.data.splits import Split, Splits
@@ -184,9 +184,10 @@ def below_chance(labels: Labels, predictions: Labels, num_classes: int) -> str |
         predictions: `(N,)`.
         num_classes: C.
     """
-    balanced, lower = balanced_accuracy(confusion_matrix(labels, predictions, num_classes).tolist())
-    if lower > 1 / num_classes:
+    confusion = confusion_matrix(labels, predictions, num_classes).tolist()
+    if is_above_chance(confusion):
         return None
+    balanced, _ = balanced_accuracy(confusion)
     return (
         f"recognizes {balanced:.1%} of {len(labels):,} images, mean over the classes, which is not "
         f"shown to be above chance, {1 / num_classes:.1%}"
