@@ -1,3 +1,4 @@
+import contextlib
 import re
 
 import numpy as np
@@ -12,6 +13,7 @@ from kdtool.edge.model_file import model_opset
 from kdtool.edge.quantize import to_fp16, to_int8
 from kdtool.edge.session import open_session
 from kdtool.errors import KdtoolError
+from kdtool.train.export import onnx_file
 from kdtool.train.export.onnx_file import answers, as_given, compare, make_onnx
 from kdtool.train.models.networks import build_model
 
@@ -89,6 +91,19 @@ def test_the_file_has_no_trace_of_this_machine(exported):
 def test_the_same_model_gives_the_same_bytes(exported, model):
     again = make_onnx(model, SHAPE, 4, 18)
     assert again.SerializeToString() == exported.SerializeToString()
+
+
+def test_the_exporter_makes_its_table_of_operators_once(model, monkeypatch):
+    """The file is the same, to the last byte, as with a table of its own."""
+    make_onnx(model, SHAPE, 4, 18)
+    made = onnx_file._operators.cache_info()
+    kept = make_onnx(model, SHAPE, 4, 18)
+    after = onnx_file._operators.cache_info()
+    assert (after.misses, after.hits) == (made.misses, made.hits + 1)
+    monkeypatch.setattr(onnx_file, "_operators_made_once", contextlib.nullcontext)
+    own = make_onnx(model, SHAPE, 4, 18)
+    assert onnx_file._operators.cache_info() == after
+    assert own.SerializeToString() == kept.SerializeToString()
 
 
 @pytest.mark.parametrize("opset", [18, 20])
