@@ -12,7 +12,7 @@ from kdtool.recipe.data import DataTable
 from kdtool.recipe.distill import DistillTable, method_fault
 from kdtool.recipe.table import Positive, Table
 from kdtool.recipe.training import TrainTable
-from kdtool.results.base import Metric, Precision
+from kdtool.results.base import TEACHER_OF, Metric, Precision, Role
 
 InputForm = Literal["pixels", "resize", "tensor"]
 
@@ -162,6 +162,13 @@ class Recipe(Table):
         description="one student and one control are trained for each seed, and one teacher with "
         "the first",
     )
+    teacher_seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] | None = Field(
+        default=None,
+        json_schema_extra={"uniqueItems": True},
+        description="as many as `seeds`: the student of each seed learns from a teacher of its "
+        "own, so that verdicts hold for teachers of this kind; None: one teacher, of the first "
+        "of `seeds`, teaches all",
+    )
     metric: Metric = Field(
         default="accuracy", description="what epochs and settings are chosen by, and verdicts judge"
     )
@@ -193,12 +200,41 @@ class Recipe(Table):
             }
         )
 
-    @field_validator("seeds")
+    def seeds_of(self, role: Role) -> list[int]:
+        """Return the seeds of the models of a role; student i learns from teacher i, or the one."""
+        if role not in TEACHER_OF.values():
+            return self.seeds
+        return self.teacher_seeds or self.seeds[:1]
+
+    @field_validator("seeds", "teacher_seeds")
     @classmethod
-    def _seeds_differ(cls, value: list[int]) -> list[int]:
+    def _seeds_differ(cls, value: list[int] | None) -> list[int] | None:
+        if value is None:
+            return None
         if repeated := sorted({seed for seed in value if value.count(seed) > 1}):
             raise ValueError(
                 f"got {', '.join(map(str, repeated))} more than once, expected each seed once"
+            )
+        return value
+
+    @field_validator("teacher_seeds")
+    @classmethod
+    def _one_for_each_seed(cls, value: list[int] | None, info: ValidationInfo) -> list[int] | None:
+        seeds = info.data.get("seeds")
+        if value is not None and seeds is not None and len(value) != len(seeds):
+            raise ValueError(
+                f"got {len(value)}, expected {len(seeds)}, as many as `seeds`: the "
+                "student of each seed learns from a teacher of its own"
+            )
+        return value
+
+    @field_validator("teacher")
+    @classmethod
+    def _teachers_differ(cls, value: TrainTable, info: ValidationInfo) -> TrainTable:
+        if value.is_trained and info.data.get("teacher_seeds"):
+            raise ValueError(
+                "a pretrained teacher is the same for each of teacher_seeds: remove "
+                "teacher_seeds, or train the teacher (`epochs`)"
             )
         return value
 

@@ -63,8 +63,20 @@ def meaning(results: Results) -> str:
     strict = f", in the strictest of its {num_verdicts} comparisons" if num_verdicts > 1 else ""
     return (
         f"Errors are standard errors of the difference, in {unit}: how much it varies by chance. "
-        f'"Detectable" means found in 80 % of repetitions of a study like this one{strict}.'
+        f'"Detectable" means found in 80 % of repetitions of a study like this one{strict}. '
+        f"{about_teachers(results)}"
     )
+
+
+def about_teachers(results: Results) -> str:
+    """Say whether the verdict is about one teacher or about teachers of its kind."""
+    teacher = results.models.get("teacher")
+    if teacher and len(teacher.seeds) > 1:
+        return (
+            "Each student learned from a teacher of its own, so the seeds are those of teachers "
+            "too: verdicts hold for teachers of this kind."
+        )
+    return "All students learned from one teacher: verdicts hold for this one (teacher_seeds)."
 
 
 def uncertainty_rows(results: Results) -> list[UncertaintyRow]:

@@ -120,7 +120,7 @@ def _roles(study: Study, results: Results | None) -> list[Role]:
 def _role_status(
     study: Study, role: Role, recipe: Recipe, results: Results | None, changed: list[str]
 ) -> RoleStatus:
-    asked = recipe.seeds[:1] if role.endswith("teacher") else recipe.seeds
+    asked = recipe.seeds_of(role)
     found: dict[int, int] = defaultdict(int)  # seed -> models
     old = results.models.get(role) if results and TRAINED_BY[role] & set(changed) else None
     # Models of settings that the recipe has no more: their records are still there

@@ -215,6 +215,14 @@ def write(tmp_path):
             ["group.1: got [], expected at least 1"],
         ),
         (('name = "tiny"', 'name = "tiny"\nseeds = [1, 1]'), ["seeds: got 1 more than once"]),
+        (
+            ('name = "tiny"', 'name = "tiny"\nseeds = [1, 2]\nteacher_seeds = [3, 3]'),
+            ["teacher_seeds: got 3 more than once"],
+        ),
+        (
+            ('name = "tiny"', 'name = "tiny"\nseeds = [1, 2]\nteacher_seeds = [0]'),
+            ["teacher_seeds: got 1, expected 2, as many as `seeds`: the student of each seed"],
+        ),
         (('name = "tiny"', 'name = "tiny"\nmetric = "f1"'), ['metric: got "f1", expected one of']),
         (
             ('"digits"', '"digits"\naugment = ["crop:2", "flop"]'),

@@ -139,6 +139,8 @@ def test_uncertainty_says_what_would_help(build):
     assert uncertainty_rows(results)[0].cells == ["0.09", "0.05", "0.08", "0.27", "1,240", "2"]
     assert "in the strictest of its 3 comparisons" in meaning(results)
     assert "strictest" not in meaning(build())
+    assert meaning(build()).endswith("verdicts hold for teachers of this kind.")
+    assert meaning(build(seeds=(3,))).endswith("verdicts hold for this one (teacher_seeds).")
     (row,) = uncertainty_rows(build(seeds=(3,)))
     assert row.cells[0] == "unknown with one seed"
     assert row.cells[-1] == "no number suffices"

@@ -100,8 +100,9 @@ def _models(run: Run) -> list[ModelsToTrain]:
     found: dict[Role, list[Trained]] = {}
     models = []
     for role in ROLES:
-        num_models = 1 if role == "teacher" else len(run.recipe.seeds)
-        if role not in TEACHER_OF or found[TEACHER_OF[role]]:  # its key depends on its teacher's
+        num_models = len(run.recipe.seeds_of(role))
+        teacher = TEACHER_OF.get(role)  # the keys of its students depend on its own
+        if teacher is None or len(found[teacher]) == len(run.recipe.seeds_of(teacher)):
             plans = plan_role(run, role, found)
             found[role] = [one for plan in plans if (one := _trained(run, plan))]
         num_trained = len(found.get(role, []))

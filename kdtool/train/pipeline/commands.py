@@ -194,10 +194,10 @@ def why_trained_again(run: Run, role: Role, changed: dict[Role, str]) -> str | N
     if teacher := TEACHER_OF.get(role):
         if teacher in changed:
             return changed[teacher] if any(run.study.records(f"{role}-seed*")) else None
-        found = find_trained(run, plan_role(run, teacher, {})[0])
-        if found is None:
+        found = [find_trained(run, plan) for plan in plan_role(run, teacher, {})]
+        models[teacher] = [one for one in found if one]
+        if len(models[teacher]) < len(found):
             return None  # it was never trained, and so neither were its students
-        models[teacher] = [found]
     plans = [plan for plan in plan_role(run, role, models) if find_trained(run, plan) is None]
     reasons = (", ".join(why_again(run.study, plan)) for plan in plans)
     return next(filter(None, reasons), None)

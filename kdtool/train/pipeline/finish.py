@@ -5,7 +5,7 @@ from pathlib import Path
 
 from kdtool.environment import collect_environment
 from kdtool.recipe.schema import Recipe
-from kdtool.results.base import Role
+from kdtool.results.base import TEACHER_OF, Role
 from kdtool.results.evidence import Coverage, MethodResult, SweepPoint
 from kdtool.results.machines import still_valid
 from kdtool.results.study import Cost, ModelResult, Results, SeedResult, load_results
@@ -61,7 +61,7 @@ def conclude(
         KdtoolError: A batch does not fit into memory, or a file cannot be written or timed.
     """
     evaluated = {role: [evaluate(run, one) for one in runs] for role, runs in models.items()}
-    chosen = {role: best_on_validation(seeds) for role, seeds in evaluated.items()}
+    chosen = chosen_of(run, evaluated)
     shipments = ship(run, chosen) if with_files else {}
     if with_files:
         write_answers(run, chosen)
@@ -112,6 +112,21 @@ def with_devices(run: Run, results: Results) -> Results:
         return results
     devices = still_valid(load_results(run.study.results_path).devices, results.models)
     return results.model_copy(update={"devices": devices})
+
+
+def chosen_of(run: Run, evaluated: dict[Role, list[Evaluated]]) -> dict[Role, Evaluated]:
+    """Return the model of each role that gets files: the best on validation, and its teacher.
+
+    Args:
+        run: The study.
+        evaluated: Of each role, in the order of its seeds.
+    """
+    chosen = {role: best_on_validation(seeds) for role, seeds in evaluated.items()}
+    for student, teacher in TEACHER_OF.items():
+        if student in chosen and len(evaluated.get(teacher, [])) > 1:
+            place = run.recipe.seeds.index(chosen[student].trained.seed)
+            chosen[teacher] = evaluated[teacher][place]
+    return chosen
 
 
 def best_on_validation(seeds: list[Evaluated]) -> Evaluated:

@@ -307,14 +307,22 @@ def train_ahead(
 
 
 def pieces_of(run: Run, role: Role, setting: tuple[Settings, Recipe]) -> list[Piece]:
-    """Return the models of one role and setting; a student's teacher is trained already."""
+    """Return the models of one role and setting; the teachers of students are trained already."""
     settings, recipe = setting
-    title, teacher = title_of(settings), None
+    seeds = recipe.seeds_of(role)
+    teachers: Sequence[Trained | None] = [None]
     if role in TEACHER_OF:
-        (teacher,) = train_role(replace(run, recipe=recipe), TEACHER_OF[role], {})
-    seeds = recipe.seeds[:1] if role in TEACHERS else recipe.seeds
+        teachers = train_role(replace(run, recipe=recipe), TEACHER_OF[role], {})
+    if len(teachers) == 1:
+        teachers = [*teachers] * len(seeds)
     return [
-        Piece(title, role, recipe.model_copy(update={"seeds": [seed]}), teacher) for seed in seeds
+        Piece(
+            title_of(settings),
+            role,
+            recipe.model_copy(update={"seeds": [seed], "teacher_seeds": None}),
+            teacher,
+        )
+        for seed, teacher in zip(seeds, teachers, strict=True)
     ]
 
 

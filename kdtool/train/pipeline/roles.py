@@ -43,8 +43,8 @@ def train_role(run: Run, role: Role, models: Mapping[Role, list[Trained]]) -> li
 
     Args:
         run: The study.
-        role: One teacher, or one student or control a seed.
-        models: Contains the teacher of a student.
+        role: Of the models.
+        models: Contains the teachers of a student.
     """
     return [train_model(run, plan) for plan in plan_role(run, role, models)]
 
@@ -54,29 +54,31 @@ def plan_role(run: Run, role: Role, models: Mapping[Role, list[Trained]]) -> lis
 
     Args:
         run: The study.
-        role: One teacher, or one student or control a seed.
-        models: Contains the teacher of a student: a student's key depends on its teacher's.
+        role: Of the models: one a seed of `Recipe.seeds_of`.
+        models: Contains the teachers of a student: a student's key depends on its teacher's.
     """
     if role in TEACHER_OF:
-        return plan_students(run, role, models[TEACHER_OF[role]][0])
+        return plan_students(run, role, models[TEACHER_OF[role]])
     if role == "subclass-teacher":
-        return [plan_subclass_teacher(run)]
+        return plan_subclass_teachers(run)
     return plan_by_labels(run, role)
 
 
 def plan_by_labels(run: Run, role: Role) -> list[ModelPlan]:
-    """Return the plans of one teacher, of the first seed, or of one control a seed."""
-    seeds = run.recipe.seeds[:1] if role == "teacher" else run.recipe.seeds
+    """Return the plans of the teachers, or of the controls."""
     weights = class_weights(run, role)
 
     def batch_loss(logits: Tensor, batch: Batch) -> Tensor:
         return label_loss(logits, batch.targets, weights)
 
-    return [plan_model(run, role, seed, "cross-entropy", lambda: batch_loss) for seed in seeds]
+    return [
+        plan_model(run, role, seed, "cross-entropy", lambda: batch_loss)
+        for seed in run.recipe.seeds_of(role)
+    ]
 
 
-def plan_subclass_teacher(run: Run) -> ModelPlan:
-    """Return the plan of the subclass teacher, of the first seed: labels and the auxiliary loss."""
+def plan_subclass_teachers(run: Run) -> list[ModelPlan]:
+    """Return the plans of the subclass teachers: labels and the auxiliary loss."""
     table, num_classes = run.recipe.subclass, len(run.splits.classes)
     weight, temperature = table.auxiliary_weight, table.auxiliary_temperature
     class_weight = class_weights(run, "subclass-teacher")
@@ -87,15 +89,30 @@ def plan_subclass_teacher(run: Run) -> ModelPlan:
         )
 
     depends_on = ["subclasses", num_classes, weight, temperature]
-    seed = run.recipe.seeds[0]
-    return plan_model(run, "subclass-teacher", seed, depends_on, lambda: batch_loss)
+    return [
+        plan_model(run, "subclass-teacher", seed, depends_on, lambda: batch_loss)
+        for seed in run.recipe.seeds_of("subclass-teacher")
+    ]
 
 
-def plan_students(run: Run, role: Role, teacher: Trained) -> list[ModelPlan]:
-    """Return the plans of one student a seed, which learn from the logits of `teacher`."""
+def plan_students(run: Run, role: Role, teachers: list[Trained]) -> list[ModelPlan]:
+    """Return the plans of one student a seed.
+
+    Args:
+        run: The study.
+        role: Of the students.
+        teachers: One that teaches all of them, or one for each in the order of the seeds.
+    """
     options = None if role in SUBCLASSED else run.recipe.distill.chosen
-    if options is not None:
-        return plan_by_method(run, role, teacher, options)
+    seeds = run.recipe.seeds
+    pairs = zip(seeds, teachers * len(seeds) if len(teachers) == 1 else teachers, strict=True)
+    if options is None:
+        return [plan_by_kd(run, role, seed, teacher) for seed, teacher in pairs]
+    return [plan_by_method(run, role, seed, teacher, options) for seed, teacher in pairs]
+
+
+def plan_by_kd(run: Run, role: Role, seed: int, teacher: Trained) -> ModelPlan:
+    """Return the plan of a student that learns from the logits of `teacher` by kd."""
     table = run.recipe.subclass if role in SUBCLASSED else run.recipe.distill
     num_classes = len(run.splits.classes)
     temperature, soft_weight = table.temperature, table.soft_weight
@@ -112,12 +129,13 @@ def plan_students(run: Run, role: Role, teacher: Trained) -> list[ModelPlan]:
 
         return batch_loss
 
-    depends_on = [temperature, soft_weight, teacher.key]
-    return [plan_model(run, role, seed, depends_on, make_loss) for seed in run.recipe.seeds]
+    return plan_model(run, role, seed, [temperature, soft_weight, teacher.key], make_loss)
 
 
-def plan_by_method(run: Run, role: Role, teacher: Trained, options: Options) -> list[ModelPlan]:
-    """Return the plans of one student a seed, which learn by a method other than kd."""
+def plan_by_method(
+    run: Run, role: Role, seed: int, teacher: Trained, options: Options
+) -> ModelPlan:
+    """Return the plan of a student that learns from `teacher` by a method other than kd."""
     num_warm = warm_up_steps(run, role, options)
     weights = class_weights(run, role)
 
@@ -132,7 +150,7 @@ def plan_by_method(run: Run, role: Role, teacher: Trained, options: Options) -> 
 
     # With every value, defaults too: another default trains another student.
     depends_on = [run.recipe.distill.method, options.model_dump(), num_warm, teacher.key]
-    return [plan_model(run, role, seed, depends_on, make_loss) for seed in run.recipe.seeds]
+    return plan_model(run, role, seed, depends_on, make_loss)
 
 
 def warm_up_steps(run: Run, role: Role, options: Options) -> int:

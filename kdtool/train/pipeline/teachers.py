@@ -78,6 +78,6 @@ def weak_teachers(run: Run, models: Models) -> dict[Role, str]:
         f"students can learn little from it, and none would be shipped; {remedy}use a larger one "
         "(teacher.model)"
         for role in TEACHERS
-        for teacher in models.get(role, [])
-        if is_weak_teacher(score := teacher.result.best.score, control)
+        if (scores := [one.result.best.score for one in models.get(role, [])])
+        and is_weak_teacher(score := fmean(scores), control)
     }

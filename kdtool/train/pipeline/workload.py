@@ -142,11 +142,12 @@ def missing_models(run: Run, tried: Tried) -> list[tuple[Role, Recipe]]:
             asked = replace(run, recipe=recipe)
             models = {}
             if teacher := TEACHER_OF.get(role):
-                found = find_trained(asked, plan_role(asked, teacher, {})[0])
-                if found is None:  # its students' keys are not known yet; they are missing too
+                found = [find_trained(asked, one) for one in plan_role(asked, teacher, {})]
+                models[teacher] = [one for one in found if one]
+                # The keys of a missing teacher's students are not known; they are missing too.
+                if len(models[teacher]) < len(found):
                     missing += [(role, recipe)] * len(recipe.seeds)
                     continue
-                models[teacher] = [found]
             for plan in plan_role(asked, role, models):
                 is_new = plan.checkpoint not in seen and not asked.table(role).is_trained
                 if is_new and find_trained(asked, plan) is None:

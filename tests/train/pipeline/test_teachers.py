@@ -53,3 +53,39 @@ def test_it_stops_after_the_controls_and_goes_on_with_anyway(tmp_path, options):
     assert any("no better than the control" in alarm for alarm in decided.alarms)
     # nothing is left to train: the files may be made again without --anyway
     assert run(*command, "--set", "explain.images=2").exit_code == 0
+
+
+def test_each_student_may_learn_from_a_teacher_of_its_own(tmp_path):
+    """The student of a seed equals, to the bit, that of a study with this teacher alone."""
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    several = ["--set", "seeds=[3, 5]", "--set", "teacher_seeds=[7, 8]", "--set", "name=several"]
+    command = ["distill", tmp_path / "tiny.toml", "--out", tmp_path, "--anyway"]
+    assert run(*command, *several, "--jobs", 1).exit_code == 0
+    results = load_results(tmp_path / "several" / "results.json")
+    teachers, students = results.models["teacher"], results.models["student"]
+    assert [one.seed for one in teachers.seeds] == [7, 8]
+    assert teachers.seeds[0].test != teachers.seeds[1].test
+    place = results.recipe["seeds"].index(students.exported_seed)
+    assert teachers.exported_seed == [7, 8][place]  # the teacher of the student that ships
+    # alone in a folder with no neighbour to copy from: seed 5, taught by teacher 8
+    (tmp_path / "alone").mkdir()
+    pair = ["--set", "seeds=[5]", "--set", "teacher_seeds=[8]", "--out", tmp_path / "alone"]
+    assert run(*command, *pair).exit_code == 0
+    alone = load_results(tmp_path / "alone" / "tiny" / "results.json").models["student"].seeds
+    (one,), again = alone, students.seeds[1]
+    losses = [[epoch.train_loss for epoch in run.epochs] for run in (one, again)]
+    assert losses[0] == losses[1]
+    assert one.test == again.test
+    told = run("status", tmp_path / "several")
+    assert told.exit_code == 0
+    assert ["teacher", "2", "2"] in [line.split() for line in told.output.splitlines()]
+    assert "Nothing is left to do." in told.output
+
+
+def test_a_pretrained_teacher_has_no_seeds(tmp_path):
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    settings = ["seeds=[3, 5]", "teacher_seeds=[7, 8]", "teacher.epochs=0", "teacher.weights=x.pt"]
+    told = run(
+        "distill", tmp_path / "tiny.toml", *[part for one in settings for part in ("--set", one)]
+    )
+    assert "a pretrained teacher is the same for each of teacher_seeds" in str(told.exception)
