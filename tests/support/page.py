@@ -1,12 +1,15 @@
 """Runs the commands of the documentation in their order, on small data and for one epoch."""
 
 import re
+import runpy
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
+import torch
 from pictures import save_classes
 from typer.testing import CliRunner
 
@@ -98,16 +101,27 @@ def run_command(command):
     if "kdtool" in command:
         run_kdtool(command[command.index("kdtool") + 1 :])
     elif program == "uv run python":
-        short = SHORT_SCRIPTS[Path(command[3]).name]
-        script = [sys.executable, str(ROOT / command[3]), *command[4:], *short]
-        done = subprocess.run(script, check=False, capture_output=True, text=True)
-        assert done.returncode == 0, f"{command}: {done.stderr}"
+        run_script(ROOT / command[3], command[4:])
     elif command[0] == "python3":
         subprocess.run([sys.executable, *command[1:]], check=True, capture_output=True)
     else:
         assert command[-3:] == ["uv", "run", "pytest"], f"nothing runs {command}"
         return False
     return True
+
+
+def run_script(path, arguments):
+    """Run a script, in this process if it starts no others: PyTorch is imported then."""
+    arguments = [str(path), *arguments, *SHORT_SCRIPTS[path.name]]
+    if path.name == "parallel_sweep.py":
+        subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+        return
+    threads = torch.get_num_threads()
+    try:
+        with mock.patch.object(sys, "argv", arguments):
+            runpy.run_path(str(path), run_name="__main__")
+    finally:
+        torch.set_num_threads(threads)
 
 
 def run_kdtool(command):
