@@ -9,7 +9,6 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
-import torch
 from pictures import save_classes
 from typer.testing import CliRunner
 
@@ -111,7 +110,9 @@ def run_command(command):
 
 
 def run_script(path, arguments):
-    """Run a script, in this process if it starts no others: PyTorch is imported then."""
+    """Run a script, in this process if it starts no others: PyTorch is imported already."""
+    import torch
+
     arguments = [str(path), *arguments, *SHORT_SCRIPTS[path.name]]
     if path.name == "parallel_sweep.py":
         subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
