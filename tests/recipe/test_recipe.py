@@ -57,7 +57,9 @@ def write(tmp_path):
         ),
         (
             ('"digits"', '"digits"\nroot = "x"'),
-            ['data.root: not a key of source "digits", only of mnist, fashion-mnist, kmnist, idx'],
+            [
+                'data.root: not a key of source "digits", only of mnist, fashion-mnist, kmnist, cifar'
+            ],
         ),
         (('"digits"', '"idx"'), ["data.root: is missing: folder of the data"]),
         (('"digits"', '"folder"'), ["data.root: is missing: folder of the data, relative to"]),
@@ -75,7 +77,7 @@ def write(tmp_path):
             ('"digits"', '"digit"\nsize = 0\ntset = 1\nroot = "x"'),
             [
                 "3 problems",
-                'data.source: got "digit", expected one of mnist, fashion-mnist, kmnist, digits,',
+                'data.source: got "digit", expected one of mnist, fashion-mnist, kmnist, cifar10,',
                 "data.size: got 0, expected a value",
                 "data.tset: unknown key; did you mean `data.test`?",
             ],

@@ -16,7 +16,7 @@ from kdtool.cli.app import app
 from kdtool.errors import KdtoolError
 from kdtool.recipe.load import load_recipe
 from kdtool.study.folder import Study
-from kdtool.train.data.mnist import load_digits
+from kdtool.train.data.published.mnist import load_digits
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,6 @@
-"""What every source of images returns, and what sources share: paths, downloads, messages."""
+"""What every source of images returns, and what sources share: paths and messages."""
 
-import contextlib
-import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,21 +69,6 @@ def find_below(table: FolderTable | CsvTable | NpzTable, below: Path, what: str)
     if not found.is_relative_to(root):
         raise DataError(f"{what} = {below} leads out of data.root = {root}, to {found}")
     return found
-
-
-# For one connection or read; each address of a server is tried for this long.
-TIMEOUT_SECONDS = 10.0
-
-
-@contextlib.contextmanager
-def waiting_no_longer() -> Iterator[None]:
-    """Limit the wait of all sockets in the block; torchvision has no argument for it."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT_SECONDS)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 MOST_IN_WARNING = 10

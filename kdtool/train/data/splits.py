@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kdtool.errors import RecipeError
 from kdtool.recipe.data import (
+    CifarTable,
     CsvTable,
     DataTable,
     DigitsTable,
@@ -48,8 +49,9 @@ from kdtool.train.data.duplicates import (
 from kdtool.train.data.folder import list_folder
 from kdtool.train.data.idx import load_idx
 from kdtool.train.data.labelled_files import read_files
-from kdtool.train.data.mnist import load_digits, load_mnist
 from kdtool.train.data.npz import load_npz
+from kdtool.train.data.published.cifar import load_cifar
+from kdtool.train.data.published.mnist import load_digits, load_mnist
 from kdtool.train.data.source import SPLITS, Progress, SourceData
 from kdtool.train.data.stratify import reorder, stratified_split
 
@@ -124,17 +126,20 @@ def load_source(table: DataTable, progress: Progress) -> SourceData:
     """
     match table:
         case MnistTable() | MnistLikeTable():
-            return load_mnist(table)
+            data = load_mnist(table)
+        case CifarTable():
+            data = load_cifar(table)
         case DigitsTable():
-            return load_digits()
+            data = load_digits()
         case IdxTable():
-            return load_idx(table)
+            data = load_idx(table)
         case NpzTable():
-            return load_npz(table)
+            data = load_npz(table)
         case FolderTable():
-            return read_files(list_folder(table), table, progress)
+            data = read_files(list_folder(table), table, progress)
         case CsvTable():
-            return read_files(list_table(table), table, progress)
+            data = read_files(list_table(table), table, progress)
+    return data
 
 
 def load_splits(table: DataTable, warn: Callable[[str], None], progress: Progress) -> Splits:

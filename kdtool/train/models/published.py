@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from kdtool.errors import KdtoolError
-from kdtool.train.data.source import waiting_no_longer
+from kdtool.train.data.published.download import waiting_no_longer
 from kdtool.train.models.networks import AUXILIARY, timm, torchvision_models
 from kdtool.train.models.weights_file import Weights, load_file_of_weights
 

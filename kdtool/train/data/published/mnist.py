@@ -1,32 +1,22 @@
 """MNIST, Fashion-MNIST, KMNIST from a folder or a download; digits that packages come with."""
 
-import contextlib
-import errno
 import importlib.util
-import os
-import sys
-import tempfile
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kdtool.errors import DataError, reason
+from kdtool.errors import DataError
 from kdtool.recipe.data import IdxFiles, MnistLikeTable, MnistTable
 from kdtool.train.data.idx import missing_files, read_set
-from kdtool.train.data.source import SourceData, waiting_no_longer
+from kdtool.train.data.published.download import DownloadError, cache_folder, download
+from kdtool.train.data.source import SourceData
 from kdtool.train.data.stratify import stratified_split
 
 T = TypeVar("T", np.uint8, np.float64)
 NAMES = IdxFiles()
-DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
-
-
-class DownloadError(DataError):
-    """No mirror delivered complete files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,24 +87,6 @@ def load_mnist(table: MnistTable | MnistLikeTable) -> SourceData:
         raise DataError(f"{error}\ndelete {folder} to download the set again") from error
 
 
-def cache_folder() -> Path:
-    """Return the folder for downloads: `$XDG_CACHE_HOME/kdtool`, else `~/.cache/kdtool`.
-
-    Raises:
-        DataError: The user has no home.
-
-    Source: XDG Base Directory Specification 0.8, by which relative paths are ignored.
-    """
-    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    try:
-        return (given if given.is_absolute() else Path.home() / ".cache") / "kdtool"
-    except RuntimeError as error:  # a user without a home, as in some containers
-        raise DataError(
-            f"no folder for downloads: {reason(error)}; set the environment variable "
-            "XDG_CACHE_HOME to one, or use data of yours with --set data.root=DIR"
-        ) from error
-
-
 def _given_folder(family: Family, root: Path) -> Path:
     places = [root, family.raw_folder(root)]
     missing = [missing_files(place, NAMES) for place in places]
@@ -137,40 +109,16 @@ def _read(family: Family, folder: Path) -> SourceData:
 
 
 def _download(family: Family, folder: Path) -> None:
-    """Download the four files, unpacked, into `folder`; each is complete or does not exist.
-
-    Raises:
-        DownloadError: No mirror delivered a file with the right checksum.
-        DataError: The cache cannot be written.
-    """
     # Imported only for a download: it takes as long as torch.
     from torchvision import datasets
 
     dataset = getattr(datasets, family.dataset)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished = tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder)
-    except OSError as error:
-        raise _cannot_write(folder, error) from error
-    with unfinished as root:
-        try:
-            with waiting_no_longer(), contextlib.redirect_stdout(sys.stderr):
-                dataset(root, download=True)
-            for name in NAMES.model_dump().values():
-                (family.raw_folder(Path(root)) / name).replace(folder / name)
-        except (RuntimeError, HTTPException) as error:
-            raise DownloadError(reason(error)) from error
-        except OSError as error:  # of a socket, unless of the disk
-            if error.errno in DISK_ERRORS:
-                raise _cannot_write(folder, error) from error
-            raise DownloadError(f"{', '.join(dataset.mirrors)}: {reason(error)}") from error
 
+    def fetch(root: str) -> Path:
+        dataset(root, download=True)
+        return family.raw_folder(Path(root))
 
-def _cannot_write(folder: Path, error: OSError) -> DataError:
-    return DataError(
-        f"cannot write {folder}, the folder for downloads: {error.strerror}; free some space, or "
-        "set the environment variable XDG_CACHE_HOME to another folder"
-    )
+    download(folder, fetch, [*NAMES.model_dump().values()], dataset.mirrors)
 
 
 def _without_download(family: Family, offline: str | None, error: DownloadError) -> SourceData:
