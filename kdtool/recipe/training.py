@@ -46,8 +46,9 @@ class TrainTable(Table):
     """A model and how it is trained."""
 
     model: str = Field(
-        description="`mnist-cnn`, `mnist-cnn-small`, `mnist-mlp`, `torchvision:NAME`, `timm:NAME` "
-        "or `package.module:function`; the teacher may also be an ONNX file, `FILE.onnx`"
+        description="`mnist-cnn`, `mnist-cnn-small`, `mnist-mlp`, `resnet8`, `torchvision:NAME`, "
+        "`timm:NAME` or `package.module:function`; the teacher may also be an ONNX file, "
+        "`FILE.onnx`"
     )
     weights: str | None = Field(
         default=None,

@@ -66,7 +66,7 @@ def test_a_network_that_may_exist_is_no_problem(here, name):
     [
         (
             "mnist-cn",
-            'got "mnist-cn", expected mnist-cnn, mnist-cnn-small, mnist-mlp, torchvision:',
+            'got "mnist-cn", expected mnist-cnn, mnist-cnn-small, mnist-mlp, resnet8, torchvision:',
         ),
         ("mnist-cn", 'package.module:function; did you mean "mnist-cnn"?'),
         pytest.param("resnet18", 'did you mean "torchvision:resnet18"?', marks=needs_torchvision),

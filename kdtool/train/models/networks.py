@@ -78,6 +78,57 @@ def mnist_mlp(image_shape: ImageShape, num_classes: int) -> nn.Module:
     )
 
 
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions, and a shortcut past them."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
+        super().__init__()
+        # Keras' defaults: a bias before BatchNorm, and its epsilon.
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride=stride, padding=1)
+        self.norm1 = nn.BatchNorm2d(channels, eps=1e-3)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm2 = nn.BatchNorm2d(channels, eps=1e-3)
+        self.shortcut = nn.Identity() if stride == 1 else nn.Conv2d(channels_in, channels, 1, 2)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return `(B, channels, H / stride, W / stride)`.
+
+        Args:
+            features: `(B, channels_in, H, W)`.
+        """
+        inner = nn.functional.relu(self.norm1(self.conv1(features)))
+        return nn.functional.relu(self.shortcut(features) + self.norm2(self.conv2(inner)))
+
+
+def resnet8(image_shape: ImageShape, num_classes: int) -> nn.Module:
+    """Return the image classifier of MLPerf Tiny: 78,186 parameters for CIFAR-10.
+
+    Its convolutions of stride 2 see a border of zeros on all sides, Keras' on the right and below
+    only.
+
+    Source: mlcommons/tiny, benchmark/training/image_classification/keras_model.py,
+    `resnet_v1_eembc` with 16 filters.
+    """
+    model = nn.Sequential(
+        OrderedDict(
+            conv=nn.Conv2d(image_shape[0], 16, 3, padding=1),
+            norm=nn.BatchNorm2d(16, eps=1e-3),
+            relu=nn.ReLU(),
+            block1=ResidualBlock(16, 16, stride=1),
+            block2=ResidualBlock(16, 32, stride=2),
+            block3=ResidualBlock(32, 64, stride=2),
+            pool=nn.AdaptiveAvgPool2d(1),
+            flatten=nn.Flatten(),
+            classifier=nn.Linear(64, num_classes),
+        )
+    )
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")  # Keras' he_normal
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return model
+
+
 def as_input(images: Tensor) -> Tensor:
     """Return uint8 images `(B, C, H, W)` as the float32 in [0, 1] that the models take."""
     return images.to(torch.float32) / 255
@@ -95,6 +146,7 @@ BUILT_IN: dict[str, Callable[[ImageShape, int], nn.Module]] = {
     "mnist-cnn": mnist_cnn,
     "mnist-cnn-small": mnist_cnn_small,
     "mnist-mlp": mnist_mlp,
+    "resnet8": resnet8,
 }
 
 

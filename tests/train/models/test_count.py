@@ -8,6 +8,21 @@ from kdtool.train.models.count import count
 from kdtool.train.models.networks import build_model
 
 
+def test_resnet8_is_that_of_mlperf_tiny():
+    """Published: 78,666 parameters, of which 480 are statistics, and 12.5 million MACs.
+
+    Source: mlcommons/tiny, benchmark/training/image_classification/Logs/training_log.txt;
+    MACs by hand from keras_model.py: pixels of each output x weights of each filter.
+    """
+    network = build_model("resnet8", (3, 32, 32), 10, seed=0)
+    stacks = [2 * 9 * 16 * 16, 9 * 16 * 32 + 9 * 32 * 32 + 16 * 32, 9 * 32 * 64 + 9 * 64 * 64]
+    macs = 32**2 * (9 * 3 * 16 + stacks[0]) + 16**2 * stacks[1] + 8**2 * (stacks[2] + 32 * 64) + 640
+    cost = count(network, (3, 32, 32))
+    statistics = sum(b.numel() for b in network.buffers() if b.dim())
+    assert (cost.num_params, statistics, cost.num_params + statistics) == (78_186, 480, 78_666)
+    assert cost.num_macs == macs == 12_501_632
+
+
 @pytest.mark.parametrize(
     ("name", "shape", "classes", "params", "macs", "thop_macs"),
     [

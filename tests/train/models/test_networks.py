@@ -21,7 +21,7 @@ def test_the_models_of_the_course_report(name, expected):
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 33, 20)])
-@pytest.mark.parametrize("name", ["mnist-cnn", "mnist-mlp"])
+@pytest.mark.parametrize("name", ["mnist-cnn", "mnist-mlp", "resnet8"])
 def test_built_in_models_follow_the_data(name, shape):
     model = build_model(name, shape, 3, seed=0)
     assert model(torch.rand(4, *shape)).shape == (4, 3)
