@@ -57,9 +57,7 @@ def write(tmp_path):
         ),
         (
             ('"digits"', '"digits"\nroot = "x"'),
-            [
-                'data.root: not a key of source "digits", only of mnist, fashion-mnist, kmnist, cifar'
-            ],
+            ['data.root: not a key of source "digits", only of mnist, fashion-mnist, kmnist,'],
         ),
         (('"digits"', '"idx"'), ["data.root: is missing: folder of the data"]),
         (('"digits"', '"folder"'), ["data.root: is missing: folder of the data, relative to"]),
