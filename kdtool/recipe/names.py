@@ -10,7 +10,7 @@ from pathlib import Path
 from kdtool.errors import did_you_mean
 
 BUILT_IN = ("mnist-cnn", "mnist-cnn-small", "mnist-mlp", "resnet8")
-WEIGHTS_SUFFIXES = {".safetensors", ".onnx", ".pt", ".pth", ".ckpt"}
+WEIGHTS_SUFFIXES = {".safetensors", ".onnx", ".pt", ".pth", ".th", ".ckpt"}
 EXPECTED = f"expected {', '.join(BUILT_IN)}, torchvision:NAME, timm:NAME or package.module:function"
 # Functions with which a module can bind names that its text does not show.
 DYNAMIC = {"__getattr__", "exec", "eval", "globals", "locals", "setattr", "vars"}

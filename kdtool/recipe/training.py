@@ -53,7 +53,7 @@ class TrainTable(Table):
     weights: str | None = Field(
         default=None,
         description="weights to start from: `imagenet`, `none`, or a file relative to the recipe "
-        "(.safetensors, .pth, .pt or .ckpt)",
+        "(.safetensors, .pth, .th, .pt or .ckpt)",
     )
     normalize: Literal["weights", "imagenet", "none"] | Normalization = Field(
         default="weights",

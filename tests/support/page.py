@@ -9,6 +9,7 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+from cifar_sets import cifar_arrays, write_cifar
 from pictures import save_classes
 from typer.testing import CliRunner
 
@@ -44,6 +45,9 @@ SHORT_RECIPES = {
         "teacher.input_size=28",
         "student.input_size=28",
     ],
+    "recipes/mlperf-tiny.toml": ["teacher.weights=none"],
+    "recipes/capacity-gap.toml": [*SMALL, "data.validation=0.1"],
+    "recipes/cifar100.toml": SMALL,
     "recipes/efficientnet-lite.toml": [*SMALL, "teacher.input_size=32", "student.input_size=32"],
 }
 SHORT_SCRIPTS = {
@@ -73,6 +77,9 @@ def run_pages(pages, folder, write_idx_set):
     write_idx_set(folder / "DIR", num_train=300, num_test=60, num_classes=10, size=28)
     write_npz(folder / "DIR" / "pneumoniamnist.npz", (28, 28), num_classes=2)
     write_npz(folder / "DIR" / "cifar10-500.npz", (32, 32, 3), num_classes=10)
+    for name, num_classes in (("cifar10", 10), ("cifar100", 100)):
+        arrays = cifar_arrays(num_classes, num_train=10 * num_classes, num_test=2 * num_classes)
+        write_cifar(folder / "DIR", "binary", arrays, name)
     save_classes(folder / "my-pictures", 40)
     (folder / "my-pictures" / "cross").rename(folder / "my-pictures" / "cat")
     (folder / "my-pictures" / "disc").rename(folder / "my-pictures" / "dog")
