@@ -148,7 +148,7 @@ WRONG = [
     ("init images --out tiny.toml", 1, "tiny.toml exists already; --out FILE writes another one, "
                                        "--force replaces it"),
     ("init images --out empty", 1, "empty is a folder; give the name of a file, such as empty/"),
-    ("init imags", 1, 'npz file or four IDX files; did you mean "images"?'),
+    ("init imags", 1, 'four IDX files or those of CIFAR; did you mean "images"?'),
     ("init empty", 1, "empty is empty; expected a folder of images for each class"),
     ("init tiny.toml", 1, "tiny.toml is a file; expected a folder of images for each class"),
     ("init study", 1, "study holds 1 file and no folders; expected a folder of images"),

@@ -14,7 +14,8 @@ from kdtool.edge.portable.picture import open_image
 from kdtool.errors import DataError, did_you_mean
 from kdtool.files import write_atomic
 from kdtool.format import plural
-from kdtool.recipe.data import CsvTable, FolderTable, IdxFiles, IdxTable, NpzTable
+from kdtool.recipe.cifar import FORMS, find_cifar
+from kdtool.recipe.data import CifarTable, CsvTable, FolderTable, IdxFiles, IdxTable, NpzTable
 from kdtool.recipe.load import make_recipe
 from kdtool.recipe.suggestion import Looked, drawn_sizes, recipe_text
 from kdtool.train.data.checks import check_classes, split_size
@@ -24,6 +25,7 @@ from kdtool.train.data.idx import load_idx, missing_files
 from kdtool.train.data.images import Header, for_all, read_header
 from kdtool.train.data.labelled_files import LabelledFiles, divide, shown
 from kdtool.train.data.npz import load_npz
+from kdtool.train.data.published.cifar import load_cifar
 from kdtool.train.data.source import SPLITS, Progress, SourceData, problem_list
 from kdtool.train.pipeline.look_csv import guess_table, tables_in
 from kdtool.train.reporter import Reporter
@@ -33,7 +35,7 @@ MOST_BROKEN = 0.05  # of the files; with more, something else is wrong
 MOST_LISTED = 20
 LAYOUTS = (
     "expected a folder of images for each class (CLASS/..., or train/CLASS/... and "
-    "test/CLASS/...), a csv table with their names, an .npz file or four IDX files"
+    "test/CLASS/...), a csv table with their names, an .npz file, four IDX files or those of CIFAR"
 )
 
 
@@ -102,8 +104,8 @@ def _no_folder(place: Path) -> str:
 
 def _look_at_folder(root: Path, progress: Progress) -> Looked:
     """Return what a folder holds: a table that names images counts more than folders of them."""
-    if not missing_files(root, IdxFiles()):
-        return _look_at_idx(root)
+    if published := _look_at_published(root):
+        return published
     entries = [path for path in root.iterdir() if not is_system(path.name)]
     tables = tables_in(root)
     if len(tables) > 1:
@@ -234,14 +236,22 @@ def _look_at_npz(path: Path) -> Looked:
     return _look_at_arrays(load_npz(table), table, keys, reasons)
 
 
-def _look_at_idx(root: Path) -> Looked:
-    table = IdxTable(source="idx", root=root)
-    return _look_at_arrays(load_idx(table), table, {"root": str(root)}, {})
+def _look_at_published(root: Path) -> Looked | None:
+    """Return what a folder holds whose files have the names of MNIST's or CIFAR's; else None."""
+    keys: dict[str, object] = {"root": str(root)}
+    if not missing_files(root, IdxFiles()):
+        idx = IdxTable(source="idx", root=root)
+        return _look_at_arrays(load_idx(idx), idx, keys, {})
+    for name in FORMS:
+        if find_cifar(name, root):
+            cifar = CifarTable(source=name, root=root)
+            return _look_at_arrays(load_cifar(cifar), cifar, keys, {})
+    return None
 
 
 def _look_at_arrays(
     data: SourceData,
-    table: NpzTable | IdxTable,
+    table: NpzTable | IdxTable | CifarTable,
     keys: dict[str, object],
     reasons: dict[str, str],
 ) -> Looked:

@@ -6,6 +6,7 @@ import tomllib
 
 import numpy as np
 import pytest
+from cifar_sets import cifar_arrays, write_cifar
 from pictures import draw, save_classes, save_mhist, save_number, save_splits
 from PIL import Image
 
@@ -121,6 +122,16 @@ def test_arrays_and_idx_files_are_found(tmp_path, write_idx_set, place):
     assert recipe.data.source == "idx"
     assert looked.num_images == {"train": 160, "validation": 40, "test": 20}
     assert recipe.data.validation == 40
+
+
+@pytest.mark.parametrize("kind", ["binary", "npm"])
+def test_the_files_of_cifar_are_found(tmp_path, kind):
+    folder = write_cifar(tmp_path, kind, cifar_arrays(10, num_train=200, num_test=50))
+    recipe, _, looked = suggested(folder, tmp_path)
+    assert recipe.data.source == "cifar10"
+    assert looked.num_images == {"train": 160, "validation": 40, "test": 50}
+    assert looked.sizes == {(32, 32): 250}
+    assert "CIFAR-10 has 50,000 and 10,000" in looked.notes[0]
 
 
 def test_a_folder_around_the_classes_is_entered(tmp_path):
