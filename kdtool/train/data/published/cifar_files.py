@@ -177,7 +177,7 @@ def _as_pixels(given: Any) -> NDArray[np.uint8]:
         raise ValueError(
             f"holds data that are no array of uint8 with {PIXELS:,} values for each image"
         )
-    return np.frombuffer(pixels, np.uint8).reshape(-1, *SHAPE)
+    return pixels.reshape(-1, *SHAPE)
 
 
 class _CodeError(Exception):
@@ -198,9 +198,9 @@ class _Unpickler(pickle.Unpickler):
 
 
 class _Array:
-    """Stands in for an array: keeps the bytes of an array of uint8 `(N, 3072)`."""
+    """Stands in for an array: keeps the content of one of uint8 `(N, 3072)`."""
 
-    pixels: bytes | None = None
+    pixels: NDArray[np.uint8] | None = None
 
     def __init__(self, *_given: object) -> None:
         pass
@@ -213,11 +213,11 @@ class _Array:
             and isinstance(content, bytes | str)
             and isinstance(shape, tuple)
             and shape[1:] == (PIXELS,)
-            and not by_columns
         ):
             given = content.encode("latin1") if isinstance(content, str) else content
             if given and len(given) == shape[0] * PIXELS:
-                self.pixels = given
+                values = np.frombuffer(given, np.uint8)
+                self.pixels = values.reshape(shape, order="F" if by_columns else "C")
 
 
 class _Dtype:

@@ -102,6 +102,13 @@ def test_a_file_that_python_3_wrote_is_read(tmp_path):
     assert_holds(load(tmp_path), arrays)
 
 
+def test_pixels_in_the_order_of_fortran_are_read(tmp_path):
+    arrays = some()
+    folder = write_cifar(tmp_path, "python", arrays)
+    edited(folder / "test_batch", data=np.asfortranarray(arrays.test_images.reshape(-1, 3072)))
+    assert_holds(load(tmp_path), arrays)
+
+
 @pytest.mark.parametrize(
     ("name", "first", "last"), [("cifar10", "airplane", "truck"), ("cifar100", "apple", "worm")]
 )
