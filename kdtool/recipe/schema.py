@@ -76,6 +76,9 @@ class ExportTable(Table):
     calibration_images: int = Field(
         default=300, ge=1, le=5000, description="training images that calibrate int8"
     )
+    golden_images: int = Field(
+        default=16, ge=2, le=1000, description="test images that a kit checks itself with"
+    )
     max_drop: float = Field(
         default=0.01,
         gt=0,

@@ -15,7 +15,7 @@ from PIL import Image
 
 from kdtool import __version__
 from kdtool.edge.kit.check import MANIFEST, PACKAGES, changed_files, check_kit, kit_files
-from kdtool.edge.kit.readme import TOLERANCES, KitFacts, readme
+from kdtool.edge.kit.readme import TOLERANCES, KitFacts, golden_name, readme
 from kdtool.edge.model_file import check_file
 from kdtool.edge.predict import LABELS, check_classifier, class_names
 from kdtool.edge.session import InferenceSession, open_session
@@ -23,11 +23,12 @@ from kdtool.errors import ModelFileError, StudyError
 from kdtool.files import sha256_of
 from kdtool.results.base import SCHEMA
 
-NUM_GOLDEN = 16
-
 
 def pick_golden(
-    labels: NDArray[np.int64], probabilities: NDArray[np.float32], tolerance: float
+    labels: NDArray[np.int64],
+    probabilities: NDArray[np.float32],
+    tolerance: float,
+    num_golden: int,
 ) -> list[int]:
     """Choose golden images: half typical, from as many classes as possible, half hard.
 
@@ -40,9 +41,10 @@ def pick_golden(
         labels: `(N,)`.
         probabilities: `(N, K)` in [0, 1].
         tolerance: How far a probability may differ.
+        num_golden: How many to choose.
 
     Returns:
-        At most `NUM_GOLDEN` indices.
+        Their indices; fewer where there are not enough images.
     """
     ordered = np.sort(probabilities, axis=1)
     margins = ordered[:, -1] - ordered[:, -2]  # (N,)
@@ -56,10 +58,10 @@ def pick_golden(
         distances = np.abs(margins[own] - np.median(margins[own]))
         order = np.argsort(distances, kind="stable").tolist()
         ranked += [(rank, label, own[k]) for rank, k in enumerate(order)]
-    typical = [index for _, _, index in sorted(ranked)[: NUM_GOLDEN // 2]]
+    typical = [index for _, _, index in sorted(ranked)[: num_golden // 2]]
     hard = sorted(clear, key=lambda index: float(margins[index]))
     rest = [index for index in hard if index not in typical]
-    return typical + rest[: NUM_GOLDEN - len(typical)]
+    return typical + rest[: num_golden - len(typical)]
 
 
 def write_golden(
@@ -81,7 +83,7 @@ def write_golden(
     folder.mkdir(parents=True)
     entries = []
     for index, (image, label) in enumerate(zip(images, labels, strict=True)):
-        name = f"{index:02}.png"
+        name = golden_name(index, len(images))
         Image.fromarray(image.squeeze(axis=2) if image.shape[2] == 1 else image).save(folder / name)
         # Seven digits: far below any tolerance.
         expected = [round(float(value), 7) for value in probabilities[index]]
@@ -140,7 +142,7 @@ def build_kit(
         session = _copy_model(model, new / MODEL, facts)
         classes = class_names(session, model)
         tolerance, _ = TOLERANCES[facts.precision]
-        golden = pick_golden(labels, probabilities, tolerance)
+        golden = pick_golden(labels, probabilities, tolerance, facts.num_golden)
         names = [classes[label] for label in labels[golden]]
         write_golden(new / "golden", images[golden], names, probabilities[golden], tolerance)
         texts = {

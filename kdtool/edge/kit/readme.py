@@ -59,6 +59,12 @@ class KitFacts:
     data: str  # the test images, such as "1,000 test images of MNIST"
     rates: Rates | None  # with two classes: of this file on the test images, at its threshold
     environment: Environment  # of the machine where it was made
+    num_golden: int = 16  # golden images that the kit gets, if there are as many
+
+
+def golden_name(index: int, num_golden: int) -> str:
+    """Return the name of a golden image, such as "00.png": by name they are in their order."""
+    return f"{index:0{max(2, len(str(num_golden - 1)))}}.png"
 
 
 def readme(
@@ -88,6 +94,7 @@ def readme(
         kdtool=__version__,
         num_classes=len(classes),
         num_golden=num_golden,
+        first_golden=golden_name(0, num_golden),
         input_name=session.get_inputs()[0].name,
         input_words=INPUTS[_input_form(session)].format(
             height=height, width=width, channels=channels

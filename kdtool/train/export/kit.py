@@ -67,6 +67,7 @@ def write_kit(run: Run, results: Results, wheel: Path | None = None) -> None:
             data=f"{results.data.num_test:,} test images of {results.data.description}",
             rates=None if positive is None else rates(called == positive, labels == positive),
             environment=results.environment,
+            num_golden=run.recipe.export.golden_images,
         ),
         images=np.ascontiguousarray(images.transpose(0, 2, 3, 1)),
         labels=labels,

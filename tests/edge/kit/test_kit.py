@@ -9,7 +9,7 @@ import onnx
 import pytest
 from PIL import Image
 
-from kdtool.edge.kit.build import NUM_GOLDEN, pick_golden
+from kdtool.edge.kit.build import pick_golden, write_golden
 from kdtool.edge.kit.check import changed_files, check_kit, importable
 from kdtool.edge.predict import predict_files
 from kdtool.errors import GateError, ModelFileError, StudyError
@@ -18,7 +18,7 @@ from kdtool.results.base import to_json
 from kdtool.results.evidence import Rates
 from kdtool.results.study import FileResult
 
-NUM_IMAGES = 40
+NUM_IMAGES, NUM_GOLDEN = 40, 16
 CONTENT = [
     "README.md",
     "check.py",
@@ -376,12 +376,30 @@ def test_requirements_name_what_the_kit_was_checked_with(make_kit):
     assert f"onnxruntime>={checked}\n" in (folder / "requirements.txt").read_text()
 
 
+def test_a_kit_has_as_many_golden_images_as_asked_for(make_kit):
+    folder, output = make_kit(facts={"num_golden": 2})
+    assert output.startswith("ok: 2 of 2 images as expected")
+    assert [path.name for path in sorted(folder.glob("golden/*.png"))] == ["00.png", "01.png"]
+    assert "predict.py golden/00.png" in (folder / "README.md").read_text()
+    folder, output = make_kit("all", facts={"num_golden": 200})  # more than there are
+    assert output.startswith(f"ok: {NUM_IMAGES} of {NUM_IMAGES} images as expected")
+
+
+def test_names_of_many_golden_images_sort_in_their_order(tmp_path):
+    images = np.zeros((101, 2, 2, 1), np.uint8)
+    write_golden(tmp_path / "golden", images, ["a"] * 101, np.ones((101, 1), np.float32), 0.1)
+    names = sorted(path.name for path in tmp_path.glob("golden/*.png"))
+    assert (names[0], names[-1], len(names)) == ("000.png", "100.png", 101)
+    entries = json.loads((tmp_path / "golden" / "expected.json").read_text())["images"]
+    assert [entry["file"] for entry in entries] == names
+
+
 def test_golden_images_are_half_typical_of_all_classes_half_hard():
     generator = np.random.default_rng(0)
     probabilities = generator.dirichlet(np.full(4, 0.3), 400).astype(np.float32)
     labels = np.arange(400) // 100  # sorted, as a folder of folders is
     tolerance = 0.1
-    picked = pick_golden(labels, probabilities, tolerance)
+    picked = pick_golden(labels, probabilities, tolerance, NUM_GOLDEN)
     assert len(set(picked)) == len(picked) == NUM_GOLDEN
     top = np.sort(probabilities, axis=1)
     margins = top[:, -1] - top[:, -2]
@@ -398,8 +416,8 @@ def test_golden_images_are_half_typical_of_all_classes_half_hard():
 
 
 def test_few_images_and_a_constant_model_give_golden_images_as_well():
-    assert pick_golden(np.array([1, 0]), np.full((2, 2), 0.5, np.float32), 0.1) == [1, 0]
-    assert pick_golden(np.array([1, 1]), np.full((2, 2), 0.5, np.float32), 0.1) == [0, 1]
+    assert pick_golden(np.array([1, 0]), np.full((2, 2), 0.5, np.float32), 0.1, 16) == [1, 0]
+    assert pick_golden(np.array([1, 1]), np.full((2, 2), 0.5, np.float32), 0.1, 16) == [0, 1]
 
 
 @pytest.mark.parametrize("script", ["predict.py", "check.py", "classifier.py", "picture.py"])
