@@ -339,7 +339,7 @@ def _silence() -> Iterator[None]:
 def _operators_made_once() -> Iterator[None]:
     """Keep the exporter's table of operators for the next model of this process.
 
-    `torch.onnx.export` makes the table anew in each call, from the source of 2,485 functions: half
+    `torch.onnx.export` makes the table anew in each call, from the source of 497 functions: half
     of the time of a small export. It only reads the table. Where another version of PyTorch makes
     it elsewhere, this does nothing.
 
