@@ -59,8 +59,22 @@ def method(name, control, kd=None, *, selected=False, settings=None, number=1):
     ],
 )
 def test_which_method_to_use(build, typed, found, expected):
-    results = build().model_copy(update={"methods": found})
+    results = build().model_copy(update={"methods": found, "verdicts": []})
     assert typed(methods.method_sentence(results)) == expected
+
+
+def test_the_verdict_of_the_study_is_about_one_comparison_and_the_table_about_all(build, typed):
+    results = build()
+    (alone,) = results.verdicts
+    assert alone.verdict == "HELPED"
+    found = [method("kd", NONE, selected=True), method("ls", NONE, NONE)]
+    sentence = typed(methods.method_sentence(results.model_copy(update={"methods": found})))
+    assert sentence == (
+        "On these data kd, chosen on validation, helps: compared with the control alone, as by the "
+        f"study's verdict, {100 * alone.difference:+.2f} (0.39 to 0.77). Among all comparisons "
+        "here, corrected together, that is not shown: +0.20 points (-0.80 to +1.20) over the "
+        "control."
+    )
 
 
 def test_a_table_a_figure_and_how_fair_it_was(build, write):

@@ -12,6 +12,7 @@ from kdtool.format import (
     score_range,
     score_text,
 )
+from kdtool.report.decision import against_control
 from kdtool.report.parts.canvas import Drawing, drawing
 from kdtool.report.parts.cells import Cell
 from kdtool.report.parts.forest import Difference, forest_figure
@@ -92,10 +93,20 @@ def method_sentence(results: Results) -> str | None:
     metric, control, kd = results.metric, chosen.against_control, chosen.against_kd
     over_control = f"{_change(metric, control)} over the control"
     if control.verdict != "HELPED":
-        text = (
-            f"On these data no method is shown to help: {chosen.method}, the best on validation, "
-            f"has {over_control}."
-        )
+        alone = against_control(results, "student")  # the verdict of the study
+        if control.verdict == "NO EVIDENCE" and alone and alone.verdict == "HELPED":
+            change = score_change(metric, alone.difference)
+            text = (
+                f"On these data {chosen.method}, chosen on validation, helps: compared with the "
+                f"control alone, as by the study's verdict, {change} "
+                f"({score_change_range(metric, alone.interval)}). Among all comparisons here, "
+                f"corrected together, that is not shown: {over_control}."
+            )
+        else:
+            text = (
+                f"On these data no method is shown to help: {chosen.method}, the best on "
+                f"validation, has {over_control}."
+            )
         if helped := [one.method for one in results.methods if _helped(one)]:
             text += (
                 f" On the test images {', '.join(helped)} did better, but validation did not "
