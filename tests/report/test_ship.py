@@ -6,7 +6,7 @@ from kdtool.report.sections.cost.files import (
     ship_rows,
     ship_sentence,
 )
-from kdtool.results.study import Quantization
+from kdtool.results.quantization import Quantization
 
 SLOWER = {
     "recommended": False,

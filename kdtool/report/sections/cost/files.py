@@ -29,7 +29,8 @@ from kdtool.report.parts.cells import (
 )
 from kdtool.report.parts.measured import Measured, measured
 from kdtool.results.base import TEACHER_OF, Precision
-from kdtool.results.study import FP16_USE, FileResult, ModelResult, Quantization, Results
+from kdtool.results.quantization import Quantization
+from kdtool.results.study import FP16_USE, FileResult, ModelResult, Results
 from kdtool.stats.speed import is_faster, speed_of
 
 ONLY_FP32 = (
