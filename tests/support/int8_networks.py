@@ -7,7 +7,22 @@ from onnx import TensorProto, helper, numpy_helper
 from kdtool.edge.session import open_session
 
 SIDE, NUM_CLASSES = 6, 4
-IMAGES = np.random.default_rng(0).integers(0, 256, (120, SIDE, SIDE, 3), np.uint8)
+
+
+def _images(num, seed=0):
+    """Pictures of two colours, one on each side of a line, and some noise."""
+    rng = np.random.default_rng(seed)
+    direction = rng.normal(size=(num, 2, 1, 1))
+    rows, columns = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
+    is_one = (direction[:, 0] * rows + direction[:, 1] * columns > 0)[..., None]
+    colours = rng.uniform(0, 230, (2, num, 1, 1, 3))
+    noise = rng.uniform(0, 25, (num, SIDE, SIDE, 3))
+    images = (np.where(is_one, *colours) + noise).astype(np.uint8)
+    images[0, 0, 0] = 0, 255, 255  # the only one; and all steps of 8 bits are whole numbers
+    return images
+
+
+IMAGES = _images(200)
 
 
 def network(layers, seed=0, **changed):

@@ -1,5 +1,6 @@
 """Which layers of a network lose most by 8 bits, and what is known of the reason."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
@@ -38,8 +39,10 @@ def layer_noise(
     """Return the noise of each int8 layer alone, the worst first; those without noise are left out.
 
     A layer alone: its inputs are fp32's, rounded to 8 bits, as are its weights and its output.
-    So errors of layers before it do not count as its own. The ratio is
-    sum(y^2) / sum((y - y_int8)^2), over images, channels and positions.
+    So errors of layers before it do not count as its own. Noise to signal of a channel is
+    sum((y - y_int8)^2) / sum(y^2) over images and positions, at most 1, which is a channel that is
+    lost; of a layer it is the mean over channels that have a signal. Summed over channels first, a
+    loud channel would hide that 8 bits lose the quiet ones.
 
     Args:
         source: The fp32 graph that was quantized, after `prepared`.
@@ -49,9 +52,11 @@ def layer_noise(
     """
     graph, layers, outputs = _alone(source, quantized)
     names = [name for pair in outputs for name in pair]
-    sums = np.zeros(len(names))
+    sums: list[NDArray[np.float64]] = []
     for values in each_image(graph, names, images):
-        sums += np.array(values, np.float64)
+        squares = [_by_channel(value) for value in values]
+        sums = [a + b for a, b in zip(sums, squares, strict=True)] if sums else squares
+    ratios = [_noise_to_signal(*pair) for pair in zip(sums[::2], sums[1::2], strict=True)]
     weights = {one.name: one for one in source.graph.initializer}
     whole, usual = min_max(activations), percentile(activations, USUAL)
 
@@ -63,15 +68,37 @@ def layer_noise(
         LayerNoise(
             name=layer.name,
             operator=layer.op_type,
-            snr_db=float(10 * np.log10(signal / noise)),
+            snr_db=-10 * math.log10(ratio),
             input_outliers=outliers(layer.input[0]),
             output_outliers=outliers(layer.output[0]),
             weight_spread=_weight_spread(layer, numpy_helper.to_array(weights[layer.input[1]])),
         )
-        for layer, signal, noise in zip(layers, sums[::2], sums[1::2], strict=True)
-        if signal > 0 and noise > 0
+        for layer, ratio in zip(layers, ratios, strict=True)
+        if ratio > 0
     ]
     return sorted(found, key=lambda one: one.snr_db)
+
+
+def _by_channel(squares: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the sums `(C,)` of squares: `(1, C, 1, 1)` of feature maps, else `(1, ..., C)`."""
+    if squares.size == squares.shape[1]:
+        return squares.ravel().astype(np.float64)
+    rows = squares.reshape(-1, squares.shape[-1]).astype(np.float64)
+    sums: NDArray[np.float64] = rows.sum(axis=0)
+    return sums
+
+
+def _noise_to_signal(signal: NDArray[np.float64], noise: NDArray[np.float64]) -> float:
+    """Return the mean over channels that have a signal.
+
+    Args:
+        signal: `(C,)`, sums of squares.
+        noise: `(C,)`, the same of the error.
+    """
+    has_signal = signal > 0
+    if not has_signal.any():
+        return 0.0
+    return float(np.minimum(noise[has_signal] / signal[has_signal], 1).mean())
 
 
 def _weight_spread(layer: NodeProto, weights: NDArray[np.float32]) -> float:
@@ -89,8 +116,8 @@ def _alone(
     """Return the fp32 graph with a copy of each int8 layer next to it.
 
     Returns:
-        The graph, the layers, and for each of them the tensors with its signal and its noise: sums
-        of squares over one image.
+        The graph, the layers, and for each of them the tensors with its signal and its noise:
+        squares over one image, for each channel.
     """
     graph = copied(source)
     int8 = {node.name: node for node in quantized.graph.node}
@@ -143,8 +170,17 @@ def _twin(
     expected = _expected(source, quantized, layer)
     nodes.append(helper.make_node("Sub", [expected, result], [f"{own}_error"]))
     for given, sum_of in ((expected, f"{own}_signal"), (f"{own}_error", f"{own}_noise")):
-        nodes.append(helper.make_node("ReduceSumSquare", [given], [sum_of], keepdims=0))
+        nodes += _squares(given, sum_of, layer.op_type)
     return nodes, f"{own}_signal", f"{own}_noise"
+
+
+def _squares(tensor: str, result: str, operator: str) -> Iterator[NodeProto]:
+    """Yield nodes that square a tensor, and take the mean over the positions of a feature map."""
+    if not operator.startswith("Conv"):
+        yield helper.make_node("Mul", [tensor, tensor], [result])
+        return
+    yield helper.make_node("Mul", [tensor, tensor], [f"{result}_map"])
+    yield helper.make_node("GlobalAveragePool", [f"{result}_map"], [result])
 
 
 def _rounded(tensor: str, scale: list[str], result: str) -> Iterator[NodeProto]:

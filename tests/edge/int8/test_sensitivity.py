@@ -60,8 +60,9 @@ def test_the_ratio_is_that_of_rounding_by_hand():
     assert {one.name for one in found} == set(expected)
     for one in found:
         wanted, given = expected[one.name]
-        ratio = 10 * np.log10((wanted**2).sum() / ((wanted - given) ** 2).sum())
-        assert one.snr_db == pytest.approx(ratio, abs=0.1)
+        squares = (wanted**2).sum(axis=0)
+        ratios = ((wanted - given) ** 2).sum(axis=0)[squares > 0] / squares[squares > 0]
+        assert one.snr_db == pytest.approx(-10 * np.log10(ratios.mean()), abs=0.1)
         array = {"layer1": first, "layer2": second}[one.name]
         largest = np.abs(array).max(axis=0)
         assert one.weight_spread == pytest.approx(largest.max() / np.median(largest), rel=1e-5)
@@ -99,7 +100,7 @@ def test_outliers_are_measured_against_the_usual_range():
             one.CopyFrom(numpy_helper.from_array(array.astype(np.float32), one.name))
     found = {one.name: one for one in noise_of(model)}
     activations = measure_activations(prepared(model, "portable"), IMAGES)
-    low, high = min_max(activations)["conv1_out"]
+    low, _ = min_max(activations)["conv1_out"]
     assert low == 0
     assert 1 <= found["conv2"].input_outliers < 2
-    assert found["conv1"].input_outliers == pytest.approx(1)
+    assert found["conv1"].input_outliers < 1.01
