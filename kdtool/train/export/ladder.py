@@ -258,7 +258,9 @@ def int8_on_validation(
         return times[kept]
 
     network = network_of(source, calibration_images(run), table.target)
-    tried = climb(network, STEPS, judge, timer, table.max_drop)
+    # A rung that trains needs the study: a `Step` made from `run` and `evaluated` goes at the end.
+    steps: list[Step] = [*STEPS]
+    tried = climb(network, steps, judge, timer, table.max_drop)
     chosen = best(tried)
     if keeps_accuracy(tried[-1].validation, table.max_drop):
         chosen = tried[-1]
