@@ -276,8 +276,8 @@ def test_attempts_of_a_refused_file_are_listed_with_their_own_times(build, typed
         ),
         (
             {"output_outliers": 300, "weight_spread": 12},
-            "outliers in its output, 300x the range of 99.99 % of the values; weights of one channel "
-            "12x those of the median channel",
+            "outliers in its output, 300x the range of 99.99 % of the values; "
+            "weights of one channel 12x those of the median channel",
         ),
     ],
 )
