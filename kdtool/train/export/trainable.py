@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from kdtool.edge.quantize import FRONT_END
 from kdtool.errors import KdtoolError
-from kdtool.train.export.operators import OPERATORS, UnsupportedError, rounded
+from kdtool.train.export.operators import OPERATORS
+from kdtool.train.export.rounding import UnsupportedError, in_steps, weight_scale
 
 LAYERS = frozenset(("Conv", "Gemm", "MatMul"))  # their weights learn
 ROUNDING = frozenset(("QuantizeLinear", "DequantizeLinear"))
@@ -127,34 +128,16 @@ class TrainableGraph(nn.Module):
         for name, rounding in self.roundings.items():
             if isinstance(rounding, WeightRounding):
                 weight = by_name[name]
-                scales[name] = scale = weight_scale(weight, rounding)
-                given[rounding.result] = in_steps(weight, scale, -rounding.largest)
+                scale = weight_scale(weight, rounding.axis, rounding.largest)
+                given[rounding.result] = in_steps(weight, scale, rounding.largest)
+                scales[name] = scale
         for name, rounding in self.roundings.items():
             if isinstance(rounding, BiasRounding):
                 bias = by_name[name]
                 scale = constants[rounding.input_scale] * scales[rounding.weight].flatten()
-                given[rounding.result] = in_steps(bias, scale, -INT32)
+                given[rounding.result] = in_steps(bias, scale, INT32)
         unrounded = {name: one for name, one in by_name.items() if name not in self.roundings}
         return given | unrounded
-
-
-def weight_scale(weight: Tensor, rounding: WeightRounding) -> Tensor:
-    """Return the scale of each channel, as onnxruntime's `quantize_static` computes it.
-
-    Source: `compute_scale_zp` of onnxruntime.quantization; a channel of zeros gets scale 1.
-    """
-    largest = weight.detach().abs()
-    if rounding.axis is None:
-        scale = largest.max() / rounding.largest
-    else:
-        others = [axis for axis in range(weight.ndim) if axis != rounding.axis % weight.ndim]
-        scale = largest.amax(others, keepdim=True) / rounding.largest
-    return torch.where(scale < torch.finfo(scale.dtype).tiny, 1.0, scale)
-
-
-def in_steps(values: Tensor, scale: Tensor, low: int) -> Tensor:
-    """Return values rounded to multiples of scale, from `low` to `-low`, straight through."""
-    return rounded(values, scale, torch.zeros_like(scale), low, -low) * scale
 
 
 def trainable(model: ModelProto) -> TrainableGraph:

@@ -8,19 +8,17 @@ from onnx import TensorProto, helper, numpy_helper
 
 from kdtool.train.export.operators import (
     OPERATORS,
-    UnsupportedError,
     average_pool,
     batch_normalization,
     cast,
     conv,
-    dequantize,
     max_pool,
     pad,
-    quantize,
     resize,
     slice_of,
     split,
 )
+from kdtool.train.export.rounding import UnsupportedError, dequantize, quantize
 
 RNG = np.random.default_rng(0)
 
