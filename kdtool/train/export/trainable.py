@@ -14,7 +14,7 @@ import torch
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 from torch import Tensor, nn
 
-from kdtool.edge.quantize import FRONT_END
+from kdtool.edge.converted import FRONT_END
 from kdtool.errors import KdtoolError
 from kdtool.train.export.operators import OPERATORS
 from kdtool.train.export.rounding import UnsupportedError, in_steps, weight_scale
