@@ -21,6 +21,9 @@ class Quantization(Record):
     bias_corrected: bool = False  # biases make up for the mean error of each channel
     # Layers left in fp32 because the file lost too much on validation without them
     kept_fp32: list[str]
+    # Its weights are not those of the fp32 file, which taught them. int8: they learned to compute
+    # in 8 bits; fp32: they learned in fp32, on the same batches. None: they are
+    learned_in: Literal["int8", "fp32"] | None = None
 
 
 class Rung(Record):
@@ -30,6 +33,8 @@ class Rung(Record):
     calibration: str  # as in `Quantization`
     bias_corrected: bool  # as in `Quantization`
     kept_fp32: list[str]  # layers left in fp32
+    # As in `Quantization`; fp32 is the control of int8
+    learned_in: Literal["int8", "fp32"] | None = None
     # Accuracy of this file - accuracy of the fp32 file, on validation; kept if at least -`max_drop`
     difference: float
     ci95: Interval  # paired
@@ -59,5 +64,7 @@ class Ladder(Record):
     """The rungs that were tried until a file kept its accuracy, and where accuracy is lost."""
 
     rungs: list[Rung]  # in order; the last one passed, or none did
+    # Why quantization-aware distillation was not tried; None: it was, or was not needed
+    left_out: str | None = None
     # With several rungs, at most five, the worst first; each alone, of the file of the first rung
     worst_layers: list[SensitiveLayer] = Field(default=[])

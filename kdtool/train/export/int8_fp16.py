@@ -71,7 +71,9 @@ def make_smaller(run: Run, evaluated: Evaluated, fp32: FileResult, precision: Pr
         made = Smaller(file=None, refused=refused, validation=validation, test=None, ladder=ladder)
         return made, []
 
-    how = [table.target, table.calibration_images] if precision == "int8" else []
+    how: list[object] = []
+    if precision == "int8":
+        how = [table.target, table.calibration_images, table.qat]
     key = key_of("smaller", fp32.sha256, how, table.max_drop, table.input, run.fingerprint)
     return run.study.stage(f"export-{path.stem}", key, Smaller, make)
 

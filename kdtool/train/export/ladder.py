@@ -25,6 +25,7 @@ from kdtool.edge.int8.ranges import Histogram, measure_activations, min_max, per
 from kdtool.edge.int8.sensitivity import LayerNoise, layer_noise
 from kdtool.edge.latency.measure import measure, ratio_of
 from kdtool.edge.metadata import write_metadata
+from kdtool.errors import KdtoolError
 from kdtool.format import keyboard_text, points
 from kdtool.results.base import Interval
 from kdtool.results.quantization import Ladder, Quantization, Rung, SensitiveLayer
@@ -32,11 +33,13 @@ from kdtool.stats.speed import is_faster
 from kdtool.train.evaluation.evaluate import Evaluated
 from kdtool.train.export.accuracy import AccuracyDifference, keeps_accuracy, on_validation
 from kdtool.train.export.onnx_file import as_given, given_shape
+from kdtool.train.export.qat import Arithmetic, learn_on
 from kdtool.train.run import Run
 
 PERCENT = 99.99  # of the values of an activation, that the range of the second rung holds
 MOST_KEPT = 16  # layers in fp32, and at most half of all
 NUM_WORST = 5  # layers that are recorded
+MIN_MAX, PERCENTILE = "min-max", f"percentile {PERCENT:g}"  # calibrations
 
 TimeRatio = tuple[float, Interval]  # time of a file / time of the fp32 file
 
@@ -62,6 +65,7 @@ class Candidate:
     ranges: Ranges
     bias_corrected: bool = False
     kept_fp32: list[str] = field(default_factory=list)
+    learned_in: Arithmetic | None = None  # after the training of the model
 
     @property
     def quantization(self) -> Quantization:
@@ -72,6 +76,7 @@ class Candidate:
             calibration=self.calibration,
             bias_corrected=self.bias_corrected,
             kept_fp32=self.kept_fp32,
+            learned_in=self.learned_in,
         )
 
 
@@ -95,10 +100,10 @@ def with_min_max(network: Network, tried: Sequence[Tried], timer: Timer) -> Iter
     """All layers in int8; ranges from the least to the greatest value of each activation."""
     ranges = min_max(network.activations)
     yield Candidate(
-        name="min-max",
+        name=MIN_MAX,
         model=to_int8(network.source, ranges, network.target),
         network=network,
-        calibration="min-max",
+        calibration=MIN_MAX,
         ranges=ranges,
     )
 
@@ -106,12 +111,11 @@ def with_min_max(network: Network, tried: Sequence[Tried], timer: Timer) -> Iter
 def with_percentile(network: Network, tried: Sequence[Tried], timer: Timer) -> Iterator[Candidate]:
     """Ranges without the most extreme values: the others get finer steps."""
     ranges = percentile(network.activations, PERCENT)
-    name = f"percentile {PERCENT:g}"
     yield Candidate(
-        name=name,
+        name=PERCENTILE,
         model=to_int8(network.source, ranges, network.target),
         network=network,
-        calibration=name,
+        calibration=PERCENTILE,
         ranges=ranges,
     )
 
@@ -162,6 +166,58 @@ def with_worst_in_fp32(
         if was_faster and not is_faster(timer(candidate)[1]):
             return
         num_kept *= 2
+
+
+def with_learning(run: Run, evaluated: Evaluated, left_out: list[str]) -> Step:
+    """Return the rung in which the student learns to compute in 8 bits, after its control.
+
+    Both start from the best file with all layers in int8, and are quantized as it is. The control
+    learns the same batches in fp32; its ranges are measured again, and its biases corrected if
+    those of that file are. The other keeps the ranges that it learned with.
+
+    Args:
+        run: The study.
+        evaluated: The model.
+        left_out: Gets the reason if the network cannot learn so.
+    """
+
+    def step(network: Network, tried: Sequence[Tried], timer: Timer) -> Iterator[Candidate]:
+        base = best([one for one in tried if not one.candidate.kept_fp32]).candidate
+        # Without corrected biases: biases learn as well
+        plain = to_int8(network.source, base.ranges, network.target)
+        arithmetic: Arithmetic
+        for arithmetic in ("fp32", "int8"):
+            try:
+                source = learn_on(run, evaluated, network.source, plain, arithmetic)
+            except KdtoolError as error:
+                left_out.append(str(error))
+                run.reporter.warn(f"quantization-aware distillation is left out: {error}")
+                return
+            learned = network_of(source, network.images, network.target)
+            in_fp32 = arithmetic == "fp32"
+            ranges = ranges_of(learned, base.calibration) if in_fp32 else base.ranges
+            model = to_int8(learned.source, ranges, learned.target)
+            is_corrected = in_fp32 and base.bias_corrected
+            if is_corrected:
+                model = correct_biases(learned.source, model, learned.images)
+            yield Candidate(
+                name="learning in fp32" if in_fp32 else "learning in int8",
+                model=model,
+                network=learned,
+                calibration=base.calibration,
+                ranges=ranges,
+                bias_corrected=is_corrected,
+                learned_in=arithmetic,
+            )
+
+    return step
+
+
+def ranges_of(network: Network, calibration: str) -> Ranges:
+    """Return the ranges of a network's activations by a calibration of a `Candidate`."""
+    if calibration == MIN_MAX:
+        return min_max(network.activations)
+    return percentile(network.activations, PERCENT)
 
 
 STEPS: tuple[Step, ...] = (
@@ -258,14 +314,18 @@ def int8_on_validation(
         return times[kept]
 
     network = network_of(source, calibration_images(run), table.target)
-    # A rung that trains needs the study: a `Step` made from `run` and `evaluated` goes at the end.
-    steps: list[Step] = [*STEPS]
+    steps, left_out = list(STEPS), list[str]()
+    if table.qat.epochs:
+        steps.append(with_learning(run, evaluated, left_out))
     tried = climb(network, steps, judge, timer, table.max_drop)
     chosen = best(tried)
     if keeps_accuracy(tried[-1].validation, table.max_drop):
         chosen = tried[-1]
     write(chosen.candidate)
-    return chosen.validation, chosen.candidate.quantization, record(tried, times, table.max_drop)
+    ladder = record(tried, times, table.max_drop)
+    if left_out:
+        ladder = ladder.model_copy(update={"left_out": left_out[0]})
+    return chosen.validation, chosen.candidate.quantization, ladder
 
 
 def time_against(fp32: Path, model: ModelProto, run: Run) -> TimeRatio:
@@ -302,6 +362,7 @@ def record(
                 calibration=one.candidate.calibration,
                 bias_corrected=one.candidate.bias_corrected,
                 kept_fp32=one.candidate.kept_fp32,
+                learned_in=one.candidate.learned_in,
                 difference=one.validation.difference,
                 ci95=one.validation.ci95,
                 num_validation=one.validation.num_images,
