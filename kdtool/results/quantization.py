@@ -23,7 +23,7 @@ class Quantization(Record):
     kept_fp32: list[str]
     # Its weights are not those of the fp32 file, which taught them. int8: they learned to compute
     # in 8 bits; fp32: they learned in fp32, on the same batches. None: they are
-    learned_in: Literal["int8", "fp32"] | None = None
+    fine_tuned: Literal["int8", "fp32"] | None = None
 
 
 class Rung(Record):
@@ -34,7 +34,7 @@ class Rung(Record):
     bias_corrected: bool  # as in `Quantization`
     kept_fp32: list[str]  # layers left in fp32
     # As in `Quantization`; fp32 is the control of int8
-    learned_in: Literal["int8", "fp32"] | None = None
+    fine_tuned: Literal["int8", "fp32"] | None = None
     # Accuracy of this file - accuracy of the fp32 file, on validation; kept if at least -`max_drop`
     difference: float
     ci95: Interval  # paired

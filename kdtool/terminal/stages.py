@@ -152,6 +152,8 @@ def show_rungs(console: Console, results: Results) -> None:
         kept = rungs.rows[-1].kept_fp32
         if kept:
             print_text(console, plain_text(console, f"In fp32, last attempt: {kept}."))
+        if rungs.tuning:
+            print_text(console, plain_text(console, rungs.tuning))
         for layer in rungs.layers:
             text = f"{layer.name} ({layer.operator}): {layer.noise}, reason: {layer.reason}."
             print_text(console, plain_text(console, f"Loses much by 8 bits: {text}"))

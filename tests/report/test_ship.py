@@ -1,6 +1,7 @@
 import pytest
 from sample_files import int8_ladder
 
+from kdtool.format import keyboard_text
 from kdtool.report.sections.cost.files import (
     quantization_phrase,
     section,
@@ -8,8 +9,8 @@ from kdtool.report.sections.cost.files import (
     ship_rows,
     ship_sentence,
 )
-from kdtool.report.sections.cost.rungs import reason, rung_tables
-from kdtool.results.quantization import Quantization, SensitiveLayer
+from kdtool.report.sections.cost.rungs import reason, rung_tables, tuning_sentence
+from kdtool.results.quantization import Ladder, Quantization, Rung, SensitiveLayer
 
 SLOWER = {
     "recommended": False,
@@ -285,3 +286,55 @@ def test_the_reason_of_a_layers_noise_is_given_where_it_is_known(changes, expect
     usual = {"input_outliers": 1.0, "output_outliers": 1.0, "weight_spread": 1.0}
     layer = SensitiveLayer(name="a", operator="Conv", snr_db=9.0, **usual | changes)
     assert reason(layer) == expected
+
+
+def rung(difference, name="min-max", kept_fp32=(), fine_tuned=None):
+    return Rung(
+        name=name,
+        calibration="min-max",
+        bias_corrected=False,
+        kept_fp32=list(kept_fp32),
+        fine_tuned=fine_tuned,
+        difference=difference,
+        ci95=(difference, difference),
+        num_validation=400,
+        size_bytes=1,
+        time_ratio=None,
+        time_ratio_ci95=None,
+        passed=False,
+    )
+
+
+BEFORE = [rung(-0.05), rung(-0.03, "bias correction"), rung(-0.02, "1 layer in fp32", ["a"])]
+CONTROL, AWARE = rung(-0.028, fine_tuned="fp32"), rung(-0.004, fine_tuned="int8")
+
+
+@pytest.mark.parametrize(
+    ("ladder", "expected"),
+    [
+        (Ladder(rungs=BEFORE), None),
+        (
+            Ladder(rungs=[*BEFORE, CONTROL, AWARE]),
+            "Fine-tuning in int8 changed the accuracy by +2.60 points (bias correction before); "
+            "its control, the same epochs in fp32, by +0.20.",
+        ),
+        (
+            Ladder(rungs=[*BEFORE, CONTROL]),
+            "Fine-tuning in fp32 changed the accuracy of the int8 file by +0.20 points (bias "
+            "correction before): enough without learning in int8, of which it is the control.",
+        ),
+        (
+            Ladder(rungs=BEFORE, left_out="no form of its nodes Abs (a)"),
+            "No fine-tuning in int8: no form of its nodes Abs (a).",
+        ),
+    ],
+)
+def test_the_gain_of_fine_tuning_in_int8_is_shown_with_that_of_its_control(ladder, expected):
+    sentence = tuning_sentence(ladder)
+    assert sentence is expected or keyboard_text(sentence) == expected
+
+
+def test_quantization_says_that_weights_were_fine_tuned():
+    made = Quantization(target="x86", num_calibration=9, kept_fp32=[], fine_tuned="int8")
+    phrase = quantization_phrase(made)
+    assert "9 training images, weights fine-tuned to compute in int8 by the fp32 student;" in phrase

@@ -39,7 +39,7 @@ from kdtool.train.run import Run
 Arithmetic = Literal["int8", "fp32"]  # that a network learns in; fp32 is the control
 
 
-def learn_on(
+def fine_tune(
     run: Run, evaluated: Evaluated, source: ModelProto, int8: ModelProto, arithmetic: Arithmetic
 ) -> ModelProto:
     """Return `source` with weights that learned on, from the network of `source` as the teacher.
@@ -57,7 +57,7 @@ def learn_on(
     """
     role, seed = evaluated.trained.role, evaluated.trained.seed
     table, device = run.table(role), run.device
-    splits, title = run.splits_of(role), f"{role}, seed {seed}, learning in {arithmetic}"
+    splits, title = run.splits_of(role), f"{role}, seed {seed}, fine-tuned in {arithmetic}"
     model = fake_quantized(int8, source) if arithmetic == "int8" else trainable(source)
     teacher = trainable(source).to(device)
     check_form(run, evaluated, teacher)
@@ -121,7 +121,7 @@ def teach(
     )
     loss = tuning_loss(teacher, splits, tuning, table.soft_weight)
     total = epochs_to_train(tuning.table, num_images) * num_images
-    title = "learning in 8 bits" if model.roundings else "learning in fp32, the control"
+    title = f"fine-tuning in {'int8' if model.roundings else 'fp32, the control'}"
     with reporter.progress(title, total) as update:
         return fit(model, splits, tuning, loss, state_path, update, reporter.warn)[0]
 

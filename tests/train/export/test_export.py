@@ -197,7 +197,7 @@ class Scaled(nn.Module):
         self.register_buffer("scale", torch.logspace(-8, 4, 32))
 
     def forward(self, x):
-        return (x * self.scale) / self.scale
+        return ((x * self.scale) / self.scale).abs()
 
 def fragile(image_shape, num_classes):
     print("not JSON")
@@ -230,6 +230,8 @@ def test_int8_that_loses_too_much_is_not_kept_and_the_status_is_3(recipe, tmp_pa
     best = max(rung.difference for rung in rungs)
     assert f"loses {-100 * best:.2f} points" in student.refused["int8"]
     assert len(student.int8_ladder.worst_layers) == 2  # all that it has
+    assert "PyTorch has no form of its nodes Abs (node_abs" in student.int8_ladder.left_out
+    assert "no form of its nodes Abs" in run.stderr
     stage = json.loads((study / "stages" / "export-student.int8.json").read_text())["result"]
     assert stage["validation"]["difference"] == best < -0.05
     assert stage["test"] is None  # validation refused it: no test image was used

@@ -5,7 +5,8 @@ import pytest
 from int8_networks import IMAGES, PLAIN, centred, loud_channel, network, plain, run
 
 from kdtool.train.export.accuracy import accuracy_difference
-from kdtool.train.export.ladder import STEPS, Tried, best, climb, network_of, record
+from kdtool.train.export.ladder import climb, record
+from kdtool.train.export.rungs import STEPS, Tried, best, network_of
 
 MAX_DROP = 0.15
 FASTER, SLOWER = (0.5, (0.45, 0.55)), (1.2, (1.1, 1.3))

@@ -142,6 +142,12 @@ def ship_details(results: Results) -> list[str]:
     return sentences + _on_devices(results, model)
 
 
+TUNED = {
+    "int8": ", weights fine-tuned to compute in int8 by the fp32 student",
+    "fp32": ", weights fine-tuned in fp32 by the student itself",
+}
+
+
 def quantization_phrase(made: Quantization) -> str:
     """Say how an int8 file was made."""
     if not made.kept_fp32:
@@ -154,6 +160,7 @@ def quantization_phrase(made: Quantization) -> str:
     target = "any processor" if made.target == "portable" else f"{made.target} processors"
     how = f", ranges by {made.calibration}" if made.calibration != "min-max" else ""
     how += ", biases corrected" if made.bias_corrected else ""
+    how += TUNED[made.fine_tuned] if made.fine_tuned else ""
     images = f"calibrated on {count(made.num_calibration)} training images{how}"
     return f"made for {target}, {images}; {kept}"
 

@@ -51,6 +51,7 @@ class RungTable:
     role: Role
     title: str
     rows: list[RungRow]
+    tuning: str | None  # what fine-tuning in int8 gained, and its control; None: not tried
     layers: list[LayerRow]
 
 
@@ -61,6 +62,7 @@ def rung_tables(results: Results) -> list[RungTable]:
             role=role,
             title=title(role, model.int8_ladder),
             rows=[_rung_row(rung, model) for rung in model.int8_ladder.rungs],
+            tuning=tuning_sentence(model.int8_ladder),
             layers=[_layer_row(layer) for layer in model.int8_ladder.worst_layers],
         )
         for role, model in results.models.items()
@@ -74,6 +76,34 @@ def title(role: Role, ladder: Ladder) -> str:
     if passed:
         return f"{role}.int8.onnx: the last of {num} attempts keeps its accuracy on validation"
     return f"{role}.int8.onnx: none of {num} attempts keeps its accuracy on validation"
+
+
+def tuning_sentence(ladder: Ladder) -> str | None:
+    """Say what fine-tuning in int8 gained on the file that it began with, and what its control did.
+
+    Returns:
+        None if it was not tried because a file before it was good enough, or the recipe has none.
+    """
+    if ladder.left_out:
+        return f"No fine-tuning in int8: {ladder.left_out}."
+    tuned = {rung.fine_tuned: rung for rung in ladder.rungs if rung.fine_tuned}
+    control, aware = tuned.get("fp32"), tuned.get("int8")
+    if control is None:
+        return None
+    begun = max(
+        (rung for rung in ladder.rungs if not rung.fine_tuned and not rung.kept_fp32),
+        key=lambda rung: rung.difference,
+    )
+    of_control = points(control.difference - begun.difference)
+    if aware is None:
+        return (
+            f"Fine-tuning in fp32 changed the accuracy of the int8 file by {of_control} points "
+            f"({begun.name} before): enough without learning in int8, of which it is the control."
+        )
+    return (
+        f"Fine-tuning in int8 changed the accuracy by {points(aware.difference - begun.difference)}"
+        f" points ({begun.name} before); its control, the same epochs in fp32, by {of_control}."
+    )
 
 
 def _rung_row(rung: Rung, model: ModelResult) -> RungRow:
