@@ -129,7 +129,7 @@ def teach(
 def tuning_table(student: TrainTable, table: QatTable, num_images: int) -> TrainTable:
     """Return how the copy of a student learns: as the student did, for a while and at a low rate.
 
-    Its arithmetic is fp32: bf16 would round more coarsely than 8 bits do.
+    Its arithmetic is fp32: bf16 has no more digits than the integers that are learned.
     """
     last = phases_of(student, num_images)[-1]
     rate = min(last.learning_rate, last.backbone_learning_rate or last.learning_rate)

@@ -2,27 +2,36 @@
 
 from dataclasses import replace
 
+import numpy as np
 import onnx
 import pytest
 import torch
 from loading import load_splits
 from quantized import int8_of
+from shell import RECIPE
 from torch import nn
 from torch.nn import functional as F
 
 from kdtool.edge.int8.quantize import prepared, to_int8
 from kdtool.edge.int8.ranges import measure_activations, min_max
 from kdtool.edge.session import open_session
+from kdtool.errors import KdtoolError
 from kdtool.recipe.data import DigitsTable
+from kdtool.recipe.load import load_recipe, with_settings
 from kdtool.recipe.schema import QatTable
 from kdtool.recipe.training import PhaseTable, TrainTable
+from kdtool.study.folder import Study
+from kdtool.train.evaluation.evaluate import evaluate
+from kdtool.train.export.fp32 import export
 from kdtool.train.export.onnx_file import as_given, make_onnx
-from kdtool.train.export.qat import teach, tuning_loss, tuning_table
+from kdtool.train.export.qat import fine_tune, teach, tuning_loss, tuning_table
 from kdtool.train.export.trainable import fake_quantized, trainable, with_weights
 from kdtool.train.fit.batches import Training, batch_maker
 from kdtool.train.fit.loop import fit
 from kdtool.train.fit.losses import label_loss
+from kdtool.train.pipeline.roles import train_role
 from kdtool.train.reporter import Silent
+from kdtool.train.run import open_run
 
 TABLE = TrainTable(
     model="mnist-cnn",
@@ -188,3 +197,67 @@ def test_the_copy_learns_at_a_share_of_the_last_and_lowest_rate(changes, rate):
     assert (found.mixup, found.ema, found.early_stop, found.warmup) == (0, 0, None, 0)
     assert (found.schedule, found.precision) == ("cosine", "fp32")
     assert TrainTable.model_validate(found.model_dump()) == found
+
+
+class Recorded(Silent):
+    """A reporter that keeps the messages."""
+
+    def __init__(self):
+        self.said, self.warned = [], []
+
+    def say(self, text):
+        self.said.append(text)
+
+    def warn(self, text):
+        self.warned.append(text)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A run, its control, and the control's fp32 and int8 files."""
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "tiny.toml").write_text(RECIPE)
+    settings = {
+        "seeds": [3],
+        "student.model": "mnist-cnn",
+        "student.epochs": 1,
+        "export.qat.epochs": 1,
+        "export.qat.min_steps": 0,
+    }
+    recipe = with_settings(load_recipe(folder / "tiny.toml"), settings)
+    reporter = Recorded()
+    run = open_run(Study(folder / "tiny", reporter.warn), recipe, "cpu", reporter)
+    (trained,) = train_role(run, "control", {})
+    evaluated = evaluate(run, trained)
+    source = prepared(onnx.load(folder / "tiny" / export(run, evaluated).path), "portable")
+    images = as_given(run.splits.train.images.numpy()[:50], "pixels")
+    return run, evaluated, source, int8_of(source, images, "portable")
+
+
+def test_a_fine_tuned_network_is_a_stage_that_survives_a_damaged_state(exported):
+    run, evaluated, source, int8 = exported
+    tuned = {one: fine_tune(run, evaluated, source, int8, one) for one in ("fp32", "int8")}
+    assert [text.partition(":")[0] for text in run.reporter.said[-2:]] == [
+        "control, seed 3, fine-tuned in fp32",
+        "control, seed 3, fine-tuned in int8",
+    ]
+    contents = {one: model.SerializeToString() for one, model in tuned.items()}
+    assert len({*contents.values(), source.SerializeToString()}) == 3
+    num_said = len(run.reporter.said)
+    again = fine_tune(run, evaluated, source, int8, "int8").SerializeToString()
+    assert (again, len(run.reporter.said)) == (contents["int8"], num_said)  # nothing is computed
+    (path,) = (run.study.folder / "checkpoints").glob("qat-int8-control-seed3-*.onnx")
+    path.unlink()
+    state = path.with_suffix(".state.pt")
+    state.write_bytes(b"torn")
+    again = fine_tune(run, evaluated, source, int8, "int8").SerializeToString()
+    assert again == contents["int8"]
+    assert not state.exists()
+    assert "is not a training state of this kdtool; control, seed 3" in run.reporter.warned[-1]
+
+
+def test_a_graph_that_does_not_compute_what_the_model_does_is_not_fine_tuned(exported):
+    run, evaluated, source, int8 = exported
+    other = replace(evaluated, validation_logits=evaluated.validation_logits + np.float32(0.5))
+    with pytest.raises(KdtoolError, match=r"its logits differ by up to 0.5; set export.qat.epochs"):
+        fine_tune(run, other, source, int8, "int8")
