@@ -29,8 +29,9 @@ from kdtool.edge.int8.ranges import percentile
 from kdtool.edge.latency.measure import measure, ratio_of
 from kdtool.edge.session import open_session
 from kdtool.train.export.accuracy import accuracy_difference
-from kdtool.train.export.ladder import STEPS, Tried, climb, network_of, noise_of
+from kdtool.train.export.ladder import climb
 from kdtool.train.export.onnx_file import make_onnx
+from kdtool.train.export.rungs import STEPS, Tried, network_of, noise_of
 
 BATCH = 50
 NNCF = """
