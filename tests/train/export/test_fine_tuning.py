@@ -9,6 +9,7 @@ from shell import RECIPE, kdtool
 
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.session import open_session
+from kdtool.errors import GateError
 from kdtool.recipe.data import DigitsTable
 from kdtool.results.study import load_results
 from kdtool.train.export.onnx_file import as_given
@@ -99,3 +100,5 @@ def test_a_student_that_no_calibration_helps_learns_to_compute_in_8_bits(tmp_pat
     assert "fine-tuned in" not in again
     student = load_results(study / "results.json").models["student"]
     assert student.files["int8"].sha256 == file.sha256
+    with pytest.raises(GateError, match=r"the best of 5 attempts \(bias correction\) loses"):
+        run(tmp_path, "export.qat.epochs=0")
