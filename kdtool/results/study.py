@@ -25,6 +25,7 @@ from kdtool.results.evidence import (
     Verdict,
 )
 from kdtool.results.profile import Environment, Latency
+from kdtool.results.quantization import Ladder, Quantization
 
 FP16_USE = (
     "fp16 halves the size; on processors without fp16 arithmetic it is slower, it is meant for GPUs"
@@ -56,15 +57,6 @@ class PairedDifference(Record):
 
     difference: float  # in [-1, 1]
     ci95: Interval  # paired
-
-
-class Quantization(Record):
-    """How an int8 file was made."""
-
-    target: Literal["x86", "arm", "portable"]  # processors that the file is made for
-    num_calibration: int  # training images that set the ranges of activations
-    # Nodes left in fp32 because the file lost too much on validation without them
-    kept_fp32: list[str]
 
 
 class Gate(Record):
@@ -224,6 +216,7 @@ class ModelResult(Cost):
     coverage: Coverage | None = None
     files: dict[Precision, FileResult]  # exported files
     refused: dict[Precision, str]  # files that are not kept, with the reason
+    int8_ladder: Ladder | None = None  # None: of an older kdtool, or no int8 file was asked for
     recommended: Precision | None  # the best of the files; None: no file
 
     @property

@@ -23,8 +23,10 @@ ALGORITHMS: dict[str, int] = {
     "cost": 1,
     "exportable": 1,
     "export": 2,  # 2: means over height and width are written as GlobalAveragePool
-    # 2: decided on validation images, confirmed on test images; 3: hard-swish in 8 bits
-    "smaller": 3,
+    # 2: decided on validation images, confirmed on test images; 3: hard-swish in 8 bits; 4: a
+    # ladder of calibrations, bias correction, layers in fp32 and learning in 8 bits
+    "smaller": 4,
+    "qat": 1,
     "latency": 1,
     "against-teacher": 1,
     "explain": 3,  # 2: agreement over a stratified sample of the test images; 3: its interval

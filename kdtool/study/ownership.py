@@ -146,13 +146,23 @@ def files_made_otherwise(study: Study, recipe: Recipe) -> list[str]:
     """
     if not (study.results_path.exists() and study.recipe_path.exists()):
         return []
-    old, new = (one.export.model_dump() for one in (load_recipe(study.recipe_path), recipe))
+    recorded = load_recipe(study.recipe_path)
+    old, new = (_by_key(one.export.model_dump()) for one in (recorded, recipe))
     return [
         f"export.{key}: the files of this study were made with {_typed(old[key])} and are now made "
         f"with {_typed(value)}; --set 'export.{key}={_typed(old[key])}' keeps the old ones"
         for key, value in new.items()
         if old[key] != value
     ]
+
+
+def _by_key(table: dict[str, Any], prefix: str = "") -> dict[str, object]:
+    """Return the values of a table and of those inside it, by their full keys."""
+    found: dict[str, object] = {}
+    for key, value in table.items():
+        inside = isinstance(value, dict)
+        found |= _by_key(value, f"{prefix}{key}.") if inside else {f"{prefix}{key}": value}
+    return found
 
 
 def _typed(value: object) -> str:

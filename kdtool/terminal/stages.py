@@ -25,6 +25,7 @@ from kdtool.format import (
 )
 from kdtool.report.decision import decision_of
 from kdtool.report.sections.cost.files import choice_sentence, ship_details, ship_sentence
+from kdtool.report.sections.cost.rungs import rung_tables
 from kdtool.report.sections.operating_point import operating_sentence
 from kdtool.report.sections.training import kept_epoch
 from kdtool.results.base import Role
@@ -124,12 +125,42 @@ def show_files(console: Console, results: Results, folder: Path) -> None:
     for line in (called, choice, ship_sentence(results), *ship_details(results)):
         if line:
             print_text(console, plain_text(console, printable(line)))
+    show_rungs(console, results)
     show_sentence(
         console,
         f"Wrote {plural(len(files), 'ONNX file')} and compared them with PyTorch on "
         f"{count(results.data.num_test)} test images.",
     )
     show_paths(console, folder)
+
+
+def show_rungs(console: Console, results: Results) -> None:
+    """Print what was tried for the int8 files that the first attempt did not give."""
+    for rungs in rung_tables(results):
+        console.print()
+        print_text(console, plain_text(console, rungs.title))
+        table = new_table()
+        table.add_column("attempt")
+        for head in ("points", "95 % interval", "time", "size"):
+            table.add_column(head, justify="right", no_wrap=True)
+        for row in rungs.rows:
+            cells = [row.name, row.difference, row.interval, row.time or "-", row.size]
+            style = "bold" if row.passed else ""
+            table.add_row(*(plain_text(console, cell, style) for cell in cells))
+        print_table(console, table)
+        console.print()
+        kept = rungs.rows[-1].kept_fp32
+        if kept:
+            print_text(console, plain_text(console, f"In fp32, last attempt: {kept}."))
+        if rungs.tuning:
+            print_text(console, plain_text(console, rungs.tuning))
+        for layer in rungs.layers:
+            text = f"{layer.name} ({layer.operator}): {layer.noise}, reason: {layer.reason}."
+            print_text(console, plain_text(console, f"Loses much by 8 bits: {text}"))
+        show_sentence(
+            console,
+            "Points: accuracy on validation, relative to fp32. Time: relative to fp32.",
+        )
 
 
 def show_kit(console: Console, results: Results, folder: Path) -> None:

@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from kdtool.edge.fp16 import to_fp16
+from kdtool.edge.int8.quantize import prepared, to_int8
+from kdtool.edge.int8.ranges import measure_activations, min_max
 from kdtool.edge.latency.measure import measure, ratio_of
-from kdtool.edge.quantize import to_fp16, to_int8
 from kdtool.stats.speed import speed_phrase
 from kdtool.train.export.onnx_file import make_onnx
 from kdtool.train.models.networks import build_model
@@ -31,7 +33,9 @@ def main():
     fp32 = make_onnx(build_model(args.model, shape, 2, seed=0).eval(), shape, 2, 18)
     images = np.random.default_rng(0).integers(0, 256, (8, args.size, args.size, 3), np.uint8)
     models = {"fp32": fp32, "fp16": to_fp16(fp32)}
-    models |= {f"int8 {t}": to_int8(fp32, images, t) for t in ("portable", "x86", "arm")}
+    for target in ("portable", "x86", "arm"):
+        ranges = min_max(measure_activations(prepared(fp32, target), images))
+        models[f"int8 {target}"] = to_int8(fp32, ranges, target)
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{name.replace(' ', '-')}.onnx" for name in models]
         for path, model in zip(paths, models.values(), strict=True):

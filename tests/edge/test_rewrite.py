@@ -6,8 +6,8 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from quantized import int8_of
 
-from kdtool.edge.quantize import to_int8
 from kdtool.edge.rewrite import fold_sixths, pool_globally, split_hard_activations, stem_nodes
 from kdtool.edge.session import open_session
 
@@ -112,9 +112,9 @@ def test_a_hard_sigmoid_of_another_slope_stays(tmp_path):
 def test_divisions_move_into_the_scales_bit_for_bit(tmp_path, monkeypatch):
     model = network()
     pool_globally(model)
-    folded = to_int8(model, IMAGES, "x86")
-    monkeypatch.setattr("kdtool.edge.quantize.fold_sixths", lambda _: None)
-    unfolded = to_int8(model, IMAGES, "x86")
+    folded = int8_of(model, IMAGES, "x86")
+    monkeypatch.setattr("kdtool.edge.int8.quantize.fold_sixths", lambda _: None)
+    unfolded = int8_of(model, IMAGES, "x86")
     assert operators(folded).count("Mul") < operators(unfolded).count("Mul")
     np.testing.assert_array_equal(run(folded, tmp_path), run(unfolded, tmp_path))
     twice = copy.deepcopy(folded)
@@ -126,7 +126,7 @@ def test_eight_bits_answer_as_before(tmp_path):
     model = network()
     expected = run(model, tmp_path)
     for target in ("x86", "portable", "arm"):
-        given = run(to_int8(model, IMAGES, target), tmp_path)
+        given = run(int8_of(model, IMAGES, target), tmp_path)
         assert np.abs(given - expected).max() < 0.1 * np.abs(expected).max()
 
 
@@ -136,7 +136,7 @@ def test_the_stem_stays_in_fp32_only_where_that_is_faster(activation, kept):
     split_hard_activations(model)
     names = stem_nodes(model)
     assert bool(names) == kept
-    stem = next(node for node in to_int8(model, IMAGES, "x86").graph.node if node.name == "conv1")
+    stem = next(node for node in int8_of(model, IMAGES, "x86").graph.node if node.name == "conv1")
     assert (stem.input[1] == "stem") == kept
     if kept:
         assert names == ["conv1", "act1_add", "act1_clip", "act1_mul", "act1_sixth"]

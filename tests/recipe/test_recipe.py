@@ -278,6 +278,14 @@ def write(tmp_path):
             ["expected f1 without a value"],
         ),
         (
+            ('"mnist-mlp"', '"m"\n[export.qat]\nepochs = -1\nlearning_rate = 0'),
+            ["export.qat.epochs: got -1, expected", "export.qat.learning_rate: got 0, expected"],
+        ),
+        (
+            ('"mnist-mlp"', '"m"\n[export.qat]\nepoch = 1\nsoft_weight = 2'),
+            ["export.qat.epoch: unknown key; did you mean", "export.qat.soft_weight: got 2"],
+        ),
+        (
             ('name = "tiny"', 'name = "tiny"\nseeds = []'),
             ["seeds: got [], expected at least 1 item"],
         ),

@@ -1,12 +1,16 @@
 import pytest
+from sample_files import int8_ladder
 
+from kdtool.format import keyboard_text
 from kdtool.report.sections.cost.files import (
     quantization_phrase,
+    section,
     ship_details,
     ship_rows,
     ship_sentence,
 )
-from kdtool.results.study import Quantization
+from kdtool.report.sections.cost.rungs import reason, rung_tables, tuning_sentence
+from kdtool.results.quantization import Ladder, Quantization, Rung, SensitiveLayer
 
 SLOWER = {
     "recommended": False,
@@ -73,6 +77,20 @@ def test_quantization_names_what_was_left_in_fp32(kept, expected):
     phrase = quantization_phrase(made)
     assert phrase.startswith("made for any processor, calibrated on 300 training images; ")
     assert phrase.endswith(expected)
+
+
+def test_how_an_int8_file_was_made_names_ranges_and_biases():
+    made = Quantization(
+        target="arm",
+        num_calibration=300,
+        calibration="percentile 99.99",
+        bias_corrected=True,
+        kept_fp32=[],
+    )
+    assert quantization_phrase(made) == (
+        "made for arm processors, calibrated on 300 training images, ranges by percentile 99.99, "
+        "biases corrected; nothing was left in fp32"
+    )
 
 
 def test_rows_compare_int8_with_fp32(build, typed):
@@ -208,3 +226,115 @@ def test_what_fp16_is_for_is_said_where_there_is_such_a_file(build):
 def test_nothing_is_said_of_a_device_that_did_not_compare(build):
     results = build(int8=True, devices=(("Pi", 6.0, None),))
     assert not [text for text in ship_details(results) if text.startswith("On Pi")]
+
+
+def test_attempts_for_int8_are_listed_where_the_first_failed(build, typed):
+    results = build(int8=True)
+    (table,) = rung_tables(results)
+    assert (
+        table.title == "student.int8.onnx: the last of 4 attempts keeps its accuracy on validation"
+    )
+    rows = {row.name: row for row in table.rows}
+    assert list(rows) == ["min-max", "percentile 99.99", "bias correction", "2 layers in fp32"]
+    assert [row.passed for row in table.rows] == [False, False, False, True]
+    first, last = table.rows[0], table.rows[-1]
+    assert (typed(first.difference), typed(first.interval)) == ("-4.12", "-4.32 to -3.92")
+    assert (typed(first.time), first.kept_fp32) == ("0.55x", "")
+    # measured with the file that is kept, which has the same layers in fp32
+    assert (typed(last.time), last.time_interval) == ("0.62x", "0.60 to 0.64")
+    assert (typed(last.size), last.kept_fp32) == ("1.33 MB", "/0/Gemm and /4/Gemm")
+
+
+def with_ladder(results, ladder):
+    student = results.models["student"].model_copy(update={"int8_ladder": ladder})
+    return results.model_copy(update={"models": {**results.models, "student": student}})
+
+
+def test_one_attempt_that_passed_is_no_table(build):
+    results = build(int8=True)
+    ladder = results.models["student"].int8_ladder
+    one = ladder.model_copy(update={"rungs": ladder.rungs[-1:], "worst_layers": []})
+    assert rung_tables(with_ladder(results, one)) == []
+    assert rung_tables(with_ladder(results, None)) == []
+
+
+def test_attempts_of_a_refused_file_are_listed_with_their_own_times(build, typed):
+    results = with_ladder(build(), int8_ladder(passed=False))
+    (table,) = rung_tables(results)
+    assert "none of 4 attempts keeps its accuracy" in table.title
+    assert [typed(row.time) for row in table.rows] == ["0.55x"] * 4
+    assert section(results).rungs == [table]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "not known"),
+        ({"input_outliers": 1.99, "output_outliers": 1.99, "weight_spread": 7.9}, "not known"),
+        (
+            {"input_outliers": 7.94},
+            "outliers in its input, 7.9x the range of 99.99 % of the values",
+        ),
+        (
+            {"output_outliers": 300, "weight_spread": 12},
+            "outliers in its output, 300x the range of 99.99 % of the values; "
+            "weights of one channel 12x those of the median channel",
+        ),
+    ],
+)
+def test_the_reason_of_a_layers_noise_is_given_where_it_is_known(changes, expected):
+    usual = {"input_outliers": 1.0, "output_outliers": 1.0, "weight_spread": 1.0}
+    layer = SensitiveLayer(name="a", operator="Conv", snr_db=9.0, **usual | changes)
+    assert reason(layer) == expected
+
+
+def rung(difference, name="min-max", kept_fp32=(), fine_tuned=None):
+    return Rung(
+        name=name,
+        calibration="min-max",
+        bias_corrected=False,
+        kept_fp32=list(kept_fp32),
+        fine_tuned=fine_tuned,
+        difference=difference,
+        ci95=(difference, difference),
+        num_validation=400,
+        size_bytes=1,
+        time_ratio=None,
+        time_ratio_ci95=None,
+        passed=False,
+    )
+
+
+BEFORE = [rung(-0.05), rung(-0.03, "bias correction"), rung(-0.02, "1 layer in fp32", ["a"])]
+CONTROL, AWARE = rung(-0.028, fine_tuned="fp32"), rung(-0.004, fine_tuned="int8")
+
+
+@pytest.mark.parametrize(
+    ("ladder", "expected"),
+    [
+        (Ladder(rungs=BEFORE), None),
+        (
+            Ladder(rungs=[*BEFORE, CONTROL, AWARE]),
+            "Fine-tuning in int8 changed the accuracy by +2.60 points (bias correction before); "
+            "its control, the same epochs in fp32, by +0.20.",
+        ),
+        (
+            Ladder(rungs=[*BEFORE, CONTROL]),
+            "Fine-tuning in fp32 changed the accuracy of the int8 file by +0.20 points (bias "
+            "correction before): enough without learning in int8, of which it is the control.",
+        ),
+        (
+            Ladder(rungs=BEFORE, left_out="no form of its nodes Abs (a)"),
+            "No fine-tuning in int8: no form of its nodes Abs (a).",
+        ),
+    ],
+)
+def test_the_gain_of_fine_tuning_in_int8_is_shown_with_that_of_its_control(ladder, expected):
+    sentence = tuning_sentence(ladder)
+    assert sentence is expected or keyboard_text(sentence) == expected
+
+
+def test_quantization_says_that_weights_were_fine_tuned():
+    made = Quantization(target="x86", num_calibration=9, kept_fp32=[], fine_tuned="int8")
+    phrase = quantization_phrase(made)
+    assert "9 training images, weights fine-tuned to compute in int8 by the fp32 student;" in phrase

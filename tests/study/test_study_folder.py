@@ -9,6 +9,7 @@ from kdtool.environment import collect_environment
 from kdtool.errors import StudyError
 from kdtool.files import write_atomic
 from kdtool.recipe.load import make_recipe, with_settings
+from kdtool.recipe.schema import QatTable
 from kdtool.results.base import to_json
 from kdtool.results.study import DataResult, Results
 from kdtool.study.folder import Study, load_study
@@ -123,7 +124,11 @@ def test_other_data_are_reported_once(tmp_path):
 def test_files_made_with_other_settings_are_reported_with_the_settings_that_keep_them(tmp_path):
     study = Study(tmp_path)
     exported = RECIPE.export.model_copy(
-        update={"operating_point": "sensitivity:0.95", "precisions": ["fp32", "int8"]}
+        update={
+            "operating_point": "sensitivity:0.95",
+            "precisions": ["fp32", "int8"],
+            "qat": QatTable(epochs=7),
+        }
     )
     study.record_recipe(RECIPE.model_copy(update={"export": exported}))
     assert files_made_otherwise(study, RECIPE) == []  # there are no files yet
@@ -131,15 +136,16 @@ def test_files_made_with_other_settings_are_reported_with_the_settings_that_keep
     found = files_made_otherwise(study, RECIPE)
     assert [text.partition(":")[0] for text in found] == [
         "export.precisions",
+        "export.qat.epochs",
         "export.operating_point",
     ]
-    assert found[1] == (
+    assert found[2] == (
         "export.operating_point: the files of this study were made with sensitivity:0.95 and are "
         "now made with argmax; --set 'export.operating_point=sensitivity:0.95' keeps the old ones"
     )
     # the settings that it suggests do keep them
     kept = [text.split("'")[1].partition("=") for text in found]
-    settings = {key: json.loads(value) if "[" in value else value for key, _, value in kept}
+    settings = {key: value if ":" in value else json.loads(value) for key, _, value in kept}
     assert files_made_otherwise(study, with_settings(RECIPE, settings)) == []
 
 

@@ -1,6 +1,7 @@
 """Files of a study, their latency, and the machines that measured it."""
 
 from kdtool.results.profile import Environment, Latency
+from kdtool.results.quantization import Ladder, Quantization, Rung, SensitiveLayer
 from kdtool.results.study import (
     DeviceFile,
     DeviceProfile,
@@ -8,7 +9,6 @@ from kdtool.results.study import (
     FileResult,
     Gate,
     Parity,
-    Quantization,
 )
 
 # Parameters and MACs of the networks of recipes/mnist.toml; latency and size as on one laptop core.
@@ -97,6 +97,46 @@ def int8_file(fp32, role, **gate):
     )
 
 
+def int8_ladder(size_bytes=1_246_001, passed=True):
+    """Four attempts, of which the last keeps its accuracy if `passed`."""
+    calibrated, kept = "percentile 99.99", ["/0/Gemm", "/4/Gemm"]
+    attempts = [
+        ("min-max", "min-max", False, [], -0.0412),
+        (calibrated, calibrated, False, [], -0.0305),
+        ("bias correction", calibrated, True, [], -0.0127),
+        ("2 layers in fp32", calibrated, True, kept, -0.001 if passed else -0.0111),
+    ]
+    return Ladder(
+        rungs=[
+            Rung(
+                name=name,
+                calibration=calibration,
+                bias_corrected=corrected,
+                kept_fp32=layers,
+                difference=difference,
+                ci95=(difference - 0.002, difference + 0.002),
+                num_validation=6000,
+                size_bytes=size_bytes + 40_000 * len(layers),
+                time_ratio=None if layers and passed else 0.55,
+                time_ratio_ci95=None if layers and passed else (0.53, 0.57),
+                passed=difference > -0.01,
+            )
+            for name, calibration, corrected, layers, difference in attempts
+        ],
+        worst_layers=[
+            SensitiveLayer(
+                name=name,
+                operator="Gemm",
+                snr_db=snr_db,
+                input_outliers=outliers,
+                output_outliers=1.2,
+                weight_spread=spread,
+            )
+            for name, snr_db, outliers, spread in (("/0/Gemm", 9.4, 7.9, 1.3), ("/4|a", 18, 1, 12))
+        ],
+    )
+
+
 def with_int8(results, **gate):
     """`results` with an int8 file of each student, recommended if its gate says so."""
     models = dict(results.models)
@@ -108,6 +148,7 @@ def with_int8(results, **gate):
                 "files": {**models[role].files, "int8": file},
                 "recommended": "int8" if file.gate.recommended else "fp32",
                 "refused": {"fp16": refused},
+                "int8_ladder": int8_ladder(),
             }
             models[role] = models[role].model_copy(update=changes)
     return results.model_copy(update={"models": models})

@@ -63,6 +63,18 @@ def test_files_are_listed_with_what_identifies_them(build):
     assert sum(line.endswith(" yes") for line in lines) == 1
 
 
+def test_attempts_for_int8_are_printed(build):
+    text = shown(show_files, build(int8=True), "ascii").replace("|", " ")
+    lines = [flat(line) for line in text.splitlines()]
+    said = "student.int8.onnx: the last of 4 attempts keeps its accuracy on validation"
+    assert said in lines
+    assert "min-max -4.12 -4.32 to -3.92 0.55x 1.25 MB" in lines
+    assert "2 layers in fp32 -0.10 -0.30 to +0.10 0.62x 1.33 MB" in lines
+    text = " ".join(lines)
+    assert "In fp32, last attempt: /0/Gemm and /4/Gemm." in text
+    assert "Loses much by 8 bits: /0/Gemm (Gemm): 9.4 dB, reason: outliers in its input" in text
+
+
 def test_a_study_without_files_says_so(build):
     results = build(roles=("teacher",))
     models = {"teacher": results.models["teacher"].model_copy(update={"files": {}})}

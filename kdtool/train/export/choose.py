@@ -10,20 +10,20 @@ from kdtool.edge.latency.measure import measure, ratio_of
 from kdtool.environment import collect_environment
 from kdtool.format import keyboard_text, points, points_range
 from kdtool.results.base import ROLES, TEACHER_OF, Interval, Precision, Role
+from kdtool.results.quantization import Ladder
 from kdtool.results.study import FileResult, Gate, PairedDifference, SpeedResult
 from kdtool.stats import intervals
 from kdtool.stats.speed import is_faster
 from kdtool.study.keys import key_of
 from kdtool.train.evaluation.evaluate import Evaluated, split_labels
-from kdtool.train.export.fp32 import decision, decision_of, export
-from kdtool.train.export.int8_fp16 import (
+from kdtool.train.export.accuracy import (
     AccuracyDifference,
-    Smaller,
     accuracy_difference,
     calls_of_file,
     calls_of_model,
-    make_smaller,
 )
+from kdtool.train.export.fp32 import decision, decision_of, export
+from kdtool.train.export.int8_fp16 import Smaller, make_smaller
 from kdtool.train.export.onnx_file import given_shape
 from kdtool.train.run import Run
 
@@ -38,6 +38,7 @@ class Shipment:
     files: dict[Precision, FileResult]
     refused: dict[Precision, str]  # precision that the recipe asks for -> why it has no file
     recommended: Precision
+    int8_ladder: Ladder | None  # what was tried for the int8 file; None: none was asked for
 
 
 def ship(run: Run, chosen: dict[Role, Evaluated]) -> dict[Role, Shipment]:
@@ -167,7 +168,13 @@ def shipment(
     }
     good = {p: f.gate.time_ratio for p, f in files.items() if f.gate and f.gate.recommended}
     recommended: Precision = min(good, key=lambda p: good[p]) if good else "fp32"
-    return Shipment(files=files, refused=refused, recommended=recommended)
+    int8 = smaller.get("int8")
+    return Shipment(
+        files=files,
+        refused=refused,
+        recommended=recommended,
+        int8_ladder=int8.ladder if int8 else None,
+    )
 
 
 def least_images(max_drop: float) -> int:

@@ -3,34 +3,28 @@
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import ModelProto
-from scipy.special import softmax
 
-from kdtool.edge.metadata import write_metadata
+from kdtool.edge.fp16 import to_fp16
 from kdtool.edge.model_file import model_opset, read_model
-from kdtool.edge.quantize import first_and_last_layer, to_fp16, to_int8
 from kdtool.files import sha256_of, write_atomic
-from kdtool.results.base import Interval, Precision, Record
-from kdtool.results.study import FileResult, Quantization
-from kdtool.stats import intervals
+from kdtool.results.base import Precision, Record
+from kdtool.results.quantization import Ladder, Quantization
+from kdtool.results.study import FileResult
 from kdtool.study.keys import key_of
-from kdtool.train.data.splits import Split
-from kdtool.train.evaluation.evaluate import Evaluated, Labels, split_labels
-from kdtool.train.export.fp32 import decision, file_temperature
-from kdtool.train.export.onnx_file import Answers, answers, as_given, called, compare
+from kdtool.train.evaluation.evaluate import Evaluated, split_labels
+from kdtool.train.export.accuracy import (
+    AccuracyDifference,
+    accuracy_difference,
+    calls_of_file,
+    calls_of_model,
+    keeps_accuracy,
+    on_validation,
+)
+from kdtool.train.export.fp32 import file_temperature
+from kdtool.train.export.ladder import int8_on_validation
+from kdtool.train.export.onnx_file import compare
 from kdtool.train.run import Run
-
-
-class AccuracyDifference(Record):
-    """Accuracy of a smaller file minus that of the fp32 model, on the same images."""
-
-    num_images: int
-    difference: float
-    ci95: Interval  # paired
-    mcnemar_p: float  # exact
 
 
 class Smaller(Record):
@@ -40,91 +34,69 @@ class Smaller(Record):
     refused: str | None  # why
     validation: AccuracyDifference  # by which the file was chosen or refused
     test: AccuracyDifference | None  # None: refused, so the test images were not used
+    ladder: Ladder | None  # what was tried; None: of fp16
 
 
 def make_smaller(run: Run, evaluated: Evaluated, fp32: FileResult, precision: Precision) -> Smaller:
     """Write `ROLE.int8.onnx` or `ROLE.fp16.onnx`, unless it loses more than `export.max_drop`.
 
-    Validation images decide that, and which layers of an int8 file stay in fp32. A file that was
-    chosen is then compared once on the test images, which change nothing about it.
+    Validation images decide that, and how an int8 file is made. A file that was chosen is then
+    compared once on the test images, which change nothing about it.
     """
     table, folder = run.recipe.export, run.study.folder
     path = folder / f"{evaluated.trained.role}.{precision}.onnx"
 
     def make() -> tuple[Smaller, list[Path]]:
-        source = onnx.load(folder / fp32.path)
         run.reporter.say(f"making {path.name}")
         with tempfile.TemporaryDirectory() as scratch:
-            trial = Path(scratch) / path.name
-            validation, quantization = choose_on_validation(
-                run, evaluated, source, precision, trial
-            )
+            trial, original = Path(scratch) / path.name, folder / fp32.path
+            quantization, ladder = None, None
+            if precision == "int8":
+                validation, quantization, ladder = int8_on_validation(
+                    run, evaluated, original, trial
+                )
+            else:
+                onnx.save(to_fp16(onnx.load(original)), trial)
+                validation = on_validation(run, evaluated, trial)
             if keeps_accuracy(validation, table.max_drop):
                 file, test = confirm_on_test(run, evaluated, trial, quantization)
                 write_atomic(path, trial.read_bytes())
-                return Smaller(file=file, refused=None, validation=validation, test=test), [path]
+                made = Smaller(
+                    file=file, refused=None, validation=validation, test=test, ladder=ladder
+                )
+                return made, [path]
         path.unlink(missing_ok=True)  # of an earlier recipe
-        kept = quantization.kept_fp32 if quantization else []
-        even = " even with its first and last layer in fp32" if kept else ""
-        refused = (
-            f"{path.name} is not kept: it loses {-100 * validation.difference:.2f} points of "
-            f"accuracy on validation images{even}; "
-            f"max_drop = {table.max_drop:g} allows {100 * table.max_drop:g}"
-        )
+        refused = refusal(path.name, validation, table.max_drop, ladder)
         run.reporter.warn(refused)
-        return Smaller(file=None, refused=refused, validation=validation, test=None), []
+        made = Smaller(file=None, refused=refused, validation=validation, test=None, ladder=ladder)
+        return made, []
 
-    how = [table.target, table.calibration_images] if precision == "int8" else []
+    how: list[object] = []
+    if precision == "int8":
+        how = [table.target, table.calibration_images, table.qat]
     key = key_of("smaller", fp32.sha256, how, table.max_drop, table.input, run.fingerprint)
     return run.study.stage(f"export-{path.stem}", key, Smaller, make)
 
 
-def choose_on_validation(
-    run: Run, evaluated: Evaluated, source: ModelProto, precision: Precision, trial: Path
-) -> tuple[AccuracyDifference, Quantization | None]:
-    """Write to `trial` the first variant that keeps its accuracy on validation, or the last.
+def refusal(
+    name: str, validation: AccuracyDifference, max_drop: float, ladder: Ladder | None
+) -> str:
+    """Say why a file is not kept, and of an int8 file that the best of all that were tried is not.
 
-    int8 has two variants: all layers in int8, then the first and the last layer in fp32.
-
-    Returns:
-        What the written variant costs on validation, and how it was made if it is int8.
+    Args:
+        name: Of the file.
+        validation: What it costs on validation, or the best one that was tried.
+        max_drop: Largest loss of accuracy that the recipe allows.
+        ladder: What was tried for an int8 file.
     """
-    if precision == "fp16":
-        onnx.save(to_fp16(source), trial)
-        return on_validation(run, evaluated, trial), None
-    table = run.recipe.export
-    images = calibration_images(run)
-    for kept_fp32 in ([], first_and_last_layer(source)):
-        model = to_int8(source, images, table.target, kept_fp32)
-        quantization = Quantization(
-            target=table.target, num_calibration=len(images), kept_fp32=kept_fp32
-        )
-        write_metadata(model, {"quantization": quantization.model_dump()})
-        onnx.save(model, trial)
-        found = on_validation(run, evaluated, trial)
-        if keeps_accuracy(found, table.max_drop):
-            break
-    return found, quantization
-
-
-def keeps_accuracy(validation: AccuracyDifference, max_drop: float) -> bool:
-    """Return whether a file is chosen: on validation it loses at most `max_drop`."""
-    return -validation.difference <= max_drop
-
-
-def calibration_images(run: Run) -> NDArray[np.generic]:
-    """Return training images, evenly spread over the split, in the input form of the file."""
-    train, table = run.splits.train, run.recipe.export
-    num_images = min(table.calibration_images, len(train))
-    chosen = np.linspace(0, len(train) - 1, num_images).round().astype(int)
-    return as_given(train.images.cpu().numpy()[chosen], table.input)
-
-
-def on_validation(run: Run, evaluated: Evaluated, path: Path) -> AccuracyDifference:
-    """Compare a file with PyTorch's model on the validation images."""
-    _, calls = calls_of_file(run, evaluated, path, run.splits.validation)
-    reference = calls_of_model(run, evaluated, evaluated.validation_logits)
-    return accuracy_difference(calls, reference, split_labels(run.splits.validation))
+    what = "it loses"
+    if ladder and len(ladder.rungs) > 1:
+        best = max(ladder.rungs, key=lambda rung: rung.difference)
+        what = f"the best of {len(ladder.rungs)} attempts ({best.name}) loses"
+    return (
+        f"{name} is not kept: {what} {-100 * validation.difference:.2f} points of accuracy on "
+        f"validation images; max_drop = {max_drop:g} allows {100 * max_drop:g}"
+    )
 
 
 def confirm_on_test(
@@ -149,46 +121,3 @@ def confirm_on_test(
         temperature=temperature,
     )
     return file, accuracy_difference(calls, reference, labels)
-
-
-def accuracy_difference(
-    calls: NDArray[np.int64], reference: NDArray[np.int64], labels: Labels
-) -> AccuracyDifference:
-    """Compare the accuracy of two models on the same images.
-
-    Args:
-        calls: `(N,)` classes that a file calls.
-        reference: `(N,)` classes that the fp32 model calls.
-        labels: `(N,)` true classes.
-    """
-    right, reference_right = calls == labels, reference == labels
-    return AccuracyDifference(
-        num_images=len(labels),
-        # of whole numbers: a loss of exactly `max_drop` is not above it by rounding
-        difference=(int(right.sum()) - int(reference_right.sum())) / len(labels),
-        ci95=intervals.paired_difference_interval(right, reference_right),
-        mcnemar_p=intervals.mcnemar_p(right, reference_right),
-    )
-
-
-def calls_of_file(
-    run: Run, evaluated: Evaluated, path: Path, split: Split
-) -> tuple[Answers, NDArray[np.int64]]:
-    """Return the logits `(N, C)` of a file, and the classes `(N,)` that it calls."""
-    images = as_given(split.images.cpu().numpy(), run.recipe.export.input)
-    logits, probabilities = answers(path, images)
-    return logits, called(probabilities, run.splits.classes, decision(run, evaluated))
-
-
-def calls_of_model(
-    run: Run, evaluated: Evaluated, logits: NDArray[np.float32]
-) -> NDArray[np.int64]:
-    """Return the classes `(N,)` that PyTorch's model calls at the file's temperature and threshold.
-
-    Args:
-        run: The study.
-        evaluated: The model.
-        logits: `(N, C)` of a split.
-    """
-    probabilities = softmax(logits / np.float32(file_temperature(run, evaluated)), axis=1)
-    return called(probabilities, run.splits.classes, decision(run, evaluated))

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from torch import Tensor, nn
 
+from kdtool.edge.converted import FRONT_END
 from kdtool.edge.model_file import model_opset
-from kdtool.edge.quantize import FRONT_END
 from kdtool.edge.rewrite import pool_globally
 from kdtool.edge.session import newest_opset, open_session
 from kdtool.errors import KdtoolError, ModelFileError

@@ -32,7 +32,9 @@ def again(
     kit: bool = False,
     wheel: Path | None = None,
 ) -> Results:
-    """Run a stage again with the checkpoints of a study, of an older kdtool too; train nothing.
+    """Run a stage again with the checkpoints of a study, of an older kdtool too; train no model.
+
+    An int8 file may be fine-tuned, as in the study itself.
 
     Args:
         folder: Of the study.

@@ -160,6 +160,7 @@ def model_result(
         coverage=coverage_of(run, chosen) if point is None or point.rule == "argmax" else None,
         files=shipment.files if shipment else {},
         refused=shipment.refused if shipment else {},
+        int8_ladder=shipment.int8_ladder if shipment else None,
         recommended=shipment.recommended if shipment else None,
     )
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from kdtool.stats.intervals import no_difference_interval
-from kdtool.train.export.choose import judge, least_images
-from kdtool.train.export.int8_fp16 import (
+from kdtool.train.export.accuracy import (
     AccuracyDifference,
     accuracy_difference,
     keeps_accuracy,
 )
+from kdtool.train.export.choose import judge, least_images
 
 
 def measured(difference, ci95, num_images=10_000):

@@ -197,7 +197,7 @@ class Scaled(nn.Module):
         self.register_buffer("scale", torch.logspace(-8, 4, 32))
 
     def forward(self, x):
-        return (x * self.scale) / self.scale
+        return ((x * self.scale) / self.scale).abs()
 
 def fragile(image_shape, num_classes):
     print("not JSON")
@@ -218,16 +218,28 @@ def test_int8_that_loses_too_much_is_not_kept_and_the_status_is_3(recipe, tmp_pa
     assert json.loads(run.stdout)["models"]["student"]["recommended"] == "fp32"
     assert isinstance(run.exception, GateError)
     assert run.exception.exit_code == 3
-    assert "student.int8.onnx is not kept: it loses" in str(run.exception)
+    assert "student.int8.onnx is not kept: the best of 4 attempts (" in str(run.exception)
     study = tmp_path / "tiny"
     assert not (study / "student.int8.onnx").exists()
     student = load_results(study / "results.json").models["student"]
     assert (list(student.files), student.recommended) == (["fp32"], "fp32")
-    assert "even with its first and last layer in fp32" in student.refused["int8"]
+    rungs = student.int8_ladder.rungs
+    names = ["min-max", "percentile 99.99", "bias correction", "1 layer in fp32"]
+    assert [rung.name for rung in rungs] == names
+    assert not any(rung.passed for rung in rungs)
+    best = max(rung.difference for rung in rungs)
+    assert f"loses {-100 * best:.2f} points" in student.refused["int8"]
+    assert len(student.int8_ladder.worst_layers) == 2  # all that it has
+    assert "PyTorch has no form of its nodes Abs (node_abs" in student.int8_ladder.left_out
+    assert "no form of its nodes Abs" in run.stderr
     stage = json.loads((study / "stages" / "export-student.int8.json").read_text())["result"]
-    assert stage["validation"]["difference"] < -0.05
+    assert stage["validation"]["difference"] == best < -0.05
     assert stage["test"] is None  # validation refused it: no test image was used
-    assert "is not kept" in (study / "report.md").read_text()
+    for report in ("report.md", "report.html"):
+        text = (study / report).read_text()
+        assert "is not kept" in text
+        assert "none of 4 attempts keeps its accuracy on validation" in text
+        assert all(name in text for name in names)
     profile = kdtool("profile", study / "student.onnx", "--seconds", "0.02", "--json").stdout
     (tmp_path / "pi.json").write_text(profile)
     kdtool("profile", study, "--merge", tmp_path / "pi.json")  # what it does, it did

@@ -6,11 +6,12 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper
+from quantized import int8_of
 from torch import nn
 
 from kdtool.edge.count.graph import count_graph
+from kdtool.edge.fp16 import to_fp16
 from kdtool.edge.model_file import model_opset
-from kdtool.edge.quantize import to_fp16, to_int8
 from kdtool.edge.session import open_session
 from kdtool.errors import KdtoolError
 from kdtool.train.export import onnx_file
@@ -145,7 +146,7 @@ def test_other_input_forms_give_the_same_outputs(model, images, tmp_path, form, 
 def test_a_smaller_file_that_resizes_crops_as_the_fp32_file_does(model, images, tmp_path, kind):
     """Images of the model's own size would not show it: the sizes are computed in the graph."""
     fp32, pixels = make_onnx(model, SHAPE, 4, 18, "resize"), as_given(images, "resize")
-    small = to_int8(fp32, pixels, "portable") if kind == "int8" else to_fp16(fp32)
+    small = int8_of(fp32, pixels, "portable") if kind == "int8" else to_fp16(fp32)
     large = np.repeat(np.repeat(pixels[:2], 197, axis=1), 31, axis=2)
     sized = []
     for one in (fp32, small):
@@ -161,7 +162,7 @@ def test_subclasses_are_merged_in_the_file(images, tmp_path):
     fp32, pixels = make_onnx(model, SHAPE, 4, 18), as_given(images, "pixels")
     of_subclasses = torch.from_numpy(logits_of(model, images)).softmax(dim=1).numpy()
     expected = of_subclasses.reshape(len(images), 4, 5).sum(axis=2)
-    for one, tolerance in ((fp32, 1e-6), (to_int8(fp32, pixels, "portable"), 2e-3)):
+    for one, tolerance in ((fp32, 1e-6), (int8_of(fp32, pixels, "portable"), 2e-3)):
         onnx.save(one, tmp_path / "model.onnx")
         logits, probabilities = answers(tmp_path / "model.onnx", pixels)
         assert logits.shape == (37, 4)

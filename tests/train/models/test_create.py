@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from quantized import int8_of
 from torchvision.models import (
     ResNet18_Weights,
     ShuffleNet_V2_X0_5_Weights,
@@ -19,7 +20,6 @@ from torchvision.models import (
 )
 from torchvision.transforms.v2 import functional as reference
 
-from kdtool.edge.quantize import to_int8
 from kdtool.errors import KdtoolError
 from kdtool.recipe.training import Normalization, TrainTable
 from kdtool.train.export.onnx_file import answers, as_given, compare, make_onnx
@@ -149,7 +149,7 @@ def test_the_file_that_ships_normalizes_and_enlarges_and_so_does_its_int8(tmp_pa
     images = np.random.default_rng(0).integers(0, 256, (40, *shape), dtype=np.uint8)
     pixels = as_given(images, "pixels")
     onnx.save(file, tmp_path / "model.onnx")
-    onnx.save(to_int8(file, pixels, "portable", []), tmp_path / "int8.onnx")
+    onnx.save(int8_of(file, pixels, "portable"), tmp_path / "int8.onnx")
     with torch.no_grad():
         expected = model(torch.from_numpy(images) / 255).numpy()
     assert compare(answers(tmp_path / "model.onnx", pixels)[0], expected).passed

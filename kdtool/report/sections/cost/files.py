@@ -28,8 +28,10 @@ from kdtool.report.parts.cells import (
     size_cell,
 )
 from kdtool.report.parts.measured import Measured, measured
+from kdtool.report.sections.cost.rungs import RungTable, rung_tables
 from kdtool.results.base import TEACHER_OF, Precision
-from kdtool.results.study import FP16_USE, FileResult, ModelResult, Quantization, Results
+from kdtool.results.quantization import Quantization
+from kdtool.results.study import FP16_USE, FileResult, ModelResult, Results
 from kdtool.stats.speed import is_faster, speed_of
 
 ONLY_FP32 = (
@@ -54,6 +56,7 @@ class FilesSection:
     heads: list[ColumnHead]
     rows: list[Row]  # empty for a single file
     details: list[str]
+    rungs: list[RungTable]  # of int8 files that the first attempt did not give
 
 
 def section(results: Results) -> FilesSection | None:
@@ -75,6 +78,7 @@ def section(results: Results) -> FilesSection | None:
         ],
         rows=ship_rows(results),
         details=[printable(detail) for detail in ship_details(results)],
+        rungs=rung_tables(results),
     )
 
 
@@ -138,6 +142,12 @@ def ship_details(results: Results) -> list[str]:
     return sentences + _on_devices(results, model)
 
 
+TUNED = {
+    "int8": ", weights fine-tuned to compute in int8 by the fp32 student",
+    "fp32": ", weights fine-tuned in fp32 by the student itself",
+}
+
+
 def quantization_phrase(made: Quantization) -> str:
     """Say how an int8 file was made."""
     if not made.kept_fp32:
@@ -148,7 +158,11 @@ def quantization_phrase(made: Quantization) -> str:
             names = [*names, f"{len(made.kept_fp32) - MOST_NAMES} more"]
         kept = f"left in fp32 because too much accuracy was lost otherwise: {listed(names)}"
     target = "any processor" if made.target == "portable" else f"{made.target} processors"
-    return f"made for {target}, calibrated on {count(made.num_calibration)} training images; {kept}"
+    how = f", ranges by {made.calibration}" if made.calibration != "min-max" else ""
+    how += ", biases corrected" if made.bias_corrected else ""
+    how += TUNED[made.fine_tuned] if made.fine_tuned else ""
+    images = f"calibrated on {count(made.num_calibration)} training images{how}"
+    return f"made for {target}, {images}; {kept}"
 
 
 def _on_devices(results: Results, model: ModelResult) -> list[str]:

@@ -4,9 +4,10 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from quantized import int8_of
 
+from kdtool.edge.fp16 import to_fp16
 from kdtool.edge.metadata import read_metadata, write_metadata
-from kdtool.edge.quantize import first_and_last_layer, to_fp16, to_int8
 from kdtool.edge.session import open_session
 
 RNG = np.random.default_rng(0)
@@ -66,7 +67,7 @@ def stored(model, prefix):
     ],
 )
 def test_weights_are_the_nearest_of_8_bits_a_channel(model, target, activations, largest):
-    tensors = stored(to_int8(model, IMAGES, target), "first")
+    tensors = stored(int8_of(model, IMAGES, target), "first")
     integers = next(array for array in tensors.values() if array.ndim == 2)
     scales = tensors["first_scale"]
     assert scales.shape == (6,)  # one a column
@@ -74,29 +75,28 @@ def test_weights_are_the_nearest_of_8_bits_a_channel(model, target, activations,
     assert (np.abs(integers * scales - FIRST) <= scales / 2 * 1.001).all()
     types = {
         tensor.data_type
-        for tensor in to_int8(model, IMAGES, target).graph.initializer
+        for tensor in int8_of(model, IMAGES, target).graph.initializer
         if tensor.name.endswith("zero_point") and not tensor.name.startswith(("first", "last"))
     }
     assert types == {activations}
 
 
 def test_the_range_of_an_activation_is_what_the_images_gave(model):
-    tensors = stored(to_int8(model, IMAGES, "x86"), "active")
+    tensors = stored(int8_of(model, IMAGES, "x86"), "active")
     hidden = np.maximum((IMAGES.reshape(len(IMAGES), 12) / 255) @ FIRST, 0)
     assert tensors["active_scale"] == pytest.approx(hidden.max() / 255, rel=1e-5)
 
 
 def test_outputs_stay_close_and_probabilities_are_not_rounded_to_8_bits(model, tmp_path):
     logits, _ = run(model, IMAGES, tmp_path)
-    given, probabilities = run(to_int8(model, IMAGES, "x86"), IMAGES, tmp_path)
+    given, probabilities = run(int8_of(model, IMAGES, "x86"), IMAGES, tmp_path)
     assert np.abs(given - logits).max() < 0.05 * np.abs(logits).max()
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
     assert probabilities.dtype == np.float32
 
 
 def test_nodes_can_be_kept_in_fp32(model):
-    assert first_and_last_layer(model) == ["layer1", "layer2"]
-    kept = to_int8(model, IMAGES, "x86", ["layer1", "layer2"])
+    kept = int8_of(model, IMAGES, "x86", ["layer1", "layer2"])
     weights = [tensor for tensor in kept.graph.initializer if tensor.name in ("first", "last")]
     assert [tensor.data_type for tensor in weights] == [TensorProto.FLOAT] * 2
 
@@ -111,7 +111,7 @@ def test_fp16_keeps_inputs_and_outputs(model, tmp_path):
     np.testing.assert_allclose(given, logits, atol=2e-3 * np.abs(logits).max())
 
 
-@pytest.mark.parametrize("make", [lambda m: to_int8(m, IMAGES, "portable"), to_fp16])
+@pytest.mark.parametrize("make", [lambda m: int8_of(m, IMAGES, "portable"), to_fp16])
 def test_it_keeps_the_metadata_and_gives_the_same_bytes_twice(model, make):
     before = model.SerializeToString()
     smaller = make(model)
