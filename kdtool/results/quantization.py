@@ -48,11 +48,12 @@ class Rung(Record):
 
 
 class SensitiveLayer(Record):
-    """A layer that loses much by 8 bits, on the inputs that it gets in fp32."""
+    """A layer that loses much by 8 bits."""
 
     name: str  # of its node in the file
     operator: str  # of ONNX
-    snr_db: float  # signal to noise of its output, in decibels; 6 dB are one bit
+    # Signal to noise of the logits where only this layer is in 8 bits, in dB; 6 dB are one bit
+    snr_db: float
     # Range of all values of its input / range of 99.99 % of them; far above 1: outliers
     input_outliers: float
     output_outliers: float  # the same of its output
@@ -66,5 +67,5 @@ class Ladder(Record):
     rungs: list[Rung]  # in order; the last one passed, or none did
     # Why quantization-aware distillation was not tried; None: it was, or was not needed
     left_out: str | None = None
-    # With several rungs, at most five, the worst first; each alone, of the file of the first rung
+    # With several rungs, at most five, the worst first
     worst_layers: list[SensitiveLayer] = Field(default=[])

@@ -61,6 +61,30 @@ def to_int8(
     Source: onnxruntime.ai/docs/performance/model-optimizations/quantization.html; U8S8 on x86 was
     measured: S8S8 took 1.9 times as long as U8S8 for MobileNetV2.
     """
+    source = prepared(model, target)
+    outside = [*fp32_nodes(source), *blocks(source, kept_fp32)]
+    return as_ours(_quantized(source, ranges, target, outside), model)
+
+
+def only_in_int8(model: ModelProto, ranges: Ranges, target: Target, layer: str) -> ModelProto:
+    """Return `model` with one layer, its input and its output in 8 bits; the rest is fp32.
+
+    Args:
+        model: As in `to_int8`.
+        ranges: As in `to_int8`.
+        target: As in `to_int8`.
+        layer: Name of the layer; its activation function is in 8 bits too.
+    """
+    source = prepared(model, target)
+    inside = set(blocks(source, [layer]))
+    outside = [node.name for node in source.graph.node if node.name not in inside]
+    return as_ours(_quantized(source, ranges, target, outside), model)
+
+
+def _quantized(
+    source: ModelProto, ranges: Ranges, target: Target, outside: list[str]
+) -> ModelProto:
+    """Return the graph in 8 bits, but for the nodes with the names `outside`."""
     from onnxruntime.quantization import (  # type: ignore[import-untyped]
         CalibrationMethod,
         QuantType,
@@ -74,7 +98,6 @@ def to_int8(
         QLinearOpsRegistry,
     )
 
-    source = prepared(model, target)
     # The method only says what kind of data these are: a lowest and a highest value.
     given = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()}
     with tempfile.TemporaryDirectory() as folder, quiet():
@@ -87,7 +110,7 @@ def to_int8(
             activation_qType=QuantType.QInt8 if target == "arm" else QuantType.QUInt8,
             tensors_range=TensorsData(CalibrationMethod.MinMax, given),
             nodes_to_quantize=[],
-            nodes_to_exclude=[*fp32_nodes(source), *blocks(source, kept_fp32)],
+            nodes_to_exclude=outside,
             op_types_to_quantize=sorted({*QDQRegistry, *QLinearOpsRegistry}),
             extra_options={},
         )
@@ -95,7 +118,7 @@ def to_int8(
         quantizer.model.save_model_to_file(path)
         quantized = onnx.load(path)
     fold_sixths(quantized)
-    return as_ours(quantized, model)
+    return quantized
 
 
 def fp32_nodes(source: ModelProto) -> list[str]:

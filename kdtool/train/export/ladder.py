@@ -154,7 +154,8 @@ def record(
         )
     if len(tried) == 1:
         return Ladder(rungs=rungs)
-    worst = noise_of(tried[0].candidate)[:NUM_WORST]
+    measured = next((one.candidate.noise for one in tried if one.candidate.noise), None)
+    worst = (measured or noise_of(best(tried).candidate))[:NUM_WORST]
     return Ladder(
         rungs=rungs,
         worst_layers=[

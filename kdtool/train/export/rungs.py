@@ -55,6 +55,7 @@ class Candidate:
     bias_corrected: bool = False
     kept_fp32: list[str] = field(default_factory=list)
     fine_tuned: Arithmetic | None = None  # after the training of the model
+    noise: list[LayerNoise] = field(default_factory=list)  # by which layers were kept in fp32
 
     @property
     def quantization(self) -> Quantization:
@@ -132,7 +133,8 @@ def with_worst_in_fp32(
     number of layers ends this.
     """
     base = best(tried).candidate
-    worst = [one.name for one in noise_of(base)]
+    noise = noise_of(base)
+    worst = [one.name for one in noise]
     most = min(MOST_KEPT, len(quantizable_layers(network.source)) // 2)
     was_faster = is_faster(timer(base)[1])
     num_kept = 1
@@ -149,6 +151,7 @@ def with_worst_in_fp32(
             ranges=base.ranges,
             bias_corrected=base.bias_corrected,
             kept_fp32=kept,
+            noise=noise,
         )
         yield candidate
         if was_faster and not is_faster(timer(candidate)[1]):
@@ -225,7 +228,9 @@ def best(tried: Sequence[Tried]) -> Tried:
 def noise_of(candidate: Candidate) -> list[LayerNoise]:
     """Return the noise of the layers of a file, the worst first."""
     network = candidate.network
-    return layer_noise(network.source, candidate.model, network.activations, network.images)
+    return layer_noise(
+        network.source, candidate.ranges, network.target, network.activations, network.images
+    )
 
 
 def network_of(model: ModelProto, images: NDArray[generic], target: Target) -> Network:

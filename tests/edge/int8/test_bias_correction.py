@@ -5,7 +5,7 @@ import pytest
 from int8_networks import IMAGES, as_model, network, plain, run
 from onnx import TensorProto, helper, numpy_helper
 
-from kdtool.edge.int8.bias_correction import channel_means, correct_biases, int8_layers
+from kdtool.edge.int8.bias_correction import channel_means, correct_biases, layers_with_bias
 from kdtool.edge.int8.quantize import prepared, to_int8
 from kdtool.edge.int8.ranges import measure_activations, min_max
 
@@ -79,7 +79,7 @@ def outputs(model):
 
 def test_afterwards_channel_means_are_those_of_fp32_in_every_layer(tmp_path):
     source, int8 = quantized(plain())
-    assert [layer.name for layer in int8_layers(int8)] == LAYERS
+    assert [layer.name for layer in layers_with_bias(int8)] == LAYERS
     corrected = correct_biases(source, int8, IMAGES)
     expected = means(source, outputs(source), tmp_path)
     for model, is_close in ((int8, False), (corrected, True)):
@@ -122,15 +122,42 @@ def test_a_layer_without_a_bias_gets_one(tmp_path):
         assert (np.abs(a - b) <= 0.51 * bias_of(corrected, name)[2] + 1e-6).all(), name
 
 
-def test_layers_in_fp32_and_the_given_file_stay_as_they_are():
+def means_of_each(model):
+    """As in the file: a layer with an output of its own would not be fused with what follows."""
+    return [channel_means(model, [name], IMAGES)[0] for name in outputs(model)]
+
+
+def test_layers_in_fp32_make_up_for_the_errors_before_them():
+    source, int8 = quantized(plain(), ["conv3", "head"])
+    corrected = correct_biases(source, int8, IMAGES)
+    values = {one.name: numpy_helper.to_array(one) for one in corrected.graph.initializer}
+    assert values["conv3_w"].dtype == values["conv3_corrected_bias"].dtype == np.float32
+    assert "conv3_b" not in values
+    wanted, before, after = map(means_of_each, (source, int8, corrected))
+    for name in ("conv3", "head"):
+        at = LAYERS.index(name)
+        assert np.abs(before[at] - wanted[at]).max() > 100 * np.abs(after[at] - wanted[at]).max()
+
+
+def test_the_given_file_stays_as_it_is():
     source, int8 = quantized(plain(), ["conv3"])
     before = int8.SerializeToString()
     corrected = correct_biases(source, int8, IMAGES)
     assert int8.SerializeToString() == before
     assert correct_biases(source, int8, IMAGES) == corrected  # the same bytes twice
-    values = {one.name: numpy_helper.to_array(one) for one in corrected.graph.initializer}
-    kept = {one.name: numpy_helper.to_array(one) for one in source.graph.initializer}
-    np.testing.assert_array_equal(values["conv3_b"], kept["conv3_b"])
+
+
+def test_a_bias_that_two_layers_in_fp32_share_is_corrected_for_each():
+    model = plain()
+    for node in model.graph.node:
+        if node.name == "conv5":
+            node.input[2] = "conv3_b"
+    source, int8 = quantized(model, ["conv3", "conv5"])
+    corrected = correct_biases(source, int8, IMAGES)
+    wanted, after = map(means_of_each, (source, corrected))
+    for name in ("conv3", "conv5"):
+        at = LAYERS.index(name)
+        np.testing.assert_allclose(after[at], wanted[at], atol=1e-5)
 
 
 @pytest.mark.parametrize("far", [1e12, -1e12])

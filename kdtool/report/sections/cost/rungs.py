@@ -40,7 +40,7 @@ class LayerRow:
 
     name: str
     operator: str
-    noise: str  # signal to noise
+    noise: str  # signal to noise of the logits
     reason: str  # as far as it is known
 
 
