@@ -2,7 +2,10 @@
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
+from int8_networks import IMAGES as PICTURES
+from int8_networks import loud_channel
 from onnx import TensorProto, helper, numpy_helper
 from quantized import int8_of
 
@@ -99,6 +102,18 @@ def test_nodes_can_be_kept_in_fp32(model):
     kept = int8_of(model, IMAGES, "x86", ["layer1", "layer2"])
     weights = [tensor for tensor in kept.graph.initializer if tensor.name in ("first", "last")]
     assert [tensor.data_type for tensor in weights] == [TensorProto.FLOAT] * 2
+
+
+def test_onnxruntime_does_not_round_the_weights_of_a_layer_in_fp32(tmp_path):
+    """Its optimizer does so between 8-bit tensors, with one scale for all channels."""
+    path = tmp_path / "model.onnx"
+    onnx.save(int8_of(loud_channel(), PICTURES, "portable", ["conv2"]), path)
+    sessions = [
+        onnxruntime.InferenceSession(path, disabled_optimizers=one)
+        for one in ([], ["WeightBiasQuantization"])
+    ]
+    given, expected = (session.run(["logits"], {"image": PICTURES})[0] for session in sessions)
+    np.testing.assert_array_equal(given, expected)
 
 
 def test_fp16_keeps_inputs_and_outputs(model, tmp_path):
