@@ -7,10 +7,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from kdtool.edge.converted import copied
-from kdtool.edge.int8.quantize import bias_of, set_bias
+from kdtool.edge.int8.fp32_layers import WITH_BIAS, bias_of, set_bias
 from kdtool.edge.int8.values import each_image
-
-WITH_BIAS = frozenset(("Conv", "ConvTranspose", "Gemm"))  # a MatMul has none
 
 Means = dict[str, NDArray[np.float64]]  # name of a layer -> mean of each output channel (C,)
 

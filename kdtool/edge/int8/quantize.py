@@ -7,12 +7,12 @@ from typing import Literal
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto
 
 # Before onnxruntime.quantization, which imports onnxruntime: this module switches telemetry off.
 import kdtool.edge.session  # noqa: F401
 from kdtool.edge.converted import as_ours, copied, front_end, quiet
+from kdtool.edge.int8.fp32_layers import keep_in_fp32
 from kdtool.edge.rewrite import ACTIVATIONS, fold_sixths, split_hard_activations, stem_nodes
 from kdtool.errors import KdtoolError
 
@@ -119,69 +119,8 @@ def _quantized(
         quantizer.model.save_model_to_file(path)
         quantized = onnx.load(path)
     fold_sixths(quantized)
-    _keep_in_fp32(quantized)
+    keep_in_fp32(quantized)
     return quantized
-
-
-def _keep_in_fp32(quantized: ModelProto) -> None:
-    """Store the biases of layers in fp32 as 32-bit integers, in place: they are not rounded again.
-
-    Between 8-bit tensors onnxruntime (1.21 to 1.32, optimizer WeightBiasQuantization) rounds the
-    weights of a layer in fp32 to 8 bits with one scale for all channels when it loads the file,
-    unless the bias is computed.
-    """
-    constants = {one.name for one in quantized.graph.initializer}
-    producer = {name: node for node in quantized.graph.node for name in node.output}
-    for node in list(quantized.graph.node):
-        before = producer.get(node.input[0]) if node.op_type in LAYERS - {"MatMul"} else None
-        if before and before.op_type == "DequantizeLinear" and node.input[1] in constants:
-            set_bias(quantized, node, bias_of(quantized, node))
-
-
-def bias_of(quantized: ModelProto, layer: NodeProto) -> NDArray[np.float64]:
-    """Return the bias `(C,)` of a layer with weights in fp32; zeros if it has none."""
-    values = {one.name: one for one in quantized.graph.initializer}
-    if len(layer.input) < 3:
-        shape = values[layer.input[1]].dims
-        transposed = any(one.name == "transB" and one.i for one in layer.attribute)
-        group = next((one.i for one in layer.attribute if one.name == "group"), 1)
-        if layer.op_type == "Conv" or transposed:
-            return np.zeros(shape[0])
-        return np.zeros(shape[1] * group)
-    if layer.input[2] in values:
-        return numpy_helper.to_array(values[layer.input[2]]).astype(np.float64)
-    (back,) = [node for node in quantized.graph.node if node.output[0] == layer.input[2]]
-    integers, scale = (numpy_helper.to_array(values[name]) for name in back.input[:2])
-    return integers * scale.astype(np.float64)
-
-
-def set_bias(quantized: ModelProto, layer: NodeProto, bias: NDArray[np.float64]) -> None:
-    """Give a layer with weights in fp32 a bias of 32-bit integers, in place.
-
-    Args:
-        quantized: The file.
-        layer: A node of it.
-        bias: `(C,)`; its largest number is stored to 30 bits.
-    """
-    graph, name = quantized.graph, f"{layer.name}_wide_bias"
-    largest = float(np.abs(bias).max())
-    scale = np.float32(largest / 2**30) or np.float32(1)
-    arrays = {f"{name}_scale": scale, f"{name}_integers": np.rint(bias / scale).astype(np.int32)}
-    for one in [one for one in graph.initializer if one.name in arrays]:
-        graph.initializer.remove(one)
-    graph.initializer.extend(
-        numpy_helper.from_array(np.asarray(array), key) for key, array in arrays.items()
-    )
-    if len(layer.input) > 2 and layer.input[2] == name:
-        return
-    old = list(layer.input[2:])
-    del layer.input[2:]
-    layer.input.append(name)
-    node = helper.make_node("DequantizeLinear", [f"{name}_integers", f"{name}_scale"], [name], name)
-    graph.node.insert(list(graph.node).index(layer), node)
-    for one in [one for one in graph.initializer if one.name in old]:
-        if not any(one.name in node.input for node in graph.node):
-            graph.initializer.remove(one)
 
 
 def fp32_nodes(source: ModelProto) -> list[str]:
