@@ -115,6 +115,12 @@ class ExportTable(Table):
         description="largest loss of accuracy allowed for int8 and fp16, 0.01 for a percentage "
         "point",
     )
+    max_fp32_layers: int = Field(
+        default=16,
+        ge=0,
+        description="layers of an int8 file, at most half of them, that may stay in fp32 where it "
+        "loses too much otherwise; 0 for a processor that computes in integers only",
+    )
     qat: QatTable = Field(
         default=QatTable(), description="quantization-aware distillation, the last try for int8"
     )

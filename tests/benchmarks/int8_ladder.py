@@ -31,7 +31,7 @@ from kdtool.edge.session import open_session
 from kdtool.train.export.accuracy import accuracy_difference
 from kdtool.train.export.ladder import climb
 from kdtool.train.export.onnx_file import make_onnx
-from kdtool.train.export.rungs import STEPS, Tried, network_of, noise_of
+from kdtool.train.export.rungs import Tried, network_of, noise_of, steps
 
 BATCH = 50
 NNCF = """
@@ -105,7 +105,7 @@ def compare(args, folder, fp32_path, fp32):
 
     started = time.perf_counter()
     # no difference is as high as 2, so that all are tried
-    tried = climb(network, STEPS, judge, lambda one: timed(one.model), max_drop=-2)
+    tried = climb(network, steps(16), judge, lambda one: timed(one.model), max_drop=-2)
     for one in noise_of(tried[0].candidate)[:5]:
         print(
             f"  {one.name} ({one.operator}): {one.snr_db:.1f} dB, outliers of input "

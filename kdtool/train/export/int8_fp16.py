@@ -73,7 +73,7 @@ def make_smaller(run: Run, evaluated: Evaluated, fp32: FileResult, precision: Pr
 
     how: list[object] = []
     if precision == "int8":
-        how = [table.target, table.calibration_images, table.qat]
+        how = [table.target, table.calibration_images, table.max_fp32_layers, table.qat]
     key = key_of("smaller", fp32.sha256, how, table.max_drop, table.input, run.fingerprint)
     return run.study.stage(f"export-{path.stem}", key, Smaller, make)
 

@@ -20,7 +20,6 @@ from kdtool.train.evaluation.evaluate import Evaluated
 from kdtool.train.export.accuracy import AccuracyDifference, keeps_accuracy, on_validation
 from kdtool.train.export.onnx_file import as_given, given_shape
 from kdtool.train.export.rungs import (
-    STEPS,
     Candidate,
     Network,
     Step,
@@ -30,6 +29,7 @@ from kdtool.train.export.rungs import (
     best,
     network_of,
     noise_of,
+    steps,
     with_fine_tuning,
 )
 from kdtool.train.run import Run
@@ -40,7 +40,7 @@ Judge = Callable[[Candidate], Tried]
 
 
 def climb(
-    network: Network, steps: Sequence[Step], judge: Judge, timer: Timer, max_drop: float
+    network: Network, rungs: Sequence[Step], judge: Judge, timer: Timer, max_drop: float
 ) -> list[Tried]:
     """Try rung after rung, and stop at the first file that keeps its accuracy.
 
@@ -48,8 +48,8 @@ def climb(
         All files that were judged, in order, at least one. The last one passed, or none did.
     """
     tried: list[Tried] = []
-    for step in steps:
-        for candidate in step(network, tried, timer):
+    for rung in rungs:
+        for candidate in rung(network, tried, timer):
             tried.append(judge(candidate))
             if keeps_accuracy(tried[-1].validation, max_drop):
                 return tried
@@ -94,10 +94,10 @@ def int8_on_validation(
         return times[kept]
 
     network = network_of(source, calibration_images(run), table.target)
-    steps, left_out = list(STEPS), list[str]()
+    rungs, left_out = steps(table.max_fp32_layers), list[str]()
     if table.qat.epochs:
-        steps.append(with_fine_tuning(run, evaluated, left_out))
-    tried = climb(network, steps, judge, timer, table.max_drop)
+        rungs.append(with_fine_tuning(run, evaluated, left_out))
+    tried = climb(network, rungs, judge, timer, table.max_drop)
     chosen = best(tried)
     if keeps_accuracy(tried[-1].validation, table.max_drop):
         chosen = tried[-1]

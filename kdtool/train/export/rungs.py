@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from numpy import generic
 from numpy.typing import NDArray
@@ -27,7 +28,6 @@ from kdtool.train.export.qat import Arithmetic, fine_tune
 from kdtool.train.run import Run
 
 PERCENT = 99.99  # of the values of an activation, that the range of the second rung holds
-MOST_KEPT = 16  # layers in fp32, and at most half of all
 MIN_MAX, PERCENTILE = "min-max", f"percentile {PERCENT:g}"  # calibrations
 
 TimeRatio = tuple[float, Interval]  # time of a file / time of the fp32 file
@@ -125,17 +125,25 @@ def with_corrected_biases(
 
 
 def with_worst_in_fp32(
-    network: Network, tried: Sequence[Tried], timer: Timer
+    network: Network, tried: Sequence[Tried], timer: Timer, *, most: int
 ) -> Iterator[Candidate]:
     """The best file so far with its 1, 2, 4, ... noisiest layers in fp32, while it is faster.
 
     On a machine where int8 is not faster at all, as with a file for another processor, only the
     number of layers ends this.
+
+    Args:
+        network: To quantize.
+        tried: The files so far.
+        timer: Measures a file against fp32.
+        most: Layers in fp32; half of all layers are the most, too.
     """
+    most = min(most, len(quantizable_layers(network.source)) // 2)
+    if most == 0:
+        return
     base = best(tried).candidate
     noise = noise_of(base)
     worst = [one.name for one in noise]
-    most = min(MOST_KEPT, len(quantizable_layers(network.source)) // 2)
     was_faster = is_faster(timer(base)[1])
     num_kept = 1
     while num_kept <= most:
@@ -212,12 +220,14 @@ def ranges_of(network: Network, calibration: str) -> Ranges:
     return percentile(network.activations, PERCENT)
 
 
-STEPS: tuple[Step, ...] = (
-    with_min_max,
-    with_percentile,
-    with_corrected_biases,
-    with_worst_in_fp32,
-)
+def steps(max_fp32_layers: int) -> list[Step]:
+    """Return the rungs that need no training, from the cheapest on.
+
+    Args:
+        max_fp32_layers: Layers that may stay in fp32.
+    """
+    last = partial(with_worst_in_fp32, most=max_fp32_layers)
+    return [with_min_max, with_percentile, with_corrected_biases, last]
 
 
 def best(tried: Sequence[Tried]) -> Tried:

@@ -6,7 +6,7 @@ from int8_networks import IMAGES, PLAIN, centred, loud_channel, network, plain, 
 
 from kdtool.train.export.accuracy import accuracy_difference
 from kdtool.train.export.ladder import climb, record
-from kdtool.train.export.rungs import STEPS, Tried, best, network_of
+from kdtool.train.export.rungs import Tried, best, network_of, steps
 
 MAX_DROP = 0.15
 FASTER, SLOWER = (0.5, (0.45, 0.55)), (1.2, (1.1, 1.3))
@@ -22,7 +22,7 @@ def climbed(model, tmp_path, max_drop=MAX_DROP, timer=lambda _: FASTER):
         calls = run(candidate.model, tmp_path)[0].argmax(axis=1)
         return Tried(candidate, accuracy_difference(calls, labels, labels), 1)
 
-    return climb(network_of(model, IMAGES, "portable"), STEPS, judge, timer, max_drop)
+    return climb(network_of(model, IMAGES, "portable"), steps(16), judge, timer, max_drop)
 
 
 def names(tried):
