@@ -145,7 +145,7 @@ def run_kdtool(command):
         arguments = [arguments[0], *before, *arguments[1:], *after]
         if arguments[0].endswith("distill"):
             arguments.append("--anyway")  # trained so briefly, teachers know next to nothing
-        is_about_accuracy = any("=DIR" in one for one in arguments)
+        is_about_accuracy = any("=DIR" in one for one in command)
         if arguments[0] == "subclass-distill" or "--sweep" in arguments or is_about_accuracy:
             arguments += ["--set", "export.precisions=['fp32']"]
     elif arguments[0] == "profile" and "--merge" not in arguments:

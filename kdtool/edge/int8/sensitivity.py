@@ -12,6 +12,7 @@ from kdtool.edge.int8.quantize import Ranges, Target, only_in_int8, quantizable_
 from kdtool.edge.int8.ranges import Histogram, min_max, percentile
 from kdtool.edge.int8.values import each_image
 
+MOST_NOISE = 1e10  # relative to the signal: -100 dB
 USUAL = 99.99  # percent of the values of an activation that are not its outliers
 NUM_IMAGES = 32  # enough to order layers by; each layer has a file of its own
 
@@ -22,7 +23,8 @@ class LayerNoise:
 
     name: str  # of its node
     operator: str
-    snr_db: float  # signal to noise of the logits where only this layer is in 8 bits
+    # Signal to noise of the logits where only this layer is in 8 bits; -100: they are not finite
+    snr_db: float
     # Range of all values / range of the usual ones, at least 1; 1: there are no outliers
     input_outliers: float
     output_outliers: float
@@ -65,6 +67,8 @@ def layer_noise(
     for layer in quantizable_layers(source):
         given = _logits(only_in_int8(source, ranges, target, layer.name), images[chosen])
         noise = float(((given - expected) ** 2).sum())
+        if not noise <= MOST_NOISE * signal:  # or not finite, where a constant was rounded to 0
+            noise = MOST_NOISE * signal
         if signal > 0 and noise > 0:
             found.append(
                 LayerNoise(

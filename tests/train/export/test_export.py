@@ -211,6 +211,7 @@ def test_int8_that_loses_too_much_is_not_kept_and_the_status_is_3(recipe, tmp_pa
     (tmp_path / "fragile_nets.py").write_text(FRAGILE)
     monkeypatch.chdir(tmp_path)
     settings = ["student.model=fragile_nets:fragile", "student.learning_rate=0.01", "seeds=[0]"]
+    settings += ["export.max_fp32_layers=0"]  # one layer in fp32 would do
     options = [part for setting in settings for part in ("--set", setting)]
     run = CliRunner().invoke(
         app, ["distill", str(recipe), "--out", str(tmp_path), "--json", "--anyway", *options]
@@ -218,18 +219,19 @@ def test_int8_that_loses_too_much_is_not_kept_and_the_status_is_3(recipe, tmp_pa
     assert json.loads(run.stdout)["models"]["student"]["recommended"] == "fp32"
     assert isinstance(run.exception, GateError)
     assert run.exception.exit_code == 3
-    assert "student.int8.onnx is not kept: the best of 4 attempts (" in str(run.exception)
+    assert "student.int8.onnx is not kept: the best of 3 attempts (" in str(run.exception)
     study = tmp_path / "tiny"
     assert not (study / "student.int8.onnx").exists()
     student = load_results(study / "results.json").models["student"]
     assert (list(student.files), student.recommended) == (["fp32"], "fp32")
     rungs = student.int8_ladder.rungs
-    names = ["min-max", "percentile 99.99", "bias correction", "1 layer in fp32"]
+    names = ["min-max", "percentile 99.99", "bias correction"]
     assert [rung.name for rung in rungs] == names
     assert not any(rung.passed for rung in rungs)
     best = max(rung.difference for rung in rungs)
     assert f"loses {-100 * best:.2f} points" in student.refused["int8"]
-    assert len(student.int8_ladder.worst_layers) == 2  # all that it has
+    first, second = student.int8_ladder.worst_layers  # all that it has
+    assert (first.snr_db, second.snr_db > 0) == (-100, True)  # 0 / 0 where a constant became 0
     assert "PyTorch has no form of its nodes Abs (node_abs" in student.int8_ladder.left_out
     assert "no form of its nodes Abs" in run.stderr
     stage = json.loads((study / "stages" / "export-student.int8.json").read_text())["result"]
@@ -238,7 +240,7 @@ def test_int8_that_loses_too_much_is_not_kept_and_the_status_is_3(recipe, tmp_pa
     for report in ("report.md", "report.html"):
         text = (study / report).read_text()
         assert "is not kept" in text
-        assert "none of 4 attempts keeps its accuracy on validation" in text
+        assert "none of 3 attempts keeps its accuracy on validation" in text
         assert all(name in text for name in names)
     profile = kdtool("profile", study / "student.onnx", "--seconds", "0.02", "--json").stdout
     (tmp_path / "pi.json").write_text(profile)
