@@ -58,6 +58,7 @@ SHORT_SCRIPTS = {
     "batchnorm.py": ["--steps", "2", "--models", "torchvision:shufflenet_v2_x0_5"],
     "finetuning.py": ["--images", "4", "--batch", "2", "--times", "1"],
     "false_verdicts.py": ["--trials", "2"],
+    "features_and_start.py": ["--images", "100", "--epochs", "1", "--seeds", "1"],
     "parallel_sweep.py": ["--steps", "2", "--times", "1", "--students", "2"],
 }
 
