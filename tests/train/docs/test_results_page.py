@@ -10,7 +10,7 @@ from kdtool.results.study import load_results
 @pytest.mark.timeout(900)
 def test_every_command_of_the_results_runs(tmp_path, monkeypatch, write_idx_set):
     monkeypatch.chdir(tmp_path)
-    assert run_pages([RESULTS], tmp_path, write_idx_set) == 11
+    assert run_pages([RESULTS], tmp_path, write_idx_set) == 12
     results = load_results(tmp_path / "runs" / "without-3" / "results.json")
     assert results.data.excluded == ["3"]
     assert [shift.role for shift in results.bias_shifts] == ["control", "student"]
