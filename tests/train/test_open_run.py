@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from recorded import Recorded
 from shell import RECIPE
 
 from kdtool.errors import KdtoolError
@@ -11,19 +12,6 @@ from kdtool.train.models import networks
 from kdtool.train.models.device import check_room
 from kdtool.train.reporter import Silent
 from kdtool.train.run import check_models, open_run
-
-
-class Recorded(Silent):
-    """A reporter that keeps the messages."""
-
-    def __init__(self):
-        self.said, self.warned = [], []
-
-    def say(self, text):
-        self.said.append(text)
-
-    def warn(self, text):
-        self.warned.append(text)
 
 
 @pytest.fixture

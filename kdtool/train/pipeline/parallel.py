@@ -27,6 +27,7 @@ from kdtool.train.pipeline.roles import (
     sees_fixed_images,
     teacher_logits,
     train_role,
+    with_teachers,
 )
 from kdtool.train.pipeline.sweep import Settings, title_of
 from kdtool.train.pipeline.train_model import ModelPlan, find_trained, train_model
@@ -309,12 +310,10 @@ def train_ahead(
 def pieces_of(run: Run, role: Role, setting: tuple[Settings, Recipe]) -> list[Piece]:
     """Return the models of one role and setting; the teachers of students are trained already."""
     settings, recipe = setting
-    seeds = recipe.seeds_of(role)
-    teachers: Sequence[Trained | None] = [None]
+    pairs: list[tuple[int, Trained | None]] = [(seed, None) for seed in recipe.seeds_of(role)]
     if role in TEACHER_OF:
         teachers = train_role(replace(run, recipe=recipe), TEACHER_OF[role], {})
-    if len(teachers) == 1:
-        teachers = [*teachers] * len(seeds)
+        pairs = [*with_teachers(recipe.seeds, teachers)]
     return [
         Piece(
             title_of(settings),
@@ -322,7 +321,7 @@ def pieces_of(run: Run, role: Role, setting: tuple[Settings, Recipe]) -> list[Pi
             recipe.model_copy(update={"seeds": [seed], "teacher_seeds": None}),
             teacher,
         )
-        for seed, teacher in zip(seeds, teachers, strict=True)
+        for seed, teacher in pairs
     ]
 
 

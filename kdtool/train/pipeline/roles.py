@@ -104,11 +104,15 @@ def plan_students(run: Run, role: Role, teachers: list[Trained]) -> list[ModelPl
         teachers: One that teaches all of them, or one for each in the order of the seeds.
     """
     options = None if role in SUBCLASSED else run.recipe.distill.chosen
-    seeds = run.recipe.seeds
-    pairs = zip(seeds, teachers * len(seeds) if len(teachers) == 1 else teachers, strict=True)
+    pairs = with_teachers(run.recipe.seeds, teachers)
     if options is None:
         return [plan_by_kd(run, role, seed, teacher) for seed, teacher in pairs]
     return [plan_by_method(run, role, seed, teacher, options) for seed, teacher in pairs]
+
+
+def with_teachers(seeds: list[int], teachers: list[Trained]) -> list[tuple[int, Trained]]:
+    """Return the seed of each student with its teacher: one for all, or one for each in order."""
+    return list(zip(seeds, teachers * len(seeds) if len(teachers) == 1 else teachers, strict=True))
 
 
 def plan_by_kd(run: Run, role: Role, seed: int, teacher: Trained) -> ModelPlan:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from loading import load_splits
 from quantized import int8_of
+from recorded import Recorded
 from shell import RECIPE
 from torch import nn
 from torch.nn import functional as F
@@ -197,19 +198,6 @@ def test_the_copy_learns_at_a_share_of_the_last_and_lowest_rate(changes, rate):
     assert (found.mixup, found.ema, found.early_stop, found.warmup) == (0, 0, None, 0)
     assert (found.schedule, found.precision) == ("cosine", "fp32")
     assert TrainTable.model_validate(found.model_dump()) == found
-
-
-class Recorded(Silent):
-    """A reporter that keeps the messages."""
-
-    def __init__(self):
-        self.said, self.warned = [], []
-
-    def say(self, text):
-        self.said.append(text)
-
-    def warn(self, text):
-        self.warned.append(text)
 
 
 @pytest.fixture(scope="module")
