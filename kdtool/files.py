@@ -1,7 +1,8 @@
-"""Atomic writes, and hashes of files."""
+"""Atomic writes of files and folders, and hashes of files."""
 
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,6 +53,26 @@ def replaced(path: Path) -> Iterator[Path]:
         raise StudyError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder that gets the name `path` if the block raises nothing.
+
+    Args:
+        path: Nothing has this name yet.
+
+    Raises:
+        OSError: The disk is full or the folder cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=UNFINISHED, dir=path.parent))
+    try:
+        yield unfinished
+        unfinished.chmod(0o777 & ~_umask())
+        unfinished.rename(path)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def save_arrays(path: Path, **arrays: "NDArray[Any]") -> None:

@@ -287,6 +287,14 @@ def export(
             metavar="KDTOOL.whl", help="Wheel of kdtool for the kit, from `uv build --wheel`."
         ),
     ] = None,
+    card: Annotated[
+        bool,
+        typer.Option(
+            "--card",
+            help="Also write STUDY/card, a folder to publish: ONNX files, weights, a model card in "
+            "the form of Hugging Face, and a CycloneDX bill of materials.",
+        ),
+    ] = False,
     device: Device = "auto",
     as_json: Json = False,
     quiet: Quiet = False,
@@ -307,7 +315,17 @@ def export(
         "operating_point": operating_point,
     }
     settings = {f"export.{key}": value for key, value in options.items() if value is not None}
-    _again(study, "export", settings, device, kit=kit, wheel=wheel, as_json=as_json, quiet=quiet)
+    _again(
+        study,
+        "export",
+        settings,
+        device,
+        kit=kit,
+        wheel=wheel,
+        card=card,
+        as_json=as_json,
+        quiet=quiet,
+    )
 
 
 def explain(
@@ -336,6 +354,7 @@ def _again(
     *,
     kit: bool = False,
     wheel: Path | None = None,
+    card: bool = False,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -357,9 +376,10 @@ def _again(
     check_out_folder(folder)
     with resumable():
         terminal = start(quiet=quiet)
-        from kdtool.train.pipeline.again import again
+        from kdtool.train.pipeline.again import Folders, again
 
-        results = again(folder, stage, settings, terminal, device=device, kit=kit, wheel=wheel)
+        folders = Folders(kit=kit, wheel=wheel, card=card)
+        results = again(folder, stage, settings, terminal, device=device, folders=folders)
     ending: Ending = "kit" if kit else "files" if stage == "export" else "explained"
     show(results, folder, ending, as_json=as_json, warned=terminal.warned)
 

@@ -21,10 +21,12 @@ from kdtool.format import (
     role_name,
     whole_percent,
 )
+from kdtool.report.card import card
 from kdtool.report.context import ReportContext, drawings, report_context, sections
 from kdtool.report.parts import canvas
 from kdtool.report.parts.canvas import Drawing
 from kdtool.report.studies import COLUMNS, NOTE, class_names, shown_studies, shown_value
+from kdtool.results.base import Role
 from kdtool.results.studies import StudiesReport
 from kdtool.results.study import Results
 
@@ -82,6 +84,13 @@ def render_markdown(context: ReportContext) -> str:
     environment.filters["image"] = _image
     environment.filters["fenced"] = _fenced
     return environment.get_template("report.md").render(**_variables(context))
+
+
+def render_card(results: Results, role: Role) -> str:
+    """Return the model card of a role's files as Markdown."""
+    environment = _environment(autoescape=False, finalize=_escape_markdown)
+    environment.filters["verbatim"] = Verbatim
+    return environment.get_template("card.md").render(card=card(results, role))
 
 
 def write_studies_page(report: StudiesReport, links: Sequence[str | None], path: Path) -> None:

@@ -158,7 +158,7 @@ def build_results(  # noqa: PLR0913
         "teacher": {"model": "mnist-cnn", "epochs": 12, "learning_rate": 1e-3},
         "student": {"model": "mnist-mlp", "epochs": 12, "learning_rate": 1e-3},
         "distill": {"temperature": 20.0, "soft_weight": 0.9},
-        "export": {"calibrate": False},
+        "export": {"input": "pixels", "calibrate": False},
     }
     results = Results(
         name="mnist",

@@ -1,6 +1,7 @@
 """Export and explain: a stage of a finished study runs again, with the models that it has."""
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -15,11 +16,21 @@ from kdtool.study.folder import Study, load_study
 from kdtool.study.ownership import check_same_recipe
 from kdtool.study.stages import StageRecord
 from kdtool.study.written import write_results
+from kdtool.train.export.card import check_no_card, warn_of_old_card, write_card
 from kdtool.train.export.kit import no_student, warn_of_old_kit, write_kit
 from kdtool.train.pipeline.finish import Swept, conclude, with_devices
 from kdtool.train.pipeline.roles import train_role
 from kdtool.train.reporter import Reporter
 from kdtool.train.run import Run, Trained, open_run
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Folders:
+    """Folders that `export` writes in addition to the files."""
+
+    kit: bool = False
+    wheel: Path | None = None  # of kdtool, for the kit
+    card: bool = False
 
 
 def again(
@@ -29,8 +40,7 @@ def again(
     reporter: Reporter,
     *,
     device: str,
-    kit: bool = False,
-    wheel: Path | None = None,
+    folders: Folders = Folders(),
 ) -> Results:
     """Run a stage again with the checkpoints of a study, of an older kdtool too; train no model.
 
@@ -42,8 +52,7 @@ def again(
         settings: Recipe keys and their new values.
         reporter: Shows progress.
         device: "auto" or a PyTorch device.
-        kit: Write the kit of the study as well.
-        wheel: Of kdtool, for the kit.
+        folders: To write as well.
 
     Raises:
         KdtoolError: The folder holds no finished study, or a checkpoint is missing.
@@ -53,10 +62,12 @@ def again(
         _, recipe, old = load_study(folder)
         check_same_recipe(study, recipe, old)
         recipe = with_settings(recipe, settings)
-        if kit and old.shipped is None:
+        if (folders.kit or folders.card) and old.shipped is None:
             raise no_student(study.folder)
-        if wheel is not None:
-            check_wheel(wheel)
+        if folders.card:
+            check_no_card(study.folder)
+        if folders.wheel is not None:
+            check_wheel(folders.wheel)
         run = open_run(study, recipe, device, reporter)
         check_same_data(old, run)
         models = models_of(run, old)
@@ -66,9 +77,12 @@ def again(
         results = conclude(run, models, Swept(old.sweep, old.methods), with_files=True)
         results = write_results(study, with_devices(run, results))
         study.record_recipe(recipe)
-        if kit:
-            write_kit(run, results, wheel)
+        if folders.kit:
+            write_kit(run, results, folders.wheel)
+        if folders.card and results.shipped:
+            write_card(run, results, models[results.shipped])
         warn_of_old_kit(run, results)
+        warn_of_old_card(run, results)
         return results
 
 

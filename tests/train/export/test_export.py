@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import onnx
 import pytest
+import safetensors.numpy
 from loading import load_splits
 from PIL import Image
 from shell import kdtool
@@ -20,7 +21,7 @@ from kdtool.cli.app import app
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.session import open_session
 from kdtool.errors import GateError, KdtoolError, ModelFileError, RecipeError, StudyError
-from kdtool.files import write_atomic
+from kdtool.files import sha256_of, write_atomic
 from kdtool.recipe.data import DigitsTable
 from kdtool.results.base import to_json
 from kdtool.results.study import load_results
@@ -132,14 +133,36 @@ def test_the_kit_holds_the_recommended_file(study):
     assert (study / "kit" / "model.onnx").read_bytes() == (study / recommended.path).read_bytes()
 
 
+def test_the_card_holds_the_files_their_names_and_their_weights(study):
+    done = kdtool("export", study, "--precisions", "fp32", "--card")
+    assert "add the licence of the weights" in done.stderr
+    results, card = load_results(study / "results.json"), study / "card"
+    assert (card / "onnx" / "model.onnx").read_bytes() == (study / "student.onnx").read_bytes()
+    config = json.loads((card / "config.json").read_text())
+    assert [config["id2label"][str(index)] for index in range(10)] == results.data.classes
+    assert config["image_size"] == [8, 8]
+    weights = safetensors.numpy.load_file(card / "model.safetensors")
+    assert sum(one.size for one in weights.values()) == results.models["student"].num_params
+    assert not json.loads((card / "preprocessor_config.json").read_text())["do_rescale"]
+    bom = json.loads((card / "bom.cdx.json").read_text())
+    assert bom["components"][0]["hashes"][0]["content"] == sha256_of(card / "onnx" / "model.onnx")
+
+    (card / "README.md").write_text("license: mit")
+    with pytest.raises(StudyError, match="exists and may hold changes of yours; move it away"):
+        kdtool("export", study, "--card")
+    assert (card / "README.md").read_text() == "license: mit"
+    assert "holds older files" in kdtool("export", study, "--opset", "20").stderr
+
+
 def test_a_study_without_a_student_has_no_kit(study):
     results = load_results(study / "results.json")
     teacher = {"teacher": results.models["teacher"]}
     alone = results.model_copy(update={"models": teacher, "verdicts": [], "shipped": None})
     write_atomic(study / "results.json", to_json(alone))
     before = (study / "teacher.onnx").stat().st_mtime_ns
-    with pytest.raises(StudyError, match="holds no student to ship; `kdtool distill RECIPE`"):
-        kdtool("export", study, "--kit")
+    for option in ("--kit", "--card"):
+        with pytest.raises(StudyError, match="holds no student to ship; `kdtool distill RECIPE`"):
+            kdtool("export", study, option)
     after = (study / "teacher.onnx").stat().st_mtime_ns
     assert after == before  # it failed before any file was written
 
