@@ -76,14 +76,14 @@ def check_device(name: str) -> None:
         check_choice("--device", name, DEVICES)
 
 
-def check_seconds(seconds: float) -> None:
-    """Check a duration.
+def check_positive(option: str, value: float | None) -> None:
+    """Check a duration, which may be absent.
 
     Raises:
         BadParameter: It is not a positive number.
     """
-    if not 0 < seconds < math.inf:
-        raise typer.BadParameter(f"got --seconds {seconds:g}; expected a positive number")
+    if value is not None and not 0 < value < math.inf:
+        raise typer.BadParameter(f"got {option} {value:g}; expected a positive number")
 
 
 def check_probability(option: str, value: float | None) -> None:

@@ -13,8 +13,8 @@ from kdtool.cli.checks import (
     check_choice,
     check_classifier,
     check_models,
+    check_positive,
     check_probability,
-    check_seconds,
     check_study_path,
     parse_budgets,
     split_list,
@@ -78,6 +78,14 @@ def profile(
     ops: Annotated[
         bool, typer.Option("--ops", help="Also show the time of each operator.")
     ] = False,
+    soak: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MINUTES",
+            help="Then run each file so long without a pause: does its memory grow, does it get "
+            "slower?",
+        ),
+    ] = None,
     budget: Annotated[
         list[str] | None,
         typer.Option(
@@ -116,7 +124,8 @@ def profile(
         _merge(models, merge, as_json=as_json)
         return
     limits = parse_budgets(budget or [])
-    check_seconds(seconds)
+    check_positive("--seconds", seconds)
+    check_positive("--soak", soak)
     num_threads = _numbers("--threads", threads, MOST_THREADS)
     batch_sizes = _numbers("--batch", batch)
     runtimes = _runtimes(runtime)
@@ -144,6 +153,7 @@ def profile(
         runtimes=runtimes,
         shapes=shapes,
         operators=ops,
+        soak_minutes=soak,
     )
     with _onnx_files(models) as names:
         report = profile_models([file for file, _ in names], options)

@@ -10,6 +10,7 @@ from kdtool.edge.count.graph import GraphCost, count_graph
 from kdtool.edge.latency.driver import Worker, started_workers
 from kdtool.edge.latency.job import Job
 from kdtool.edge.latency.measure import Measurement, matrix_rate, measure_jobs, ratio_of
+from kdtool.edge.latency.soak import soak
 from kdtool.edge.metadata import read_metadata, shape_of_image
 from kdtool.edge.model_file import external_files, model_opset, read_model
 from kdtool.edge.providers import NVIDIA
@@ -39,6 +40,7 @@ class ProfileOptions:
     runtimes: tuple[Runtime, ...] = ("onnxruntime",)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # see `input_shapes`
     operators: bool = False  # time single operators as well
+    soak_minutes: float | None = None  # run each model so long, in the first setting, as well
 
 
 def profile_models(paths: Sequence[Path], options: ProfileOptions) -> ProfileReport:
@@ -86,6 +88,11 @@ def profile_models(paths: Sequence[Path], options: ProfileOptions) -> ProfileRep
         operators = [
             _operators(workers[0], job) if options.operators else [] for job in jobs[settings[0]]
         ]
+    soaks = [
+        soak(name, job, options.soak_minutes)
+        for name, job in zip(names, jobs[settings[0]], strict=True)
+        if options.soak_minutes is not None
+    ]
     return ProfileReport(
         environment=collect_environment(
             gpu_of(one.latency.provider for taken in measured.values() for one in taken)
@@ -106,6 +113,7 @@ def profile_models(paths: Sequence[Path], options: ProfileOptions) -> ProfileRep
             for comparison in _comparisons(names, measured[setting])
         ],
         matrix_rates=rates,
+        soaks=soaks,
     )
 
 

@@ -109,6 +109,38 @@ class Comparison(Record):
     verdict: str  # such as "2.09 times faster"; see `kdtool.stats.speed`
 
 
+class Trend(Record):
+    """A change, estimated from a series."""
+
+    value: float  # estimate
+    ci95: Interval  # allows for neighbours that resemble each other
+
+
+class SoakPoint(Record):
+    """What was seen in one stretch of a long run."""
+
+    seconds: float  # from the start of the run to the end of the stretch
+    p50_ms: float  # median time of its runs
+    max_ms: float  # slowest of its runs
+    memory_bytes: int | None  # resident, after it; None: unknown
+    temperature_c: float | None  # of the hottest sensor; None: none is reported
+    clock_mhz: float | None  # mean of the cores; None: not reported
+
+
+class Soak(Record):
+    """One file, run without a pause: `kdtool profile --soak`."""
+
+    name: str  # the path, and the runtime where it is not onnxruntime
+    minutes: float  # as asked
+    num_runs: int
+    # Growth of the resident memory; None: unknown, or too few points
+    memory_bytes_per_hour: Trend | None
+    slower_by: Trend | None  # time at the end / time at the start, by the trend; None: as above
+    verdict: str | None  # of that ratio, such as "1.05 times slower"; see `kdtool.stats.speed`
+    num_throttled: int | None  # times that a core was slowed because it was hot; None: unknown
+    points: list[SoakPoint]  # in order, at most 120
+
+
 class ProfileReport(Record):
     """The result of `kdtool profile`."""
 
@@ -118,3 +150,4 @@ class ProfileReport(Record):
     comparisons: list[Comparison]  # of each further model against the first, in every setting
     matrix_rates: list[MatrixRate]  # one for each number of threads
     budgets: list[BudgetCheck] = Field(default=[])  # one for each file and `--budget`
+    soaks: list[Soak] = Field(default=[])  # one for each model, with `--soak`

@@ -24,6 +24,7 @@ from kdtool.format import (
 )
 from kdtool.results.profile import Latency, ModelProfile, OperatorTime, ProfileReport
 from kdtool.terminal.budget import show_budgets
+from kdtool.terminal.soak import soak_lines
 from kdtool.terminal.text import ascii_table, print_table, print_text
 
 ENVIRONMENT = ("kdtool", "os", "cpu", "num_cores", "gpu")
@@ -185,6 +186,7 @@ def show_profile(console: Console, report: ProfileReport) -> None:
         _rates(models, report),
         _shares(models),
         _trust(models),
+        _soaks(models, report),
     ):
         for line in lines:
             _print_line(console, line)
@@ -266,6 +268,12 @@ def _shares(models: Named) -> Iterator[str]:
                 f"{name}: {model.latency.provider} ran {percent_number(share, 0)} % of the "
                 "operators, the CPU the others"
             )
+
+
+def _soaks(models: Named, report: ProfileReport) -> Iterator[str]:
+    shown = {model.name: name for name, model in models}
+    for one in report.soaks:
+        yield from soak_lines(shown[one.name], one)
 
 
 def _trust(models: Named) -> Iterator[str]:

@@ -124,12 +124,23 @@ def _expanded_interval(resampled: NDArray[np.float64], num_rounds: int) -> Inter
 
     With 10 rounds the plain interval covers 90 % instead of 95 %.
 
-    Source: expanded percentile interval, Hesterberg 2015, arXiv:1411.5279, section 4.2; quantile
-    of Student's t by Abramowitz and Stegun, 26.7.5.
+    Source: expanded percentile interval, Hesterberg 2015, arXiv:1411.5279, section 4.2.
     """
-    z = NormalDist().inv_cdf(0.975)
     df = num_rounds - 1
-    t = z + (z**3 + z) / (4 * df) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * df**2)
-    tail = NormalDist().cdf(-t * (num_rounds / df) ** 0.5)
+    tail = NormalDist().cdf(-t_quantile(df) * (num_rounds / df) ** 0.5)
     lower, upper = np.quantile(resampled, [tail, 1 - tail])
     return float(lower), float(upper)
+
+
+def t_quantile(df: float) -> float:
+    """Return the 97.5 % quantile of Student's t, within 1 % from 3 degrees of freedom on.
+
+    Source: Abramowitz and Stegun, 26.7.5.
+    """
+    z = NormalDist().inv_cdf(0.975)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+    )
+    return z + sum(term / df**power for power, term in enumerate(terms, start=1))

@@ -6,7 +6,7 @@ every `Job` gets a fresh process: on Linux a fork of this one, which takes a few
 Python's start. It imports neither onnx nor pydantic, which would triple the time of its start.
 
 Requests are JSON lines on standard input, answers are lines with a prefix on standard output:
-a `Job` first, then `warm up`, `block`, `operators` in any number, then `close`.
+a `Job` first, then `warm up`, `block`, `memory`, `operators` in any number, then `close`.
 """
 
 import ctypes
@@ -47,15 +47,27 @@ def peak_bytes() -> int | None:
     None where the system does not report it (Windows).
     """
     if STATUS.is_file():
-        for line in STATUS.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("VmHWM:"):  # in KiB, whatever the page size
-                return int(line.split()[1]) * 1024
+        return _status_bytes("VmHWM:")
     try:
         import resource
     except ModuleNotFoundError:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _status_bytes(key: str) -> int | None:
+    for line in STATUS.read_text(encoding="utf-8", errors="replace").splitlines():
+        if line.startswith(key):  # in KiB, whatever the page size
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def resident_bytes() -> int | None:
+    """Return the resident memory (RSS) of now; None where /proc is missing."""
+    if not STATUS.is_file():
+        return None
+    return _status_bytes("VmRSS:")
 
 
 def end_with_parent() -> None:
@@ -127,6 +139,8 @@ def _do(job: Job, requests: Iterator[str], answer: Answer) -> None:
                     answer({"runs_ns": runs_ns, "cpu_seconds": time.process_time() - cpu})
                 case ["operators", folder]:
                     answer({"operators": operator_times(job, folder)})
+                case ["memory"]:
+                    answer({"memory_bytes": resident_bytes()})
                 case ["close"]:
                     answer({"peak_memory_bytes": peak_bytes()})
                     return
