@@ -93,7 +93,9 @@ EXPLANATIONS = {
 }
 
 
-def open_session(path: Path, threads: int = 1, provider: str = "cpu") -> InferenceSession:
+def open_session(
+    path: Path, threads: int = 1, provider: str = "cpu", *, optimize: bool = True
+) -> InferenceSession:
     """Load a model, ready to run.
 
     Args:
@@ -103,6 +105,7 @@ def open_session(path: Path, threads: int = 1, provider: str = "cpu") -> Inferen
             a busy neighbour, and prints errors in containers (its issue 8313).
         provider: Key of `PROVIDERS`, or `auto` as in `choose_provider`. Operators that it lacks
             run on the CPU.
+        optimize: False runs the graph as the file has it.
 
     Raises:
         ModelFileError: The file is missing, damaged, not ONNX or beyond this onnxruntime.
@@ -114,7 +117,7 @@ def open_session(path: Path, threads: int = 1, provider: str = "cpu") -> Inferen
     check_file(path)
     provider, _ = choose_provider(provider)
     try:
-        return _start(str(path), threads, provider)
+        return _start(str(path), threads, provider, optimize=optimize)
     except RUNTIME_ERRORS as error:
         raise ModelFileError(_explain(path, str(error))) from error
 
@@ -175,18 +178,23 @@ def _provider_meant(name: str, present: Sequence[str]) -> str:
     return did_you_mean(short, ["auto", *PROVIDERS], "{}", cutoff=0.75)
 
 
-def _start(model: str | bytes, threads: int, provider: str) -> InferenceSession:
+def _start(
+    model: str | bytes, threads: int, provider: str, *, optimize: bool = True
+) -> InferenceSession:
     """Create a session on `provider`, without a fallback.
 
     Args:
         model: Path or content of an ONNX file.
         threads: As in `open_session`.
         provider: Key of `PROVIDERS` that this onnxruntime has.
+        optimize: As in `open_session`.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # fatal only; all errors are raised
+    if not optimize:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     wanted = [PROVIDERS[provider]]
     if provider == "tensorrt":  # operators that it lacks run on the same GPU
         wanted.append(PROVIDERS["cuda"])

@@ -4,6 +4,7 @@ import json
 import secrets
 import shutil
 import zipfile
+from dataclasses import dataclass
 from email.parser import HeaderParser
 from importlib.metadata import packages_distributions, version
 from importlib.resources import files
@@ -15,7 +16,7 @@ from PIL import Image
 
 from kdtool import __version__
 from kdtool.edge.kit.check import MANIFEST, PACKAGES, changed_files, check_kit, kit_files
-from kdtool.edge.kit.readme import TOLERANCES, KitFacts, golden_name, readme
+from kdtool.edge.kit.readme import ROUNDING, TOLERANCES, KitFacts, golden_name, readme
 from kdtool.edge.model_file import check_file
 from kdtool.edge.predict import LABELS, check_classifier, class_names
 from kdtool.edge.session import InferenceSession, open_session
@@ -24,31 +25,41 @@ from kdtool.files import sha256_of
 from kdtool.results.base import SCHEMA
 
 
-def pick_golden(
-    labels: NDArray[np.int64],
-    probabilities: NDArray[np.float32],
-    tolerance: float,
-    num_golden: int,
-) -> list[int]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answered:
+    """Test images with what a file answers; golden images are chosen from them."""
+
+    images: NDArray[np.uint8]  # (N, H, W, C)
+    labels: NDArray[np.int64]  # (N,), their classes
+    probabilities: NDArray[np.float32]  # (N, K) in [0, 1], compared with PyTorch
+    # Of an int8 file: (N, K), the same where integers are rounded in another way
+    rounded: NDArray[np.float32] | None = None
+
+
+def pick_golden(answered: Answered, tolerance: float, num_golden: int) -> list[int]:
     """Choose golden images: half typical, from as many classes as possible, half hard.
 
     The margin of an image is the difference between its two highest probabilities. Typical images
     are correctly classified with about the median margin of their class; hard images have the
     smallest margins, where a difference shows first. Images whose class could change within the
-    tolerance are left out, unless all could.
+    tolerance are left out, and those whose answer depends on how integers are rounded, unless all
+    do.
 
     Args:
-        labels: `(N,)`.
-        probabilities: `(N, K)` in [0, 1].
+        answered: Test images.
         tolerance: How far a probability may differ.
         num_golden: How many to choose.
 
     Returns:
         Their indices; fewer where there are not enough images.
     """
+    labels, probabilities = answered.labels, answered.probabilities
     ordered = np.sort(probabilities, axis=1)
     margins = ordered[:, -1] - ordered[:, -2]  # (N,)
-    clear = np.flatnonzero(margins > 2 * tolerance).tolist()
+    steady = np.full(len(labels), True)
+    if answered.rounded is not None:
+        steady = np.abs(answered.rounded - probabilities).max(axis=1) <= tolerance / 2
+    clear = np.flatnonzero((margins > 2 * tolerance) & steady).tolist()
     if not clear:  # a model without any margin gets golden images, too
         clear = list(range(len(labels)))
     correct = [index for index in clear if probabilities[index].argmax() == labels[index]]
@@ -70,6 +81,7 @@ def write_golden(
     labels: list[str],
     probabilities: NDArray[np.float32],
     tolerance: float,
+    rounding: float | None = None,
 ) -> None:
     """Write golden images as PNG files and their expected probabilities as JSON.
 
@@ -79,6 +91,8 @@ def write_golden(
         labels: Class names, G of them.
         probabilities: `(G, K)` in [0, 1].
         tolerance: How far a probability may differ.
+        rounding: How far it may differ where a platform rounds integers otherwise; None: no
+            integers are rounded.
     """
     folder.mkdir(parents=True)
     entries = []
@@ -88,12 +102,12 @@ def write_golden(
         # Seven digits: far below any tolerance.
         expected = [round(float(value), 7) for value in probabilities[index]]
         entries.append({"file": name, "label": label, "probabilities": expected})
-    document = {"tolerance": tolerance, "images": entries}
+    document = {"tolerance": tolerance, "rounding": rounding, "images": entries}
     text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1)
     (folder / "expected.json").write_text(text + "\n", encoding="utf-8")
 
 
-__all__ = ["KitFacts", "build_kit"]
+__all__ = ["Answered", "KitFacts", "build_kit"]
 
 MODEL = "model.onnx"
 SCRIPTS = ("predict.py", "check.py", "classifier.py", "picture.py")
@@ -105,14 +119,7 @@ HOW_TO_BUILD = "`uv build --wheel` in a clone of kdtool writes one into dist/"
 
 
 def build_kit(
-    folder: Path,
-    model: Path,
-    facts: KitFacts,
-    *,
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    probabilities: NDArray[np.float32],
-    wheel: Path | None = None,
+    folder: Path, model: Path, facts: KitFacts, answered: Answered, wheel: Path | None = None
 ) -> str:
     """Write a kit and check it: only a kit that runs, without kdtool, gets its name.
 
@@ -120,9 +127,7 @@ def build_kit(
         folder: Is created; an unchanged kit in its place is replaced.
         model: ONNX file of a classifier that kdtool exported.
         facts: About that file; its SHA-256 must still be `facts.file.sha256`.
-        images: `(N, H, W, C)`, test images; some become the golden images.
-        labels: `(N,)`, their classes.
-        probabilities: `(N, K)` in [0, 1], the outputs that were compared with PyTorch.
+        answered: Test images; some become the golden images.
         wheel: Wheel of this version of kdtool, to be copied into the kit.
 
     Returns:
@@ -142,9 +147,15 @@ def build_kit(
         session = _copy_model(model, new / MODEL, facts)
         classes = class_names(session, model)
         tolerance, _ = TOLERANCES[facts.precision]
-        golden = pick_golden(labels, probabilities, tolerance, facts.num_golden)
-        names = [classes[label] for label in labels[golden]]
-        write_golden(new / "golden", images[golden], names, probabilities[golden], tolerance)
+        golden = pick_golden(answered, tolerance, facts.num_golden)
+        write_golden(
+            new / "golden",
+            answered.images[golden],
+            [classes[label] for label in answered.labels[golden]],
+            answered.probabilities[golden],
+            tolerance,
+            ROUNDING if facts.precision == "int8" else None,
+        )
         texts = {
             LABELS: _one_a_line(classes),
             "requirements.txt": _requirements(facts.file.opset),

@@ -19,6 +19,10 @@ from kdtool.stats.intervals import wilson_interval
 
 MAX_CLASSES = 40  # listed in the README
 
+# Where an int8 network adds two branches, each platform (x86, WebAssembly, ARM) rounds near ties
+# otherwise, and later layers amplify it: by up to 0.22 in MobileNetV2, with the same classes.
+ROUNDING = 0.25
+
 # How far a probability may differ, and why. Our choice: correct float32 runtimes differ by about
 # 1e-6 of the largest logit, and float16 has 11 bits. int8 kernels and the same files computed in
 # floats differed by at most 6e-4 on 1,797 digits; deeper networks round more often.
@@ -28,7 +32,10 @@ TOLERANCES: dict[Precision, tuple[float, str]] = {
     "int8": (
         0.05,
         "processors round int8 differently, and one step of a logit can change a probability by a "
-        "few percent. On old processors whose int8 arithmetic overflows, the check fails.",
+        "few percent. Where two branches of the network are added, it can be more: if every class "
+        f'is the same and no probability differs by more than {ROUNDING}, the check says "another '
+        "platform's rounding\" and passes. On old processors whose int8 arithmetic overflows, it "
+        "fails.",
     ),
 }
 INPUTS = {

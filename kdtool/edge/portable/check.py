@@ -34,24 +34,30 @@ def main() -> int:
         return 1
     expected = json.loads((HERE / "golden" / "expected.json").read_text(encoding="utf-8"))
     tolerance, images = expected["tolerance"], expected["images"]
-    differences = []
+    differences, num_classes = [], 0
     try:
         session = load(HERE / "model.onnx")
         for image in images:
             pixels, _ = read_image(HERE / "golden" / image["file"], image_shape(session))
             probabilities = predict(session, pixels[None])[0]  # (K,)
             differences.append(np.abs(probabilities - image["probabilities"]).max())
+            num_classes += int(probabilities.argmax() == np.argmax(image["probabilities"]))
             if not differences[-1] <= tolerance:  # also where it is not a number
                 print(f"{image['file']}: a probability differs by {differences[-1]:.2g}")
     except ValueError as error:
         print(f"FAILED: {error}")
         return 1
     num_same = sum(difference <= tolerance for difference in differences)
+    largest, verdict = np.max(differences), "FAILED"
+    if num_same == len(images):
+        verdict = "ok"
+    elif num_classes == len(images) and largest <= (expected.get("rounding") or 0):
+        verdict = "ok, with another platform's rounding of int8: the same classes"
     print(
-        f"{'ok' if num_same == len(images) else 'FAILED'}: {num_same} of {len(images)} images "
-        f"as expected; largest difference {np.max(differences):.1g}, allowed {tolerance:g}"
+        f"{verdict}: {num_same} of {len(images)} images as expected; largest difference "
+        f"{largest:.1g}, allowed {tolerance:g}"
     )
-    return int(num_same < len(images))
+    return int(verdict == "FAILED")
 
 
 def changed_files() -> list[str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kdtool.edge.kit.build import MODEL, KitFacts, build_kit
+from kdtool.edge.kit.build import MODEL, Answered, KitFacts, build_kit
 from kdtool.edge.portable.classifier import decide
 from kdtool.edge.session import open_session
 from kdtool.errors import StudyError
@@ -15,6 +15,8 @@ from kdtool.train.evaluation.evaluate import split_labels
 from kdtool.train.evaluation.operating_point import rates
 from kdtool.train.export.onnx_file import answers, as_given
 from kdtool.train.run import Run
+
+MOST_ROUNDED = 2000  # test images that an int8 file answers a second time, rounded otherwise
 
 
 def warn_of_old_kit(run: Run, results: Results) -> None:
@@ -53,8 +55,13 @@ def write_kit(run: Run, results: Results, wheel: Path | None = None) -> None:
     model, folder = run.study.folder / file.path, run.study.folder / "kit"
     images = run.splits.test.images.cpu().numpy()
     labels = split_labels(run.splits.test)
-    _, probabilities = answers(model, as_given(images, run.recipe.export.input))
+    given = as_given(images, run.recipe.export.input)
+    _, probabilities = answers(model, given)
     called, positive = decide(open_session(model), probabilities), run.splits.positive
+    chosen_from, rounded = np.arange(len(images)), None
+    if precision == "int8":
+        chosen_from = np.unique(np.linspace(0, len(images) - 1, MOST_ROUNDED).round().astype(int))
+        _, rounded = answers(model, given[chosen_from], optimize=False)
     output = build_kit(
         folder,
         model,
@@ -69,9 +76,12 @@ def write_kit(run: Run, results: Results, wheel: Path | None = None) -> None:
             environment=results.environment,
             num_golden=run.recipe.export.golden_images,
         ),
-        images=np.ascontiguousarray(images.transpose(0, 2, 3, 1)),
-        labels=labels,
-        probabilities=probabilities,
-        wheel=wheel,
+        Answered(
+            images=np.ascontiguousarray(images[chosen_from].transpose(0, 2, 3, 1)),
+            labels=labels[chosen_from],
+            probabilities=probabilities[chosen_from],
+            rounded=rounded,
+        ),
+        wheel,
     )
     run.reporter.say(f"{folder}: {output}")

@@ -220,14 +220,18 @@ def given_shape(image_shape: ImageShape, form: InputForm) -> tuple[int, int, int
     return image_shape if form == "tensor" else (height, width, channels)
 
 
-def answers(path: Path, images: NDArray[np.generic]) -> tuple[Answers, Answers]:
+def answers(
+    path: Path, images: NDArray[np.generic], *, optimize: bool = True
+) -> tuple[Answers, Answers]:
     """Return the logits and probabilities of a file, both `(N, C)`.
 
     Args:
         path: The ONNX file.
         images: `(N, ...)`, in its input form.
+        optimize: False computes operator by operator as the file says; int8 layers then round in
+            float32, so otherwise than the runtime's own.
     """
-    session = open_session(path)
+    session = open_session(path, optimize=optimize)
     # Batches of 1, 2 and 5 first: a batch dimension that was fixed by mistake fails at once.
     bounds = [0, 1, 3, 8, *range(8 + PARITY_BATCH, len(images), PARITY_BATCH), len(images)]
     bounds = sorted({min(bound, len(images)) for bound in bounds})

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kdtool.edge.kit.build import build_kit
+from kdtool.edge.kit.build import Answered, build_kit
 from kdtool.edge.kit.readme import KitFacts
 from kdtool.environment import collect_environment
 from kdtool.files import sha256_of
@@ -51,10 +51,12 @@ def make_kit(tmp_path, make_classifier):
             tmp_path / folder,
             path,
             replace(facts, **changes.pop("facts", {})),
-            images=images,
-            labels=np.arange(NUM_IMAGES) % len(classes),
-            probabilities=changes.pop("probabilities", probabilities),
-            wheel=changes.pop("wheel", None),
+            Answered(
+                images=images,
+                labels=np.arange(NUM_IMAGES) % len(classes),
+                probabilities=changes.pop("probabilities", probabilities),
+            ),
+            changes.pop("wheel", None),
         )
         assert not changes
         return tmp_path / folder, output

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from PIL import Image
 
-from kdtool.edge.kit.build import pick_golden, write_golden
+from kdtool.edge.kit.build import Answered, pick_golden, write_golden
 from kdtool.edge.kit.check import changed_files, check_kit, importable
 from kdtool.edge.predict import predict_files
 from kdtool.errors import GateError, ModelFileError, StudyError
@@ -394,12 +394,17 @@ def test_names_of_many_golden_images_sort_in_their_order(tmp_path):
     assert [entry["file"] for entry in entries] == names
 
 
+def answered(labels, probabilities, rounded=None):
+    images = np.zeros((len(labels), 2, 2, 1), np.uint8)
+    return Answered(images=images, labels=labels, probabilities=probabilities, rounded=rounded)
+
+
 def test_golden_images_are_half_typical_of_all_classes_half_hard():
     generator = np.random.default_rng(0)
     probabilities = generator.dirichlet(np.full(4, 0.3), 400).astype(np.float32)
     labels = np.arange(400) // 100  # sorted, as a folder of folders is
     tolerance = 0.1
-    picked = pick_golden(labels, probabilities, tolerance, NUM_GOLDEN)
+    picked = pick_golden(answered(labels, probabilities), tolerance, NUM_GOLDEN)
     assert len(set(picked)) == len(picked) == NUM_GOLDEN
     top = np.sort(probabilities, axis=1)
     margins = top[:, -1] - top[:, -2]
@@ -415,9 +420,57 @@ def test_golden_images_are_half_typical_of_all_classes_half_hard():
     assert max(margins[picked[8:]]) <= min(margins[others])
 
 
+def test_golden_images_of_int8_do_not_depend_on_how_integers_are_rounded():
+    generator = np.random.default_rng(0)
+    probabilities = generator.dirichlet(np.full(4, 0.3), 400).astype(np.float32)
+    moves = np.where(np.arange(400) % 3, 0.02, 0.04).astype(np.float32)
+    rounded = probabilities + moves[:, None] * np.array([1, -1, 0, 0], np.float32)
+    labels = probabilities.argmax(axis=1)
+    picked = pick_golden(answered(labels, probabilities, rounded), 0.05, NUM_GOLDEN)
+    assert all(index % 3 for index in picked)
+    plain = pick_golden(answered(labels, probabilities), 0.05, NUM_GOLDEN)
+    assert any(index % 3 == 0 for index in plain)
+    # where all depend on it, a kit still gets some
+    everywhere = answered(labels, probabilities, probabilities + np.float32(0.04))
+    assert len(pick_golden(everywhere, 0.05, NUM_GOLDEN)) == NUM_GOLDEN
+
+
+@pytest.mark.parametrize(
+    ("precision", "shift", "says", "status"),
+    [
+        ("int8", 0.04, "ok: 16 of 16", 0),
+        ("int8", 0.15, "ok, with another platform's rounding of int8: the same classes: 0 of", 0),
+        ("int8", 0.3, "FAILED: 0 of 16", 1),
+        ("int8", -0.15, "FAILED: 0 of 16", 1),  # the class changes
+        ("fp32", 0.04, "FAILED: 0 of 16", 1),
+    ],
+)
+def test_the_check_sets_rounding_apart_from_wrong_answers(
+    make_kit, run, precision, shift, says, status
+):
+    """The golden answers move by `shift` from the second to the most probable class."""
+    folder, _ = make_kit(facts={"precision": precision})
+    path = folder / "golden" / "expected.json"
+    expected = json.loads(path.read_text())
+    for image in expected["images"]:
+        probabilities = np.array(image["probabilities"])
+        *_, second, first = probabilities.argsort()
+        margin = probabilities[first] - probabilities[second]
+        move = shift if shift > 0 else -max(-shift, margin / 2 + 0.01)
+        probabilities[[first, second]] += [move, -move]
+        image["probabilities"] = probabilities.tolist()
+    path.write_text(json.dumps(expected))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["golden/expected.json"] = sha256_of(path)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    done = run(folder / "check.py")
+    assert (done.returncode, says in done.stdout) == (status, True), done.stdout
+
+
 def test_few_images_and_a_constant_model_give_golden_images_as_well():
-    assert pick_golden(np.array([1, 0]), np.full((2, 2), 0.5, np.float32), 0.1, 16) == [1, 0]
-    assert pick_golden(np.array([1, 1]), np.full((2, 2), 0.5, np.float32), 0.1, 16) == [0, 1]
+    half = np.full((2, 2), 0.5, np.float32)
+    assert pick_golden(answered(np.array([1, 0]), half), 0.1, 16) == [1, 0]
+    assert pick_golden(answered(np.array([1, 1]), half), 0.1, 16) == [0, 1]
 
 
 @pytest.mark.parametrize("script", ["predict.py", "check.py", "classifier.py", "picture.py"])

@@ -276,7 +276,7 @@ def test_a_file_changed_after_its_check_does_not_ship(study):
     model = onnx.load(path)
     model.doc_string = "changed"
     results = load_results(study / "results.json")
-    from kdtool.edge.kit.build import KitFacts, build_kit
+    from kdtool.edge.kit.build import Answered, KitFacts, build_kit
 
     file = results.models["student"].files["fp32"]
     onnx.save(model, path)
@@ -284,12 +284,13 @@ def test_a_file_changed_after_its_check_does_not_ship(study):
         study="tiny", role="student", precision="fp32", file=file, reason="", data="",
         rates=None, environment=results.environment,
     )  # fmt: skip
-    images = np.zeros((20, 8, 8, 1), np.uint8)
+    answered = Answered(
+        images=np.zeros((20, 8, 8, 1), np.uint8),
+        labels=np.zeros(20, np.int64),
+        probabilities=np.full((20, 10), 0.1, np.float32),
+    )
     with pytest.raises(ModelFileError, match="was changed since it was checked"):
-        build_kit(
-            study / "kit", path, facts, images=images, labels=np.zeros(20, np.int64),
-            probabilities=np.full((20, 10), 0.1, np.float32),
-        )  # fmt: skip
+        build_kit(study / "kit", path, facts, answered)
     assert not (study / "kit").exists()
 
 
