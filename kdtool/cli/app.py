@@ -6,10 +6,11 @@ import typer
 
 from kdtool import __version__
 from kdtool.cli.device import predict, profile
+from kdtool.cli.explain import explain
 from kdtool.cli.help import HELP_OPTIONS, Command, Group
 from kdtool.cli.inspect import check, init, status
 from kdtool.cli.report import report
-from kdtool.cli.study import distill, explain, export, finetune, subclass_distill
+from kdtool.cli.study import distill, export, finetune, subclass_distill
 from kdtool.errors import InterruptedRunError, KdtoolError
 
 app = typer.Typer(
@@ -44,7 +45,8 @@ kdtool export runs/mnist --kit
 kdtool export runs/mnist --precisions fp32,int8 --target arm"""
 EXPLAIN = """\
 kdtool explain runs/mnist
-kdtool explain runs/mnist --images 24"""
+kdtool explain runs/mnist --images 24
+kdtool explain runs/mnist/student.int8.onnx photo.png --method rise"""
 REPORT = """\
 kdtool report runs/mnist
 kdtool report runs/mnist runs/mnist-small --out runs"""
@@ -86,9 +88,7 @@ app.command(cls=Command, epilog=STATUS, short_help="Report how far a study is.")
 app.command(cls=Command, epilog=EXPORT, short_help="Write and check a study's ONNX files again.")(
     export
 )
-app.command(cls=Command, epilog=EXPLAIN, short_help="Compute a study's saliency maps again.")(
-    explain
-)
+app.command(cls=Command, epilog=EXPLAIN, short_help="Show which pixels answers depend on.")(explain)
 app.command(cls=Command, epilog=REPORT, short_help="Write a report again, or compare studies.")(
     report
 )

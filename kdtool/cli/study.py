@@ -1,4 +1,4 @@
-"""The commands that make a study or parts of it: finetune, distill, export, explain."""
+"""The commands that make a study or parts of it: finetune, distill, export."""
 
 import re
 import shlex
@@ -184,6 +184,7 @@ def _distill(
     as_json: bool,
     quiet: bool,
 ) -> None:
+    """Run a stage of a finished study again, with other settings, and print the results."""
     check_device(device)
     tools = parse_log(log)
     check_recipe_path(recipe)
@@ -315,7 +316,7 @@ def export(
         "operating_point": operating_point,
     }
     settings = {f"export.{key}": value for key, value in options.items() if value is not None}
-    _again(
+    stage_again(
         study,
         "export",
         settings,
@@ -328,25 +329,7 @@ def export(
     )
 
 
-def explain(
-    study: StudyPath,
-    images: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, max=64, help="Number of test images to show, 1 to 64."),
-    ] = None,
-    device: Device = "auto",
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Compute a study's saliency maps again: which pixels each prediction depends on.
-
-    Nothing is trained; the report gets the new images.
-    """
-    settings: dict[str, object] = {} if images is None else {"explain.images": images}
-    _again(study, "explain", settings, device, as_json=as_json, quiet=quiet)
-
-
-def _again(
+def stage_again(
     folder: Path,
     stage: Literal["export", "explain"],
     settings: dict[str, object],
@@ -358,6 +341,7 @@ def _again(
     as_json: bool,
     quiet: bool,
 ) -> None:
+    """Run a stage of a finished study again, with other settings, and print the results."""
     check_device(device)
     check_study_path(folder)
     from kdtool.recipe.checks import check_again

@@ -19,9 +19,11 @@ UsageError = cast("type[Exception]", typer.BadParameter.__bases__[0])
 NUMBERS = {
     "--images": "a whole number from 1 to 64, such as --images 24",
     "--jobs": "a whole number of 1 or more, such as --jobs 2",
+    "--masks": "a whole number from 10 to 100000, such as --masks 1000",
     "--min-confidence": "a probability from 0 to 1, such as --min-confidence 0.9",
     "--opset": "a whole number of 18 or more, such as --opset 20",
     "--seconds": "a positive number, such as --seconds 10",
+    "--soak": "a positive number of minutes, such as --soak 10",
     "--threads": "a whole number from 1 to 256, such as --threads 4",
 }
 PATHS = {"--out", "--merge", "--wheel"}  # an empty path would be the working folder

@@ -119,13 +119,13 @@ def predict_files(
         KdtoolError: The model cannot be used, or a folder has no images. For an image that cannot
             be read, its `Prediction` has the reason.
     """
-    given = [one for path in images for one in _given(path)]
+    given = given_images(images)
     session = open_session(model, threads)
     check_classifier(session, model)
     classes = class_names(session, model)
     chosen = check_decision(session, model, classes)
     predictions = [
-        _predict_file(session, one, classes, top or len(classes), min_confidence) for one in given
+        predict_given(session, one, classes, top or len(classes), min_confidence) for one in given
     ]
     labelled = any(one.label for one in predictions)
     pairs = zip(given, predictions, strict=True)
@@ -151,6 +151,15 @@ def predict_files(
 def _text(given: object) -> str:
     """Return a path, or a message with one, as text: names of files need not be text."""
     return str(given).encode("utf-8", "backslashreplace").decode()
+
+
+def given_images(paths: Sequence[Path]) -> list[GivenImage]:
+    """Return the images of files and folders.
+
+    Raises:
+        KdtoolError: A folder has no images.
+    """
+    return [one for path in paths for one in _given(path)]
 
 
 def _given(path: Path) -> Iterator[GivenImage]:
@@ -277,13 +286,18 @@ def _read_lines(path: Path) -> list[str]:
         ) from error
 
 
-def _predict_file(
+def predict_given(
     session: InferenceSession,
     given: GivenImage,
     classes: list[str],
     top: int,
-    min_confidence: float | None,
+    min_confidence: float | None = None,
 ) -> Prediction:
+    """Classify one image; the arguments are those of `predict_files`, checked.
+
+    Raises:
+        ModelFileError: The model cannot run on it.
+    """
     path, label = given.path, given.label(classes)
     try:
         if given.problem:
