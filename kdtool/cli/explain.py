@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from kdtool.results.explained import ExplainFilesReport, MapMethod
 
 COMMAND = "ParameterSource.COMMANDLINE"
-OF_STUDY, OF_FILE = {"images", "device"}, {"method", "masks", "class_name", "threads", "out"}
+OF_STUDY, OF_FILE = {"images", "device"}, {"masks", "class_name", "threads", "out"}
 
 
 @interruptible()
@@ -42,13 +42,16 @@ def explain(
     ] = None,
     device: Device = "auto",
     method: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="NAME",
-            help="Of an ONNX file: occlusion (cover squares) or rise (random masks).",
-            autocompletion=choices("occlusion", "rise"),
+            help="Of an ONNX file: occlusion (covers squares, default) or rise (random masks). Of "
+            "a study: gradient, smoothgrad, integrated-gradients or grad-cam.",
+            autocompletion=choices(
+                "occlusion", "rise", "gradient", "smoothgrad", "integrated-gradients", "grad-cam"
+            ),
         ),
-    ] = "occlusion",
+    ] = None,
     masks: Annotated[
         int,
         typer.Option(metavar="N", min=10, max=100_000, help="Of rise: number of masks."),
@@ -88,7 +91,12 @@ def explain(
     }
     if not pictures and target.suffix.lower() != ".onnx":
         _refuse(given, OF_FILE, f"{target} is explained as a study")
-        settings: dict[str, object] = {} if images is None else {"explain.images": images}
+        if method is not None:
+            from kdtool.recipe.schema import Attribution
+
+            check_choice("--method", method, get_args(Attribution))
+        options: dict[str, object] = {"explain.images": images, "explain.method": method}
+        settings = {key: value for key, value in options.items() if value is not None}
         stage_again(target, "explain", settings, device, as_json=as_json, quiet=quiet)
         return
     _refuse(given, OF_STUDY, f"{target} is explained as an ONNX file")
@@ -100,11 +108,14 @@ def explain(
     from kdtool.edge.explain.files import ExplainOptions, explain_files
     from kdtool.terminal.progress import Terminal
 
-    options = ExplainOptions(
-        method=_method(method), num_masks=masks, class_name=class_name, threads=threads
+    chosen = ExplainOptions(
+        method=_method(method or "occlusion"),
+        num_masks=masks,
+        class_name=class_name,
+        threads=threads,
     )
     folder = out or Path(f"{target.stem}-explained")
-    report = explain_files(target, pictures, folder, options, Terminal(quiet=quiet).progress)
+    report = explain_files(target, pictures, folder, chosen, Terminal(quiet=quiet).progress)
     _show(report, as_json=as_json)
 
 

@@ -161,9 +161,17 @@ class ProfileTable(Table):
     seconds: Positive = Field(default=3.0, description="seconds of measuring each model")
 
 
+Attribution = Literal["gradient", "smoothgrad", "integrated-gradients", "grad-cam"]
+
+
 class ExplainTable(Table):
     """The saliency maps."""
 
+    method: Attribution = Field(
+        default="gradient",
+        description="how the influence of a pixel is computed; `grad-cam` is for networks with "
+        "convolutions, others get no map",
+    )
     images: int = Field(default=8, ge=1, le=64, description="test images in the report")
 
 

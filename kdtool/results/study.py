@@ -24,6 +24,7 @@ from kdtool.results.evidence import (
     SweepPoint,
     Verdict,
 )
+from kdtool.results.explained import ExplainResult
 from kdtool.results.profile import Environment, Latency
 from kdtool.results.quantization import Ladder, Quantization
 
@@ -230,30 +231,6 @@ class TeacherTargets(Record):
 
     num_images: int
     accuracy: float  # of the teacher on these images
-
-
-class ExplainedImage(Record):
-    """One test image with a saliency map of every model."""
-
-    index: int  # in the test split
-    label: str  # name of its class
-    predictions: dict[Role, str]  # class that each model predicts
-    probabilities: dict[Role, float]  # of the predicted class
-    agreement: dict[Role, float]  # Spearman correlation with the teacher's heatmap, in [-1, 1]
-
-
-class ExplainResult(Record):
-    """Saliency of the exported models on the same test images."""
-
-    method: str  # name of the saliency method
-    path: str  # npz: `images` (N, H, W, C) uint8 and one `(N, H, W)` float32 heatmap a role
-    images: list[ExplainedImage]  # those shown in the report
-    mean_agreement: dict[Role, float]  # over `num_compared` test images
-    # of the mean, over images; empty: of an older kdtool, or fewer than 30 images
-    agreement_ci95: dict[Role, Interval] = Field(default={})
-    num_compared: int  # test images
-    # Whether these are a stratified sample (or all); False: of an older kdtool, the first ones
-    is_stratified: bool = False
 
 
 class DataResult(Record):

@@ -29,7 +29,9 @@ ALGORITHMS: dict[str, int] = {
     "qat": 1,
     "latency": 1,
     "against-teacher": 1,
-    "explain": 3,  # 2: agreement over a stratified sample of the test images; 3: its interval
+    # 2: agreement over a stratified sample of the test images; 3: its interval; 4: deletion,
+    # insertion, untrained networks, images of most and least agreement
+    "explain": 4,
     "gallery": 1,
     "duplicates": 1,
 }

@@ -11,7 +11,8 @@ from sample_models import ACCURACY, model_result, summary
 from sample_scores import with_scores
 
 from kdtool.results.evidence import SweepPoint, Uncertainty, Verdict
-from kdtool.results.study import DataResult, ExplainedImage, ExplainResult, Results
+from kdtool.results.explained import ExplainedImage, ExplainResult, Faithfulness, Mean
+from kdtool.results.study import DataResult, Results
 
 AGREEMENT = {
     "teacher": 1.0,
@@ -94,6 +95,7 @@ def explain_result(classes, roles, num_images):
             predictions={r: other if r == "control" and i == 2 else label for r in roles},
             probabilities=dict.fromkeys(roles, 0.99 - 0.03 * i),
             agreement={r: 1.0 if r == "teacher" else 0.4 + 0.02 * i for r in roles},
+            why="the models differ" if i == 2 else "of each class",
         )
 
     return ExplainResult(
@@ -103,6 +105,21 @@ def explain_result(classes, roles, num_images):
         mean_agreement={r: AGREEMENT[r] for r in roles},
         num_compared=500,
         is_stratified=True,
+        faithfulness={r: faithfulness(AGREEMENT[r]) for r in roles},
+    )
+
+
+def faithfulness(value):
+    def mean(of, ends=0.02):
+        return Mean(value=of, ci95=(of - ends, of + ends) if ends else None)
+
+    return Faithfulness(
+        num_images=50,
+        deletion=mean(0.2 * value),
+        insertion=mean(0.9 * value),
+        random_deletion=mean(0.5),
+        random_insertion=mean(0.45, ends=None),
+        untrained_agreement=mean(0.1),
     )
 
 

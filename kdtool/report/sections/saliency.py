@@ -1,5 +1,6 @@
 """Saliency of the models on the same test images, as pictures."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -8,11 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdtool.errors import StudyError
-from kdtool.format import agreement, count, listed, printable, role_name, whole_percent
+from kdtool.format import (
+    agreement,
+    count,
+    listed,
+    printable,
+    probability,
+    role_name,
+    whole_percent,
+)
 from kdtool.report.parts.canvas import LIGHT, Drawing, new_figure
 from kdtool.report.parts.pictures import PIXELATED_BELOW, Picture, data_url, reading, rgb
 from kdtool.results.base import ROLES, Role
-from kdtool.results.study import ExplainedImage, ExplainResult, Results
+from kdtool.results.explained import ExplainedImage, ExplainResult, Mean
+from kdtool.results.study import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,8 +57,20 @@ class SaliencyRow:
 
     index: int
     label: str
+    why: str  # it is shown; empty: of an older kdtool
     url: str
     entries: dict[Role, SaliencyEntry]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FaithfulnessRow:
+    """Whether the maps of one model say what it looks at."""
+
+    role: Role
+    deletion: str
+    insertion: str
+    random: str  # deletion and insertion in a random order
+    untrained: str  # agreement with the same network with random weights
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +83,8 @@ class SaliencySection:
     roles: list[Role]
     rows: list[SaliencyRow]
     agreement: str | None  # a sentence with the mean agreement; None: not compared
+    faithfulness: list[FaithfulnessRow]  # empty: of an older kdtool
+    num_faithful: str  # images of these
     pixelated: bool
     is_folded: bool  # small images show a person little
     figure: Drawing | None  # of report.md; None: folded
@@ -81,6 +105,7 @@ def section(results: Results, folder: Path) -> SaliencySection | None:
         SaliencyRow(
             index=record.index,
             label=printable(record.label),
+            why=record.why or "",
             url=data_url(saliency.images[row]),
             entries={
                 role: _entry(record, role, maps[row]) for role, maps in saliency.heatmaps.items()
@@ -93,6 +118,18 @@ def section(results: Results, folder: Path) -> SaliencySection | None:
         roles=list(saliency.heatmaps),
         rows=rows,
         agreement=agreement_sentence(results),
+        faithfulness=[
+            FaithfulnessRow(
+                role=role,
+                deletion=_mean(one.deletion, probability),
+                insertion=_mean(one.insertion, probability),
+                random=f"{probability(one.random_deletion.value)}; "
+                f"{probability(one.random_insertion.value)}",
+                untrained=_mean(one.untrained_agreement, agreement),
+            )
+            for role, one in explain.faithfulness.items()
+        ],
+        num_faithful=count(max((o.num_images for o in explain.faithfulness.values()), default=0)),
         pixelated=is_small,
         is_folded=is_small,
         figure=None
@@ -104,6 +141,11 @@ def section(results: Results, folder: Path) -> SaliencySection | None:
             narrow=None,
         ),
     )
+
+
+def _mean(mean: Mean, text: Callable[[float], str]) -> str:
+    ends = f" ({' to '.join(map(text, mean.ci95))})" if mean.ci95 else ""
+    return text(mean.value) + ends
 
 
 def _entry(record: ExplainedImage, role: Role, heatmap: Picture) -> SaliencyEntry:

@@ -6,84 +6,32 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import rankdata
-from torch import Tensor, nn
+from torch import Tensor
 
 from kdtool.files import save_arrays
+from kdtool.format import role_name
 from kdtool.results.base import Interval, Role
-from kdtool.results.study import ExplainedImage, ExplainResult
+from kdtool.results.explained import ExplainedImage, ExplainResult, Why
 from kdtool.stats.intervals import Z95
 from kdtool.study.keys import key_of
 from kdtool.train.data.stratify import stratified_sample
+from kdtool.train.evaluation.attribution import last_convolution, saliency
 from kdtool.train.evaluation.evaluate import Evaluated, split_labels
+from kdtool.train.evaluation.faithfulness import agreement, faithfulness_of
 from kdtool.train.evaluation.images import predicted
-from kdtool.train.models.networks import as_input
-from kdtool.train.models.predict import class_logits, images_within
 from kdtool.train.run import Run, load_model
 
 FEWEST_COMPARED = 30  # images, of an interval
-# ResNet50 holds 0.1 GB of gradients an image of 224 x 224.
-MOST_AT_ONCE, PIXELS_AT_ONCE = 128, 16 * 224**2
-
-
-def gradient_saliency(model: nn.Module, images: Tensor, num_classes: int) -> NDArray[np.float32]:
-    """Return how strongly each pixel changes the logit of the class that `model` predicts.
-
-    Args:
-        model: In eval mode; its parameters are frozen.
-        images: `(B, C, H, W)` uint8.
-        num_classes: Subclasses, if the model has any, are merged into these.
-
-    Returns:
-        `(B, H, W)` in [0, 1]: the largest absolute gradient over the channels, divided by the
-        largest of its image.
-
-    Source: Simonyan et al. 2014, arXiv:1312.6034, section 3.1.
-    """
-    at_once = min(MOST_AT_ONCE, images_within(PIXELS_AT_ONCE, model, images))
-    model.requires_grad_(False)
-    heatmaps = torch.cat(
-        [_gradients(model, part, num_classes) for part in torch.split(images, at_once)]
-    )
-    heatmaps /= heatmaps.amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
-    return np.asarray(heatmaps.cpu().numpy(), dtype=np.float32)
-
-
-def _gradients(model: nn.Module, images: Tensor, num_classes: int) -> Tensor:
-    inputs = as_input(images).requires_grad_()
-    with torch.enable_grad():
-        # The logits of an image depend only on this image, so one backward pass serves the batch.
-        score = class_logits(model(inputs), num_classes).max(dim=1).values.sum()
-        (gradients,) = torch.autograd.grad(score, inputs)
-    largest: Tensor = gradients.abs().amax(dim=1)  # (B, H, W)
-    return largest
-
-
-def agreement(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return Spearman's rank correlation of two sets of heatmaps, for each image.
-
-    Args:
-        first: `(B, H, W)`.
-        second: `(B, H, W)`.
-
-    Returns:
-        `(B,)` in [-1, 1]; 0 where a heatmap is the same everywhere.
-
-    Source: Adebayo et al. 2018, arXiv:1810.03292, section 3, for comparing maps by rank.
-    """
-    ranks = [rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (first, second)]
-    centred = [rank - rank.mean(axis=1, keepdims=True) for rank in ranks]
-    product = (centred[0] * centred[1]).sum(axis=1)
-    norm = np.sqrt((centred[0] ** 2).sum(axis=1) * (centred[1] ** 2).sum(axis=1))
-    correlation = np.divide(product, norm, out=np.zeros_like(product), where=norm > 0)
-    return np.asarray(correlation, dtype=np.float64)
 
 
 NUM_COMPARED = 500  # test images over which the agreement is averaged, at least one a class
+NUM_EXTREMES = 4  # images of least and of most agreement, where at least twice as many are shown
+
+Maps = dict[Role, NDArray[np.float32]]  # (B, H, W) in [0, 1] of each model
 
 
 def explain(run: Run, models: dict[Role, Evaluated]) -> ExplainResult:
-    """Compute heatmaps of every model and compare them with the teacher's.
+    """Compute heatmaps of every model, compare them with the teacher's, and test them.
 
     Args:
         run: The study.
@@ -91,45 +39,42 @@ def explain(run: Run, models: dict[Role, Evaluated]) -> ExplainResult:
     """
     path = run.study.folder / "predictions" / "saliency.npz"
     test, classes = run.splits.test, run.splits.classes
-    # An ONNX file has no gradients.
-    mapped: list[Role] = [role for role in models if not run.table(role).is_onnx]
     labels = split_labels(test)
 
     def make() -> tuple[ExplainResult, list[Path]]:
-        chosen = images_to_explain(labels, models, run.recipe.explain.images)
+        num_images = min(run.recipe.explain.images, len(labels))
+        extremes = NUM_EXTREMES if num_images >= 2 * NUM_EXTREMES else 0
+        chosen = images_to_explain(labels, models, num_images - extremes)
         compared = stratified_sample(labels, NUM_COMPARED)
-        wanted = torch.from_numpy(np.concatenate([chosen, compared])).to(run.device)
-        images = test.batch(wanted)[0]
-        heatmaps = {
-            role: gradient_saliency(load_model(run, models[role].trained), images, len(classes))
-            for role in mapped
-        }
-        agreements: dict[Role, NDArray[np.float64]] = {}
-        if "teacher" in heatmaps:
-            teacher = heatmaps["teacher"]
-            agreements = {role: agreement(maps, teacher) for role, maps in heatmaps.items()}
-        else:
-            run.reporter.say(
-                "saliency: the teacher is an ONNX file, which has no gradients; the other models "
-                "get heatmaps, without their agreement with the teacher"
-            )
-        shown = images[: len(chosen)].permute(0, 2, 3, 1).cpu().numpy()
-        maps = {role: maps[: len(chosen)] for role, maps in heatmaps.items()}
-        save_arrays(path, images=shown, **maps)
+        wanted = np.concatenate([chosen, compared])
+        images = test.batch(torch.from_numpy(wanted).to(run.device))[0]
+        heatmaps = maps_of(run, models, images)
+        agreements = agreements_of(run, heatmaps)
+        disputed = set(disputed_images(labels, models).tolist())
+        reasons: list[tuple[int, Why]] = [
+            (row, "the models differ" if index in disputed else "of each class")
+            for row, index in enumerate(chosen.tolist())
+        ]
+        reasons += extreme_rows(wanted, agreements, len(chosen), extremes)
+        shown = [row for row, _ in reasons]
+        pictures = images[shown].permute(0, 2, 3, 1).cpu().numpy()
+        save_arrays(path, images=pictures, **{role: maps[shown] for role, maps in heatmaps.items()})
         explained = [
             ExplainedImage(
-                index=int(index),
-                label=classes[labels[index]],
+                index=int(wanted[row]),
+                label=classes[labels[wanted[row]]],
                 predictions=predictions,
                 probabilities=probabilities,
                 agreement={role: float(values[row]) for role, values in agreements.items()},
+                why=why,
             )
-            for row, (index, (predictions, probabilities)) in enumerate(
-                zip(chosen, predicted(models, classes, chosen), strict=True)
+            for (row, why), (predictions, probabilities) in zip(
+                reasons, predicted(models, classes, wanted[shown]), strict=True
             )
         ]
+        of_compared = {role: maps[len(chosen) :] for role, maps in heatmaps.items()}
         result = ExplainResult(
-            method="gradient",
+            method=run.recipe.explain.method,
             path=path.relative_to(run.study.folder).as_posix(),
             images=explained,
             mean_agreement={
@@ -142,11 +87,70 @@ def explain(run: Run, models: dict[Role, Evaluated]) -> ExplainResult:
             },
             num_compared=len(compared),
             is_stratified=True,
+            faithfulness=faithfulness_of(run, models, of_compared, compared),
         )
         return result, [path]
 
     key = key_of("explain", run.recipe.explain, {r: m.trained.key for r, m in models.items()})
     return run.study.stage("explain", key, ExplainResult, make)
+
+
+def maps_of(run: Run, models: dict[Role, Evaluated], images: Tensor) -> Maps:
+    """Return the maps of the models that have any, and say which have none.
+
+    Args:
+        run: The study.
+        models: The exported model of each role.
+        images: `(B, C, H, W)` uint8.
+    """
+    found: Maps = {}
+    method, num_classes = run.recipe.explain.method, len(run.splits.classes)
+    for role, one in models.items():
+        if run.table(role).is_onnx:
+            run.reporter.say(f"saliency: the {role_name(role)} is an ONNX file without gradients")
+            continue
+        model = load_model(run, one.trained)
+        if method == "grad-cam" and last_convolution(model) is None:
+            run.reporter.say(
+                f"saliency: the {role_name(role)} gets no map: grad-cam needs a convolution, and "
+                "it has none"
+            )
+            continue
+        found[role] = saliency(method, model, images, num_classes)
+    return found
+
+
+def agreements_of(run: Run, heatmaps: Maps) -> dict[Role, NDArray[np.float64]]:
+    """Return the agreement `(B,)` of each model with the teacher, itself too; empty without it."""
+    if "teacher" not in heatmaps:
+        run.reporter.say("saliency: without maps of the teacher, no agreement with it is computed")
+        return {}
+    return {role: agreement(maps, heatmaps["teacher"]) for role, maps in heatmaps.items()}
+
+
+def extreme_rows(
+    wanted: NDArray[np.int64],
+    agreements: dict[Role, NDArray[np.float64]],
+    num_chosen: int,
+    number: int,
+) -> list[tuple[int, Why]]:
+    """Return the rows of images on which the last model and the teacher agree least, then most.
+
+    Args:
+        wanted: Test images; the first `num_chosen` are shown in any case.
+        agreements: `(B,)` of each model; the last is usually the student.
+        num_chosen: Rows that are left out, with their copies further down.
+        number: How many to return at most, half of each.
+    """
+    others = [role for role in agreements if role != "teacher"]
+    if not others:
+        return []
+    values = agreements[others[-1]]
+    free = [k for k in range(num_chosen, len(wanted)) if wanted[k] not in wanted[:num_chosen]]
+    ranked = sorted(free, key=lambda row: float(values[row]))
+    half = min(number, len(ranked)) // 2
+    least: list[tuple[int, Why]] = [(row, "least agreement") for row in ranked[:half]]
+    return [*least, *((row, "most agreement") for row in ranked[len(ranked) - half :][::-1])]
 
 
 def normal_interval(values: NDArray[np.floating]) -> Interval:
@@ -169,11 +173,15 @@ def images_to_explain(
         Indices into the test split: first images that some models get right and others wrong, then
         any; in both parts, the classes take turns.
     """
-    right = np.array([model.test_logits.argmax(axis=1) == labels for model in models.values()])
-    disputed = np.flatnonzero(right.any(axis=0) & ~right.all(axis=0))
-    first = _in_turn(labels, disputed)[: num_images // 2]
+    first = _in_turn(labels, disputed_images(labels, models))[: num_images // 2]
     rest = np.setdiff1d(np.arange(len(labels)), first)
     return np.concatenate([first, _in_turn(labels, rest)])[:num_images]
+
+
+def disputed_images(labels: NDArray[np.int64], models: dict[Role, Evaluated]) -> NDArray[np.int64]:
+    """Return the test images that some models get right and others wrong, ascending."""
+    right = np.array([model.test_logits.argmax(axis=1) == labels for model in models.values()])
+    return np.flatnonzero(right.any(axis=0) & ~right.all(axis=0))
 
 
 def _in_turn(labels: NDArray[np.int64], images: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -107,6 +107,7 @@ def test_a_picture_that_cannot_be_read_does_not_stop_the_others(tmp_path, make_c
         (["missing.onnx", "one.png"], "missing.onnx"),
         (["nowhere"], "nowhere"),
         (["nowhere", "--masks", "20"], "is explained as a study; remove --masks"),
+        (["nowhere", "--method", "rise"], "expected gradient, smoothgrad, integrated-gradients"),
     ],
 )
 def test_what_cannot_be_explained_gets_one_message(
