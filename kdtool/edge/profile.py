@@ -211,7 +211,7 @@ def _model_profile(
         num_bn_statistics=costs[0].num_bn_statistics,
         num_macs=num_macs,
         num_flops=2 * num_macs,
-        partial=costs[0].partial,
+        partial=bool(costs[0].uncounted_ops),
         uncounted_ops=list(costs[0].uncounted_ops),
         metadata=read_metadata(model),
         latency=first,

@@ -164,7 +164,7 @@ def describe(
             "num_params": cost.num_params,
             "num_macs": cost.num_macs,
             "num_flops": 2 * cost.num_macs,
-            "partial": cost.partial,
+            "partial": bool(cost.uncounted_ops),
         },
         "calibration": {"temperature": temperature},  # 1: not calibrated
         **({"decision": decision_of(point)} if point else {}),
