@@ -213,6 +213,8 @@ def _model_profile(
         num_flops=2 * num_macs,
         partial=bool(costs[0].uncounted_ops),
         uncounted_ops=list(costs[0].uncounted_ops),
+        uncounted_params=list(costs[0].uncounted_params),
+        uncounted_macs=list(costs[0].uncounted_macs),
         metadata=read_metadata(model),
         latency=first,
         other_latencies=others,

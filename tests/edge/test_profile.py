@@ -70,6 +70,8 @@ def test_operators_without_a_count_and_given_shapes_reach_the_report(make_onnx):
     options = ProfileOptions(seconds=0.01, shapes={"x": (3, 3)})
     (model,) = profile_models([path], options).models
     assert (model.partial, model.uncounted_ops) == (True, ["Det"])
+    assert (model.uncounted_params, model.uncounted_macs) == ([], ["Det"])
+    assert (model.params_at_least, model.macs_at_least) == (False, True)
     assert model.latency.gflop_per_second is None
 
 

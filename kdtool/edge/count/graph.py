@@ -24,6 +24,16 @@ class GraphCost:
     uncounted_macs: tuple[str, ...]  # operators without a rule or known shapes
 
     @property
+    def params_at_least(self) -> bool:
+        """Whether `num_params` is a lower bound."""
+        return bool(self.uncounted_params)
+
+    @property
+    def macs_at_least(self) -> bool:
+        """Whether `num_macs` is a lower bound."""
+        return bool(self.uncounted_macs)
+
+    @property
     def uncounted_ops(self) -> tuple[str, ...]:
         """All operators of which something is not counted."""
         return tuple(sorted({*self.uncounted_params, *self.uncounted_macs}))

@@ -300,7 +300,7 @@ def _largest_size(node: NodeProto, inputs: Sequence[Array]) -> int:
             return inputs[0].ndim
         case "Range":
             start, limit, delta = (array.item() for array in inputs)
-            return max(0, ceil((limit - start) / delta))
+            return int(max(0, ceil((limit - start) / delta)))
         case "ConstantOfShape":
             return int(prod(inputs[0].tolist()))
         case "Expand":
