@@ -4,10 +4,11 @@ ONNX's own inference stops at sizes that a graph computes, such as the length of
 margins of a Pad. So the integer chains behind them are evaluated, and inference begins again.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
+from itertools import chain
 from math import ceil, prod
 from typing import Any
 
@@ -25,8 +26,9 @@ from onnx import (
     shape_inference,
 )
 
+from kdtool.edge.count.branches import branch_of, captured
 from kdtool.edge.count.contrib_ops import without_fused
-from kdtool.edge.count.macs import Shapes, bodies, is_standard
+from kdtool.edge.count.macs import Shapes, is_standard
 from kdtool.edge.model_file import EXTERNAL
 from kdtool.edge.shapes import GivenShapes, input_shapes
 from kdtool.errors import ModelFileError
@@ -78,42 +80,83 @@ def infer_shapes(model: ModelProto, batch: int, given: GivenShapes | None = None
         ModelFileError: An input has no fixed size, or another batch size; shapes contradict; or an
             operator needs its own result.
     """
-    masks = {tensor.name for tensor in model.graph.initializer if is_mask(tensor)}
+    masks = set(_masks(model.graph.initializer))
     model = _without_weights(model)
     if model.functions:  # what torch exports without optimization
         model = inliner.inline_local_functions(model)
-    constants = {node.output[0]: tensor for node in model.graph.node for tensor in _constant(node)}
-    masks |= {name for name, tensor in constants.items() if is_mask(tensor)}
-    model.graph.initializer.extend(map(_without_large, constants.values()))
-    nodes = [node for node in model.graph.node if not (node.output and node.output[0] in constants)]
-    nodes = _in_order(without_fused(nodes))
-    stored = {tensor.name: tensor for tensor in model.graph.initializer}
-    values = dict(_small_values(stored))
     _fix_inputs(model.graph, batch, given)
     opsets = {entry.domain.removeprefix("ai.onnx"): entry.version for entry in model.opset_import}
-    folded: set[str] = set()  # first outputs of the nodes that were evaluated
+    nodes, constants = _constants_apart(_in_order(without_fused(list(model.graph.node))))
+    masks.update(_masks(constants))
+    stored = [*model.graph.initializer, *constants]
+    values = dict(_small_values(stored))
+    computed: dict[str, list[TensorProto]] = {}  # first output of a node -> all its results
     while True:
-        del model.graph.node[:]
-        model.graph.node.extend(node for node in nodes if _name(node) not in folded)
-        try:
-            graph = shape_inference.infer_shapes(model, data_prop=True).graph
-        except shape_inference.InferenceError as error:
-            raise ModelFileError(f"its shapes contradict each other: {error}") from error
+        left = [node for node in nodes if _name(node) not in computed]
+        graph = _inferred(model, left, chain(stored, *computed.values()))
         shapes = _known_shapes(graph)
-        tensors: list[TensorProto] = []
-        for node in nodes:
-            if is_standard(node) and _name(node) not in folded:
-                found = _evaluated(node, shapes, values, opsets)
-                folded |= {_name(node)} if found else set()
-                tensors += found
-        if not tensors:
-            declared = (*graph.input, *graph.value_info, *graph.output)
-            types = {value.name: value.type.tensor_type.elem_type for value in declared}
-            types |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+        found = {
+            _name(node): results
+            for node in filter(is_standard, left)
+            if (results := _evaluated(node, shapes, values, opsets))
+        }
+        computed |= found
+        chosen = [node for node in left if node.op_type == "If" and node.input[0] in values]
+        if not found and not chosen:
             return Inferred(
-                nodes=nodes, stored=stored, masks=masks, shapes=shapes, elem_types=types
+                nodes=nodes,
+                stored={tensor.name: _without_large(tensor) for tensor in stored},
+                masks=masks,
+                shapes=shapes,
+                elem_types=_elem_types(graph),
             )
-        model.graph.initializer.extend(tensors)
+        for node in chosen:
+            inside, tensors = branch_of(node, condition=bool(values[node.input[0]]))
+            inside, constants = _constants_apart(without_fused(inside))
+            place = nodes.index(node)
+            nodes[place : place + 1] = inside
+            stored += [*tensors, *constants]
+            masks.update(_masks([*tensors, *constants]))
+            values |= dict(_small_values([*tensors, *constants]))
+
+
+def _inferred(
+    model: ModelProto, nodes: Iterable[NodeProto], stored: Iterable[TensorProto]
+) -> GraphProto:
+    """Return the graph of `model` with other nodes and stored tensors, and ONNX's inference.
+
+    Raises:
+        ModelFileError: Its shapes contradict each other.
+    """
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(map(_without_large, stored))
+    try:
+        return shape_inference.infer_shapes(model, data_prop=True).graph
+    except shape_inference.InferenceError as error:
+        raise ModelFileError(f"its shapes contradict each other: {error}") from error
+
+
+def _constants_apart(nodes: Iterable[NodeProto]) -> tuple[list[NodeProto], list[TensorProto]]:
+    """Return the nodes that are no Constant, and the tensors of those that are."""
+    others: list[NodeProto] = []
+    constants: list[TensorProto] = []
+    for node in nodes:
+        tensors = list(_constant(node))
+        constants += tensors
+        others += [] if tensors else [node]
+    return others, constants
+
+
+def _masks(stored: Iterable[TensorProto]) -> Iterator[str]:
+    return (tensor.name for tensor in stored if is_mask(tensor))
+
+
+def _elem_types(graph: GraphProto) -> dict[str, int]:
+    values = (*graph.input, *graph.value_info, *graph.output)
+    types = {value.name: value.type.tensor_type.elem_type for value in values}
+    return types | {tensor.name: tensor.data_type for tensor in graph.initializer}
 
 
 def _without_weights(model: ModelProto) -> ModelProto:
@@ -199,15 +242,6 @@ def _in_order(nodes: Sequence[NodeProto]) -> list[NodeProto]:
         ) from error
 
 
-def captured(node: NodeProto) -> Iterator[str]:
-    """Yield the names that the bodies of an If, Loop or Scan use, their own ones included."""
-    for body in bodies(node):
-        for inner in body.node:
-            yield from inner.input
-            yield from captured(inner)
-        yield from (value.name for value in body.output)
-
-
 def _fix_inputs(graph: GraphProto, batch: int, given: GivenShapes | None) -> None:
     stored = {tensor.name for tensor in graph.initializer}  # inputs, too, up to IR 3
     inputs = [value for value in graph.input if value.name not in stored]
@@ -247,11 +281,11 @@ def _known_shapes(graph: GraphProto) -> Shapes:
     return shapes
 
 
-def _small_values(stored: Mapping[str, TensorProto]) -> Iterator[tuple[str, Array]]:
-    for name, tensor in stored.items():
+def _small_values(stored: Iterable[TensorProto]) -> Iterator[tuple[str, Array]]:
+    for tensor in stored:
         if prod(tensor.dims) <= MAX_SHAPE_VALUES and tensor.data_location != EXTERNAL:
             with suppress(*EVALUATION_ERRORS):  # its values do not fit its shape
-                yield name, numpy_helper.to_array(tensor)
+                yield tensor.name, numpy_helper.to_array(tensor)
 
 
 def _name(node: NodeProto) -> str:

@@ -1,10 +1,12 @@
 """The multiply-accumulates (MACs) of each ONNX operator."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
-from onnx import AttributeProto, GraphProto, NodeProto, helper
+from onnx import NodeProto, helper
+
+from kdtool.edge.count.branches import bodies
 
 
 def einsum_macs(equation: str, operands: Sequence[tuple[int, ...]]) -> int:
@@ -192,14 +194,6 @@ def _is_plain_control(node: NodeProto) -> bool:
     return node.op_type in ("If", "Loop", "Scan") and all(
         (is_known(one) and one.op_type not in MAC_RULES) or _is_plain_control(one) for one in inner
     )
-
-
-def bodies(node: NodeProto) -> Iterator[GraphProto]:
-    """Yield the graphs inside a node."""
-    for attribute in node.attribute:
-        if attribute.type == AttributeProto.GRAPH:
-            yield attribute.g
-        yield from attribute.graphs
 
 
 def is_standard(node: NodeProto) -> bool:

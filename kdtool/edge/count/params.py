@@ -7,8 +7,9 @@ from math import prod
 
 from onnx import NodeProto, TensorProto, numpy_helper
 
-from kdtool.edge.count.infer import Inferred, captured
-from kdtool.edge.count.macs import MAC_RULES, attributes, bodies, is_known, name_of
+from kdtool.edge.count.branches import bodies, captured
+from kdtool.edge.count.infer import Inferred
+from kdtool.edge.count.macs import MAC_RULES, attributes, is_known, name_of
 
 # Input positions of learned tensors. Scales and zero points of quantization are not learned.
 WEIGHT_INPUTS: dict[str, tuple[int, ...]] = {
@@ -190,6 +191,8 @@ def _stored_in(nodes: Iterable[NodeProto], stored: Iterable[TensorProto]) -> Ite
 
 def _through(node: NodeProto, graph: Inferred, origins: Origins) -> Names:
     """Return the learned tensors in the result of a node without images."""
+    if node.op_type in MAC_RULES:
+        return NONE  # what it gets has been counted, or is a table that nothing has learned
     if node.op_type in MOVING:
         return origins[node.input[0]]
     floating = _is_float(node.output[0], graph)
