@@ -136,7 +136,7 @@ def main():
                     f"  {gaps if cost.uncounted_ops else '-'} {seconds:.2f} s",
                     flush=True,
                 )
-        except KdtoolError as error:
+        except (KdtoolError, ValueError) as error:  # to_int8 cannot quantize computed weights
             print(f"{name:36}{error}", flush=True)
 
 

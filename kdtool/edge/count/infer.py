@@ -61,8 +61,7 @@ class Inferred:
     """A graph whose inputs are fixed, and what is known of its tensors."""
 
     nodes: list[NodeProto]  # every producer before its consumers; no functions, no Constant
-    stored: dict[str, TensorProto]  # initializers and constants; large ones without their values
-    masks: set[str]  # those of the stored ones that look like masks, see `is_mask`
+    stored: dict[str, TensorProto]  # initializers and constants
     shapes: Shapes
     elem_types: dict[str, int]  # TensorProto.DataType of every tensor with a known type
 
@@ -80,14 +79,13 @@ def infer_shapes(model: ModelProto, batch: int, given: GivenShapes | None = None
         ModelFileError: An input has no fixed size, or another batch size; shapes contradict; or an
             operator needs its own result.
     """
-    masks = set(_masks(model.graph.initializer))
+    weights = model.graph.initializer
     model = _without_weights(model)
     if model.functions:  # what torch exports without optimization
         model = inliner.inline_local_functions(model)
     _fix_inputs(model.graph, batch, given)
     opsets = {entry.domain.removeprefix("ai.onnx"): entry.version for entry in model.opset_import}
     nodes, constants = _constants_apart(_in_order(without_fused(list(model.graph.node))))
-    masks.update(_masks(constants))
     stored = [*model.graph.initializer, *constants]
     values = dict(_small_values(stored))
     computed: dict[str, list[TensorProto]] = {}  # first output of a node -> all its results
@@ -105,8 +103,7 @@ def infer_shapes(model: ModelProto, batch: int, given: GivenShapes | None = None
         if not found and not chosen:
             return Inferred(
                 nodes=nodes,
-                stored={tensor.name: _without_large(tensor) for tensor in stored},
-                masks=masks,
+                stored={tensor.name: tensor for tensor in chain(stored, weights)},
                 shapes=shapes,
                 elem_types=_elem_types(graph),
             )
@@ -116,7 +113,6 @@ def infer_shapes(model: ModelProto, batch: int, given: GivenShapes | None = None
             place = nodes.index(node)
             nodes[place : place + 1] = inside
             stored += [*tensors, *constants]
-            masks.update(_masks([*tensors, *constants]))
             values |= dict(_small_values([*tensors, *constants]))
 
 
@@ -149,10 +145,6 @@ def _constants_apart(nodes: Iterable[NodeProto]) -> tuple[list[NodeProto], list[
     return others, constants
 
 
-def _masks(stored: Iterable[TensorProto]) -> Iterator[str]:
-    return (tensor.name for tensor in stored if is_mask(tensor))
-
-
 def _elem_types(graph: GraphProto) -> dict[str, int]:
     values = (*graph.input, *graph.value_info, *graph.output)
     types = {value.name: value.type.tensor_type.elem_type for value in values}
@@ -181,21 +173,6 @@ def _without_large(tensor: TensorProto) -> TensorProto:
     if prod(tensor.dims) <= MAX_SHAPE_VALUES:
         return tensor
     return TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
-
-
-def is_mask(tensor: TensorProto) -> bool:
-    """Return whether a table of several dimensions has zeros and at most one other value.
-
-    Such a table masks (0 and -100 in a Swin transformer) or pads; nothing has learned it.
-    """
-    if sum(dim > 1 for dim in tensor.dims) < 2 or tensor.data_location == EXTERNAL:
-        return False
-    try:
-        values = numpy_helper.to_array(tensor).ravel()
-        # The first values reject nearly all weights.
-        return all(len({0.0, *np.unique(some).tolist()}) <= 2 for some in (values[:64], values))
-    except EVALUATION_ERRORS:  # its values do not fit its shape, or are not numbers
-        return False
 
 
 def _constant(node: NodeProto) -> Iterator[TensorProto]:

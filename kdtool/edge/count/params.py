@@ -10,6 +10,7 @@ from onnx import NodeProto, TensorProto, numpy_helper
 from kdtool.edge.count.branches import bodies, captured
 from kdtool.edge.count.infer import Inferred
 from kdtool.edge.count.macs import MAC_RULES, attributes, is_known, name_of
+from kdtool.edge.count.tables import FLOATS, learned_elements
 
 # Input positions of learned tensors. Scales and zero points of quantization are not learned.
 WEIGHT_INPUTS: dict[str, tuple[int, ...]] = {
@@ -47,9 +48,6 @@ MOVING = frozenset(
     )
 )  # fmt: skip
 
-FLOATS = frozenset(
-    (TensorProto.BFLOAT16, TensorProto.DOUBLE, TensorProto.FLOAT, TensorProto.FLOAT16)
-)
 # Never learned: positions, shapes, conditions and texts.
 NOT_LEARNED = frozenset((TensorProto.BOOL, TensorProto.INT64, TensorProto.STRING))
 
@@ -90,6 +88,7 @@ def count_params(graph: Inferred) -> Params:
     results = _results(graph)
     replaced = _replaced_norms(graph, origins)
     weights: set[str] = set()
+    tables: set[str] = set()  # combined with the result of a layer
     statistics: set[str] = set()
     for node in filter(is_known, graph.nodes):
         constant = node.output[0] in origins
@@ -100,11 +99,16 @@ def count_params(graph: Inferred) -> Params:
         statistics.update(*(origins.get(name, NONE) for name in _at(node, STATISTICS_INPUTS)))
         if not constant:
             combined = _combined(node, graph, origins, results)
-            weights.update(*(origins[name] - graph.masks for name in combined))
-    sizes = {name: _size(name, graph) for name in weights | statistics}
+            tables.update(*(origins[name] for name in combined))
+    sizes = {name: _size(name, graph) for name in weights | statistics | tables}
+    sizes |= {
+        name: learned_elements(graph.stored[name])
+        for name in tables - weights
+        if name in graph.stored
+    }
     return Params(
-        num_params=sum(sizes[name] or 0 for name in weights),
-        num_statistics=sum(sizes[name] or 0 for name in statistics - weights),
+        num_params=sum(sizes[name] or 0 for name in weights | tables),
+        num_statistics=sum(sizes[name] or 0 for name in statistics - weights - tables),
         uncounted=uncounted | ({"ConstantOfShape"} if None in sizes.values() else set()),
     )
 
@@ -247,24 +251,26 @@ def _is_bias(node: NodeProto, graph: Inferred, results: _Results) -> bool:
 def _replaced_norms(graph: Inferred, origins: Origins) -> set[str]:
     """Return the results of norms that a stored scale and shift follow.
 
-    Caffe's BatchNorm learns neither; its Scale layer does, and is exported as Mul and Add.
+    Caffe's BatchNorm learns neither; its Scale layer does, and is exported as Mul and Add. PyTorch
+    writes a GroupNorm as an InstanceNormalization of groups, and Mul and Add of channels.
     """
     users: dict[str, list[NodeProto]] = defaultdict(list)
     for node in graph.nodes:
         for name in set(node.input):
             users[name].append(node)
 
-    def follows(name: str, op_type: str) -> str | None:
+    def after(name: str, op_type: str) -> str | None:
+        """Return the result of the only user of `name`, if it combines it with stored numbers."""
         if len(users[name]) != 1 or users[name][0].op_type != op_type:
             return None
         (node,) = users[name]
-        stored = any(origins.get(other) for other in node.input if other != name)
+        stored = op_type == "Reshape" or any(origins.get(other) for other in node.input)
         return node.output[0] if stored else None
 
     return {
         node.output[0]
         for node in graph.nodes
-        if node.op_type == "BatchNormalization"
-        and (scaled := follows(node.output[0], "Mul"))
-        and follows(scaled, "Add")
+        if node.op_type in ("BatchNormalization", "InstanceNormalization")
+        and (scaled := after(after(node.output[0], "Reshape") or node.output[0], "Mul"))
+        and after(scaled, "Add")
     }

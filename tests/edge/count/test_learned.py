@@ -25,6 +25,10 @@ def conv(weight, out="y", image="x"):
     return node("Conv", [image, weight], [out])
 
 
+# Positions in 1D, relative to each other: 7 different ones
+RELATIVE = np.arange(4)[:, None] - np.arange(4) + 3
+
+
 # Each: nodes, inputs, stored arrays, MACs, parameters.
 LEARNED = {
     "weight norm": (
@@ -188,9 +192,29 @@ LEARNED = {
             node("Add", ["scores", "table"], ["y"]),
         ],
         {"x": (FLOAT, ["n", 2, 4, 6])},
-        {"w": drawn(6, 4), "biases": drawn(2, 7), "index": np.arange(16).reshape(4, 4) % 7},
+        {"w": drawn(6, 4), "biases": drawn(2, 7), "index": RELATIVE},
         2 * 4 * 6 * 4,
         24 + 14,
+    ),
+    "position biases that the exporter has gathered": (
+        [node("MatMul", ["x", "w"], ["scores"]), node("Add", ["scores", "table"], ["y"])],
+        {"x": (FLOAT, ["n", 2, 4, 6])},
+        {"w": drawn(6, 4), "table": drawn(2, 7)[:, RELATIVE]},
+        2 * 4 * 6 * 4,
+        24 + 14,
+    ),
+    "position biases in 8 bits, with the heads last": (
+        [
+            node("MatMul", ["x", "w"], ["scores"]),
+            node("DequantizeLinear", ["table", "s", "z"], ["biases"]),
+            node("Transpose", ["biases"], ["last"], perm=[2, 0, 1]),
+            node("Add", ["scores", "last"], ["y"]),
+        ],
+        {"x": (FLOAT, ["n", 3, 4, 6])},
+        {"w": drawn(6, 4), "table": (drawn(7, 3) * 40).astype(np.int8)[RELATIVE],
+         "s": np.float32(0.1), "z": np.int8(0)},
+        3 * 4 * 6 * 4,
+        24 + 21,
     ),
     "embedding": (
         [node("Gather", ["table", "x"], ["e"]), node("MatMul", ["e", "w"], ["y"])],
@@ -232,6 +256,22 @@ LEARNED = {
         {"shape": np.array([6, 4])},
         24,
         0,
+    ),
+    "group norm as PyTorch writes it": (
+        [
+            conv("w", "h"),
+            node("Reshape", ["h", "groups"], ["g"]),
+            node("InstanceNormalization", ["g", "one", "zero"], ["i"]),
+            node("Reshape", ["i", "back"], ["normal"]),
+            node("Mul", ["normal", "scale"], ["scaled"]),
+            node("Add", ["scaled", "shift"], ["y"]),
+        ],
+        IMAGE,
+        {"w": drawn(8, 3, 3, 3), "one": np.ones(4, np.float32), "zero": np.zeros(4, np.float32),
+         "groups": np.array([0, 4, -1]), "back": np.array([-1, 8, 14, 14]),
+         "scale": drawn(8, 1, 1), "shift": drawn(8, 1, 1)},
+        8 * 14 * 14 * 27,
+        8 * 27 + 8 + 8,
     ),
     "Caffe's batch norm with its scale": (
         [
