@@ -274,13 +274,13 @@ def _evaluated(
 ) -> list[TensorProto]:
     """Return the results of `node`, and add them to `values`; empty: they are not known yet."""
     names = [name for name in node.input if name]
-    if node.op_type in ("Shape", "Size") and names[0] in shapes:
-        feed = {names[0]: np.broadcast_to(np.zeros((), np.int8), shapes[names[0]])}
-    elif node.op_type in BOUNDED | GROWING and values.keys() >= set(names):
-        feed = {name: values[name] for name in names}
-    else:
-        return []
     try:
+        if node.op_type in ("Shape", "Size") and names[0] in shapes:
+            feed = {names[0]: np.broadcast_to(np.zeros((), np.int8), shapes[names[0]])}
+        elif node.op_type in BOUNDED | GROWING and values.keys() >= set(names):
+            feed = {name: values[name] for name in names}
+        else:
+            return []
         size = _largest_size(node, [feed[name] for name in names])
         if size > MAX_SHAPE_VALUES and node.op_type == "Range":
             elem_type = helper.np_dtype_to_tensor_dtype(feed[names[0]].dtype)

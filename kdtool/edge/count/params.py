@@ -91,10 +91,10 @@ def count_params(graph: Inferred) -> Params:
     tables: set[str] = set()  # combined with the result of a layer
     statistics: set[str] = set()
     for node in filter(is_known, graph.nodes):
-        constant = node.output[0] in origins
+        constant = not origins.keys().isdisjoint(node.output)
         if constant and node.op_type in STATISTICS_INPUTS:
             continue  # a standardized weight: its scales are 1, its shifts 0
-        if node.output[0] not in replaced:
+        if replaced.isdisjoint(node.output):
             weights.update(*(origins.get(name, NONE) for name in _at(node, WEIGHT_INPUTS)))
         statistics.update(*(origins.get(name, NONE) for name in _at(node, STATISTICS_INPUTS)))
         if not constant:
@@ -137,9 +137,10 @@ def _origins(graph: Inferred) -> tuple[Origins, set[str]]:
             if _holds_weights(node, graph, origins):
                 lost.add(name_of(node))
         elif node.op_type in ("Shape", "Size"):
-            origins[node.output[0]] = NONE
+            origins.update(dict.fromkeys(node.output, NONE))
         elif node.op_type == "ConstantOfShape":
-            origins[node.output[0]] = frozenset(node.output) if _fill(node) else NONE
+            filled = frozenset(node.output) if _fill(node) else NONE
+            origins.update(dict.fromkeys(node.output, filled))
         elif inputs and origins.keys() >= set(inputs):
             origins.update(dict.fromkeys(node.output, _through(node, graph, origins)))
     return origins, lost
@@ -198,7 +199,7 @@ def _through(node: NodeProto, graph: Inferred, origins: Origins) -> Names:
     if node.op_type in MAC_RULES:
         return NONE  # what it gets has been counted, or is a table that nothing has learned
     if node.op_type in MOVING:
-        return origins[node.input[0]]
+        return origins.get(node.input[0], NONE)
     floating = _is_float(node.output[0], graph)
     names = [name for name in node.input if name and _is_float(name, graph) == floating]
     if node.op_type in STATISTICS_INPUTS:  # a standardized weight: its scales are 1, its shifts 0
@@ -221,7 +222,7 @@ def _combined(
     node: NodeProto, graph: Inferred, origins: Origins, results: _Results
 ) -> Iterator[str]:
     """Yield the inputs of `node` that are learned because a result of a layer meets them."""
-    if node.op_type == "Gather" and node.input[1] not in origins:  # an embedding
+    if node.op_type == "Gather" and not origins.keys() >= set(node.input[1:]):  # an embedding
         candidates = node.input[:1]
     elif (
         node.op_type not in COMBINING

@@ -131,6 +131,19 @@ FUSED = {
         35 + 10,
         35 + 5 + 10,
     ),
+    "QLinearConcat": (
+        [
+            node("QuantizeLinear", ["x", "s", "z"], ["xq"]),
+            node("QLinearMatMul", ["xq", "s", "z", "w", "s", "z", "s", "z"], ["p"]),
+            node("QLinearConcat", ["s", "z", "p", "s", "z", "xq", "s", "z"], ["q"], axis=1, **ORT),
+            node("DequantizeLinear", ["q", "s", "z"], ["f"]),
+            node("MatMul", ["f", "w2"], ["y"]),
+        ],
+        {"x": (FLOAT, ["n", 7])},
+        {"w": np.ones((7, 5), np.uint8), "w2": zeros(12, 2), **QUANTIZED},
+        35 + 24,
+        35 + 24,
+    ),
     "QLinearGlobalAveragePool": (
         [
             node("QLinearGlobalAveragePool", ["x", "s", "z", "s", "z"], ["p"], **ORT),
