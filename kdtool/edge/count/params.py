@@ -260,18 +260,20 @@ def _replaced_norms(graph: Inferred, origins: Origins) -> set[str]:
         for name in set(node.input):
             users[name].append(node)
 
-    def after(name: str, op_type: str) -> str | None:
+    def after(name: str, op_type: str) -> str:
         """Return the result of the only user of `name`, if it combines it with stored numbers."""
-        if len(users[name]) != 1 or users[name][0].op_type != op_type:
-            return None
-        (node,) = users[name]
-        stored = op_type == "Reshape" or any(origins.get(other) for other in node.input)
-        return node.output[0] if stored else None
+        while name and len(users[name]) == 1:
+            (node,) = users[name]
+            result = str(node.output[0]) if node.output else ""
+            if node.op_type == op_type and any(origins.get(other) for other in node.input):
+                return result
+            name = result if node.op_type in MOVING else ""
+        return ""
 
     return {
         node.output[0]
         for node in graph.nodes
         if node.op_type in ("BatchNormalization", "InstanceNormalization")
-        and (scaled := after(after(node.output[0], "Reshape") or node.output[0], "Mul"))
-        and after(scaled, "Add")
+        and node.output
+        and after(after(node.output[0], "Mul"), "Add")
     }
