@@ -106,6 +106,12 @@ def count_params(graph: Inferred) -> Params:
         for name in tables - weights
         if name in graph.stored
     }
+    # A table that a ConstantOfShape fills is the value of a mask.
+    sizes |= {
+        name: 0
+        for name in tables - weights - graph.stored.keys()
+        if sum(dim > 1 for dim in graph.shapes.get(name, ())) > 1
+    }
     return Params(
         num_params=sum(sizes[name] or 0 for name in weights | tables),
         num_statistics=sum(sizes[name] or 0 for name in statistics - weights - tables),

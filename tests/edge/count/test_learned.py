@@ -239,12 +239,16 @@ LEARNED = {
         [
             node("MatMul", ["x", "w"], ["p"]),
             node("Add", ["p", "mask"], ["q"]),
+            node("ConstantOfShape", ["square"], ["far"], value=constant([-100])),
+            node("Where", ["hidden", "far", "mask"], ["other"]),
+            node("Add", ["q", "other"], ["r"]),
             node("ConstantOfShape", ["shape"], ["zeros"]),
-            node("Concat", ["q", "zeros", "padding"], ["y"], axis=1),
+            node("Concat", ["r", "zeros", "padding"], ["y"], axis=1),
         ],
         {"x": (FLOAT, [1, 4, 6])},
         {
             "w": drawn(6, 4), "mask": np.where(np.eye(4), 0, -100).astype(np.float32),
+            "square": np.array([4, 4]), "hidden": np.eye(4) > 0,
             "shape": np.array([1, 2, 4]), "padding": np.zeros((1, 3, 4), np.float32),
         },
         4 * 6 * 4,
