@@ -98,6 +98,11 @@ def short_count(number: int) -> str:
     return f"{three_digits(value)}{NBSP}{prefix}" if prefix else str(number)
 
 
+def bounded(text: str, *, at_least: bool) -> str:
+    """Return a count as text, with a sign if it is only a lower bound: "≥ 1.24 M"."""
+    return f"≥{NBSP}{text}" if at_least else text
+
+
 def _scaled(number: float) -> tuple[float, str]:
     """Return a number below 1,000 and the prefix that it is counted in; empty below 1,000."""
     for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -203,7 +208,7 @@ def keyboard_text(text: str) -> str:
     return text.translate(_KEYBOARD_SIGNS)
 
 
-_KEYBOARD_SIGNS = str.maketrans({TIMES: "x", MINUS: "-", NBSP: " "})
+_KEYBOARD_SIGNS = str.maketrans({TIMES: "x", MINUS: "-", NBSP: " ", "≥": ">="})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

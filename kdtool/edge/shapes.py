@@ -34,6 +34,7 @@ def input_shapes(
 
     Args:
         declared: Dimensions of each input by name; the first one is the batch. None: no shape.
+            Dimensions of several inputs that have one name have one size.
         batch_size: Images in a batch.
         shapes: Given for inputs with dynamic dimensions.
 
@@ -42,6 +43,12 @@ def input_shapes(
             given for an unknown input, or the file has another fixed batch size.
     """
     given = _by_input(list(declared), shapes or {})
+    declared = {name: _without_minus_one(dims) for name, dims in declared.items()}
+    sizes = _named_sizes(declared, batch_size, given)
+    declared = {
+        name: dims if not dims or name in given else [dims[0], *(sizes.get(d, d) for d in dims[1:])]
+        for name, dims in declared.items()
+    }
     unknown = {
         name: dims
         for name, dims in declared.items()
@@ -78,6 +85,29 @@ def _by_input(names: list[str], shapes: GivenShapes) -> dict[str, tuple[int, ...
         if not given and len(names) != 1:
             raise ModelFileError(f"{has}; --shape needs the name of one: --shape NAME=3,224,224")
     return {given or names[0]: shape for given, shape in shapes.items()}
+
+
+def _without_minus_one(dims: Dims | None) -> Dims | None:
+    """Return -1, as Paddle2ONNX writes it, as a dynamic dimension."""
+    return None if dims is None else [None if dim == -1 else dim for dim in dims]
+
+
+def _named_sizes(
+    declared: Mapping[str, Dims | None], batch_size: int, given: Mapping[str, tuple[int, ...]]
+) -> dict[int | str | None, int]:
+    """Return the sizes of the dimensions whose name says what they are: the batch, or given."""
+    sizes: dict[int | str | None, int] = {}
+    for name, dims in declared.items():
+        for dim, size in zip((dims or ())[1:], given.get(name, ()), strict=False):
+            sizes[dim] = size
+    sizes |= {dims[0]: batch_size for dims in declared.values() if dims}
+    # Some exporters call every open dimension "?" or "None".
+    repeated = {dim for dims in declared.values() if dims for dim in dims if dims.count(dim) > 1}
+    return {
+        dim: size
+        for dim, size in sizes.items()
+        if isinstance(dim, str) and dim.isidentifier() and dim not in repeated
+    }
 
 
 def _what_to_give(unknown: Mapping[str, Dims | None], *, several: bool) -> str:

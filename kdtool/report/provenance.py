@@ -8,6 +8,7 @@ import tomli_w
 from kdtool.format import (
     METRIC_NAMES,
     TIMES,
+    bounded,
     channels,
     count,
     listed,
@@ -107,7 +108,11 @@ def section(results: Results) -> ProvenanceSection:
 
 
 def _counts(model: ModelResult) -> str:
-    text = f"{count(model.num_macs)} MACs, {count(model.num_flops)} FLOPs"
+    macs, flops = (
+        bounded(count(number), at_least=model.macs_at_least)
+        for number in (model.num_macs, model.num_flops)
+    )
+    text = f"{macs} MACs, {flops} FLOPs"
     if model.thop_macs is None:
         return text
     return f"{text}; thop counts {count(model.thop_macs)} MACs, normalization and pooling included"

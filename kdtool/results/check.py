@@ -16,6 +16,8 @@ class NetworkCheck(Record):
     weights: str | None  # that it starts from; None: random ones
     num_params: int
     num_macs: int  # of one image
+    params_at_least: bool = False  # num_params is a lower bound: an ONNX file has more
+    macs_at_least: bool = False  # so is num_macs
     num_epochs: int  # of its training; 0: pretrained, and not trained further
 
 

@@ -89,12 +89,26 @@ class ModelProfile(Record):
     num_bn_statistics: int  # running means and variances, not among num_params
     num_macs: int  # of one image; bias, norm, activation not counted
     num_flops: int  # 2 x num_macs
-    partial: bool  # some operators are not counted: the counts are lower bounds
-    uncounted_ops: list[str]
+    partial: bool  # a count is a lower bound: something of an operator is not counted
+    uncounted_ops: list[str]  # these operators
+    # Those of them with parameters that are not counted; None: of an older kdtool, perhaps all
+    uncounted_params: list[str] | None = None
+    # Those of them whose MACs are not counted; None: of an older kdtool, perhaps all
+    uncounted_macs: list[str] | None = None
     metadata: dict[str, object]  # written by kdtool if it made the file
     latency: Latency  # in the first setting of threads and batch size
     other_latencies: list[Latency]  # in the other settings
     operators: list[OperatorTime]  # slowest first; empty without `--ops`
+
+    @property
+    def params_at_least(self) -> bool:
+        """Whether `num_params` is a lower bound."""
+        return self.partial if self.uncounted_params is None else bool(self.uncounted_params)
+
+    @property
+    def macs_at_least(self) -> bool:
+        """Whether `num_macs` and `num_flops` are lower bounds."""
+        return self.partial if self.uncounted_macs is None else bool(self.uncounted_macs)
 
 
 class Comparison(Record):

@@ -199,6 +199,8 @@ class Cost(Record):
     num_params: int  # learned parameters
     num_macs: int  # convolutions, linear layers and attention; bias, norm, activation not counted
     num_flops: int  # 2 x num_macs
+    params_at_least: bool = False  # num_params is a lower bound: an ONNX file has more
+    macs_at_least: bool = False  # so are num_macs and num_flops
     # thop's count, which includes normalization and pooling; None for an ONNX file
     thop_macs: int | None
     thop_params: int | None  # thop's own count; None of an ONNX file

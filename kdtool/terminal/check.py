@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kdtool.format import (
+    bounded,
     channels,
     count,
     listed,
@@ -74,8 +75,8 @@ def _networks(console: Console, report: CheckReport) -> Table:
     for one in report.networks:
         cells = (
             printable(one.model),
-            short_count(one.num_params),
-            short_count(one.num_macs),
+            bounded(short_count(one.num_params), at_least=one.params_at_least),
+            bounded(short_count(one.num_macs), at_least=one.macs_at_least),
             str(one.num_epochs),
             printable(one.weights or "random weights"),
         )

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from kdtool.format import (
     MAC_LINE,
+    bounded,
     count,
     decimals,
     file_size,
@@ -32,13 +33,14 @@ MODEL = (
     "name", "path", "sha256", "size_bytes", "opset", "num_params", "num_bn_statistics", "num_macs",
     "num_flops", "partial",
 )  # fmt: skip
+LISTS = ("uncounted_ops", "uncounted_params", "uncounted_macs")
 SPLIT = "p50_ci95_ms"  # the only field with two numbers; it becomes two columns
 
 
 def profile_csv(report: ProfileReport) -> str:
     """Return the profile as CSV (RFC 4180) with a header; unknown values are empty."""
     latency = [name for name in Latency.model_fields if name != SPLIT]
-    header = [*MODEL, "uncounted_ops", *latency, "p50_lower_ms", "p50_upper_ms", *ENVIRONMENT]
+    header = [*MODEL, *LISTS, *latency, "p50_lower_ms", "p50_upper_ms", *ENVIRONMENT]
     text = io.StringIO()
     rows = csv.writer(text)
     rows.writerow(header)
@@ -56,7 +58,8 @@ def profile_csv(report: ProfileReport) -> str:
 
 
 def _model_cells(model: ModelProfile) -> list[object]:
-    return [*(getattr(model, name) for name in MODEL), " ".join(model.uncounted_ops)]
+    lists = (model.uncounted_ops, model.uncounted_params or [], model.uncounted_macs or [])
+    return [*(getattr(model, name) for name in MODEL), *map(" ".join, lists)]
 
 
 NUM_OPERATORS = 12  # rows; the other operators are added up in one more
@@ -69,11 +72,14 @@ def cost_table(models: Named) -> Table:
     """Return parameters, operations, size, memory and load time of each model."""
     table = ascii_table("model", "parameters", "MACs", "FLOPs", "size", "memory", "load")
     for name, model in models:
-        prefix = ">= " if model.partial else ""
-        counts = (model.num_params, model.num_macs, model.num_flops)
+        counts = (
+            bounded(short_count(model.num_params), at_least=model.params_at_least),
+            bounded(short_count(model.num_macs), at_least=model.macs_at_least),
+            bounded(short_count(model.num_flops), at_least=model.macs_at_least),
+        )
         table.add_row(
             name,
-            *(prefix + keyboard_text(short_count(number)) for number in counts),
+            *map(keyboard_text, counts),
             keyboard_text(file_size(model.size_bytes)),
             _memory(model.latency),
             keyboard_text(milliseconds(model.latency.load_ms)),
@@ -215,9 +221,11 @@ def display_names(names: list[str], encoding: str) -> list[str]:
 
 def _count_notes(models: Named) -> Iterator[str]:
     for name, model in models:
-        if model.partial:
-            ops = escape(", ".join(model.uncounted_ops))
-            yield f"[yellow]>= at least[/]: {name} has operators that are not counted: {ops}"
+        gaps = (("parameters", model.uncounted_params), ("MACs", model.uncounted_macs))
+        for kind, operators in gaps:
+            if operators:
+                which = escape(", ".join(operators))
+                yield f"[yellow]>= at least[/]: {name} has {kind} that are not counted: {which}"
         if model.num_bn_statistics:
             number = keyboard_text(short_count(model.num_bn_statistics))
             yield f"{name} has {number} batch-norm statistics in addition to its parameters."
@@ -243,7 +251,7 @@ def _rates(models: Named, report: ProfileReport) -> Iterator[str]:
     threads = report.models[0].latency.threads
     most = {rate.threads: rate.gflop_per_second for rate in report.matrix_rates}.get(threads)
     rates = [
-        (name, model.latency.gflop_per_second, model.partial)
+        (name, model.latency.gflop_per_second, model.macs_at_least)
         for name, model in models
         if model.latency.provider == "cpu"  # the rate was measured on the CPU
     ]
@@ -253,11 +261,11 @@ def _rates(models: Named, report: ProfileReport) -> Iterator[str]:
         f"Of the {three_digits(most)} GFLOP/s that this machine reaches in float32 matrix products "
         f"with {plural(threads, 'thread')}, the models reach:"
     )
-    for name, rate, partial in rates:
+    for name, rate, at_least in rates:
         if rate is not None:
-            at_least = ">= " if partial else ""
+            reached = keyboard_text(bounded(three_digits(rate), at_least=at_least))
             share = f"{percent_number(rate / most, 0)} %"
-            yield f"  {name}: {at_least}{three_digits(rate)} GFLOP/s, {share}"
+            yield f"  {name}: {reached} GFLOP/s, {share}"
 
 
 def _shares(models: Named) -> Iterator[str]:

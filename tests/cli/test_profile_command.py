@@ -25,12 +25,18 @@ def bad_files(make_onnx, tmp_path):
     """Files by what is wrong with them."""
     relu = [helper.make_node("Relu", ["x"], ["y"])]
     cast = [helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT)]
+    circle = [
+        helper.make_node("Identity", ["a"], ["w"]),
+        helper.make_node("Relu", ["w"], ["a"]),
+        helper.make_node("MatMul", ["x", "w"], ["y"]),
+    ]
     (tmp_path / "page.onnx").write_text("<!DOCTYPE html>")
     return {
         "no ONNX": tmp_path / "page.onnx",
         "folder": tmp_path,
         "open": make_onnx(relu, {"x": (TensorProto.FLOAT, ["n", 3, "h", "w"])}, name="open.onnx"),
         "text": make_onnx(cast, {"x": (TensorProto.STRING, ["n", 3])}, name="text.onnx"),
+        "circle": make_onnx(circle, {"x": (TensorProto.FLOAT, ["n", 3])}, name="circle.onnx"),
         "good": make_onnx(relu, {"x": (TensorProto.FLOAT, ["n", 3])}, name="good.onnx"),
     }
 
@@ -43,7 +49,8 @@ def bad_files(make_onnx, tmp_path):
         ("open", [], "input 'x' has the shape (n, 3, h, w); give numbers, without the batch: "
                      "--shape 3,h,w"),
         ("open", ["--shape", "3,h,w"], "such as --shape 3,224,224 or --shape NAME=3,224,224"),
-        ("text", [], "kdtool times models with inputs of uint8"),
+        ("text", [], "kdtool times models with inputs of integers, bool"),
+        ("circle", [], "its operators form a circle (Identity <- Relu <- Identity)"),
         ("good", ["--provider", "tpu"], "unknown provider 'tpu'; onnxruntime"),
     ],
 )  # fmt: skip

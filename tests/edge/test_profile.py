@@ -64,12 +64,40 @@ def test_report_holds_each_model_in_every_setting_in_the_order_given(tiny_onnx, 
     assert json.loads(text)["schema"] == 1
 
 
+def test_a_file_with_several_inputs_of_integers_is_counted_and_timed(make_onnx):
+    nodes = [
+        helper.make_node("Gather", ["table", "words"], ["embedded"]),
+        helper.make_node("Where", ["mask", "embedded", "zero"], ["kept"]),
+        helper.make_node("MatMul", ["kept", "weight"], ["scores"]),
+        helper.make_node("Cast", ["rate"], ["factor"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["scores", "factor"], ["y"]),
+    ]
+    inputs = {
+        "words": (TensorProto.INT32, ["n", "length"]),
+        "mask": (TensorProto.BOOL, ["n", "length", 1]),
+        "rate": (TensorProto.INT64, []),
+    }
+    generator = np.random.default_rng(0)
+    stored = {
+        "table": generator.normal(size=(10, 4)).astype(np.float32),
+        "weight": generator.normal(size=(4, 3)).astype(np.float32),
+        "zero": np.float32(0),
+    }
+    path = make_onnx(nodes, inputs, stored)
+    options = ProfileOptions(seconds=0.01, batch_sizes=(2,), shapes={"words": (7,)})
+    (model,) = profile_models([path], options).models
+    assert (model.num_params, model.num_macs, model.partial) == (40 + 12, 7 * 4 * 3, False)
+    assert model.latency.num_runs > 0
+
+
 def test_operators_without_a_count_and_given_shapes_reach_the_report(make_onnx):
     nodes = [helper.make_node("Det", ["x"], ["y"])]
     path = make_onnx(nodes, {"x": (TensorProto.FLOAT, ["n", "side", "side"])})
     options = ProfileOptions(seconds=0.01, shapes={"x": (3, 3)})
     (model,) = profile_models([path], options).models
     assert (model.partial, model.uncounted_ops) == (True, ["Det"])
+    assert (model.uncounted_params, model.uncounted_macs) == ([], ["Det"])
+    assert (model.params_at_least, model.macs_at_least) == (False, True)
     assert model.latency.gflop_per_second is None
 
 

@@ -10,7 +10,7 @@ from kdtool.errors import KdtoolError, ModelFileError
 FLOAT = TensorProto.FLOAT
 
 
-@pytest.mark.parametrize("dims", [["batch", 8, 8, 3], [None, 8, 8, 3], [5, 8, 8, 3]])
+@pytest.mark.parametrize("dims", [["batch", 8, 8, 3], [None, 8, 8, 3], [5, 8, 8, 3], [-1, 8, 8, 3]])
 def test_an_open_batch_is_filled_in(dims):
     assert input_shapes({"x": dims}, batch_size=5) == {"x": (5, 8, 8, 3)}
 
@@ -25,6 +25,30 @@ def test_every_input_has_a_shape_and_one_has_the_batch():
     declared = {"image": ["n", 3, "h", "w"], "anchors": [10, 4], "threshold": []}
     shapes = input_shapes(declared, 2, {"image": (3, 8, 8)})
     assert shapes == {"image": (2, 3, 8, 8), "anchors": (10, 4), "threshold": ()}
+
+
+@pytest.mark.parametrize(
+    ("declared", "given", "shapes"),
+    [
+        ({"x": ["n", 6], "state": [2, "n", 8]}, {}, {"x": (5, 6), "state": (2, 5, 8)}),
+        ({"ids": ["n", "s"], "mask": ["n", "s"]}, {"ids": (7,)}, {"ids": (5, 7), "mask": (5, 7)}),
+    ],
+)
+def test_dimensions_with_one_name_have_one_size(declared, given, shapes):
+    assert input_shapes(declared, 5, given) == shapes
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        {"x": ["?", 3], "y": [2, "?"]},
+        {"x": ["None", "None"], "y": [2, "None"]},
+        {"x": [-1, 3], "y": [2, -1]},
+    ],
+)
+def test_a_name_of_everything_that_is_open_says_nothing(declared):
+    with pytest.raises(ModelFileError, match=r"input 'y' has the shape .*--shape y="):
+        input_shapes(declared, 5, {"x": (3,)})
 
 
 @pytest.mark.parametrize(
@@ -101,6 +125,15 @@ def test_a_file_with_several_inputs_is_counted(make_onnx):
     matmul = helper.make_node("MatMul", ["a", "b"], ["y"])
     path = make_onnx([matmul], {"a": (FLOAT, ["n", 3, 5]), "b": (FLOAT, ["n", "k", 7])})
     assert count_graph(path, 2, {"b": (5, 7)}).num_macs == 2 * 3 * 5 * 7
+
+
+def test_minus_one_is_an_open_dimension(make_onnx):
+    matmul = helper.make_node("MatMul", ["x", "w"], ["y"])
+    path = make_onnx([matmul], {"x": (FLOAT, [-1, 5])}, {"w": np.ones((5, 7), np.float32)})
+    assert count_graph(path, 3).num_macs == 3 * 5 * 7
+    path = make_onnx([matmul], {"x": (FLOAT, [-1, -1, 5])}, {"w": np.ones((5, 7), np.float32)})
+    with pytest.raises(ModelFileError, match=r"the shape \(\?, \?, 5\); .*--shape \?,5"):
+        count_graph(path)
 
 
 def test_a_model_in_memory_is_counted_like_its_file_and_not_changed(make_onnx):

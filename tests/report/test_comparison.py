@@ -1,7 +1,12 @@
 import pytest
 
+from kdtool.report.provenance import section as provenance_section
 from kdtool.report.sections.classes import class_rows, exported_scores, mistakes, most_changed
-from kdtool.report.sections.cost.comparison import comparison_rows, p50_cell
+from kdtool.report.sections.cost.comparison import (
+    comparison_rows,
+    cost_comparisons,
+    p50_cell,
+)
 
 
 def row(results, key):
@@ -33,6 +38,28 @@ def test_costs_are_told_against_the_teacher_and_the_worse_is_marked(build, typed
     assert student.worse
     assert control == student
     assert not row(results, "num_flops").cells[2].worse
+
+
+@pytest.mark.parametrize("lower", ["params_at_least", "macs_at_least"])
+def test_a_lower_bound_is_marked_in_its_own_row_and_not_compared(build, typed, lower):
+    results = build()
+    teacher = results.models["teacher"].model_copy(update={lower: True})
+    marked = results.model_copy(update={"models": results.models | {"teacher": teacher}})
+    own = {"params_at_least": ["num_params"], "macs_at_least": ["num_macs", "num_flops"]}[lower]
+    for key in ("num_params", "num_macs", "num_flops"):
+        before, after = row(results, key).cells, row(marked, key).cells
+        if key in own:
+            assert typed(after[0].value) == f">= {before[0].value}"
+            assert typed(after[0].short) == f">= {typed(before[0].short)}"
+            assert [cell.relative for cell in after] == ["", "", ""]
+        else:
+            assert after == before
+    phrases = {phrase for _, phrase in cost_comparisons(marked.models["student"], teacher)}
+    before = cost_comparisons(results.models["student"], results.models["teacher"])
+    lost = "parameters" if lower == "params_at_least" else "FLOPs"
+    assert phrases == {phrase for _, phrase in before if not phrase.endswith(lost)}
+    texts = [fact.value for fact in provenance_section(marked).counts]
+    assert any(">=" in typed(text) for text in texts) == (lower == "macs_at_least")
 
 
 def test_rows_that_nobody_measured_are_left_out(build):

@@ -28,6 +28,7 @@ def build() -> Callable[..., Results]:
 def typed() -> Callable[[str], str]:
     """Turn signs that no keyboard has into those that tests are written with."""
     signs = {"\N{MULTIPLICATION SIGN}": "x", "\N{MINUS SIGN}": "-", "\N{NO-BREAK SPACE}": " "}
+    signs["\N{GREATER-THAN OR EQUAL TO}"] = ">="
     return lambda text: text.translate(str.maketrans(signs))
 
 

@@ -15,7 +15,7 @@ from kdtool.results.profile import (
     ProfileReport,
 )
 from kdtool.terminal.budget import failure_text
-from kdtool.terminal.device import display_names, profile_csv, show_profile
+from kdtool.terminal.device import cost_table, display_names, profile_csv, show_profile
 
 ENVIRONMENT = Environment(
     kdtool="0.1.0",
@@ -74,6 +74,8 @@ STUDENT = TEACHER.model_copy(
         "partial": True,
         "num_bn_statistics": 0,
         "uncounted_ops": ["Det", "com.microsoft.Inverse"],
+        "uncounted_params": [],
+        "uncounted_macs": ["Det", "com.microsoft.Inverse"],
         "latency": LATENCY.model_copy(update={"noise": "other processes kept 0.8 cores busy"}),
     }
 )
@@ -151,12 +153,31 @@ def test_tables_show_the_figures_and_what_they_mean():
     assert "openvino" not in words
 
 
+@pytest.mark.parametrize(
+    ("params", "macs", "shown_as"),
+    [
+        (["If"], [], [">= 3.50 M", "301 M", "602 M"]),
+        ([], ["Det"], ["3.50 M", ">= 301 M", ">= 602 M"]),
+        (["If"], ["If", "Det"], [">= 3.50 M", ">= 301 M", ">= 602 M"]),
+        (None, None, [">= 3.50 M", ">= 301 M", ">= 602 M"]),  # of an older kdtool
+    ],
+)
+def test_each_count_has_its_own_mark(params, macs, shown_as):
+    update = {"partial": True, "uncounted_params": params, "uncounted_macs": macs}
+    model = TEACHER.model_copy(update=update)
+    table = cost_table([("teacher", model)])
+    assert [next(iter(column.cells)) for column in table.columns[1:4]] == shown_as
+    text = " ".join(shown(model).split())
+    assert ("teacher.onnx has parameters that are not counted: If" in text) == bool(params)
+    assert (f"teacher.onnx has MACs that are not counted: {', '.join(macs or [])}" in text) == bool(
+        macs
+    )
+
+
 def test_lower_bounds_noise_and_comparisons_are_shown():
     text = " ".join(shown(TEACHER, STUDENT).split())
     assert ">= 301 M" in text
-    assert (
-        "student[int8].onnx has operators that are not counted: Det, com.microsoft.Inverse" in text
-    )
+    assert "student[int8].onnx has MACs that are not counted: Det, com.microsoft.Inverse" in text
     assert "student[int8].onnx against teacher.onnx: 1.25 times faster" in text
     assert "time ratio 0.800, 95 % interval 0.790 .. 0.810" in text
     assert "student[int8].onnx: >= 12.3 GFLOP/s" in text
@@ -248,6 +269,7 @@ def test_csv_has_a_row_for_every_model_and_setting():
     assert (first["p50_lower_ms"], first["p50_upper_ms"]) == ("8.31", "8.9")
     assert (first["p99_ms"], first["gpu"]) == ("", "")
     assert slow["uncounted_ops"] == "Det com.microsoft.Inverse"
+    assert (slow["uncounted_params"], slow["uncounted_macs"]) == ("", "Det com.microsoft.Inverse")
     assert slow["cpu"] == "AMD EPYC"
     assert set(Latency.model_fields) - set(first) == {"p50_ci95_ms"}
     assert text.count("\r\n") == 4

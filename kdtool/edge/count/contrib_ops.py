@@ -94,6 +94,20 @@ def _qlinear(op_type: str) -> Callable[[NodeProto], list[NodeProto]]:
     return make
 
 
+def _qlinear_concat(node: NodeProto) -> list[NodeProto]:
+    """Its inputs: scale and zero point of the result, then tensor, scale, zero point of each."""
+    output, groups = node.output[0], range(2, len(node.input), 3)
+    parts = [f"{output}/{at}" for at in groups]
+    return [
+        *(
+            helper.make_node("DequantizeLinear", node.input[at : at + 3], [part])
+            for at, part in zip(groups, parts, strict=True)
+        ),
+        helper.make_node("Concat", parts, [f"{output}/all"], **attributes(node)),
+        helper.make_node("QuantizeLinear", [f"{output}/all", *node.input[:2]], node.output),
+    ]
+
+
 def _skip_norm(node: NodeProto) -> list[NodeProto]:
     skip = f"{node.output[0]}/skip"
     return [
@@ -141,6 +155,7 @@ BUILDERS: dict[str, Callable[[NodeProto], list[NodeProto]]] = {
     "MatMulIntegerToFloat": _matmul_and_bias(bias_at=6),
     "MultiHeadAttention": _multi_head_attention,
     "QLinearAdd": _qlinear("Add"),
+    "QLinearConcat": _qlinear_concat,
     "QLinearMul": _qlinear("Mul"),
     "QAttention": _attention(past_at=8),
     "SkipLayerNormalization": _skip_norm,

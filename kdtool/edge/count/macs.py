@@ -6,6 +6,8 @@ from typing import Any
 
 from onnx import NodeProto, helper
 
+from kdtool.edge.count.branches import bodies
+
 
 def einsum_macs(equation: str, operands: Sequence[tuple[int, ...]]) -> int:
     """Count an Einsum of any number of operands.
@@ -132,8 +134,8 @@ MAC_RULES: dict[str, MacRule] = {
 
 # By the convention of papers and torchvision, bias, normalization, activation, pooling, resizing
 # and all other elementwise operators count 0. Operators that are missing here are listed as
-# uncounted: those with products inside (DFT, LinearAttention, ...), those with subgraphs (If, Loop,
-# Scan), and operators of other domains that `contrib_ops` does not replace.
+# uncounted: those with products inside (DFT, LinearAttention, ...), those with products in their
+# subgraphs (If, Loop, Scan), and operators of other domains that `contrib_ops` does not replace.
 _ELEMENTWISE = """
 Abs Acos Acosh Add AffineGrid And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization
 Bernoulli BitCast BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Celu
@@ -164,17 +166,34 @@ def count_macs(nodes: list[NodeProto], shapes: Shapes) -> tuple[int, set[str]]:
     total = 0
     uncounted: set[str] = set()
     for node in nodes:
-        rule = MAC_RULES.get(node.op_type) if is_standard(node) else None
-        if rule is not None:
+        rule = MAC_RULES.get(node.op_type)
+        if not is_known(node):
+            if not _is_plain_control(node):
+                uncounted.add(name_of(node))
+        elif rule is not None:
             try:
                 total += rule(node, shapes)
             except (ArithmeticError, LookupError, ValueError):  # unknown shapes, broken rules
                 uncounted.add(node.op_type)
-        elif not is_standard(node):
-            uncounted.add(f"{node.domain}.{node.op_type}")
-        elif node.op_type not in NO_MACS:
-            uncounted.add(node.op_type)
     return total, uncounted
+
+
+def is_known(node: NodeProto) -> bool:
+    """Return whether there is a rule for the operator, or it counts 0."""
+    return is_standard(node) and (node.op_type in NO_MACS or node.op_type in MAC_RULES)
+
+
+def name_of(node: NodeProto) -> str:
+    """Return the operator with its domain, if it is not ONNX's own."""
+    return node.op_type if is_standard(node) else f"{node.domain}.{node.op_type}"
+
+
+def _is_plain_control(node: NodeProto) -> bool:
+    """Return whether an If, Loop or Scan has nothing inside that counts."""
+    inner = [inside for body in bodies(node) for inside in body.node]
+    return node.op_type in ("If", "Loop", "Scan") and all(
+        (is_known(one) and one.op_type not in MAC_RULES) or _is_plain_control(one) for one in inner
+    )
 
 
 def is_standard(node: NodeProto) -> bool:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:  # records need pydantic, which doubles the worker's imports
 ANSWER = "kdtool: "  # prefix of every line that a worker sends to its driver
 FORKS = sys.platform == "linux"  # elsewhere libraries do not survive a fork
 FLOATS = (np.float64, np.float32, np.float16)
+INTEGERS = (
+    np.int8, np.int16, np.int32, np.int64, np.uint16, np.uint32, np.uint64, np.bool_,
+)  # fmt: skip
 
 Feed = dict[str, NDArray[Any]]
 Declared = Mapping[str, tuple[Dims | None, object]]  # input -> dimensions, type
@@ -50,22 +53,25 @@ class LoadedModel:
 def random_input(declared: Declared, batch_size: int, shapes: GivenShapes) -> Feed:
     """Return a batch of noise for every input of a model, the same in each call.
 
+    Integers other than pixels (uint8) are 0 or 1, which every table has as a position.
+
     Raises:
-        ModelFileError: An input is neither uint8 nor floating-point, or its size is unknown.
+        ModelFileError: An input holds no numbers, or its size is unknown.
     """
     generator = default_rng(0)
     sizes = input_shapes({name: dims for name, (dims, _) in declared.items()}, batch_size, shapes)
     feed: Feed = {}
     for name, (_, dtype) in declared.items():
-        if dtype == np.uint8:
-            feed[name] = generator.integers(0, 256, sizes[name], dtype=np.uint8)
-        elif floats := [known for known in FLOATS if dtype == known]:
-            feed[name] = generator.random(sizes[name]).astype(floats[0])
-        else:
+        known = [one for one in (np.uint8, *FLOATS, *INTEGERS) if dtype == one]
+        if not known:
             raise ModelFileError(
-                f"input {name!r} has the type {dtype}; kdtool times models with inputs of uint8, "
-                "float64, float32 or float16"
+                f"input {name!r} has the type {dtype}; kdtool times models with inputs of "
+                "integers, bool, float64, float32 or float16"
             )
+        noise = generator.random(sizes[name])  # from 0 up to, but without, 1
+        if known[0] not in FLOATS:
+            noise = np.floor(noise * (256 if known[0] is np.uint8 else 2))
+        feed[name] = np.asarray(noise, known[0])
     return feed
 
 

@@ -19,7 +19,15 @@ if TYPE_CHECKING:  # records need pydantic, which doubles the worker's imports
     from kdtool.results.profile import Runtime
 
 TYPES = {
+    "tensor(bool)": np.bool_,
+    "tensor(int8)": np.int8,
+    "tensor(int16)": np.int16,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
     "tensor(uint8)": np.uint8,
+    "tensor(uint16)": np.uint16,
+    "tensor(uint32)": np.uint32,
+    "tensor(uint64)": np.uint64,
     "tensor(double)": np.float64,
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
@@ -66,7 +74,7 @@ def session_input(session: InferenceSession, job: Job) -> Feed:
     """Return a batch of noise for a session.
 
     Raises:
-        ModelFileError: An input has another type than images have, or its size is unknown.
+        ModelFileError: An input holds no numbers, or its size is unknown.
     """
     declared: Declared = {
         entry.name: (entry.shape, TYPES.get(entry.type, entry.type))

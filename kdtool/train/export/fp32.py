@@ -164,7 +164,8 @@ def describe(
             "num_params": cost.num_params,
             "num_macs": cost.num_macs,
             "num_flops": 2 * cost.num_macs,
-            "partial": cost.partial,
+            "params_at_least": cost.params_at_least,
+            "macs_at_least": cost.macs_at_least,
         },
         "calibration": {"temperature": temperature},  # 1: not calibrated
         **({"decision": decision_of(point)} if point else {}),

@@ -55,6 +55,8 @@ def count_file(teacher: OnnxTeacher) -> Cost:
         num_params=cost.num_params,
         num_macs=num_macs,
         num_flops=2 * num_macs,
+        params_at_least=cost.params_at_least,
+        macs_at_least=cost.macs_at_least,
         thop_macs=None,
         thop_params=None,
     )

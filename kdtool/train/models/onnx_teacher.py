@@ -203,7 +203,8 @@ class OnnxTeacher(nn.Module):
         """Return logits `(B, K)` of images `(B, C, H, W)` in [0, 1]."""
         session = self._session_on(images.device)
         parts = [self._run(session, [self.output], part)[0] for part in self._batches(images)]
-        logits = torch.from_numpy(np.concatenate(parts)[: len(images)].astype(np.float32))
+        answers = _as_rows(np.concatenate(parts)[: len(images)])
+        logits = torch.from_numpy(answers.astype(np.float32))
         if self.gives == "probabilities":
             logits = logits.clamp_min(FLOOR).log()
         elif self.gives == "sigmoids":
@@ -282,19 +283,20 @@ class OnnxTeacher(nn.Module):
         answers = self._run(self.session, [one.name for one in declared], self._batches(images)[0])
         named = dict(zip([one.name for one in declared], answers, strict=True))
         logits = {
-            name: answer
+            name: _as_rows(answer)
             for name, answer in named.items()
             if isinstance(answer, np.ndarray)
             and answer.dtype.kind == "f"
-            and answer.ndim == 2
-            and len(answer) == len(images)
-            and answer.shape[1] > 1
+            and answer.shape[2:] in ((), (1, 1))
+            and answer.shape[:1] == (len(images),)
+            and answer[0].size > 1
         }
         if "logits" not in logits and len(logits) != 1:
             has = ", ".join(f"{name} {_shape(answer)}" for name, answer in named.items())
             raise ModelFileError(
                 f"{self.path} returns {has} for {len(images)} images; expected one float output "
-                f"({len(images)}, C), one value for each class, or one with the name logits"
+                f"({len(images)}, C) or ({len(images)}, C, 1, 1), one value for each class, or one "
+                "with the name logits"
             )
         self.output = "logits" if "logits" in logits else next(iter(logits))
         found = logits[self.output].astype(np.float64)
@@ -317,12 +319,17 @@ class OnnxTeacher(nn.Module):
             )
 
 
+def _as_rows(answer: NDArray[Any]) -> NDArray[Any]:
+    """Return logits `(B, C)`, also of a network that ends in a convolution: `(B, C, 1, 1)`."""
+    return answer.reshape(answer.shape[:2])
+
+
 def _made_by(model: ModelProto, output: str) -> str | None:
     """Return the operator that computes an output, skipping those that keep its values."""
     makers = {name: node for node in model.graph.node for name in node.output}
-    node = makers.get(output)
+    node = makers.pop(output, None)  # each at most once: there may be a circle
     while node is not None and node.op_type in KEEP_VALUES:
-        node = makers.get(node.input[0])
+        node = makers.pop(node.input[0], None)
     return node.op_type if node else None
 
 

@@ -91,6 +91,8 @@ def _network(run: Run, role: Role) -> NetworkCheck:
         weights=None if table.weights is None else source_of(table),
         num_params=cost.num_params,
         num_macs=cost.num_macs,
+        params_at_least=cost.params_at_least,
+        macs_at_least=cost.macs_at_least,
         num_epochs=0 if table.is_trained else epochs_to_train(table, num_images),
     )
 

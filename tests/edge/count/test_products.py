@@ -7,7 +7,8 @@ import pytest
 from onnx import TensorProto, helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
-from kdtool.edge.count.graph import count_graph, infer_shapes
+from kdtool.edge.count.graph import count_graph
+from kdtool.edge.count.infer import infer_shapes
 from kdtool.edge.session import open_session
 
 FLOAT, UINT8 = TensorProto.FLOAT, TensorProto.UINT8
@@ -130,6 +131,19 @@ FUSED = {
         35 + 10,
         35 + 5 + 10,
     ),
+    "QLinearConcat": (
+        [
+            node("QuantizeLinear", ["x", "s", "z"], ["xq"]),
+            node("QLinearMatMul", ["xq", "s", "z", "w", "s", "z", "s", "z"], ["p"]),
+            node("QLinearConcat", ["s", "z", "p", "s", "z", "xq", "s", "z"], ["q"], axis=1, **ORT),
+            node("DequantizeLinear", ["q", "s", "z"], ["f"]),
+            node("MatMul", ["f", "w2"], ["y"]),
+        ],
+        {"x": (FLOAT, ["n", 7])},
+        {"w": np.ones((7, 5), np.uint8), "w2": zeros(12, 2), **QUANTIZED},
+        35 + 24,
+        35 + 24,
+    ),
     "QLinearGlobalAveragePool": (
         [
             node("QLinearGlobalAveragePool", ["x", "s", "z", "s", "z"], ["p"], **ORT),
@@ -221,7 +235,7 @@ def test_operators_of_onnxruntime_count_like_their_plain_forms(make_onnx, layer)
 def test_shapes_behind_operators_of_onnxruntime_are_those_that_it_computes(make_onnx, layer):
     nodes, inputs, stored, *_ = FUSED[layer]
     path = make_onnx(nodes, inputs, stored)
-    _, shapes = infer_shapes(onnx.load(path), batch=3)
+    shapes = infer_shapes(onnx.load(path), batch=3).shapes
     dtype = {FLOAT: np.float32, UINT8: np.uint8}
     feed = {name: np.ones(shapes[name], dtype[kind]) for name, (kind, _) in inputs.items()}
     (result,) = open_session(path).run(None, feed)

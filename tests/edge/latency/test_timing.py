@@ -49,7 +49,18 @@ def test_every_input_is_fed_and_given_shapes_close_open_ones():
     assert {name: array.shape for name, array in feed.items()} == {"x": (2, 5), "z": (2, 3, 4)}
 
 
-@pytest.mark.parametrize("dtype", ["tensor(int64)", np.dtype(np.int64)])
-def test_inputs_of_other_types_than_images_are_refused(dtype):
-    with pytest.raises(ModelFileError, match=r"input 'x' has the type \S*int64.*inputs of uint8"):
+@pytest.mark.parametrize(
+    "dtype", ["int8", "int16", "int32", "int64", "uint16", "uint32", "uint64", "bool"]
+)
+def test_other_integers_are_positions_that_every_table_has(dtype):
+    noise = random_input({"x": (["n", 100], np.dtype(dtype)), "flag": ([], np.dtype(dtype))}, 1, {})
+    assert set(np.unique(noise["x"])) == {0, 1}
+    assert {name: (one.shape, one.dtype) for name, one in noise.items()} == {
+        "x": ((1, 100), dtype), "flag": ((), dtype)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["tensor(string)", np.dtype(np.complex64)])
+def test_inputs_that_are_no_numbers_are_refused(dtype):
+    with pytest.raises(ModelFileError, match=r"input 'x' has the type .*inputs of integers, bool"):
         random_input({"x": (["n", 5], dtype)}, 1, {})

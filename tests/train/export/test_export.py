@@ -195,7 +195,8 @@ def test_a_file_describes_itself_in_its_metadata(finished):
         "num_params": counts.num_params,
         "num_macs": counts.num_macs,
         "num_flops": counts.num_flops,
-        "partial": False,
+        "params_at_least": False,
+        "macs_at_least": False,
     }
     assert metadata["preprocess"] == {
         "input": "pixels",

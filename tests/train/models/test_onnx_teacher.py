@@ -217,7 +217,7 @@ TWO_OUTPUTS = [
             {"image": FLOAT},
             ["y"],
             {"normalize": "none"},
-            r"returns y \(2, 3, 2, 4\) for 2 images",
+            r"returns y \(2, 3, 2, 4\) for 2 images; expected .* \(2, C\) or \(2, C, 1, 1\)",
         ),
         (
             TWO_OUTPUTS,
@@ -344,6 +344,17 @@ def test_the_file_is_known_by_its_content_and_not_by_its_place(linear, tmp_path)
     assert one != describe_model("m.onnx", teacher_of(path, normalize="none"))
     table = TrainTable(model=str(moved)).without_paths
     assert json.loads(table.model_dump_json())["model"] == "teacher.onnx"
+
+
+@pytest.mark.parametrize("batch", ["N", 2, -1])
+def test_a_network_that_ends_in_a_convolution_can_teach(make_onnx, images, batch):
+    weight = WEIGHT.reshape(4, 3, 2, 4)  # as large as the image: (N, 4, 1, 1)
+    conv = helper.make_node("Conv", ["image", "weight"], ["y"])
+    path = make_onnx([conv], {"image": (TensorProto.FLOAT, [batch, 3, 2, 4])}, {"weight": weight})
+    teacher = teacher_of(path, normalize="none")
+    torch.testing.assert_close(teacher(images[3]), expected(images[3]))
+    assert teacher.num_logits == 4
+    assert count(teacher, (3, 2, 4)).num_macs == 4 * 24
 
 
 @pytest.mark.parametrize("batch", ["N", 4])

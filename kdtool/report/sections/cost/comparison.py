@@ -9,6 +9,7 @@ from kdtool.format import (
     METRIC_NAMES,
     METRIC_NOTES,
     Relative,
+    bounded,
     count,
     decimals,
     in_percent,
@@ -122,8 +123,8 @@ def shipped_cells(results: Results, role: Role, file: FileResult) -> dict[str, C
     pair = (model, teacher)
     return {
         "score" if results.metric == "accuracy" else "accuracy": accuracy,
-        "num_params": _count(pair, lambda one: one.num_params),
-        "num_macs": _count(pair, lambda one: one.num_macs),
+        "num_params": _count(pair, "num_params"),
+        "num_macs": _count(pair, "num_macs"),
         "size": size_cell(file, other),
         "p50": p50_cell(file.latency, other.latency if other else None),
         "p95": percentile_cell(file.latency, lambda latency: latency.p95_ms),
@@ -145,14 +146,12 @@ def latency_of(model: ModelResult) -> Latency | None:
 def cost_comparisons(model: ModelResult, reference: ModelResult) -> list[tuple[Relative, str]]:
     """Compare what two models cost: `(ratio, phrase)`, such as "8.8x fewer FLOPs"."""
     pairs: list[tuple[Relative | None, str]] = [
-        (relative(model.num_flops, reference.num_flops, "fewer", "more"), "{} FLOPs")
+        (_count_ratio(model, reference, "num_flops"), "{} FLOPs")
     ]
     latency, other_latency = latency_of(model), latency_of(reference)
     if latency and other_latency:
         pairs.append((relative_time(latency, other_latency, "lower", "higher"), "{} latency"))
-    pairs.append(
-        (relative(model.num_params, reference.num_params, "fewer", "more"), "{} parameters")
-    )
+    pairs.append((_count_ratio(model, reference, "num_params"), "{} parameters"))
     file, other_file = file_of(model), file_of(reference)
     if file and other_file:
         ratio = relative(file.size_bytes, other_file.size_bytes, "smaller", "larger")
@@ -264,29 +263,46 @@ def _spread(metric: Metric, model: ModelResult) -> Cell | None:
 
 
 def _count_rows(pairs: list[Pair]) -> list[Row]:
-    kinds: list[tuple[str, str, str, Callable[[ModelResult], int | None]]] = [
-        ("num_params", "Parameters", "", lambda model: model.num_params),
-        (
-            "num_macs",
-            "MACs",
-            "multiply-adds per image; FLOPs are twice as many",
-            lambda model: model.num_macs,
-        ),
-        ("num_flops", "FLOPs", "2 per MAC", lambda model: model.num_flops),
-        ("thop_macs", "MACs, by thop", "includes norm, pooling", lambda model: model.thop_macs),
+    kinds = [
+        ("num_params", "Parameters", ""),
+        ("num_macs", "MACs", "multiply-adds per image; FLOPs are twice as many"),
+        ("num_flops", "FLOPs", "2 per MAC"),
+        ("thop_macs", "MACs, by thop", "includes norm, pooling"),
     ]
     return [
-        Row(key=key, label=label, note=note, cells=[_count(pair, number_of) for pair in pairs])
-        for key, label, note, number_of in kinds
+        Row(key=key, label=label, note=note, cells=[_count(pair, key) for pair in pairs])
+        for key, label, note in kinds
     ]
 
 
-def _count(pair: Pair, number_of: Callable[[ModelResult], int | None]) -> Cell | None:
-    number, reference = (number_of(model) if model else None for model in pair)
+def _count(pair: Pair, key: str) -> Cell | None:
+    model, other = pair
+    number: int | None = getattr(model, key)
     if number is None:
         return None
-    ratio = relative(number, reference, "fewer", "more") if reference else None
-    return compared_cell(count(number), ratio, short=short_count(number))
+    at_least = is_lower_bound(model, key)
+    return compared_cell(
+        bounded(count(number), at_least=at_least),
+        _count_ratio(model, other, key) if other else None,
+        short=bounded(short_count(number), at_least=at_least),
+    )
+
+
+def is_lower_bound(model: ModelResult, key: str) -> bool:
+    """Return whether a count of a model is a lower bound."""
+    return {
+        "num_params": model.params_at_least,
+        "num_macs": model.macs_at_least,
+        "num_flops": model.macs_at_least,
+    }.get(key, False)
+
+
+def _count_ratio(model: ModelResult, other: ModelResult, key: str) -> Relative | None:
+    """Compare a count of two models; None: one is unknown, or a lower bound."""
+    number, reference = getattr(model, key), getattr(other, key)
+    if not reference or is_lower_bound(model, key) or is_lower_bound(other, key):
+        return None
+    return relative(number, reference, "fewer", "more")
 
 
 def _file_rows(pairs: list[Pair]) -> list[Row]:
