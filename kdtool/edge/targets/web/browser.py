@@ -9,6 +9,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -29,6 +30,15 @@ FLAGS = (
     "--no-default-browser-check",
     "--no-first-run",
 )
+# Gives the two descriptors their numbers; `subprocess` passes them on with those that they have.
+START = """
+import fcntl, os, sys
+ours = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3]]
+for number, descriptor in enumerate(ours, start=3):
+    os.dup2(descriptor, number)
+    os.close(descriptor)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 TIMEOUT_SECONDS = 120.0  # for one answer: a slow machine compiles 14 MB of WebAssembly
 BLOCK = 1 << 16  # bytes that are read at once
 
@@ -56,7 +66,7 @@ class Browser:
         if os.geteuid() == 0:  # as in a container, where Chromium refuses to start with a sandbox
             flags.append("--no-sandbox")
         self._process = subprocess.Popen(
-            ["/bin/sh", "-c", f'exec "$0" "$@" 3<&{from_us} 4>&{to_us}', str(program), *flags],
+            [sys.executable, "-I", "-S", "-c", START, str(from_us), str(to_us), program, *flags],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 
 from kdtool.edge.kit.build import MODEL, copy_model, pick_golden, write_golden
@@ -106,10 +107,20 @@ def page_facts(session: InferenceSession, model: Path, facts: KitFacts) -> dict[
         "height": height if isinstance(height, int) else None,
         "width": width if isinstance(width, int) else None,
         "channels": channels,
+        "columns_first": columns_first(),
         "decision": chosen and {"positive": chosen[0], "threshold": chosen[1]},
         "provenance": read_metadata(session).get("provenance"),
         "wasm": WASM,
     }
+
+
+def columns_first() -> bool:
+    """Whether the installed Pillow may resize the columns of an image before its rows.
+
+    It does so since 13.0 where an image loses more than twice as many rows as columns; the pixels
+    then differ by up to one level from those of older versions.
+    """
+    return int(PIL.__version__.split(".")[0]) >= 13
 
 
 def _write_golden(

@@ -56,6 +56,7 @@ function show({ image, size, classes, milliseconds, note = "" }, name, { decisio
   const cores = threads === 1 ? "1 thread" : `${threads} threads`;
   at("time").textContent = `Time of the model: ${milliseconds.toFixed(1)} ms, ${cores}`;
   at("note").textContent = note;
+  at("answer").scrollIntoView({ block: "nearest" }); // on a phone it is below the image
 }
 
 function bar({ index, name, probability }, decision) {

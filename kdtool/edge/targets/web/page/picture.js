@@ -11,7 +11,8 @@ const ORIENTATION = 0x112; // EXIF's tag
  * Read an image file and bring it to the model's size.
  *
  * @param {Blob} file
- * @param {{height: ?number, width: ?number, channels: number}} shape null: any size
+ * @param {{height: ?number, width: ?number, channels: number, columns_first: boolean}} shape of the
+ *   model, as in page.json; null: any size
  * @returns {Promise<{image: object, size: number[], note: string}>} `note`: what may differ from
  *   `kdtool predict`; may be empty
  */
@@ -32,7 +33,7 @@ export async function readImage(file, shape) {
 export function prepare(picture, shape) {
   const { width, height } = picture;
   let image = opaque(picture, shape.channels);
-  if (shape.width !== null) image = fit(image, shape.width, shape.height);
+  if (shape.width !== null) image = fit(image, shape.width, shape.height, shape.columns_first);
   return { image, size: [width, height] };
 }
 
@@ -140,8 +141,8 @@ function upright({ width, height, rgba }, turned) {
   const [from, to] = [new Uint32Array(rgba.buffer), new Uint32Array(width * height)];
   for (let y = 0; y < high; y++) {
     for (let x = 0; x < wide; x++) {
-      const right = [2, 3, 7, 8].includes(turned) ? wide - 1 - x : x;
-      const down = [3, 4, 6, 7].includes(turned) ? high - 1 - y : y;
+      const right = [2, 3, 6, 7].includes(turned) ? wide - 1 - x : x;
+      const down = [3, 4, 7, 8].includes(turned) ? high - 1 - y : y;
       to[y * wide + x] = swapped ? from[right * width + down] : from[down * width + right];
     }
   }

@@ -112,8 +112,7 @@ function pixelReader({ bits, colour, PLTE, tRNS }) {
     return (line[(index * bits) >> 3] >> shift) & (2 ** bits - 1);
   };
   const full = colour === 3 || bits >= 8 ? 1 : 255 / (2 ** bits - 1);
-  // With 16 bits Pillow drops the one transparent colour of a gray or RGB file, and so do we.
-  const key = tRNS && (colour === 0 || colour === 2) && bits < 16 ? transparent(tRNS, channels) : null;
+  const key = tRNS && (colour === 0 || colour === 2) && transparent(tRNS, channels, bits);
   return (line, column, rgba, target) => {
     const values = [0, 0, 0, 0];
     for (let k = 0; k < channels; k++) values[k] = sample(line, column * channels + k);
@@ -125,10 +124,16 @@ function pixelReader({ bits, colour, PLTE, tRNS }) {
     const isGray = channels < 3;
     for (let k = 0; k < 3; k++) rgba[target + k] = values[isGray ? 0 : k] * full;
     const alpha = colour >= 4 ? values[channels - 1] : 255;
-    rgba[target + 3] = key?.every((one, k) => one === values[k]) ? 0 : alpha;
+    rgba[target + 3] = key?.every((one, k) => one === values[k] * full) ? 0 : alpha;
   };
 }
 
-function transparent(tRNS, channels) {
-  return Array.from({ length: channels }, (_, k) => tRNS[2 * k] * 256 + tRNS[2 * k + 1]);
+/**
+ * Return the one transparent colour of a gray or RGB file, as Pillow takes it: with 16 bits there is
+ * none, and with 2 or 4 it is compared with samples that were scaled to 8 already.
+ */
+function transparent(tRNS, channels, bits) {
+  if (bits === 16) return null;
+  const values = Array.from({ length: channels }, (_, k) => tRNS[2 * k] * 256 + tRNS[2 * k + 1]);
+  return bits === 1 ? values.map((one) => (one ? 255 : 0)) : values;
 }

@@ -1,5 +1,6 @@
 // Pillow's resize in JavaScript, equal to the last bit. A canvas must not do it: it scales otherwise.
-// Source: src/libImaging/Resample.c of Pillow 12 (the arithmetic is that of all versions since 3.4).
+// Source: src/libImaging/Resample.c of Pillow 13. The arithmetic is that of all versions since 3.4, but
+// for the order of the two passes: tall images may begin with their columns since 13.0.
 
 const PRECISION_BITS = 32 - 8 - 2;
 
@@ -7,9 +8,10 @@ const PRECISION_BITS = 32 - 8 - 2;
  * Resize the shorter side (bilinear with antialiasing) and crop the centre, as `fit` in picture.py.
  *
  * @param {{width: number, height: number, channels: number, pixels: Uint8Array}} image
+ * @param {boolean} columnsFirst as Pillow 13 resizes images that lose much more height than width
  * @returns {{width: number, height: number, channels: number, pixels: Uint8Array}}
  */
-export function fit(image, width, height) {
+export function fit(image, width, height, columnsFirst) {
   const { width: wide, height: high } = image;
   let scaledWidth = width;
   let scaledHeight = Math.max(height, Math.floor((width * high) / wide));
@@ -19,25 +21,29 @@ export function fit(image, width, height) {
   }
   const left = Math.floor((scaledWidth - width) / 2);
   const top = Math.floor((scaledHeight - height) / 2);
-  return resize(image, width, height, [
+  const box = [
     (left * wide) / scaledWidth,
     (top * high) / scaledHeight,
     ((left + width) * wide) / scaledWidth,
     ((top + height) * high) / scaledHeight,
-  ]);
+  ];
+  return resize(image, width, height, box, columnsFirst);
 }
 
 /** Return the part `box` (left, top, right, bottom) of an image, resized to `width` x `height`. */
-export function resize(image, width, height, box) {
+export function resize(image, width, height, box, columnsFirst) {
   const [left, top, right, bottom] = box.map(Math.fround); // Pillow keeps the box in float32
-  let result = image;
-  if (width !== image.width || left !== 0 || right !== width) {
-    result = alongRows(result, weights(image.width, left, right, width));
-  }
-  if (height !== image.height || top !== 0 || bottom !== height) {
-    result = alongColumns(result, weights(image.height, top, bottom, height));
-  }
-  return result;
+  const rows = (one) => {
+    if (width === one.width && left === 0 && right === width) return one;
+    return alongRows(one, weights(image.width, left, right, width));
+  };
+  const columns = (one) => {
+    if (height === one.height && top === 0 && bottom === height) return one;
+    return alongColumns(one, weights(image.height, top, bottom, height));
+  };
+  const [lostRows, lostColumns] = [image.height - height, image.width - width];
+  if (columnsFirst && lostRows > 0 && lostRows > 2 * lostColumns) return rows(columns(image));
+  return columns(rows(image));
 }
 
 /** Return, for each new pixel, the first old pixel and the weights of those from there on. */
