@@ -65,7 +65,7 @@ def write_web(
     if facts.precision != "fp32":
         raise ModelFileError(
             f"a browser gets the fp32 file, not {facts.precision}: {REFUSED[facts.precision]}; "
-            "leave out --precision, or give fp32"
+            "give the model's fp32 file"
         )
     with replaced_kit(folder) as new:
         site = new / SITE

@@ -173,7 +173,7 @@ def test_photos_are_rotated_upright(modules, tmp_path, kind, turned):
 
 
 def test_a_large_photo(modules, tmp_path):
-    data = saved(photo(4000, 3000), "JPEG", quality=85)
+    data = saved(photo(2400, 1800), "JPEG", quality=85)
     check_equal(modules, tmp_path, data, 3, (96, 96))
     check_equal(modules, tmp_path, data, 1, (28, 28))
 
