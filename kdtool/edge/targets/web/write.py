@@ -42,7 +42,7 @@ def write_web(
     probabilities: NDArray[np.float32],
     runtime: WebRuntime,
 ) -> WebCheck | None:
-    """Write the page as one file and as a folder for a server; check both in Chromium.
+    """Write the page as one file and as a folder for a server; check the file in Chromium.
 
     Args:
         folder: Is created; an unchanged one in its place is replaced.

@@ -225,9 +225,11 @@ async function camera() {
 }
 
 const ready = start();
-// For programs and tests: `await kdtool.ready`, then `await kdtool.classify(blob)`.
+// For programs and tests: `kdtool.classify(blob)`, and `kdtool.answer(image)` for pixels of the model's
+// size, as `prepare` in picture.js returns them.
 globalThis.kdtool = {
   ready,
   classify: async (file) => classify((await ready).classifier, file),
+  answer: async (image) => answer((await ready).classifier, image),
 };
 ready.catch((error) => say("failed", "The model cannot be loaded.", error.message));
