@@ -302,6 +302,8 @@ CHANGES = {
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_failed_check_is_red_and_says_so(browser, written, tmp_path, name):
+    from chromium import AXE, violations
+
     site = shutil.copytree(written.site, tmp_path / "site")
     change, message = CHANGES[name]
     expected = json.loads((site / "golden" / "expected.json").read_bytes())
@@ -315,6 +317,10 @@ def test_a_failed_check_is_red_and_says_so(browser, written, tmp_path, name):
         assert "Check FAILED: " in said
         assert "Do not rely on this page." in said
         assert message in said
+        page.evaluate(AXE)
+        for scheme in ("light", "dark"):
+            show(page, DESKTOP, scheme)
+            assert violations(page, {"type": "rule", "values": ["color-contrast"]}) == []
         page.close()
 
 
