@@ -4,6 +4,8 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+import PIL
+
 from kdtool import __version__
 from kdtool.edge.kit.readme import TOLERANCES, KitFacts
 from kdtool.edge.targets.web.check import WebCheck
@@ -61,6 +63,7 @@ def readme(
         checked=_checked(check),
         tolerance=f"{tolerance:g}",
         version=runtime.version,
+        pillow=PIL.__version__,
         page_mb=f"{(folder / 'classifier.html').stat().st_size / 1e6:.1f}",
         site_mb=f"{sum(path.stat().st_size for path in site) / 1e6:.1f}",
     )

@@ -8,7 +8,7 @@ from importlib.resources import files
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 from web_pages import serving
 
 from kdtool.edge.portable.picture import read_image
@@ -170,6 +170,25 @@ def test_photos_are_rotated_upright(modules, tmp_path, kind, turned):
     data = saved(photo(40, 24), kind, exif=exif.tobytes())
     check_equal(modules, tmp_path, data, 3)
     check_equal(modules, tmp_path, data, 1, (16, 12))
+
+
+BY_DEFAULT = """async text => {
+    const file = new Blob([Uint8Array.from(atob(text), letter => letter.charCodeAt(0))]);
+    const { pixelsOf } = await import("/picture.js");
+    const bitmap = await createImageBitmap(file);
+    return [...pixelsOf(bitmap, bitmap.width, bitmap.height).rgba.subarray(0, 400)];
+}"""
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_colour_profiles_are_ignored(modules, tmp_path, kind):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    swapped = profile.replace(b"rXYZ", b"????").replace(b"gXYZ", b"rXYZ").replace(b"????", b"gXYZ")
+    data = saved(photo(60, 40), kind, icc_profile=swapped)
+    check_equal(modules, tmp_path, data, 3)
+    shown = modules.evaluate(BY_DEFAULT, base64.b64encode(data).decode())
+    ignored = modules.evaluate(BY_DEFAULT, base64.b64encode(saved(photo(60, 40), kind)).decode())
+    assert shown != ignored  # a page that does not ask for the pixels as they are gets others
 
 
 def test_a_large_photo(modules, tmp_path):

@@ -15,7 +15,8 @@ function element(tag, attributes = {}, ...content) {
 
 /** Show the outcome of the golden check, in words and colour. */
 function showCheck({ passed, numImages, numSame, numPixels, largest, tolerance }) {
-  const difference = `Largest difference of a probability: ${largest.toPrecision(1)}, allowed: ${tolerance}.`;
+  const rounded = largest < 0.001 ? largest.toExponential(0) : largest.toPrecision(1);
+  const difference = `Largest difference of a probability: ${rounded}, allowed: ${tolerance}.`;
   const verdict = passed
     ? `Check passed: ${numSame} of ${numImages} golden images have the expected answers.`
     : `Check FAILED: ${numSame} of ${numImages} golden images have the expected answers. Do not rely on this page.`;
@@ -41,7 +42,8 @@ function show({ image, size, classes, milliseconds, note = "" }, name, { decisio
   at("view").hidden = false;
   const [wide, high] = size ?? [image.width, image.height];
   const isResized = wide !== image.width || high !== image.height;
-  const change = isResized ? `, resized and cropped from ${wide} x ${high}` : "";
+  const isCropped = wide * image.height !== high * image.width;
+  const change = isResized ? `, resized ${isCropped ? "and cropped " : ""}from ${wide} x ${high}` : "";
   at("caption").textContent = `${name}: what the model sees, ${image.width} x ${image.height}${change}`;
   at("view").setAttribute("aria-label", at("caption").textContent);
   const [first] = classes;
