@@ -102,14 +102,23 @@ class Browser:
         return str(self._call("Browser.getVersion")["product"])
 
     def open(self, address: str) -> None:
-        """Open a page, and wait until it is loaded."""
+        """Open a page, and wait until it is loaded.
+
+        Raises:
+            KdtoolError: It cannot be read.
+        """
         self._session = None
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
         attached = self._call("Target.attachToTarget", targetId=target, flatten=True)
         self._session = str(attached["sessionId"])
         self._call("Page.enable")
         self._events = []
-        self._call("Page.navigate", url=address)
+        opened = self._call("Page.navigate", url=address)
+        if "errorText" in opened:  # a Chromium from a snap does not read hidden folders
+            raise KdtoolError(
+                f"{self._program} cannot open {address}: {opened['errorText']}; install a Chromium "
+                "that may read this folder, or write into another one"
+            )
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while "Page.loadEventFired" not in self._events:
             self._read(deadline)

@@ -15,17 +15,32 @@ from urllib.request import urlopen
 from kdtool.errors import KdtoolError, StudyError, reason
 from kdtool.files import cache_folder, write_atomic
 
-# The version whose answers in Chromium were compared with native ones. Its hash is that of npm:
-# `npm view onnxruntime-web@1.30.0 dist.integrity`.
-VERSION = "1.30.0"
-SHA512 = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
-URL = f"https://registry.npmjs.org/onnxruntime-web/-/onnxruntime-web-{VERSION}.tgz"
 JAVASCRIPT = "ort.wasm.bundle.min.mjs"  # an ES module with WebAssembly as its only backend
 WASM = "ort-wasm-simd-threaded.wasm"  # for one thread and for many
-SHA256 = {
-    JAVASCRIPT: "11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90",
-    WASM: "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
-}
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A version of onnxruntime-web."""
+
+    version: str
+    url: str  # of its .tgz file
+    sha512: str  # of that file, in base64, as npm writes it
+    sha256: dict[str, str]  # of the needed files, by name, in hex
+
+
+# The version whose answers in Chromium were compared with native ones. Its SHA-512 is that of npm:
+# `npm view onnxruntime-web@1.30.0 dist.integrity`.
+VERSION = "1.30.0"
+NPM = Package(
+    version=VERSION,
+    url=f"https://registry.npmjs.org/onnxruntime-web/-/onnxruntime-web-{VERSION}.tgz",
+    sha512="q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ==",
+    sha256={
+        JAVASCRIPT: "11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90",
+        WASM: "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
+    },
+)
 TIMEOUT_SECONDS = 10.0  # for the connection and each read
 HOW_TO_GET = (
     f"get it with `npm pack onnxruntime-web@{VERSION}` and give the path of the .tgz file that it "
@@ -42,24 +57,25 @@ class WebRuntime:
     wasm: bytes  # of `WASM`
 
 
-def find_runtime(given: Path | None = None) -> WebRuntime:
+def find_runtime(given: Path | None = None, package: Package = NPM) -> WebRuntime:
     """Return onnxruntime-web from a path, else from the cache, else from npm's registry.
 
     Args:
         given: Its .tgz file, the folder that this unpacks to, or the folder `dist` in it.
+        package: The version that is wanted.
 
     Raises:
         KdtoolError: There is none at this path, another version, or changed files; or it cannot be
             downloaded, or not be stored.
     """
     if given is not None:
-        return _verified(_read_given(given), str(given))
-    folder = cache_folder() / "onnxruntime-web" / VERSION
-    paths = {name: folder / name for name in SHA256}
-    if all(path.is_file() and _sha256(path.read_bytes()) == SHA256[n] for n, path in paths.items()):
-        return _verified({name: path.read_bytes() for name, path in paths.items()}, str(folder))
-    package = download(URL)
-    runtime = _verified(_read_package(package, URL), URL)
+        return _verified(_read_given(given), package, str(given))
+    folder = cache_folder() / "onnxruntime-web" / package.version
+    paths = {name: folder / name for name in package.sha256}
+    kept = {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
+    if {name: _sha256(data) for name, data in kept.items()} == package.sha256:
+        return _verified(kept, package, str(folder))
+    runtime = _verified(_read_package(download(package), package.url), package, package.url)
     try:
         write_atomic(paths[JAVASCRIPT], runtime.javascript)
         write_atomic(paths[WASM], runtime.wasm)
@@ -71,27 +87,24 @@ def find_runtime(given: Path | None = None) -> WebRuntime:
     return runtime
 
 
-def download(url: str, sha512: str = SHA512) -> bytes:
-    """Return the package of onnxruntime-web, 33 MB.
-
-    Args:
-        url: Where it is.
-        sha512: Expected, in base64, as npm writes it.
+def download(package: Package) -> bytes:
+    """Return the .tgz file of onnxruntime-web, 33 MB.
 
     Raises:
         KdtoolError: It cannot be downloaded, or is another file.
     """
     try:
-        with urlopen(url, timeout=TIMEOUT_SECONDS) as response:  # a fixed https address
+        with urlopen(package.url, timeout=TIMEOUT_SECONDS) as response:
             data: bytes = response.read()
-    except (OSError, HTTPException, ValueError) as error:
+    except (OSError, HTTPException) as error:
         raise KdtoolError(
-            f"onnxruntime-web cannot be downloaded from {url}: {reason(error)}; {HOW_TO_GET}"
+            f"onnxruntime-web cannot be downloaded from {package.url}: {reason(error)}; "
+            f"{HOW_TO_GET}"
         ) from error
-    if base64.b64encode(hashlib.sha512(data).digest()).decode() != sha512:
+    if base64.b64encode(hashlib.sha512(data).digest()).decode() != package.sha512:
         raise KdtoolError(
-            f"{url} delivered another file than onnxruntime-web {VERSION} (its SHA-512 differs, "
-            f"{len(data):,} bytes); repeat it, or {HOW_TO_GET}"
+            f"{package.url} delivered another file than onnxruntime-web {package.version} (its "
+            f"SHA-512 differs, {len(data):,} bytes); repeat it, or {HOW_TO_GET}"
         )
     return data
 
@@ -111,7 +124,7 @@ def _read_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
     description = next((root / "package.json" for root in roots if _is_package(root)), None)
     if description is not None:
         yield "package.json", description.read_bytes()
-    for name in SHA256:
+    for name in (JAVASCRIPT, WASM):
         places = (folder / name, folder / "dist" / name, folder / "package" / "dist" / name)
         found = next((place for place in places if place.is_file()), None)
         if found is not None:
@@ -129,7 +142,7 @@ def _read_package(data: bytes, where: str) -> dict[str, bytes]:
         KdtoolError: It is not such a file.
     """
     wanted = {"package/package.json": "package.json"}
-    wanted |= {f"package/dist/{name}": name for name in SHA256}
+    wanted |= {f"package/dist/{name}": name for name in (JAVASCRIPT, WASM)}
     found = {}
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
@@ -144,34 +157,34 @@ def _read_package(data: bytes, where: str) -> dict[str, bytes]:
     return found
 
 
-def _verified(found: dict[str, bytes], where: str) -> WebRuntime:
+def _verified(found: dict[str, bytes], package: Package, where: str) -> WebRuntime:
     if "package.json" in found:
-        _check_version(found["package.json"], where)
-    missing = [name for name in SHA256 if name not in found]
+        _check_version(found["package.json"], package, where)
+    missing = [name for name in package.sha256 if name not in found]
     if missing:
         raise KdtoolError(
             f"{where} has no {' and no '.join(missing)}; expected the package onnxruntime-web: "
             f"{HOW_TO_GET}"
         )
-    for name, sha256 in SHA256.items():
+    for name, sha256 in package.sha256.items():
         if _sha256(found[name]) != sha256:
             raise KdtoolError(
-                f"{where}: {name} is not that of onnxruntime-web {VERSION} (its SHA-256 differs); "
-                f"{HOW_TO_GET}"
+                f"{where}: {name} is not that of onnxruntime-web {package.version} (its SHA-256 "
+                f"differs); {HOW_TO_GET}"
             )
-    return WebRuntime(VERSION, found[JAVASCRIPT], found[WASM])
+    return WebRuntime(package.version, found[JAVASCRIPT], found[WASM])
 
 
-def _check_version(description: bytes, where: str) -> None:
+def _check_version(description: bytes, package: Package, where: str) -> None:
     try:
-        package = json.loads(description)
-        given = f"{package['name']} {package['version']}"
+        described = json.loads(description)
+        given = f"{described['name']} {described['version']}"
     except (ValueError, KeyError, TypeError):
         given = "a package without name and version"
-    if given != f"onnxruntime-web {VERSION}":
+    if given != f"onnxruntime-web {package.version}":
         raise KdtoolError(
-            f"{where} is {given}; expected onnxruntime-web {VERSION}, the version that kdtool was "
-            f"checked with: {HOW_TO_GET}"
+            f"{where} is {given}; expected onnxruntime-web {package.version}, the version that "
+            f"kdtool was checked with: {HOW_TO_GET}"
         )
 
 

@@ -11,15 +11,14 @@ from pathlib import Path
 import pytest
 from web_pages import GIVEN, onnxruntime_web, serving
 
-from kdtool.edge.targets.web import runtime as module
 from kdtool.edge.targets.web.page import one_file
 from kdtool.edge.targets.web.runtime import (
     JAVASCRIPT,
-    SHA256,
-    SHA512,
-    URL,
+    NPM,
     VERSION,
     WASM,
+    Package,
+    WebRuntime,
     download,
     find_runtime,
 )
@@ -120,76 +119,72 @@ def sha512(data):
     return base64.b64encode(hashlib.sha512(data).digest()).decode()
 
 
-def test_a_package_is_downloaded_and_its_hash_is_checked(tmp_path):
-    data = packed(CONTENT)
-    (tmp_path / "package.tgz").write_bytes(data)
-    with serving(tmp_path) as address:
-        assert download(f"{address}/package.tgz", sha512(data)) == data
-        with pytest.raises(KdtoolError, match=r"delivered another file than onnxruntime-web 1\.30"):
-            download(f"{address}/package.tgz", SHA512)
-        with pytest.raises(KdtoolError, match=r"cannot be downloaded from .*: HTTP Error 404"):
-            download(f"{address}/absent.tgz", SHA512)
-    with pytest.raises(
-        KdtoolError, match=r"cannot be downloaded from .*: Connection ref.*"
-    ) as caught:
-        download(f"{address}/package.tgz", SHA512)
-    assert HOW in str(caught.value)
+def small(address):
+    """A package that is served as `package.tgz`, and checked as onnxruntime-web is."""
+    hashes = {name: hashlib.sha256(CONTENT[f"dist/{name}"]).hexdigest() for name in NPM.sha256}
+    return Package(VERSION, f"{address}/package.tgz", sha512(packed(CONTENT)), hashes)
 
 
 @pytest.fixture
 def served(tmp_path, monkeypatch):
-    """A small package on a server, as if it were onnxruntime-web; the cache is a new folder."""
-    data = packed(CONTENT)
-    (tmp_path / "server").mkdir()
-    (tmp_path / "server" / "package.tgz").write_bytes(data)
-    hashes = {name: hashlib.sha256(CONTENT[f"dist/{name}"]).hexdigest() for name in SHA256}
-    monkeypatch.setattr(module, "SHA256", hashes)
-    monkeypatch.setattr(module.download, "__defaults__", (sha512(data),))
+    """A small package on a server; the cache is a new folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "server").mkdir()
+    (tmp_path / "server" / "package.tgz").write_bytes(packed(CONTENT))
     with serving(tmp_path / "server") as address:
-        monkeypatch.setattr(module, "URL", f"{address}/package.tgz")
-        yield tmp_path
+        yield small(address)
 
 
-def test_a_download_is_kept_and_a_damaged_copy_is_replaced(served):
-    runtime = find_runtime()
+def test_a_download_is_checked(served):
+    assert download(served) == packed(CONTENT)
+    with pytest.raises(KdtoolError, match=r"delivered another file than onnxruntime-web 1\.30\.0"):
+        download(replace(served, sha512=NPM.sha512))
+    absent = replace(served, url=served.url.replace("package", "absent"))
+    with pytest.raises(KdtoolError, match=r"cannot be downloaded from .*: HTTP Error 404"):
+        download(absent)
+
+
+def test_a_server_that_does_not_answer_gets_a_message():
+    nobody = replace(NPM, url="http://127.0.0.1:9/package.tgz")
+    with pytest.raises(KdtoolError, match=r"cannot be downloaded .*: Connection") as caught:
+        download(nobody)
+    assert HOW in str(caught.value)
+
+
+def test_a_download_is_kept_and_a_damaged_copy_is_replaced(served, tmp_path):
+    runtime = find_runtime(package=served)
     assert (runtime.version, runtime.javascript, runtime.wasm) == (VERSION, b"js", b"wasm")
-    kept = served / "cache" / "kdtool" / "onnxruntime-web" / VERSION
+    kept = tmp_path / "cache" / "kdtool" / "onnxruntime-web" / VERSION
     assert {path.name for path in kept.iterdir()} == {JAVASCRIPT, WASM}
     (kept / WASM).write_bytes(b"cut")
-    assert find_runtime() == runtime
-    (served / "server" / "package.tgz").unlink()
-    assert find_runtime() == runtime
+    assert find_runtime(package=served) == runtime
+    (tmp_path / "server" / "package.tgz").unlink()
+    assert find_runtime(package=served) == runtime
     (kept / WASM).unlink()
-    with pytest.raises(KdtoolError, match=r"cannot be downloaded"):
-        find_runtime()
+    with pytest.raises(KdtoolError, match="cannot be downloaded"):
+        find_runtime(package=served)
 
 
-def test_a_cache_that_cannot_be_written_gets_a_message(served):
-    (served / "cache").write_text("a file")
-    with pytest.raises(
-        KdtoolError, match=r"cannot be stored: cannot write .*; free some space, or"
-    ):
-        find_runtime()
+def test_a_cache_that_cannot_be_written_gets_a_message(served, tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(KdtoolError, match=r"cannot be stored: cannot write .*; free some space"):
+        find_runtime(package=served)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_gets_a_message(served, monkeypatch):
-    kept = served / "cache" / "kdtool" / "onnxruntime-web" / VERSION
-    kept.mkdir(parents=True)
-
     def full(path, data):
         with Path("/dev/full").open("wb", buffering=0) as file:  # what a full disk answers
             file.write(data)
 
-    monkeypatch.setattr(type(kept), "write_bytes", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(KdtoolError, match=r"cannot be stored: .*: No space left on device; free"):
-        find_runtime()
+        find_runtime(package=served)
 
 
 def test_the_address_is_that_of_the_pinned_version():
-    assert URL.endswith(f"/onnxruntime-web/-/onnxruntime-web-{VERSION}.tgz")
-    assert len(base64.b64decode(SHA512)) == 64
+    assert NPM.url.endswith(f"/onnxruntime-web/-/onnxruntime-web-{VERSION}.tgz")
+    assert len(base64.b64decode(NPM.sha512)) == 64
 
 
 def test_the_real_package_is_found_in_each_form(tmp_path):
@@ -199,12 +194,12 @@ def test_the_real_package_is_found_in_each_form(tmp_path):
             archive.extractall(tmp_path, filter="data")
         for place in (tmp_path, tmp_path / "package", tmp_path / "package" / "dist"):
             assert find_runtime(place) == runtime
-        assert sha512(Path(GIVEN).read_bytes()) == SHA512
+        assert sha512(Path(GIVEN).read_bytes()) == NPM.sha512
 
 
 def test_another_form_of_the_script_is_refused():
     facts = {"title": "t", "classes": ["a"]}
-    runtime = module.WebRuntime("9.9", b"export default 1;", b"")
+    runtime = WebRuntime("9.9", b"export default 1;", b"")
     with pytest.raises(KdtoolError, match=r"onnxruntime-web 9\.9 has another form than expected"):
         one_file(facts, {}, runtime, {})
     runtime = replace(runtime, javascript=b"'</script>';export{a as b};")

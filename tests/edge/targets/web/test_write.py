@@ -127,6 +127,8 @@ def test_a_browser_reports_exceptions_and_its_end(tmp_path):
         assert browser.evaluate("Promise.resolve([1, 'ü'])") == [1, "ü"]
         with pytest.raises(KdtoolError, match="the page failed in Chromium: TypeError: no"):
             browser.evaluate("(() => { throw new TypeError('no') })()")
+        with pytest.raises(KdtoolError, match=r"cannot open file:.*absent: net::ERR_FILE_NOT"):
+            browser.open((tmp_path / "absent").as_uri())
     program = tmp_path / "broken"
     program.write_text("#!/bin/sh\nexit 1\n")
     program.chmod(0o755)

@@ -9,7 +9,10 @@ const MAX_THREADS = 4;
 /** Return the bytes of a file of this page: from the page itself, or from the server. */
 export async function resource(name) {
   const inside = document.getElementById(name);
-  if (inside) return inflate([fromBase64(inside.textContent)], "gzip");
+  if (inside) {
+    inside.remove(); // its memory is needed
+    return inflate([fromBase64(inside.textContent)], "gzip");
+  }
   const response = await fetch(name);
   if (!response.ok) throw new Error(`${name} is missing on the server (status ${response.status})`);
   return new Uint8Array(await response.arrayBuffer());
