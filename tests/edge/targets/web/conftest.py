@@ -3,7 +3,7 @@
 import pytest
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
     pytest.importorskip("playwright", reason="the group `browser` is not installed")
     from chromium import running_chromium

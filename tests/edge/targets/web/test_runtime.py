@@ -1,6 +1,7 @@
 """onnxruntime-web from a path, the cache and a server."""
 
 import base64
+import gzip
 import hashlib
 import io
 import re
@@ -32,12 +33,12 @@ HOW = "get it with `npm pack onnxruntime-web@1.30.0` and give the path of the .t
 
 def packed(content):
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, data in content.items():
             member = tarfile.TarInfo(f"package/{name}")
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
-    return buffer.getvalue()
+    return gzip.compress(buffer.getvalue(), mtime=0)  # the same bytes each time
 
 
 def without(name):
