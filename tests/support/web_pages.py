@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from classifiers import write_classifier
 
+from kdtool.edge.kit.build import Answered
 from kdtool.edge.kit.readme import KitFacts
 from kdtool.edge.targets.web.runtime import WebRuntime, find_runtime
 from kdtool.edge.targets.web.write import write_web
@@ -107,10 +108,12 @@ def write_page(folder, name="stand-in", form="pixels", channels=3, classes=CLASS
         folder / "web",
         model.path,
         facts,
-        images=images,
-        labels=np.arange(NUM_IMAGES) % len(classes),
-        probabilities=probabilities,
-        runtime=stand_in(model) if name == "stand-in" else onnxruntime_web(),
+        Answered(
+            images=images,
+            labels=np.arange(NUM_IMAGES) % len(classes),
+            probabilities=probabilities,
+        ),
+        stand_in(model) if name == "stand-in" else onnxruntime_web(),
     )
     page, site = folder / "web" / "classifier.html", folder / "web" / "site"
     return SimpleNamespace(

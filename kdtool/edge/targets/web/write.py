@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import PIL
-from numpy.typing import NDArray
 
-from kdtool.edge.kit.build import MODEL, copy_model, pick_golden, write_golden
+from kdtool.edge.kit.build import MODEL, Answered, copy_model, pick_golden, write_golden
 from kdtool.edge.kit.folder import replaced_kit, write_manifest
 from kdtool.edge.kit.readme import TOLERANCES, KitFacts
 from kdtool.edge.metadata import read_metadata
@@ -33,14 +32,7 @@ REFUSED: dict[Precision, str] = {
 
 
 def write_web(
-    folder: Path,
-    model: Path,
-    facts: KitFacts,
-    *,
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    probabilities: NDArray[np.float32],
-    runtime: WebRuntime,
+    folder: Path, model: Path, facts: KitFacts, answered: Answered, runtime: WebRuntime
 ) -> WebCheck | None:
     """Write the page as one file and as a folder for a server; check the file in Chromium.
 
@@ -48,9 +40,8 @@ def write_web(
         folder: Is created; an unchanged one in its place is replaced.
         model: fp32 ONNX file of a classifier that kdtool exported.
         facts: About that file; its SHA-256 must still be `facts.file.sha256`.
-        images: `(N, H, W, C)`, test images; some become the golden images, all are checked.
-        labels: `(N,)`, their classes.
-        probabilities: `(N, K)` in [0, 1], of ONNX Runtime on this machine.
+        answered: Test images, with the answers of ONNX Runtime on this machine; some become the
+            golden images, all are checked.
         runtime: From `find_runtime`.
 
     Returns:
@@ -71,9 +62,7 @@ def write_web(
         site = new / SITE
         site.mkdir(parents=True)
         session = copy_model(model, site / MODEL, facts)
-        _write_golden(
-            site / GOLDEN, facts, images, labels, probabilities, class_names(session, model)
-        )
+        _write_golden(site / GOLDEN, facts, answered, class_names(session, model))
         known = page_facts(session, model, facts)
         shown = about(facts, known, runtime)
         for name, data in site_files(known, shown, runtime).items():
@@ -81,7 +70,7 @@ def write_web(
         inside = [MODEL, *(path.relative_to(site).as_posix() for path in site.glob(f"{GOLDEN}/*"))]
         content = {name: (site / name).read_bytes() for name in sorted(inside)}
         (new / PAGE).write_bytes(one_file(known, shown, runtime, content))
-        check = _checked(new, images, probabilities)
+        check = _checked(new, answered)
         text = readme(facts, known, runtime, check, new)
         (new / "README.md").write_text(text, encoding="utf-8", newline="\n")
         write_manifest(new, facts)
@@ -123,30 +112,22 @@ def columns_first() -> bool:
     return int(PIL.__version__.split(".")[0]) >= 13
 
 
-def _write_golden(
-    folder: Path,
-    facts: KitFacts,
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    probabilities: NDArray[np.float32],
-    classes: list[str],
-) -> None:
+def _write_golden(folder: Path, facts: KitFacts, answered: Answered, classes: list[str]) -> None:
     """Write golden images as those of a kit, with checksums of their pixels."""
     tolerance, _ = TOLERANCES[facts.precision]
-    golden = pick_golden(labels, probabilities, tolerance, facts.num_golden)
-    names = [classes[label] for label in labels[golden]]
-    write_golden(folder, images[golden], names, probabilities[golden], tolerance)
+    golden = pick_golden(answered, tolerance, facts.num_golden)
+    images = answered.images[golden]
+    names = [classes[label] for label in answered.labels[golden]]
+    write_golden(folder, images, names, answered.probabilities[golden], tolerance)
     expected = json.loads((folder / "expected.json").read_bytes())
-    for entry, image in zip(expected["images"], images[golden], strict=True):
+    for entry, image in zip(expected["images"], images, strict=True):
         entry["adler32"] = adler32(np.ascontiguousarray(image).tobytes())
     (folder / "expected.json").write_bytes(json_bytes(expected))
 
 
-def _checked(
-    folder: Path, images: NDArray[np.uint8], probabilities: NDArray[np.float32]
-) -> WebCheck | None:
+def _checked(folder: Path, answered: Answered) -> WebCheck | None:
     chromium = find_chromium()
     if chromium is None:
         return None
     with Browser(chromium) as browser:
-        return check_page(browser, folder / PAGE, images, probabilities)
+        return check_page(browser, folder / PAGE, answered.images, answered.probabilities)
