@@ -1,4 +1,4 @@
-"""Atomic writes of files and folders, and hashes of files."""
+"""Atomic writes of files and folders, hashes of files, and the folder for downloads."""
 
 import hashlib
 import os
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdtool.errors import StudyError
+from kdtool.errors import DataError, StudyError, reason
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,6 +91,24 @@ def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cache_folder() -> Path:
+    """Return the folder for downloads: `$XDG_CACHE_HOME/kdtool`, else `~/.cache/kdtool`.
+
+    Raises:
+        DataError: The user has no home.
+
+    Source: XDG Base Directory Specification 0.8, by which relative paths are ignored.
+    """
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    try:
+        return (given if given.is_absolute() else Path.home() / ".cache") / "kdtool"
+    except RuntimeError as error:  # a user without a home, as in some containers
+        raise DataError(
+            f"no folder for downloads: {reason(error)}; set the environment variable "
+            "XDG_CACHE_HOME to one, or give files of yours (for a data set --set data.root=DIR)"
+        ) from error
 
 
 def _umask() -> int:

@@ -1,71 +1,14 @@
 """Image classifiers with answers in closed form."""
 
-from types import SimpleNamespace
-
-import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
-
-from kdtool.edge.metadata import write_metadata
-
-HEIGHT, WIDTH = 4, 6
-INPUTS = {
-    "pixels": (TensorProto.UINT8, lambda c: ["batch", HEIGHT, WIDTH, c]),
-    "resize": (TensorProto.UINT8, lambda c: ["batch", "height", "width", c]),
-    "tensor": (TensorProto.FLOAT, lambda c: ["batch", c, HEIGHT, WIDTH]),
-}
+from classifiers import write_classifier
 
 
 @pytest.fixture
-def make_classifier(make_onnx):
-    """A function that writes a classifier of 4 x 6 images, as kdtool exports them.
-
-    Its logits are a linear function of all pixels scaled to [0, 1], in the order channel, row,
-    column; of the mean pixel of each channel for the form `resize`.
-    """
+def make_classifier(tmp_path):
+    """A function that writes a classifier of 4 x 6 images, see `write_classifier`."""
 
     def make(form="pixels", channels=1, classes=("a", "b", "c"), name="model.onnx", decision=None):
-        """Returns the path, and `answer`: uint8 `(N, H, W, C)` -> probabilities `(N, K)`."""
-        num_features = channels * (1 if form == "resize" else HEIGHT * WIDTH)
-        generator = np.random.default_rng(0)
-        weight = generator.normal(size=(len(classes), num_features)).astype(np.float32)
-        bias = generator.normal(size=len(classes)).astype(np.float32)
-        node = helper.make_node
-        nodes = []
-        if form != "tensor":
-            nodes = [
-                node("Cast", ["image"], ["cast"], to=TensorProto.FLOAT),
-                node("Div", ["cast", "255"], ["scaled"]),
-                node("Transpose", ["scaled"], ["tensor"], perm=[0, 3, 1, 2]),
-            ]
-        last = "image" if form == "tensor" else "tensor"
-        if form == "resize":
-            nodes.append(node("GlobalAveragePool", [last], ["mean"]))
-            last = "mean"
-        nodes += [
-            node("Flatten", [last], ["features"]),
-            node("Gemm", ["features", "weight", "bias"], ["logits"], transB=1),
-            node("Softmax", ["logits"], ["probabilities"]),
-        ]
-        stored = {"255": np.array(255, np.float32), "weight": weight, "bias": bias}
-        elem_type, dims = INPUTS[form]
-        inputs = {"image": (elem_type, dims(channels))}
-        path = make_onnx(nodes, inputs, stored, outputs=["logits", "probabilities"], name=name)
-        model = onnx.load(path)
-        provenance = {"model": "linear", "seed": 0}
-        values = {"classes": list(classes), "provenance": provenance}
-        write_metadata(model, values | ({"decision": decision} if decision else {}))
-        onnx.save(model, path)
-
-        def answer(images):
-            tensor = images.transpose(0, 3, 1, 2) / 255
-            if form == "resize":
-                tensor = tensor.mean(axis=(2, 3), keepdims=True)
-            logits = tensor.reshape(len(images), -1) @ weight.T.astype(np.float64) + bias
-            powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-            return powers / powers.sum(axis=1, keepdims=True)
-
-        return SimpleNamespace(path=path, answer=answer)
+        return write_classifier(tmp_path / name, form, channels, classes, decision)
 
     return make

@@ -7,25 +7,18 @@ named: KDTOOL_STUDIES=runs/mnist:runs/folder.
 
 import os
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
-if os.environ.get("KDTOOL_REQUIRE_CHROMIUM") != "1":
-    pytest.importorskip("axe_playwright_python")
 
-import axe_playwright_python
-from playwright.sync_api import sync_playwright
+from chromium import AXE, AXE_TAGS, running_chromium, violations
 from report_fixtures import write_and_read
 from sample_study import build_results
 
 from kdtool.report.parts.canvas import LIGHT
-
-AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
-AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 SMALLEST, PHONE, TABLET, DESKTOP = 320, 390, 800, 1280  # pixels
 PHONE_HEIGHT = 844
@@ -56,18 +49,8 @@ def mnist():
 
 @pytest.fixture(scope="module")
 def browser():
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None and os.environ.get("KDTOOL_REQUIRE_CHROMIUM") == "1":
-        pytest.fail("KDTOOL_REQUIRE_CHROMIUM=1 is set, but Chromium is not installed")
-    if path is None:
-        pytest.skip("Chromium is not installed: apt install chromium")
-    # The sandbox needs rights that a container lacks; the only pages opened are our own files.
-    arguments = ["--no-sandbox", "--disable-gpu"]
-    with sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=path, args=arguments)
+    with running_chromium() as started:
         yield started
-        started.close()
 
 
 OWN = [one for one in os.environ.get("KDTOOL_STUDIES", "").split(os.pathsep) if one]
@@ -121,16 +104,6 @@ def show(page, width, scheme="light", media="screen"):
 SAMPLE = """document.querySelectorAll(`svg > *, tbody tr:nth-child(n+5), .claims > :nth-child(n+5),
     .strip > :nth-child(n+5), .said > :nth-child(n+5), .pictures:nth-child(n+5)`)
     .forEach(one => one.remove())"""
-
-
-def violations(page, run_only):
-    """What axe-core finds, a line each."""
-    options = {"runOnly": run_only, "resultTypes": ["violations"], "preload": False}
-    return [
-        f"{one['id']}: {node['html'][:100]}: {node['failureSummary']}"
-        for one in page.evaluate("options => axe.run(options)", options)["violations"]
-        for node in one["nodes"]
-    ]
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from kdtool.install import normalized
 
 MANIFEST = "manifest.json"
 PACKAGES = ("numpy", "onnxruntime", "PIL")  # imported by a kit
+FOLDERS = ("golden", "site", "site/golden")  # of a kit; the last two where it is for browsers
 
 
 def check_kit(folder: Path) -> str:
@@ -87,9 +88,9 @@ def kit_files(folder: Path) -> list[str]:
 
     Any other folder is one name, whatever it contains.
     """
-    paths = [*folder.glob("*"), *folder.glob("golden/*")]
+    paths = [*folder.glob("*"), *(path for name in FOLDERS for path in folder.glob(f"{name}/*"))]
     names = {path.relative_to(folder).as_posix() for path in paths}
-    return sorted(names - {MANIFEST, "__pycache__", "golden"})
+    return sorted(names - {MANIFEST, "__pycache__", *FOLDERS})
 
 
 def _holds(file: Path, sha256: str) -> bool:

@@ -3,11 +3,11 @@
 import sys
 from pathlib import Path
 
+from kdtool.files import cache_folder
 from kdtool.recipe.data import DataTable, DigitsTable
 from kdtool.recipe.schema import Recipe
 from kdtool.recipe.training import TrainTable
 from kdtool.train.data.published.cifar import FAMILIES as CIFAR
-from kdtool.train.data.published.download import cache_folder
 from kdtool.train.data.published.mnist import FAMILIES
 from kdtool.train.models.describe import LIBRARIES
 

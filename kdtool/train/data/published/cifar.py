@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdtool.errors import DataError
+from kdtool.files import cache_folder
 from kdtool.recipe.cifar import FORMS, CifarName, Form, Found, find_cifar, missing_cifar
 from kdtool.recipe.data import CifarTable
 from kdtool.train.data.images import check_memory
@@ -19,7 +20,7 @@ from kdtool.train.data.published.cifar_files import (
     read_png,
     read_python,
 )
-from kdtool.train.data.published.download import DownloadError, cache_folder, download
+from kdtool.train.data.published.download import DownloadError, download
 from kdtool.train.data.source import SourceData, problem_list
 
 NUM_TRAIN, NUM_TEST = 50_000, 10_000

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import os
 import socket
 import sys
 import tempfile
@@ -15,24 +14,6 @@ from kdtool.errors import DataError, reason
 
 class DownloadError(DataError):
     """No address delivered complete files."""
-
-
-def cache_folder() -> Path:
-    """Return the folder for downloads: `$XDG_CACHE_HOME/kdtool`, else `~/.cache/kdtool`.
-
-    Raises:
-        DataError: The user has no home.
-
-    Source: XDG Base Directory Specification 0.8, by which relative paths are ignored.
-    """
-    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    try:
-        return (given if given.is_absolute() else Path.home() / ".cache") / "kdtool"
-    except RuntimeError as error:  # a user without a home, as in some containers
-        raise DataError(
-            f"no folder for downloads: {reason(error)}; set the environment variable "
-            "XDG_CACHE_HOME to one, or use data of yours with --set data.root=DIR"
-        ) from error
 
 
 # For one connection or read; each address of a server is tried for this long.

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdtool.errors import DataError
+from kdtool.files import cache_folder
 from kdtool.recipe.data import IdxFiles, MnistLikeTable, MnistTable
 from kdtool.train.data.idx import missing_files, read_set
-from kdtool.train.data.published.download import DownloadError, cache_folder, download
+from kdtool.train.data.published.download import DownloadError, download
 from kdtool.train.data.source import SourceData
 from kdtool.train.data.stratify import stratified_split
 

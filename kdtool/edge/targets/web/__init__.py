@@ -1,0 +1,1 @@
+"""A page that runs a classifier in a browser, with onnxruntime-web."""
