@@ -10,10 +10,53 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from kdtool.edge.session import InferenceSession
+
 STEM_CHANNELS = 4  # of the images, at most; int8 convolutions of so few channels are slow
 SIXTH = "_sixth"  # ends the name of the Mul by 1/6 that `fold_sixths` removes again
 ACTIVATIONS = frozenset(("Relu", "Clip", "Sigmoid", "Mul", "Add"))
 SLOW_IN_INT8 = frozenset(("Sigmoid", "Mul"))  # of the stem's activation: hard-swish and SiLU
+
+
+RANDOM = frozenset(
+    ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli")
+)
+
+
+def fold_constants(model: ModelProto) -> None:
+    """Compute once, by onnxruntime, what depends on stored tensors alone, in place.
+
+    Such are standardized or normalized weights, and weights that are reshaped where they are used.
+    quantize_static refuses them.
+    """
+    graph = model.graph
+    known = {one.name for one in graph.initializer} | {""}
+    folded: list[NodeProto] = []
+    for node in graph.node:
+        has_graph = any(one.HasField("g") or one.graphs for one in node.attribute)
+        if not has_graph and node.op_type not in RANDOM and known.issuperset(node.input):
+            folded.append(node)
+            known.update(node.output)
+    rest = [node for node in graph.node if node not in folded]
+    used = {name for node in rest for name in node.input} | {one.name for one in graph.output}
+    names = [name for node in folded for name in node.output if name in used]
+    if not names:
+        return
+    outputs = [helper.make_empty_tensor_value_info(name) for name in names]
+    part = helper.make_graph(folded, "constants", [], outputs, list(graph.initializer))
+    alone = helper.make_model(part, opset_imports=list(model.opset_import))
+    alone.ir_version = model.ir_version
+    session = InferenceSession(alone.SerializeToString(), providers=["CPUExecutionProvider"])
+    values = session.run(names, {})
+    del graph.node[:]
+    graph.node.extend(rest)
+    kept = [one for one in graph.initializer if one.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(value), name)
+        for name, value in zip(names, values, strict=True)
+    )
 
 
 def pool_globally(model: ModelProto) -> None:

@@ -8,7 +8,13 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from quantized import int8_of
 
-from kdtool.edge.rewrite import fold_sixths, pool_globally, split_hard_activations, stem_nodes
+from kdtool.edge.rewrite import (
+    fold_constants,
+    fold_sixths,
+    pool_globally,
+    split_hard_activations,
+    stem_nodes,
+)
 from kdtool.edge.session import open_session
 
 RNG = np.random.default_rng(1)
@@ -150,3 +156,52 @@ def test_a_convolution_of_many_channels_is_no_stem():
     model.graph.initializer.append(numpy_helper.from_array(wide, "wide"))
     split_hard_activations(model)
     assert stem_nodes(model) == []
+
+
+def computed_weights():
+    """The network with a standardized weight and one that is reshaped where it is used."""
+    model = network()
+    node = helper.make_node
+    first = next(i for i, one in enumerate(model.graph.node) if one.name == "conv1")
+    model.graph.node[first].input[1] = "standard"
+    squeeze = next(one for one in model.graph.node if one.name == "conv2")
+    squeeze.input[1] = "shaped"
+    added = [
+        node("ReduceMean", ["stem", "all_axes"], ["stem_mean"], "mean_w"),
+        node("Sub", ["stem", "stem_mean"], ["standard"], "centre_w"),
+        node("Unsqueeze", ["flat_squeeze", "two"], ["shaped"], "shape_w"),
+    ]
+    for place, one in enumerate(added):
+        model.graph.node.insert(place, one)
+    flat = WEIGHTS["squeeze"].astype(np.float32).reshape(6, 6)
+    model.graph.initializer.extend(
+        [
+            numpy_helper.from_array(np.array([1, 2, 3]), "all_axes"),
+            numpy_helper.from_array(np.array([2, 3]), "two"),
+            numpy_helper.from_array(flat, "flat_squeeze"),
+        ]
+    )
+    return model
+
+
+def test_computed_weights_become_stored_ones_with_the_same_bits(tmp_path):
+    model = computed_weights()
+    expected = run(model, tmp_path)
+    fold_constants(model)
+    assert not {"mean_w", "centre_w", "shape_w"} & {one.name for one in model.graph.node}
+    stored = {one.name for one in model.graph.initializer}
+    assert {"standard", "shaped"} <= stored
+    assert not {"stem", "stem_mean", "flat_squeeze", "all_axes", "two"} & stored
+    np.testing.assert_array_equal(run(model, tmp_path), expected)
+    again = copy.deepcopy(model)
+    fold_constants(again)
+    assert again == model
+
+
+def test_a_network_with_computed_weights_has_an_int8_file(tmp_path):
+    model = computed_weights()
+    int8 = int8_of(model, IMAGES, "portable")
+    weights = {one.name for one in int8.graph.initializer if one.data_type == TensorProto.INT8}
+    assert len(weights) >= 3
+    logits, close = run(model, tmp_path), run(int8, tmp_path)
+    assert np.abs(close - logits).mean() < 0.1 * np.abs(logits).mean()

@@ -13,7 +13,13 @@ from onnx import ModelProto, NodeProto
 import kdtool.edge.session  # noqa: F401
 from kdtool.edge.converted import as_ours, copied, front_end, quiet
 from kdtool.edge.int8.fp32_layers import keep_in_fp32
-from kdtool.edge.rewrite import ACTIVATIONS, fold_sixths, split_hard_activations, stem_nodes
+from kdtool.edge.rewrite import (
+    ACTIVATIONS,
+    fold_constants,
+    fold_sixths,
+    split_hard_activations,
+    stem_nodes,
+)
 from kdtool.errors import KdtoolError
 
 Target = Literal["x86", "arm", "portable"]
@@ -31,6 +37,7 @@ def prepared(model: ModelProto, target: Target) -> ModelProto:
         KdtoolError: The model has no layer to quantize.
     """
     source = copied(model)
+    fold_constants(source)
     for node in source.graph.node:
         node.name = node.name or f"{node.op_type}_{node.output[0]}"
     if not any(node.op_type in LAYERS for node in source.graph.node):
