@@ -1,7 +1,7 @@
 """Write a kit: a folder that runs a model on a device without kdtool and PyTorch."""
 
+import hashlib
 import json
-import secrets
 import shutil
 import zipfile
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kdtool import __version__
-from kdtool.edge.kit.check import MANIFEST, PACKAGES, changed_files, check_kit, kit_files
+from kdtool.edge.kit.check import PACKAGES, check_kit
+from kdtool.edge.kit.folder import replaced_folder, write_manifest
 from kdtool.edge.kit.readme import ROUNDING, TOLERANCES, KitFacts, golden_name, readme
 from kdtool.edge.model_file import check_file
 from kdtool.edge.predict import LABELS, check_classifier, class_names
 from kdtool.edge.session import InferenceSession, open_session
 from kdtool.errors import ModelFileError, StudyError
 from kdtool.files import sha256_of
-from kdtool.results.base import SCHEMA
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,7 +101,14 @@ def write_golden(
         Image.fromarray(image.squeeze(axis=2) if image.shape[2] == 1 else image).save(folder / name)
         # Seven digits: far below any tolerance.
         expected = [round(float(value), 7) for value in probabilities[index]]
-        entries.append({"file": name, "label": label, "probabilities": expected})
+        entries.append(
+            {
+                "file": name,
+                "label": label,
+                "pixels": hashlib.sha256(image.tobytes()).hexdigest(),
+                "probabilities": expected,
+            }
+        )
     document = {"tolerance": tolerance, "rounding": rounding, "images": entries}
     text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1)
     (folder / "expected.json").write_text(text + "\n", encoding="utf-8")
@@ -113,7 +120,6 @@ MODEL = "model.onnx"
 SCRIPTS = ("predict.py", "check.py", "classifier.py", "picture.py")
 # Lowest versions. Pillow: the first with has_transparency_data; the others as in pyproject.toml.
 REQUIREMENTS = {"numpy": "1.26", "onnxruntime": "1.20", "pillow": "10.1"}
-MAX_CHANGES = 5  # of an old kit, listed in a message
 MAX_OPSET = 21  # of the lowest onnxruntime
 HOW_TO_BUILD = "`uv build --wheel` in a clone of kdtool writes one into dist/"
 
@@ -138,12 +144,9 @@ def build_kit(
         StudyError: `folder` cannot be written, or holds something else; or see `check_wheel`.
         GateError: The kit does not give these probabilities; `folder` stays unchanged.
     """
-    new = _unused_sibling(folder)
-    try:
-        _check_target(folder)
+    with replaced_folder(folder, "kit") as new:
         if wheel is not None:
             check_wheel(wheel)
-        new.mkdir(parents=True)
         session = _copy_model(model, new / MODEL, facts)
         classes = class_names(session, model)
         tolerance, _ = TOLERANCES[facts.precision]
@@ -157,7 +160,7 @@ def build_kit(
             ROUNDING if facts.precision == "int8" else None,
         )
         texts = {
-            LABELS: _one_a_line(classes),
+            LABELS: one_a_line(classes),
             "requirements.txt": _requirements(facts.file.opset),
             "README.md": readme(facts, session, classes, len(golden), wheel),
         }
@@ -167,14 +170,9 @@ def build_kit(
             (new / name).write_text(text, encoding="utf-8", newline="\n")
         if wheel is not None:
             shutil.copyfile(wheel, new / wheel.name)
-        _write_manifest(new, facts)
-        output = check_kit(new)
-        _rename(new, folder)
-    except OSError as error:
-        raise StudyError(f"cannot write {folder}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-    return output
+        about = {"study": facts.study, "role": facts.role, "precision": facts.precision}
+        write_manifest(new, about)
+        return check_kit(new)
 
 
 def check_wheel(wheel: Path) -> None:
@@ -199,28 +197,6 @@ def check_wheel(wheel: Path) -> None:
         )
 
 
-def _check_target(folder: Path) -> None:
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    try:
-        changes = changed_files(folder)
-    except StudyError as error:
-        raise StudyError(f"{folder} exists and is not a kit; move it away or delete it") from error
-    if changes:
-        few = changes[:MAX_CHANGES]
-        if len(changes) > MAX_CHANGES:
-            few.append(f"{len(changes) - MAX_CHANGES} more")
-        raise StudyError(
-            f"{folder} is a kit with changes that would be lost ({'; '.join(few)}); "
-            "move it away or delete it"
-        )
-
-
-def _unused_sibling(folder: Path) -> Path:
-    """Return an unused path next to `folder`, so on the same disk."""
-    return folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
-
-
 def _copy_model(model: Path, copy: Path, facts: KitFacts) -> InferenceSession:
     check_file(model)
     shutil.copyfile(model, copy)
@@ -233,7 +209,12 @@ def _copy_model(model: Path, copy: Path, facts: KitFacts) -> InferenceSession:
     return session
 
 
-def _one_a_line(classes: list[str]) -> str:
+def one_a_line(classes: list[str]) -> str:
+    """Return the content of `labels.txt`.
+
+    Raises:
+        ModelFileError: A name is empty or has a line break.
+    """
     for name in classes:
         if name.splitlines() != [name]:
             raise ModelFileError(
@@ -255,31 +236,3 @@ def _requirements(opset: int) -> str:
     checked = ", ".join(f"{name} {number}" for name, number in versions.items())
     lines = [f"# Checked with {checked}.", *(f"{name}>={low}" for name, low in lowest.items())]
     return "\n".join(lines) + "\n"
-
-
-def _write_manifest(folder: Path, facts: KitFacts) -> None:
-    document = {
-        "schema": SCHEMA,
-        "kdtool": __version__,
-        "study": facts.study,
-        "role": facts.role,
-        "precision": facts.precision,
-        "files": {name: sha256_of(folder / name) for name in kit_files(folder)},
-    }
-    text = json.dumps(document, ensure_ascii=False, indent=1) + "\n"
-    (folder / MANIFEST).write_text(text, encoding="utf-8", newline="\n")
-
-
-def _rename(new: Path, folder: Path) -> None:
-    """Give a checked kit its name; an older kit is deleted only after that."""
-    if not folder.exists():
-        new.rename(folder)
-        return
-    old = _unused_sibling(folder)
-    folder.rename(old)
-    try:
-        new.rename(folder)
-    except OSError:
-        old.rename(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Targets: runtimes that get a file of their own, once it was verified there."""
