@@ -202,8 +202,8 @@ def show(
         show_next(console, steps)
     refused = [reason for model in results.models.values() for reason in model.refused.values()]
     for one in results.targets:
-        if one.target in targets and one.path is None:
+        if one.name in targets and one.path is None:
             reasons = "; ".join(f"{check.precision}: {check.refused}" for check in one.checks)
-            refused.append(f"{one.target} is not written: {reasons}")
+            refused.append(f"{one.name} is not written: {reasons}")
     if refused and ending in {"study", "files", "kit"}:
         raise GateError("; ".join(refused))

@@ -24,7 +24,7 @@ class TargetCheck(Record):
 class TargetResult(Record):
     """What became of one target."""
 
-    target: str  # name in `--for`
+    name: str  # in `--for`
     runtime: str  # package that was run
     version: str  # of that package
     checks: list[TargetCheck]  # in the order tried; the last one passed, or none did

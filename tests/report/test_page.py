@@ -20,6 +20,7 @@ if os.environ.get("KDTOOL_REQUIRE_CHROMIUM") != "1":
 import axe_playwright_python
 from playwright.sync_api import sync_playwright
 from report_fixtures import write_and_read
+from sample_files import sample_targets
 from sample_study import build_results
 
 from kdtool.report.parts.canvas import LIGHT
@@ -51,7 +52,7 @@ WARNING = (
 def mnist():
     results = build_results(explain=True, int8=True, evidence={}, num_test=1000)
     data = results.data.model_copy(update={"warnings": [WARNING]})
-    return results.model_copy(update={"data": data})
+    return results.model_copy(update={"data": data, "targets": sample_targets()})
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from sample_files import sample_targets
 from sample_scores import pretrained
 
 from kdtool.terminal.devices import show_devices
@@ -39,6 +40,7 @@ def flat(text):
 def test_all_fits_80_columns_and_the_letters_of_the_terminal(build, show, encoding):
     devices = (("日本 Board", 6.0, 1.1),)
     results = build(explain=True, int8=True, devices=devices, classes=("猫", "dog", "b"))
+    results = results.model_copy(update={"targets": sample_targets()})
     text = shown(SHOWS[show], results, encoding)
     assert max(map(len, text.splitlines())) <= 80
     assert "None" not in text
@@ -203,3 +205,15 @@ def test_no_name_and_no_figure_is_cut_at_any_width(build, show, width):
         word for word in flat(wide).split() if set(word) == {"\N{BOX DRAWINGS LIGHT HORIZONTAL}"}
     }
     assert set(flat(wide).split()) - rules <= words
+
+
+def test_files_for_other_runtimes_are_a_table_with_the_reasons_of_refusals(build):
+    results = build().model_copy(update={"targets": sample_targets()})
+    text = shown(show_files, results).replace("\N{MULTIPLICATION SIGN}", "x")
+    rows = {line.split()[0]: " ".join(line.split()) for line in text.splitlines() if line.strip()}
+    assert rows["ort"] == "ort 1.32.0 int8 1,000 of 1,000 0 1.25 MB 1.02x"
+    assert rows["opencv"].endswith("refused - - - -")
+    assert "tract 0.23.9 int8 1,000 of 1,000, 1 tie 0.03 1.25 MB 2.63x" in flat(text)
+    assert "openvino, int8: 6 of 1,000 test images get another class" in flat(text)
+    assert "targets/openvino has the fp32 file, which is right there." in flat(text)
+    assert "ort, openvino and tract answered rightly." in flat(text)

@@ -101,7 +101,7 @@ def write_target(
         if check.refused is None:
             ratio, interval, noise = _timed(folder / target.file, target, source, facts, images)
             return TargetResult(
-                target=target.name,
+                name=target.name,
                 runtime=target.package,
                 version=version(target.package),
                 checks=checks,
@@ -112,7 +112,7 @@ def write_target(
                 noise=noise,
             )
     return TargetResult(
-        target=target.name,
+        name=target.name,
         runtime=target.package,
         version=version(target.package),
         checks=checks,

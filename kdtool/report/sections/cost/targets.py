@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from kdtool.format import count, file_size, plural, printable, time_ratio, time_ratio_range
+from kdtool.format import count, file_size, listed, plural, printable, time_ratio, time_ratio_range
 from kdtool.results.study import Results
 from kdtool.results.targets import TargetCheck, TargetResult
 
@@ -58,7 +58,7 @@ def section(results: Results) -> TargetsSection | None:
 def refusals(results: Results) -> list[str]:
     """Say why files were refused, and what is written instead."""
     return [
-        printable(f"{one.target}, {check.precision}: {check.refused}; {_instead(one, results)}.")
+        printable(f"{one.name}, {check.precision}: {check.refused}; {_instead(one, results)}.")
         for one in results.targets
         for check in one.checks
         if check.refused
@@ -69,9 +69,9 @@ def _instead(one: TargetResult, results: Results) -> str:
     """Name the nearest thing that works."""
     if one.path is not None:
         return f"{one.path} has the {one.last.precision} file, which is right there"
-    works = [other.target for other in results.targets if other.path is not None]
+    works = [other.name for other in results.targets if other.path is not None]
     if works:
-        return f"{' and '.join(works)} answered rightly"
+        return f"{listed(works)} answered rightly"
     return "the study's own ONNX file in ONNX Runtime is right"
 
 
@@ -80,8 +80,8 @@ def _row(one: TargetResult) -> TargetRow:
     interval = one.time_ratio_ci95
     ratio = "-" if one.time_ratio is None else time_ratio(one.time_ratio)
     return TargetRow(
-        name=one.target,
-        runtime=printable(f"{one.target} {one.version}"),
+        name=one.name,
+        runtime=printable(f"{one.name} {one.version}"),
         precision=check.precision if is_written else "refused",
         agreement=_agreement(check),
         difference="-" if check.max_difference is None else f"{check.max_difference:.1g}",

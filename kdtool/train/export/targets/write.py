@@ -51,7 +51,7 @@ def write_targets(run: Run, results: Results, names: Sequence[str]) -> Results:
         StudyError: The study has no student, or a folder cannot be written.
     """
     shipped = shipped_of(run, results)
-    made = {one.target: one for one in results.targets}
+    made = {one.name: one for one in results.targets}
     for name in names:
         run.reporter.say(f"{name}: writing it, and running it on all test images")
         made[name] = write_one(run, target_of(name), shipped)
@@ -118,7 +118,7 @@ def report_one(run: Run, result: TargetResult) -> None:
     """Report what became of a target; of a refusal, why."""
     for check in result.checks:
         if check.refused:
-            run.reporter.warn(f"{result.target}, {check.precision}: {check.refused}")
+            run.reporter.warn(f"{result.name}, {check.precision}: {check.refused}")
     if result.path is not None:
         check = result.last
         run.reporter.say(
@@ -130,7 +130,7 @@ def report_one(run: Run, result: TargetResult) -> None:
 def warn_of_old_targets(run: Run, results: Results) -> None:
     """Warn of folders whose files are no longer those of the study."""
     parent: Path = run.study.folder / FOLDER
-    valid = {one.target for one in results.targets if one.path is not None}
+    valid = {one.name for one in results.targets if one.path is not None}
     for folder in sorted(parent.glob("*")) if parent.is_dir() else []:
         if folder.is_dir() and folder.name in TARGET_NAMES and folder.name not in valid:
             run.reporter.warn(
