@@ -213,7 +213,7 @@ def test_files_for_other_runtimes_are_a_table_with_the_reasons_of_refusals(build
     rows = {line.split()[0]: " ".join(line.split()) for line in text.splitlines() if line.strip()}
     assert rows["ort"] == "ort 1.32.0 int8 1,000 of 1,000 0 1.25 MB 1.02x"
     assert rows["opencv"].endswith("refused - - - -")
-    assert "tract 0.23.9 int8 1,000 of 1,000, 1 tie 0.03 1.25 MB 2.63x" in flat(text)
+    assert rows["tract"].endswith("int8 1,000 of 1,000, 0.03 1.25 MB 2.63x")
     assert "openvino, int8: 6 of 1,000 test images get another class" in flat(text)
     assert "targets/openvino has the fp32 file, which is right there." in flat(text)
     assert "ort, openvino and tract answered rightly." in flat(text)
