@@ -173,15 +173,15 @@ def show_targets(console: Console, results: Results) -> None:
     console.print()
     table = new_table()
     table.add_column("runtime", overflow="fold")
-    for head in ("precision", "same class", "largest diff.", "size", "time"):
-        table.add_column(head, justify="right", overflow="fold")
+    for head in ("type", "same class", "diff.", "size", "time"):
+        table.add_column(head, justify="right", no_wrap=True)
     for row in section.rows:
         cells = [row.runtime, row.precision, row.agreement, row.difference, row.size, row.time]
         style = "" if row.path else "red"
         table.add_row(*(plain_text(console, cell, style) for cell in cells))
     print_table(console, table)
     console.print()
-    show_sentence(console, targets.TIMED)
+    show_sentence(console, f"Diff.: the largest of a probability. {targets.TIMED}")
     for line in section.refusals:
         print_text(console, plain_text(console, line))
 

@@ -8,9 +8,10 @@ from kdtool.results.study import Results
 from kdtool.results.targets import TargetCheck, TargetResult
 
 EXPLAINED = (
-    "Each file was run in its runtime, with the script that is next to it, on every test image, "
-    "and compared with ONNX Runtime. It is written only where the class is the same on all of "
-    "them and no probability differs by more than is allowed."
+    "The files are in targets/NAME. Each was run in its runtime, with the script next to it, on "
+    "every test image, and compared with ONNX Runtime. It is written only where the class is the "
+    "same on all of them and no probability differs by more than is allowed. Difference: the "
+    "largest of a probability."
 )
 TIMED = (
     "Time: of one image in one thread, relative to the study's file in ONNX Runtime, measured in "
@@ -26,6 +27,7 @@ class TargetRow:
     runtime: str  # its name in `--for`, and the version of its package
     precision: str  # "-": refused
     agreement: str  # such as "1,000 of 1,000"; "-": it did not run
+    ties: str  # such as "1 tie"; empty: none
     difference: str  # the largest of a probability; "-": it did not run
     size: str
     time: str
@@ -84,6 +86,7 @@ def _row(one: TargetResult) -> TargetRow:
         runtime=printable(f"{one.name} {one.version}"),
         precision=check.precision if is_written else "refused",
         agreement=_agreement(check),
+        ties=plural(len(check.ties), "tie") if check.ties else "",
         difference="-" if check.max_difference is None else f"{check.max_difference:.1g}",
         size="-" if one.size_bytes is None else file_size(one.size_bytes),
         time=f"{ratio}{' (noisy)' if one.noise else ''}",
@@ -96,5 +99,4 @@ def _agreement(check: TargetCheck) -> str:
     if check.agreement is None:
         return "-"
     same = check.num_images - len(check.flipped)
-    ties = f", {plural(len(check.ties), 'tie')}" if check.ties else ""
-    return f"{count(same)} of {count(check.num_images)}{ties}"
+    return f"{count(same)} of {count(check.num_images)}"
