@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import (
     Distribution,
     PackageNotFoundError,
@@ -40,7 +41,7 @@ def check_kit(folder: Path) -> str:
 
 
 def run_isolated(
-    script: Path, arguments: Sequence[str], packages: Sequence[str] = PACKAGES
+    script: Path, arguments: Sequence[str], packages: tuple[str, ...] = PACKAGES
 ) -> subprocess.CompletedProcess[str]:
     """Run a script that finds only the standard library, some packages and their dependencies.
 
@@ -72,7 +73,8 @@ def _checked(folder: Path, script: str, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def importable(packages: Sequence[str] = PACKAGES) -> tuple[list[str], list[str]]:
+@cache  # it reads the metadata of all installed packages
+def importable(packages: tuple[str, ...] = PACKAGES) -> tuple[list[str], list[str]]:
     """Return the modules of packages and dependencies, and the folders where they are installed."""
     providers = packages_distributions()
     waiting = [name for package in packages for name in providers.get(package, [])]

@@ -225,7 +225,7 @@ def _readme(
 ) -> str:
     model = json.loads((new / "model.json").read_text(encoding="utf-8"))
     template = files("kdtool.edge.targets.runners").joinpath("README.md")
-    agreement = "all of them" if not check.ties else f"{len(check.ties)} of them ties"
+    agreement = f", ties within rounding excepted ({len(check.ties)})" if check.ties else ""
     return Template(template.read_text(encoding="utf-8")).substitute(
         study=facts.study,
         title=target.title,

@@ -78,13 +78,14 @@ def test_a_target_answers_as_onnxruntime_and_has_all_it_needs(name, make_target,
     assert done.returncode == 1
 
 
-@pytest.mark.parametrize("name", ["opencv", "tract"])
-def test_a_file_of_float_tensors_is_one_too(name, make_target, make_classifier):
-    needs(name)
+def test_a_file_of_float_tensors_is_one_too(make_target, make_classifier):
+    needs("tract")
     images = noise(3)
     model = make_classifier(form="tensor", channels=3)
     source = source_of(with_form(model.path, "tensor"), images)
-    made = make_target(name, [source], images)
+    unwanted = replace(source, precision="fp16")
+    made = make_target("tract", [unwanted, source], images)
+    assert made.result.checks[0].refused == "kdtool writes fp32 and int8 for tract"
     assert made.result.last.refused is None
     assert json.loads((made.folder / "model.json").read_text())["input"] == "tensor"
 
@@ -193,15 +194,6 @@ def test_opencv_refuses_an_8_bit_file_that_it_computes_otherwise_and_gets_fp32(
     assert "test images get another class" in int8.refused
     assert fp32.refused is None
     assert json.loads((made.folder / "model.json").read_text())["precision"] == "fp32"
-
-
-def test_a_precision_that_a_runtime_does_not_take_is_not_tried(make_target, make_classifier):
-    needs("tract")
-    images = noise()
-    source = source_of(make_classifier().path, images)
-    made = make_target("tract", [replace(source, precision="fp16"), source], images)
-    assert made.result.checks[0].refused == "kdtool writes fp32 and int8 for tract"
-    assert made.result.last.precision == "fp32"
 
 
 def test_an_operator_that_opencv_lacks_is_named(make_target, make_classifier):

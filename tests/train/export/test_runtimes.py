@@ -8,6 +8,7 @@ import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
 from quantized import int8_of
+from torchvision.models import mobilenet_v2
 
 from kdtool.edge.metadata import write_metadata
 from kdtool.edge.session import open_session
@@ -17,15 +18,19 @@ from kdtool.edge.targets.verify import compare
 from kdtool.train.export.onnx_file import make_onnx
 from kdtool.train.models.networks import build_model
 
-NETWORKS = {
-    "mlp": ("mnist-mlp", (1, 12, 12)),
-    "cnn": ("mnist-cnn-small", (1, 20, 20)),
-    "mobilenet": ("torchvision:mobilenet_v2", (3, 40, 40)),
-}
+SHAPES = {"mlp": (1, 12, 12), "cnn": (1, 20, 20), "mobilenet": (3, 32, 32)}
+BLOCKS = [[1, 16, 1, 1], [6, 24, 2, 2], [6, 32, 2, 2]]  # the first of MobileNetV2's
 REFERENCE = "onnx"  # its ReferenceEvaluator
-# Residual additions in 8 bits are rounded otherwise by each runtime, and weights that never learned
-# amplify that: their targets would be refused.
-ROUNDED = {("mobilenet", "int8", one) for one in ("openvino", "opencv", "tract")}
+# OpenVINO rounds a residual addition of 8-bit tensors otherwise in a fifth of the values, and weights
+# that never learned amplify that: this target would be refused.
+ROUNDED = {("mobilenet", "int8", "openvino")}
+
+
+def network(key):
+    if key == "mobilenet":
+        torch.manual_seed(0)
+        return mobilenet_v2(num_classes=5, inverted_residual_setting=BLOCKS)
+    return build_model({"mlp": "mnist-mlp", "cnn": "mnist-cnn-small"}[key], SHAPES[key], 5, seed=0)
 
 
 def smooth_images(shape, num):
@@ -54,9 +59,9 @@ def spread_out(model, pixels):
 def files(tmp_path_factory):
     """Path, NHWC images and ONNX Runtime's probabilities of each network and precision."""
     folder, made = tmp_path_factory.mktemp("files"), {}
-    for key, (name, shape) in NETWORKS.items():
+    for key, shape in SHAPES.items():
         images = smooth_images(shape, 48)
-        model = build_model(name, shape, 5, seed=0)
+        model = network(key)
         spread_out(model, torch.from_numpy(images).float() / 255)
         given = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
         fp32 = make_onnx(model, shape, 5, 18)
@@ -70,18 +75,18 @@ def files(tmp_path_factory):
 
 
 CASES = [
-    (network, precision, runtime)
-    for network in NETWORKS
+    (key, precision, runtime)
+    for key in SHAPES
     for precision in ("fp32", "int8")
     for runtime in (*TARGET_NAMES, REFERENCE)
 ]
 
 
-@pytest.mark.parametrize(("network", "precision", "runtime"), CASES)
-def test_a_runtime_answers_as_onnxruntime(network, precision, runtime, files, tmp_path):
-    path, images, expected = files[network, precision]
+@pytest.mark.parametrize(("key", "precision", "runtime"), CASES)
+def test_a_runtime_answers_as_onnxruntime(key, precision, runtime, files, tmp_path):
+    path, images, expected = files[key, precision]
     if runtime == REFERENCE:
-        few = 16 if network != "mobilenet" else 1  # it takes a second for an image
+        few = 16 if key != "mobilenet" else 4  # it is slow
         evaluator = ReferenceEvaluator(str(path))
         given = evaluator.run(["probabilities"], {"image": images[:few]})[0]
         expected = expected[:few]
@@ -93,17 +98,17 @@ def test_a_runtime_answers_as_onnxruntime(network, precision, runtime, files, tm
         model = runner.load(tmp_path / target.file, 1, {"precision": precision})
         given = runner.predict(model, images)
     found = compare(given, expected, precision, positive=None, threshold=None, sha256="")
-    if (network, precision, runtime) in ROUNDED:
-        assert found.agreement > 0.6  # 0.2 is chance
+    if (key, precision, runtime) in ROUNDED:
+        assert found.agreement > 0.9
     else:
         assert found.refused is None
 
 
 def test_a_file_that_resizes_gets_pixels_of_its_size_elsewhere(tmp_path):
-    name, shape = NETWORKS["mlp"]
+    shape = SHAPES["mlp"]
     images = smooth_images(shape, 20)
     given = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
-    exported = make_onnx(build_model(name, shape, 5, seed=0).eval(), shape, 5, 18, "resize")
+    exported = make_onnx(network("mlp").eval(), shape, 5, 18, "resize")
     size = {"input": "resize", "height": 12, "width": 12, "channels": 1}
     write_metadata(exported, {"preprocess": size})
     onnx.save(exported, tmp_path / "resize.onnx")
