@@ -21,8 +21,8 @@ from kdtool.train.models.networks import build_model
 SHAPES = {"mlp": (1, 12, 12), "cnn": (1, 20, 20), "mobilenet": (3, 32, 32)}
 BLOCKS = [[1, 16, 1, 1], [6, 24, 2, 2], [6, 32, 2, 2]]  # the first of MobileNetV2's
 REFERENCE = "onnx"  # its ReferenceEvaluator
-# OpenVINO rounds a residual addition of 8-bit tensors otherwise in a fifth of the values, and weights
-# that never learned amplify that: this target would be refused.
+# OpenVINO rounds a residual addition of 8-bit tensors otherwise in a fifth of the values, and
+# weights that never learned amplify that: this target would be refused.
 ROUNDED = {("mobilenet", "int8", "openvino")}
 
 
