@@ -23,7 +23,8 @@ RESULTS = "results.json"  # of a finished study, in its folder
 BUDGETS = ("max_latency_ms", "max_size_mb", "max_memory_mb")  # of [device], but for max_drop
 LOG_TOOLS = ("mlflow", "tensorboard")  # each also the name of its package and extra
 DEVICES = ("auto", "cpu", "cuda", "mps")
-SYNONYMS = {"gpu": "cuda"}  # "gpu" looks like "cpu"
+# "gpu" looks like "cpu"; the others are names by which people know a target
+SYNONYMS = {"gpu": "cuda", "onnxruntime": "ort", "onnx": "ort", "cv2": "opencv", "ov": "openvino"}
 
 
 def split_list(text: str) -> list[str]:
@@ -41,6 +42,7 @@ def check_choice(option: str, given: str, known: Iterable[str]) -> None:
     if given in names:
         return
     meant = SYNONYMS.get(given.lower(), given.lower())
+    meant = meant if meant in names else given.lower()
     hint = did_you_mean(meant, names, "{}")
     raise typer.BadParameter(
         f"got {option} {given or '(nothing)'}; expected {_any_of(names)}{hint}"
@@ -63,6 +65,26 @@ def parse_log(text: str | None) -> list[str]:
 
             raise KdtoolError(f"--log {tool} needs {tool}: {install_command(tool)}")
     return tools
+
+
+def parse_targets(text: str | None) -> list[str]:
+    """Read "ort,openvino", and check that their runtimes are installed.
+
+    Raises:
+        BadParameter: There is no such target, or one is given twice.
+        KdtoolError: A package is missing; says how to install it.
+    """
+    if text is None:
+        return []
+    from kdtool.edge.targets.target import TARGET_NAMES, check_installed
+
+    names = split_list(text)
+    for name in names:
+        check_choice("--for", name, TARGET_NAMES)
+        if names.count(name) > 1:
+            raise typer.BadParameter(f"got --for {name} twice; give each runtime once")
+    check_installed(names)
+    return names
 
 
 def check_device(name: str) -> None:

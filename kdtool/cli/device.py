@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -278,9 +278,7 @@ def _numbers(option: str, text: str, most: int | None = None) -> tuple[int, ...]
 
 def _runtimes(text: str) -> tuple["Runtime", ...]:
     """Read "onnxruntime,openvino"."""
-    from kdtool.results.profile import Runtime
-
-    known: tuple[Runtime, ...] = get_args(Runtime)
+    known: tuple[Runtime, ...] = ("onnxruntime", "openvino")
     parts = split_list(text)
     for part in parts:
         if part not in known and (meant := SHORT_FOR.get(part.lower())):

@@ -154,6 +154,7 @@ def show(
     trained: Literal["teacher", "control"] | None = None,
     next_step: tuple[str, str] | None = None,
     num_merged: int | None = None,
+    targets: Collection[str] = (),
 ) -> None:
     """Print what a command made: for a person, or the whole results as one JSON document.
 
@@ -166,9 +167,11 @@ def show(
         trained: The role that `finetune` trained.
         next_step: A purpose and the command for it, where the results do not say it.
         num_merged: How many machines `profile --merge` added or replaced.
+        targets: Names in `--for`.
 
     Raises:
-        GateError: A file that the recipe asks for lost too much accuracy and was not written.
+        GateError: A file that the recipe asks for lost too much accuracy and was not written, or
+            a target was refused.
     """
     if as_json:
         from kdtool.results.base import to_json
@@ -198,5 +201,9 @@ def show(
         steps = [next_step] if next_step else study.next_steps(results, folder, kit=ending == "kit")
         show_next(console, steps)
     refused = [reason for model in results.models.values() for reason in model.refused.values()]
+    for one in results.targets:
+        if one.name in targets and one.path is None:
+            reasons = "; ".join(f"{check.precision}: {check.refused}" for check in one.checks)
+            refused.append(f"{one.name} is not written: {reasons}")
     if refused and ending in {"study", "files", "kit"}:
         raise GateError("; ".join(refused))

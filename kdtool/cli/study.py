@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,6 +15,7 @@ from kdtool.cli.checks import (
     check_recipe_path,
     check_study_path,
     parse_log,
+    parse_targets,
     split_list,
 )
 from kdtool.cli.completion import choices
@@ -296,6 +298,17 @@ def export(
             "the form of Hugging Face, and a CycloneDX bill of materials.",
         ),
     ] = False,
+    targets: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="NAME,...",
+            help="Also write STUDY/targets/NAME for other runtimes: ort (its own format), "
+            "openvino, opencv, tract. Only where that runtime, run here, gives ONNX Runtime's "
+            "class on every test image.",
+            autocompletion=choices("ort", "openvino", "opencv", "tract"),
+        ),
+    ] = None,
     device: Device = "auto",
     as_json: Json = False,
     quiet: Quiet = False,
@@ -303,10 +316,12 @@ def export(
     """Write a study's ONNX files again, with other settings, and check them.
 
     Nothing is trained. What is not given stays as in the recipe. Each file is compared with
-    PyTorch; an int8 or fp16 file that loses too much accuracy is not written (exit status 3).
+    PyTorch; an int8 or fp16 file that loses too much accuracy is not written, nor a file for a
+    runtime that answers otherwise (exit status 3).
     """
     if wheel is not None and not kit:
         raise typer.BadParameter(f"--wheel {wheel} goes into the kit; add --kit")
+    names = parse_targets(targets)
     options: dict[str, object] = {
         "precisions": split_list(precisions) if precisions is not None else None,
         "target": target,
@@ -324,6 +339,7 @@ def export(
         kit=kit,
         wheel=wheel,
         card=card,
+        targets=names,
         as_json=as_json,
         quiet=quiet,
     )
@@ -338,6 +354,7 @@ def stage_again(
     kit: bool = False,
     wheel: Path | None = None,
     card: bool = False,
+    targets: Sequence[str] = (),
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -362,10 +379,10 @@ def stage_again(
         terminal = start(quiet=quiet)
         from kdtool.train.pipeline.again import Folders, again
 
-        folders = Folders(kit=kit, wheel=wheel, card=card)
+        folders = Folders(kit=kit, wheel=wheel, card=card, targets=targets)
         results = again(folder, stage, settings, terminal, device=device, folders=folders)
     ending: Ending = "kit" if kit else "files" if stage == "export" else "explained"
-    show(results, folder, ending, as_json=as_json, warned=terminal.warned)
+    show(results, folder, ending, as_json=as_json, warned=terminal.warned, targets=targets)
 
 
 def _by_options(text: str, settings: dict[str, object]) -> str:

@@ -32,10 +32,11 @@ from kdtool.report.sections import (
 from kdtool.report.sections.bias_shift import BiasShiftSection
 from kdtool.report.sections.calibration import CalibrationSection
 from kdtool.report.sections.classes import ClassesSection
-from kdtool.report.sections.cost import comparison, devices, files, tradeoff
+from kdtool.report.sections.cost import comparison, devices, files, targets, tradeoff
 from kdtool.report.sections.cost.comparison import ComparisonSection
 from kdtool.report.sections.cost.devices import DevicesSection
 from kdtool.report.sections.cost.files import FilesSection
+from kdtool.report.sections.cost.targets import TargetsSection
 from kdtool.report.sections.cost.tradeoff import TradeoffSection
 from kdtool.report.sections.coverage import CoverageSection
 from kdtool.report.sections.duplicates import DuplicatesSection
@@ -75,6 +76,7 @@ class ReportContext:
     comparison: ComparisonSection | None
     tradeoff: TradeoffSection | None
     files: FilesSection | None
+    targets: TargetsSection | None
     devices: DevicesSection | None
     methods: MethodsSection | None
     sweep: SweepSection | None
@@ -111,6 +113,7 @@ def report_context(results: Results, folder: Path) -> ReportContext:
         comparison=comparison.section(results),
         tradeoff=tradeoff.section(results),
         files=files.section(results),
+        targets=targets.section(results),
         devices=devices.section(results),
         methods=methods.section(results),
         sweep=sweep.section(results),

@@ -10,7 +10,8 @@ from pydantic import Field
 from kdtool.results.base import SCHEMA, Interval, Record
 from kdtool.results.decision import BudgetCheck
 
-Runtime = Literal["onnxruntime", "openvino"]
+# `kdtool profile` measures in the first two; in the others, `kdtool export --for` does
+Runtime = Literal["onnxruntime", "openvino", "opencv", "tract"]
 
 
 class Environment(Record):

@@ -27,6 +27,7 @@ from kdtool.results.evidence import (
 from kdtool.results.explained import ExplainResult
 from kdtool.results.profile import Environment, Latency
 from kdtool.results.quantization import Ladder, Quantization
+from kdtool.results.targets import TargetResult
 
 FP16_USE = (
     "fp16 halves the size; on processors without fp16 arithmetic it is slower, it is meant for GPUs"
@@ -314,6 +315,7 @@ class Results(Record):
     gallery: Gallery | None = None  # test images that `flips` and `subclasses` refer to
     explain: ExplainResult | None  # saliency maps; None: not computed
     devices: list[DeviceProfile]  # added by `kdtool profile STUDY --merge`
+    targets: list[TargetResult] = Field(default=[])  # written by `kdtool export STUDY --for`
 
     @property
     def files(self) -> list[tuple[Role, Precision, FileResult]]:

@@ -24,6 +24,7 @@ from kdtool.format import (
     whole_percent,
 )
 from kdtool.report.decision import decision_of
+from kdtool.report.sections.cost import targets
 from kdtool.report.sections.cost.files import choice_sentence, ship_details, ship_sentence
 from kdtool.report.sections.cost.rungs import rung_tables
 from kdtool.report.sections.operating_point import operating_sentence
@@ -126,6 +127,7 @@ def show_files(console: Console, results: Results, folder: Path) -> None:
         if line:
             print_text(console, plain_text(console, printable(line)))
     show_rungs(console, results)
+    show_targets(console, results)
     show_sentence(
         console,
         f"Wrote {plural(len(files), 'ONNX file')} and compared them with PyTorch on "
@@ -161,6 +163,27 @@ def show_rungs(console: Console, results: Results) -> None:
             console,
             "Points: accuracy on validation, relative to fp32. Time: relative to fp32.",
         )
+
+
+def show_targets(console: Console, results: Results) -> None:
+    """Print the files for other runtimes, and why some were refused."""
+    section = targets.section(results)
+    if section is None:
+        return
+    console.print()
+    table = new_table()
+    table.add_column("runtime", overflow="fold")
+    for head in ("type", "same class", "diff.", "size", "time"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for row in section.rows:
+        cells = [row.runtime, row.precision, row.agreement, row.difference, row.size, row.time]
+        style = "" if row.path else "red"
+        table.add_row(*(plain_text(console, cell, style) for cell in cells))
+    print_table(console, table)
+    console.print()
+    show_sentence(console, f"Diff.: the largest of a probability. {targets.TIMED}")
+    for line in section.refusals:
+        print_text(console, plain_text(console, line))
 
 
 def show_kit(console: Console, results: Results, folder: Path) -> None:

@@ -16,6 +16,7 @@ pytest.importorskip("jinja2")
 
 from chromium import AXE, AXE_TAGS, running_chromium, violations
 from report_fixtures import write_and_read
+from sample_files import sample_targets
 from sample_study import build_results
 
 from kdtool.report.parts.canvas import LIGHT
@@ -44,7 +45,7 @@ WARNING = (
 def mnist():
     results = build_results(explain=True, int8=True, evidence={}, num_test=1000)
     data = results.data.model_copy(update={"warnings": [WARNING]})
-    return results.model_copy(update={"data": data})
+    return results.model_copy(update={"data": data, "targets": sample_targets()})
 
 
 @pytest.fixture(scope="module")

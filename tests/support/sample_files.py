@@ -10,6 +10,7 @@ from kdtool.results.study import (
     Gate,
     Parity,
 )
+from kdtool.results.targets import TargetCheck, TargetResult
 
 # Parameters and MACs of the networks of recipes/mnist.toml; latency and size as on one laptop core.
 COST = {
@@ -194,3 +195,48 @@ def device(results, cpu, slower, time_ratio):
     return DeviceProfile(
         environment=environment(cpu, num_cores=4, cpu_features=["asimd"]), files=files
     )
+
+
+def sample_targets(num_images=1000):
+    """ort and tract with int8, openvino with fp32 after a refusal, and opencv refused."""
+
+    def check(precision, difference=2e-7, flipped=(), refused=None, **changes):
+        return TargetCheck(
+            precision=precision,
+            sha256="8b" * 32,
+            num_images=num_images,
+            agreement=1 - len(flipped) / num_images,
+            flipped=list(flipped),
+            max_difference=difference,
+            tolerance=0.05 if precision == "int8" else 0.001,
+            refused=refused,
+        ).model_copy(update=changes)
+
+    def target(name, runtime, version, checks, ratio=None, **changes):
+        is_written = checks[-1].refused is None
+        return TargetResult(
+            name=name,
+            runtime=runtime,
+            version=version,
+            checks=checks,
+            path=f"targets/{name}" if is_written else None,
+            size_bytes=1_246_001 if is_written else None,
+            time_ratio=ratio,
+            time_ratio_ci95=ratio and (0.97 * ratio, 1.04 * ratio),
+        ).model_copy(update=changes)
+
+    flips = "6 of 1,000 test images get another class than in ONNX Runtime (indices 3, 17, 90)"
+    wrong = check("int8", 0.16, (3, 17, 90, 91, 92, 93), flips)
+    broken = "it cannot run the file: Unsupported operations: `Quick|Gelu`"
+    lost = {"agreement": None, "max_difference": None}
+    return [
+        target("ort", "onnxruntime", "1.32.0", [check("int8", 0.0)], 1.02),
+        target("openvino", "openvino", "2026.4.1", [wrong, check("fp32")], 0.91, noise="busy"),
+        target(
+            "opencv",
+            "opencv-python-headless",
+            "5.0.0.93",
+            [check("int8", refused=broken, **lost), check("fp32", refused=broken, **lost)],
+        ),
+        target("tract", "tract", "0.23.9", [check("int8", 0.026, ties=[7])], 2.63),
+    ]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from rich.text import Text
+from sample_files import sample_targets
 from sample_study import build_results
 
 from kdtool.report.studies import studies_report
@@ -31,6 +32,7 @@ COPIED = re.compile(r"(To [^:]+|Files|Report|Kit|Saliency maps|Study): ")  # a p
 def endings():
     """What prints each ending, by its name."""
     results = build_results(int8=True, explain=True, devices=(("Pi", 6.0, 1.1),))
+    results = results.model_copy(update={"targets": sample_targets()})
     two = build_results(roles=ROLES, int8=True, classes=("adenoma", "hyperplastic"), num_test=977)
     long = build_results(roles=ROLES, int8=True)
     status = StudyStatus(

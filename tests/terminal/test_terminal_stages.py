@@ -3,8 +3,11 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from sample_files import sample_targets
 from sample_scores import pretrained
 
+from kdtool.cli.options import show
+from kdtool.errors import GateError
 from kdtool.terminal.devices import show_devices
 from kdtool.terminal.stages import show_explained, show_files, show_kit, show_trained
 from kdtool.terminal.study import next_steps, show_results, show_warnings
@@ -39,6 +42,7 @@ def flat(text):
 def test_all_fits_80_columns_and_the_letters_of_the_terminal(build, show, encoding):
     devices = (("日本 Board", 6.0, 1.1),)
     results = build(explain=True, int8=True, devices=devices, classes=("猫", "dog", "b"))
+    results = results.model_copy(update={"targets": sample_targets()})
     text = shown(SHOWS[show], results, encoding)
     assert max(map(len, text.splitlines())) <= 80
     assert "None" not in text
@@ -203,3 +207,25 @@ def test_no_name_and_no_figure_is_cut_at_any_width(build, show, width):
         word for word in flat(wide).split() if set(word) == {"\N{BOX DRAWINGS LIGHT HORIZONTAL}"}
     }
     assert set(flat(wide).split()) - rules <= words
+
+
+def test_files_for_other_runtimes_are_a_table_with_the_reasons_of_refusals(build):
+    results = build().model_copy(update={"targets": sample_targets()})
+    text = shown(show_files, results).replace("\N{MULTIPLICATION SIGN}", "x")
+    rows = {line.split()[0]: " ".join(line.split()) for line in text.splitlines() if line.strip()}
+    assert rows["ort"] == "ort 1.32.0 int8 1,000 of 1,000 0 1.25 MB 1.02x"
+    assert rows["opencv"] == "opencv 5.0.0.93 refused - - - -"
+    assert rows["tract"] == "tract 0.23.9 int8 1,000 of 1,000 0.03 1.25 MB 2.63x"
+    assert "openvino, int8: 6 of 1,000 test images get another class" in flat(text)
+    assert "targets/openvino has the fp32 file, which is right there." in flat(text)
+    assert "ort, openvino and tract answered rightly." in flat(text)
+
+
+def test_a_target_that_was_asked_for_and_refused_ends_with_status_3(build, capsys):
+    results = build().model_copy(update={"targets": sample_targets()})
+    with pytest.raises(GateError, match=r"opencv is not written: int8: it cannot run") as caught:
+        show(results, FOLDER, "files", as_json=True, targets=["ort", "opencv"])
+    assert caught.value.exit_code == 3
+    show(results, FOLDER, "files", as_json=True, targets=["ort", "openvino"])  # it has fp32
+    show(results, FOLDER, "files", as_json=True)  # of an earlier command
+    assert capsys.readouterr().out.count('"targets"') == 3

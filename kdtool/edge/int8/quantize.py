@@ -11,6 +11,7 @@ from onnx import ModelProto, NodeProto
 
 # Before onnxruntime.quantization, which imports onnxruntime: this module switches telemetry off.
 import kdtool.edge.session  # noqa: F401
+from kdtool.edge.common_form import raise_opset
 from kdtool.edge.converted import as_ours, copied, front_end, quiet
 from kdtool.edge.int8.fp32_layers import keep_in_fp32
 from kdtool.edge.rewrite import (
@@ -127,6 +128,7 @@ def _quantized(
         quantized = onnx.load(path)
     fold_sixths(quantized)
     keep_in_fp32(quantized)
+    raise_opset(quantized)
     return quantized
 
 

@@ -1,5 +1,6 @@
 """Write a kit: a folder that runs a model on a device without kdtool and PyTorch."""
 
+import hashlib
 import json
 import shutil
 import zipfile
@@ -15,7 +16,7 @@ from PIL import Image
 
 from kdtool import __version__
 from kdtool.edge.kit.check import PACKAGES, check_kit
-from kdtool.edge.kit.folder import replaced_kit, write_manifest
+from kdtool.edge.kit.folder import replaced_folder, write_manifest
 from kdtool.edge.kit.readme import ROUNDING, TOLERANCES, KitFacts, golden_name, readme
 from kdtool.edge.model_file import check_file
 from kdtool.edge.predict import LABELS, check_classifier, class_names
@@ -100,7 +101,14 @@ def write_golden(
         Image.fromarray(image.squeeze(axis=2) if image.shape[2] == 1 else image).save(folder / name)
         # Seven digits: far below any tolerance.
         expected = [round(float(value), 7) for value in probabilities[index]]
-        entries.append({"file": name, "label": label, "probabilities": expected})
+        entries.append(
+            {
+                "file": name,
+                "label": label,
+                "pixels": hashlib.sha256(image.tobytes()).hexdigest(),
+                "probabilities": expected,
+            }
+        )
     document = {"tolerance": tolerance, "rounding": rounding, "images": entries}
     text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1)
     (folder / "expected.json").write_text(text + "\n", encoding="utf-8")
@@ -138,7 +146,7 @@ def build_kit(
     """
     if wheel is not None:
         check_wheel(wheel)
-    with replaced_kit(folder) as new:
+    with replaced_folder(folder, "kit") as new:
         session = copy_model(model, new / MODEL, facts)
         classes = class_names(session, model)
         tolerance, _ = TOLERANCES[facts.precision]
@@ -152,7 +160,7 @@ def build_kit(
             ROUNDING if facts.precision == "int8" else None,
         )
         texts = {
-            LABELS: _one_a_line(classes),
+            LABELS: one_a_line(classes),
             "requirements.txt": _requirements(facts.file.opset),
             "README.md": readme(facts, session, classes, len(golden), wheel),
         }
@@ -162,7 +170,7 @@ def build_kit(
             (new / name).write_text(text, encoding="utf-8", newline="\n")
         if wheel is not None:
             shutil.copyfile(wheel, new / wheel.name)
-        write_manifest(new, facts)
+        write_manifest(new, facts.identity)
         return check_kit(new)
 
 
@@ -205,7 +213,12 @@ def copy_model(model: Path, copy: Path, facts: KitFacts) -> InferenceSession:
     return session
 
 
-def _one_a_line(classes: list[str]) -> str:
+def one_a_line(classes: list[str]) -> str:
+    """Return the content of `labels.txt`.
+
+    Raises:
+        ModelFileError: A name is empty or has a line break.
+    """
     for name in classes:
         if name.splitlines() != [name]:
             raise ModelFileError(

@@ -4,6 +4,8 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import (
     Distribution,
     PackageNotFoundError,
@@ -13,13 +15,10 @@ from importlib.metadata import (
 from pathlib import Path
 
 from kdtool.edge.kit import isolated
-from kdtool.errors import GateError, StudyError
-from kdtool.files import sha256_of
+from kdtool.errors import GateError
 from kdtool.install import normalized
 
-MANIFEST = "manifest.json"
 PACKAGES = ("numpy", "onnxruntime", "PIL")  # imported by a kit
-FOLDERS = ("golden", "site", "site/golden")  # of a kit; the last two where it is for browsers
 
 
 def check_kit(folder: Path) -> str:
@@ -34,23 +33,37 @@ def check_kit(folder: Path) -> str:
     Raises:
         GateError: The kit does not run there, or gives other results.
     """
-    output = _run_isolated(folder.resolve(), "check.py")
-    first = min(folder.glob("golden/*.png")).relative_to(folder)
-    _run_isolated(folder.resolve(), "predict.py", str(first))
+    folder = folder.resolve()
+    output = _checked(folder, "check.py")
+    first = min(folder.glob("golden/*.png"))
+    _checked(folder, "predict.py", str(first))
     return output
 
 
-def _run_isolated(folder: Path, script: str, *images: str) -> str:
-    modules, folders = importable()
+def run_isolated(
+    script: Path, arguments: Sequence[str], packages: tuple[str, ...] = PACKAGES
+) -> subprocess.CompletedProcess[str]:
+    """Run a script that finds only the standard library, some packages and their dependencies.
+
+    Args:
+        script: Absolute path.
+        arguments: Of the script.
+        packages: Names by which it imports them.
+    """
+    modules, folders = importable(packages)
     command = [sys.executable, "-I", "-S", "-B", "-X", "utf8", isolated.__file__]
-    command += [str(folder / script), json.dumps(modules), json.dumps(folders)]
-    done = subprocess.run(
-        [*command, *(str(folder / image) for image in images)],
+    command += [str(script), json.dumps(modules), json.dumps(folders)]
+    return subprocess.run(
+        [*command, *arguments],
         capture_output=True,
         encoding="utf-8",
         errors="replace",
         check=False,
     )
+
+
+def _checked(folder: Path, script: str, *arguments: str) -> str:
+    done = run_isolated(folder / script, arguments)
     if done.returncode != 0:
         output = (done.stdout + done.stderr).strip()
         raise GateError(
@@ -60,47 +73,11 @@ def _run_isolated(folder: Path, script: str, *images: str) -> str:
     return done.stdout.strip()
 
 
-def changed_files(folder: Path) -> list[str]:
-    """List how a folder differs from the manifest of its kit; empty if it does not.
-
-    Raises:
-        StudyError: It has no manifest of a kit.
-    """
-    try:
-        wanted = json.loads((folder / MANIFEST).read_bytes())["files"]
-        hashes = {str(name): str(sha256) for name, sha256 in wanted.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StudyError(f"{folder} is not a kit: it has no readable {MANIFEST}") from error
-    present = kit_files(folder)
-    return [
-        *(f"{name} is missing" for name in hashes if name not in present),
-        *(f"{name} does not belong to the kit" for name in present if name not in hashes),
-        *(
-            f"{name} was changed"
-            for name in present
-            if name in hashes and not _holds(folder / name, hashes[name])
-        ),
-    ]
-
-
-def kit_files(folder: Path) -> list[str]:
-    """Return the files of a kit, without its manifest and compiled Python.
-
-    Any other folder is one name, whatever it contains.
-    """
-    paths = [*folder.glob("*"), *(path for name in FOLDERS for path in folder.glob(f"{name}/*"))]
-    names = {path.relative_to(folder).as_posix() for path in paths}
-    return sorted(names - {MANIFEST, "__pycache__", *FOLDERS})
-
-
-def _holds(file: Path, sha256: str) -> bool:
-    return file.is_file() and sha256_of(file) == sha256
-
-
-def importable() -> tuple[list[str], list[str]]:
-    """Return the modules that a kit may import, and the folders where they are installed."""
+@cache  # it reads the metadata of all installed packages
+def importable(packages: tuple[str, ...] = PACKAGES) -> tuple[list[str], list[str]]:
+    """Return the modules of packages and dependencies, and the folders where they are installed."""
     providers = packages_distributions()
-    waiting = [name for package in PACKAGES for name in providers.get(package, [])]
+    waiting = [name for package in packages for name in providers.get(package, [])]
     found: dict[str, Distribution] = {}
     while waiting:
         name = normalized(waiting.pop())

@@ -1,34 +1,36 @@
-"""The folder of a kit: written whole or not at all, with the hashes of its files."""
+"""A folder that is written whole or not at all, with a manifest by which changes are noticed."""
 
 import json
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from kdtool import __version__
-from kdtool.edge.kit.check import MANIFEST, changed_files, kit_files
-from kdtool.edge.kit.readme import KitFacts
 from kdtool.errors import StudyError
 from kdtool.files import sha256_of
 from kdtool.results.base import SCHEMA
 
-MAX_CHANGES = 5  # of an old kit, listed in a message
+MANIFEST = "manifest.json"
+MAX_CHANGES = 5  # of an old folder, listed in a message
+FOLDERS = ("golden", "site", "site/golden")  # whose files count; the last two are for browsers
 
 
 @contextmanager
-def replaced_kit(folder: Path) -> Iterator[Path]:
-    """Yield a new folder, renamed to `folder` if the block raises nothing.
+def replaced_folder(folder: Path, kind: str) -> Iterator[Path]:
+    """Yield a new folder, which gets the name `folder` if the block raises nothing.
 
-    An unchanged kit in its place is replaced.
+    Args:
+        folder: An unchanged folder of kdtool in its place is deleted after that.
+        kind: What it is, for messages, such as "kit".
 
     Raises:
-        StudyError: `folder` cannot be written, or holds something else.
+        StudyError: It cannot be written, or its place holds something else.
     """
     new = _unused_sibling(folder)
     try:
-        _check_target(folder)
+        _check_replaceable(folder, kind)
         new.mkdir(parents=True)
         yield new
         _rename(new, folder)
@@ -38,19 +40,70 @@ def replaced_kit(folder: Path) -> Iterator[Path]:
         shutil.rmtree(new, ignore_errors=True)
 
 
-def _check_target(folder: Path) -> None:
+def write_manifest(folder: Path, facts: Mapping[str, str]) -> None:
+    """Write the manifest of a folder: facts, and the SHA-256 of every file."""
+    document = {
+        "schema": SCHEMA,
+        "kdtool": __version__,
+        **facts,
+        "files": {name: sha256_of(folder / name) for name in kit_files(folder)},
+    }
+    text = json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+    (folder / MANIFEST).write_text(text, encoding="utf-8", newline="\n")
+
+
+def changed_files(folder: Path, kind: str = "kit") -> list[str]:
+    """List how a folder differs from its manifest; empty if it does not.
+
+    Raises:
+        StudyError: It has no manifest of kdtool.
+    """
+    try:
+        wanted = json.loads((folder / MANIFEST).read_bytes())["files"]
+        hashes = {str(name): str(sha256) for name, sha256 in wanted.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StudyError(f"{folder} is not a {kind}: it has no readable {MANIFEST}") from error
+    present = kit_files(folder)
+    return [
+        *(f"{name} is missing" for name in hashes if name not in present),
+        *(f"{name} does not belong to the {kind}" for name in present if name not in hashes),
+        *(
+            f"{name} was changed"
+            for name in present
+            if name in hashes and not _holds(folder / name, hashes[name])
+        ),
+    ]
+
+
+def kit_files(folder: Path) -> list[str]:
+    """Return the files of a folder, without its manifest and compiled Python.
+
+    Any folder but `FOLDERS` is one name, whatever it contains.
+    """
+    paths = [*folder.glob("*"), *(path for name in FOLDERS for path in folder.glob(f"{name}/*"))]
+    names = {path.relative_to(folder).as_posix() for path in paths}
+    return sorted(names - {MANIFEST, "__pycache__", *FOLDERS})
+
+
+def _holds(file: Path, sha256: str) -> bool:
+    return file.is_file() and sha256_of(file) == sha256
+
+
+def _check_replaceable(folder: Path, kind: str) -> None:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     try:
-        changes = changed_files(folder)
+        changes = changed_files(folder, kind)
     except StudyError as error:
-        raise StudyError(f"{folder} exists and is not a kit; move it away or delete it") from error
+        raise StudyError(
+            f"{folder} exists and is not a {kind}; move it away or delete it"
+        ) from error
     if changes:
         few = changes[:MAX_CHANGES]
         if len(changes) > MAX_CHANGES:
             few.append(f"{len(changes) - MAX_CHANGES} more")
         raise StudyError(
-            f"{folder} is a kit with changes that would be lost ({'; '.join(few)}); "
+            f"{folder} is a {kind} with changes that would be lost ({'; '.join(few)}); "
             "move it away or delete it"
         )
 
@@ -60,22 +113,8 @@ def _unused_sibling(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
 
 
-def write_manifest(folder: Path, facts: KitFacts) -> None:
-    """Write the hashes of the files of a kit, and what it holds."""
-    document = {
-        "schema": SCHEMA,
-        "kdtool": __version__,
-        "study": facts.study,
-        "role": facts.role,
-        "precision": facts.precision,
-        "files": {name: sha256_of(folder / name) for name in kit_files(folder)},
-    }
-    text = json.dumps(document, ensure_ascii=False, indent=1) + "\n"
-    (folder / MANIFEST).write_text(text, encoding="utf-8", newline="\n")
-
-
 def _rename(new: Path, folder: Path) -> None:
-    """Give a checked kit its name; an older kit is deleted only after that."""
+    """Give a checked folder its name; an older one is deleted only after that."""
     if not folder.exists():
         new.rename(folder)
         return

@@ -68,6 +68,11 @@ class KitFacts:
     environment: Environment  # of the machine where it was made
     num_golden: int = 16  # golden images that the kit gets, if there are as many
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """Which file it is, for the manifest."""
+        return {"study": self.study, "role": self.role, "precision": self.precision}
+
 
 def golden_name(index: int, num_golden: int) -> str:
     """Return the name of a golden image, such as "00.png": by name they are in their order."""

@@ -1,4 +1,4 @@
-"""Load a model in ONNX Runtime or OpenVINO, with one message for each failure."""
+"""Load a model in ONNX Runtime or another runtime, with one message for each failure."""
 
 import json
 import time
@@ -48,6 +48,10 @@ def loader_of(runtime: "Runtime") -> Loader:
         from kdtool.edge.latency.openvino import load_in_openvino
 
         return load_in_openvino
+    if runtime != "onnxruntime":
+        from kdtool.edge.latency.runners import load_in_runner
+
+        return load_in_runner
     return load_in_onnxruntime
 
 

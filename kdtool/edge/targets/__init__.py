@@ -1,1 +1,1 @@
-"""Files for other runtimes than ONNX Runtime, each checked in its own runtime."""
+"""Targets: runtimes that get a file of their own, once it was verified there."""

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from torch import Tensor, nn
 
+from kdtool.edge.common_form import leave_out_defaults, write_weights_as_multiplied
 from kdtool.edge.converted import FRONT_END
 from kdtool.edge.model_file import model_opset
 from kdtool.edge.rewrite import pool_globally
@@ -161,6 +162,8 @@ def make_onnx(
         )
     _strip(exported)
     pool_globally(exported)
+    leave_out_defaults(exported)
+    write_weights_as_multiplied(exported)
     if form == "resize":
         add_resize(exported, image_shape[1:])
     onnx.checker.check_model(exported, full_check=True)

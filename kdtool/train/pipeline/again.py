@@ -1,6 +1,7 @@
 """Export and explain: a stage of a finished study runs again, with the models that it has."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,7 @@ from kdtool.study.stages import StageRecord
 from kdtool.study.written import write_results
 from kdtool.train.export.card import check_no_card, warn_of_old_card, write_card
 from kdtool.train.export.kit import no_student, warn_of_old_kit, write_kit
+from kdtool.train.export.targets.write import warn_of_old_targets, write_targets
 from kdtool.train.pipeline.finish import Swept, conclude, with_devices
 from kdtool.train.pipeline.roles import train_role
 from kdtool.train.reporter import Reporter
@@ -31,6 +33,7 @@ class Folders:
     kit: bool = False
     wheel: Path | None = None  # of kdtool, for the kit
     card: bool = False
+    targets: Sequence[str] = ()  # names, installed
 
 
 def again(
@@ -62,7 +65,7 @@ def again(
         _, recipe, old = load_study(folder)
         check_same_recipe(study, recipe, old)
         recipe = with_settings(recipe, settings)
-        if (folders.kit or folders.card) and old.shipped is None:
+        if (folders.kit or folders.card or folders.targets) and old.shipped is None:
             raise no_student(study.folder)
         if folders.card:
             check_no_card(study.folder)
@@ -83,6 +86,9 @@ def again(
             write_card(run, results, models[results.shipped])
         warn_of_old_kit(run, results)
         warn_of_old_card(run, results)
+        if folders.targets:
+            results = write_results(study, write_targets(run, results, folders.targets))
+        warn_of_old_targets(run, results)
         return results
 
 

@@ -16,6 +16,7 @@ from kdtool.study.ownership import CHEAP, claim, files_made_otherwise, same_but_
 from kdtool.study.written import write_results
 from kdtool.train.export.fp32 import check_exportable
 from kdtool.train.export.kit import warn_of_old_kit
+from kdtool.train.export.targets.write import warn_of_old_targets
 from kdtool.train.models.networks import BUILT_IN
 from kdtool.train.pipeline.finish import Swept, conclude, methods_of, sweep_points, with_devices
 from kdtool.train.pipeline.inputs import inputs_of
@@ -127,6 +128,7 @@ def distill(
         results = conclude(run, models, swept, with_files=True)
         results = write_results(study, with_devices(run, results))
         warn_of_old_kit(run, results)
+        warn_of_old_targets(run, results)
         record_finished(study, command, inputs_of(recipe))
         return results
 

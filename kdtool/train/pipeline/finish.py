@@ -9,6 +9,7 @@ from kdtool.results.base import TEACHER_OF, Role
 from kdtool.results.evidence import Coverage, MethodResult, SweepPoint
 from kdtool.results.machines import still_valid
 from kdtool.results.study import Cost, ModelResult, Results, SeedResult, load_results
+from kdtool.results.targets import valid_targets
 from kdtool.study.keys import key_of
 from kdtool.train.evaluation.bias_shift import bias_shifts
 from kdtool.train.evaluation.calibration import calibration
@@ -107,11 +108,13 @@ def portable(recipe: Recipe) -> dict[str, object]:
 
 
 def with_devices(run: Run, results: Results) -> Results:
-    """Return results with the measurements on other devices, where their files are unchanged."""
+    """Return results with measurements on other devices and targets, where files are unchanged."""
     if not run.study.results_path.exists():
         return results
-    devices = still_valid(load_results(run.study.results_path).devices, results.models)
-    return results.model_copy(update={"devices": devices})
+    old = load_results(run.study.results_path)
+    devices = still_valid(old.devices, results.models)
+    targets = valid_targets(old.targets, {file.sha256 for *_, file in results.files})
+    return results.model_copy(update={"devices": devices, "targets": targets})
 
 
 def chosen_of(run: Run, evaluated: dict[Role, list[Evaluated]]) -> dict[Role, Evaluated]:

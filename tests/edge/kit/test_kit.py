@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from kdtool.edge.kit.build import Answered, pick_golden, write_golden
-from kdtool.edge.kit.check import changed_files, check_kit, importable
+from kdtool.edge.kit.check import check_kit, importable
+from kdtool.edge.kit.folder import changed_files
 from kdtool.edge.predict import predict_files
 from kdtool.errors import GateError, ModelFileError, StudyError
 from kdtool.files import sha256_of

@@ -12,7 +12,7 @@ import pytest
 
 from kdtool import __version__
 from kdtool.edge.kit.build import check_wheel
-from kdtool.edge.kit.check import changed_files
+from kdtool.edge.kit.folder import changed_files
 from kdtool.errors import StudyError
 
 ROOT = Path(__file__).parents[3]

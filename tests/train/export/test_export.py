@@ -160,11 +160,35 @@ def test_a_study_without_a_student_has_no_kit(study):
     alone = results.model_copy(update={"models": teacher, "verdicts": [], "shipped": None})
     write_atomic(study / "results.json", to_json(alone))
     before = (study / "teacher.onnx").stat().st_mtime_ns
-    for option in ("--kit", "--card"):
+    for options in (["--kit"], ["--card"], ["--for", "ort"]):
         with pytest.raises(StudyError, match="holds no student to ship; `kdtool distill RECIPE`"):
-            kdtool("export", study, option)
+            kdtool("export", study, *options)
     after = (study / "teacher.onnx").stat().st_mtime_ns
     assert after == before  # it failed before any file was written
+
+
+def test_targets_are_written_verified_and_kept_in_the_results(study):
+    done = kdtool("export", study, "--precisions", "fp32", "--for", "ort", "--json")
+    results = json.loads(done.stdout)
+    (target,) = results["targets"]
+    shipped = results["models"][results["shipped"]]["files"]["fp32"]
+    (check,) = target["checks"]
+    assert (target["name"], target["path"]) == ("ort", "targets/ort")
+    assert (check["sha256"], check["num_images"]) == (
+        shipped["sha256"],
+        results["data"]["num_test"],
+    )
+    assert (check["agreement"], check["refused"]) == (1.0, None)
+    run = subprocess.run(
+        [sys.executable, study / "targets" / "ort" / "run.py", "--check"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.startswith("ok: 16 of 16 images as expected")
+    kdtool("explain", study)  # the files are the same, so the target is still valid
+    assert load_results(study / "results.json").targets[0].path == "targets/ort"
+    assert "Other runtimes" in (study / "report.md").read_text()
 
 
 @pytest.mark.parametrize("form", ["resize", "tensor"])

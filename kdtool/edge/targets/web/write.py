@@ -7,7 +7,7 @@ import numpy as np
 import PIL
 
 from kdtool.edge.kit.build import MODEL, Answered, copy_model, pick_golden, write_golden
-from kdtool.edge.kit.folder import replaced_kit, write_manifest
+from kdtool.edge.kit.folder import replaced_folder, write_manifest
 from kdtool.edge.kit.readme import TOLERANCES, KitFacts
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.portable.classifier import image_shape
@@ -58,7 +58,7 @@ def write_web(
             f"a browser gets the fp32 file, not {facts.precision}: {REFUSED[facts.precision]}; "
             "give the model's fp32 file"
         )
-    with replaced_kit(folder) as new:
+    with replaced_folder(folder, "kit") as new:
         site = new / SITE
         site.mkdir(parents=True)
         session = copy_model(model, site / MODEL, facts)
@@ -73,7 +73,7 @@ def write_web(
         check = _checked(new, answered)
         text = readme(facts, known, runtime, check, new)
         (new / "README.md").write_text(text, encoding="utf-8", newline="\n")
-        write_manifest(new, facts)
+        write_manifest(new, facts.identity)
     return check
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from web_pages import CLASSES, write_page
 
-from kdtool.edge.kit.check import changed_files
+from kdtool.edge.kit.folder import changed_files
 from kdtool.edge.targets.web.browser import Browser, find_chromium
 from kdtool.errors import GateError, KdtoolError, ModelFileError, StudyError
 

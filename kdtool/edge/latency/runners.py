@@ -1,0 +1,53 @@
+"""Load a model in a runtime through the script that kdtool ships for it."""
+
+import json
+import time
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+
+from kdtool.edge.latency.job import Job, LoadedModel, random_input
+from kdtool.errors import KdtoolError, ModelFileError
+from kdtool.install import install_command
+
+FACTS = "model.json"  # next to the model, in the folder of a target
+
+
+def load_in_runner(job: Job) -> LoadedModel:
+    """Load the model of `job` with `kdtool.edge.targets.runners.RUNTIME`.
+
+    The size and type of the images are in `model.json` next to it. Without that file, `job` has
+    the probe of `worker.py`, and the runtime is only imported.
+
+    Raises:
+        KdtoolError: The runtime is not installed, or cannot run the model.
+    """
+    try:
+        runner = import_module(f"kdtool.edge.targets.runners.{job.runtime}")
+    except ModuleNotFoundError as error:
+        install = install_command(job.runtime)
+        text = f"timing a model in {job.runtime} needs {error.name}: {install}"
+        raise KdtoolError(text) from error
+    path = Path(job.path)
+    if not path.with_name(FACTS).is_file():
+        return LoadedModel(run=lambda: None, load_ns=0, provider="cpu")
+    facts = json.loads(path.with_name(FACTS).read_text(encoding="utf-8"))
+    is_float = facts["input"] == "tensor"
+    height, width, channels = facts["height"], facts["width"], facts["channels"]
+    shape = (channels, height, width) if is_float else (height, width, channels)
+    declared = {"image": ((None, *shape), np.float32 if is_float else np.uint8)}
+    (images,) = random_input(declared, job.batch_size, {}).values()
+    started = time.perf_counter_ns()
+    try:
+        model = runner.load(path, job.threads, facts)
+        load_ns = time.perf_counter_ns() - started
+        runner.predict(model, images)
+    except Exception as error:  # the runtimes' errors share no other base class
+        raise ModelFileError(f"{job.runtime} cannot run {job.path}: {error}") from error
+    return LoadedModel(
+        run=lambda: runner.predict(model, images),
+        load_ns=load_ns,
+        provider="cpu",
+        provider_share=None,
+    )

@@ -1,0 +1,91 @@
+"""The runtimes that kdtool writes files for, and what each takes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from kdtool.errors import KdtoolError
+from kdtool.install import install_command
+from kdtool.results.base import Precision
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """A runtime, and the form of its file."""
+
+    name: str  # of `--for`, of the folder, and of the module of its runner
+    title: str
+    package: str  # that is installed
+    module: str  # by which Python imports it
+    extra: str  # of kdtool, that installs it
+    file: str  # name of the model
+    precisions: tuple[Precision, ...]  # that are tried
+    resizes: bool  # whether it resizes images as ONNX Runtime does
+
+
+TARGETS = (
+    Target(
+        name="ort",
+        title="ONNX Runtime, in its own format",
+        package="onnxruntime",
+        module="onnxruntime",
+        extra="cpu",
+        file="model.ort",
+        precisions=("fp32", "fp16", "int8"),
+        resizes=True,
+    ),
+    Target(
+        name="openvino",
+        title="OpenVINO",
+        package="openvino",
+        module="openvino",
+        extra="openvino",
+        file="model.onnx",
+        precisions=("fp32", "int8"),
+        resizes=False,
+    ),
+    Target(
+        name="opencv",
+        title="OpenCV",
+        package="opencv-python-headless",
+        module="cv2",
+        extra="opencv",
+        file="model.onnx",
+        precisions=("fp32", "int8"),
+        resizes=False,
+    ),
+    Target(
+        name="tract",
+        title="tract",
+        package="tract",
+        module="tract",
+        extra="tract",
+        file="model.onnx",
+        precisions=("fp32", "int8"),
+        resizes=False,
+    ),
+)
+TARGET_NAMES = tuple(one.name for one in TARGETS)
+
+
+def target_of(name: str) -> Target:
+    """Return a target by its name, one of `TARGET_NAMES`."""
+    return next(one for one in TARGETS if one.name == name)
+
+
+def check_installed(names: Sequence[str]) -> None:
+    """Check that the runtimes of targets are installed, without importing them.
+
+    Raises:
+        KdtoolError: Some are not; says how to install all of them.
+    """
+    missing = [one for one in map(target_of, names) if not _is_installed(one.module)]
+    if missing:
+        what = " and ".join(f"--for {one.name} needs {one.package}" for one in missing)
+        how = " && ".join(install_command(one.extra) for one in missing)
+        raise KdtoolError(f"{what}: {how}")
+
+
+def _is_installed(module: str) -> bool:
+    spec = find_spec(module)
+    return spec is not None and spec.origin is not None  # a folder of that name has no origin

@@ -1,0 +1,139 @@
+"""Write the targets of a study, each from the ONNX file that is recommended, else from fp32.
+
+A target that is converted from the PyTorch module instead of an ONNX file gets a module next to
+this one and a case in `write_one`; `load_model` of `train/run.py` returns that module.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdtool.edge.portable.classifier import decision
+from kdtool.edge.session import open_session
+from kdtool.edge.targets.target import TARGET_NAMES, Target, target_of
+from kdtool.edge.targets.write import Source, TargetFacts, write_target
+from kdtool.results.base import Precision
+from kdtool.results.study import Results
+from kdtool.results.targets import TargetResult
+from kdtool.train.evaluation.evaluate import split_labels
+from kdtool.train.export.kit import no_student
+from kdtool.train.export.onnx_file import answers, as_given
+from kdtool.train.run import Run
+
+FOLDER = "targets"  # of the study
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shipped:
+    """The student that ships: its files in order of preference, and the test images."""
+
+    sources: Sequence[Source]
+    facts: TargetFacts
+    images: NDArray[np.uint8]  # `(N, H, W, C)`
+    labels: NDArray[np.int64]
+
+
+def write_targets(run: Run, results: Results, names: Sequence[str]) -> Results:
+    """Write `STUDY/targets/NAME` for each name, where its runtime answers as ONNX Runtime does.
+
+    Args:
+        run: The study.
+        results: Of the study.
+        names: Of targets, installed.
+
+    Returns:
+        The results with these targets, and earlier ones of other names.
+
+    Raises:
+        StudyError: The study has no student, or a folder cannot be written.
+    """
+    shipped = shipped_of(run, results)
+    made = {one.name: one for one in results.targets}
+    for name in names:
+        run.reporter.say(f"{name}: writing it, and running it on all test images")
+        made[name] = write_one(run, target_of(name), shipped)
+        report_one(run, made[name])
+    ordered = [made[name] for name in TARGET_NAMES if name in made]
+    return results.model_copy(update={"targets": ordered})
+
+
+def write_one(run: Run, target: Target, shipped: Shipped) -> TargetResult:
+    """Write one target."""
+    return write_target(
+        run.study.folder / FOLDER / target.name,
+        target,
+        shipped.sources,
+        shipped.facts,
+        shipped.images,
+        shipped.labels,
+    )
+
+
+def shipped_of(run: Run, results: Results) -> Shipped:
+    """Return what targets are written from.
+
+    Raises:
+        StudyError: The study has no student.
+    """
+    role = results.shipped
+    if role is None or not results.models[role].files:
+        raise no_student(run.study.folder)
+    model = results.models[role]
+    order: list[Precision] = list(dict.fromkeys([model.recommended or "fp32", "fp32"]))
+    images = run.splits.test.images.cpu().numpy()
+    given = as_given(images, run.recipe.export.input)
+    paths = {precision: run.study.folder / model.files[precision].path for precision in order}
+    sources = [
+        Source(
+            precision=precision,
+            path=paths[precision],
+            sha256=model.files[precision].sha256,
+            probabilities=answers(paths[precision], given)[1],
+        )
+        for precision in order
+    ]
+    chosen = decision(open_session(paths["fp32"]))
+    positive, threshold = chosen or (None, None)
+    facts = TargetFacts(
+        study=results.name,
+        role=role,
+        classes=results.data.classes,
+        positive=positive,
+        threshold=threshold,
+        num_golden=run.recipe.export.golden_images,
+        seconds=run.recipe.profile.seconds,
+    )
+    return Shipped(
+        sources=sources,
+        facts=facts,
+        images=np.ascontiguousarray(images.transpose(0, 2, 3, 1)),
+        labels=split_labels(run.splits.test),
+    )
+
+
+def report_one(run: Run, result: TargetResult) -> None:
+    """Report what became of a target; of a refusal, why."""
+    for check in result.checks:
+        if check.refused:
+            run.reporter.warn(f"{result.name}, {check.precision}: {check.refused}")
+    if result.path is not None:
+        check = result.last
+        run.reporter.say(
+            f"{result.path}: {check.precision}, same class as ONNX Runtime on all "
+            f"{check.num_images:,} test images, probabilities within {check.max_difference:.1g}"
+        )
+
+
+def warn_of_old_targets(run: Run, results: Results) -> None:
+    """Warn of folders whose files are no longer those of the study."""
+    parent: Path = run.study.folder / FOLDER
+    valid = {one.name for one in results.targets if one.path is not None}
+    for folder in sorted(parent.glob("*")) if parent.is_dir() else []:
+        if folder.is_dir() and folder.name in TARGET_NAMES and folder.name not in valid:
+            run.reporter.warn(
+                f"{folder} holds an older model; `kdtool export {run.study.folder} --for "
+                f"{folder.name}` writes it again"
+            )

