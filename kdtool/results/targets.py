@@ -17,7 +17,9 @@ class TargetCheck(Record):
     # `max_difference` and `tolerance`
     ties: list[int] = Field(default=[])
     max_difference: float | None  # of a probability; None: it did not run, or some are not finite
-    tolerance: float  # that a probability may differ by
+    # What a probability differs by at most between correct machines; int8 files that add branches
+    # may differ by more
+    tolerance: float
     refused: str | None  # why this file is not written; None: it is
 
 

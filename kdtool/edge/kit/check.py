@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import (
     Distribution,
@@ -73,10 +73,9 @@ def _checked(folder: Path, script: str, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-@cache  # it reads the metadata of all installed packages
 def importable(packages: tuple[str, ...] = PACKAGES) -> tuple[list[str], list[str]]:
     """Return the modules of packages and dependencies, and the folders where they are installed."""
-    providers = packages_distributions()
+    providers = _providers()
     waiting = [name for package in packages for name in providers.get(package, [])]
     found: dict[str, Distribution] = {}
     while waiting:
@@ -96,3 +95,9 @@ def importable(packages: tuple[str, ...] = PACKAGES) -> tuple[list[str], list[st
     ]
     folders = {str(Path(str(entry.locate_file(""))).resolve()) for entry in found.values()}
     return sorted(modules), sorted(folders)
+
+
+@cache  # it reads the metadata of all installed packages
+def _providers() -> Mapping[str, list[str]]:
+    """Return the distributions that have each module."""
+    return packages_distributions()

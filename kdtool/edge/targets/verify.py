@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdtool.edge.kit.check import run_isolated
-from kdtool.edge.kit.readme import TOLERANCES
+from kdtool.edge.kit.readme import ROUNDING, TOLERANCES
 from kdtool.edge.targets.runners.common import decide
 from kdtool.edge.targets.target import Target
 from kdtool.errors import GateError
@@ -85,7 +85,8 @@ def compare(
     Args:
         given: `(N, K)` probabilities of the runtime.
         expected: `(N, K)` of ONNX Runtime, with the study's file.
-        precision: Of the file; a probability may differ by `TOLERANCES`.
+        precision: Of the file; a probability may differ by `TOLERANCES`, of an int8 file by
+            `ROUNDING`.
         positive: Index of the positive class; None: the most probable class is called.
         threshold: Its least probability.
         sha256: Of the study's file.
@@ -117,7 +118,9 @@ def compare(
         ties=np.flatnonzero(is_tie).tolist(),
         max_difference=largest,
         tolerance=tolerance,
-        refused=_refusal(flipped, len(expected), largest, tolerance),
+        refused=_refusal(
+            flipped, len(expected), largest, ROUNDING if precision == "int8" else tolerance
+        ),
     )
 
 
@@ -137,12 +140,12 @@ def failed(precision: Precision, sha256: str, num_images: int, reason: str) -> T
 
 
 def _refusal(
-    flipped: list[int], num_images: int, largest: float | None, tolerance: float
+    flipped: list[int], num_images: int, largest: float | None, allowed: float
 ) -> str | None:
     """Return why a runtime's answers are refused; None: they agree."""
     if largest is None:
         return "some of its probabilities are not finite"
-    differ = f"a probability differs by up to {largest:.2g}, allowed is {tolerance:g}"
+    differ = f"a probability differs by up to {largest:.2g}, allowed is {allowed:g}"
     if flipped:
         few = ", ".join(map(str, flipped[:MAX_LISTED]))
         few += ", ..." if len(flipped) > MAX_LISTED else ""
@@ -150,4 +153,4 @@ def _refusal(
             f"{len(flipped):,} of {num_images:,} test images get another class than in ONNX "
             f"Runtime (indices {few}), and {differ}"
         )
-    return differ if largest > tolerance else None
+    return differ if largest > allowed else None

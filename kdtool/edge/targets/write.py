@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from kdtool import __version__
 from kdtool.edge.kit.build import Answered, one_a_line, pick_golden, write_golden
 from kdtool.edge.kit.folder import replaced_folder, write_manifest
-from kdtool.edge.kit.readme import TOLERANCES, golden_name
+from kdtool.edge.kit.readme import ROUNDING, TOLERANCES, golden_name
 from kdtool.edge.latency.driver import started_workers
 from kdtool.edge.latency.job import Job
 from kdtool.edge.latency.measure import measure_jobs, ratio_of
@@ -178,7 +178,14 @@ def _fill(
     answered = Answered(images=images, labels=labels, probabilities=source.probabilities)
     golden = pick_golden(answered, tolerance, facts.num_golden)
     names = [facts.classes[label] for label in labels[golden]]
-    write_golden(new / "golden", images[golden], names, source.probabilities[golden], tolerance)
+    write_golden(
+        new / "golden",
+        images[golden],
+        names,
+        source.probabilities[golden],
+        tolerance,
+        ROUNDING if source.precision == "int8" else None,
+    )
     _, height, width, channels = images.shape
     model = {
         "file": target.file,
@@ -243,7 +250,7 @@ def _readme(
         num_images=f"{check.num_images:,}",
         agreement=agreement,
         difference=f"{check.max_difference or 0:.2g}",
-        tolerance=f"{check.tolerance:g}",
+        tolerance=f"{ROUNDING if source.precision == 'int8' else check.tolerance:g}",
         num_golden=num_golden,
         first_golden=f"golden/{golden_name(0, num_golden)}",
         input_words=INPUTS[model["input"]].format(**model),
