@@ -2,9 +2,8 @@
 
 import re
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -39,6 +38,9 @@ from kdtool.cli.options import (
     start,
 )
 from kdtool.errors import RecipeError
+
+if TYPE_CHECKING:
+    from kdtool.edge.targets.target import Folders
 
 
 def finetune(
@@ -304,9 +306,18 @@ def export(
             "--for",
             metavar="NAME,...",
             help="Also write STUDY/targets/NAME for other runtimes: ort (its own format), "
-            "openvino, opencv, tract. Only where that runtime, run here, gives ONNX Runtime's "
-            "class on every test image.",
-            autocompletion=choices("ort", "openvino", "opencv", "tract"),
+            "openvino, opencv, tract, web (a page for browsers). Only where that runtime, run "
+            "here, gives ONNX Runtime's class on every test image.",
+            autocompletion=choices("web", "ort", "openvino", "opencv", "tract"),
+        ),
+    ] = None,
+    web_package: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Of --for web: npm's package onnxruntime-web, its .tgz file or folder. "
+            "[default: downloaded]",
+            show_default=False,
         ),
     ] = None,
     device: Device = "auto",
@@ -322,6 +333,11 @@ def export(
     if wheel is not None and not kit:
         raise typer.BadParameter(f"--wheel {wheel} goes into the kit; add --kit")
     names = parse_targets(targets)
+    if web_package is not None and "web" not in names:
+        raise typer.BadParameter(f"--web-package {web_package} is of --for web; add it")
+    from kdtool.edge.targets.target import Folders
+
+    folders = Folders(kit=kit, wheel=wheel, card=card, targets=names, web_package=web_package)
     options: dict[str, object] = {
         "precisions": split_list(precisions) if precisions is not None else None,
         "target": target,
@@ -331,18 +347,7 @@ def export(
         "operating_point": operating_point,
     }
     settings = {f"export.{key}": value for key, value in options.items() if value is not None}
-    stage_again(
-        study,
-        "export",
-        settings,
-        device,
-        kit=kit,
-        wheel=wheel,
-        card=card,
-        targets=names,
-        as_json=as_json,
-        quiet=quiet,
-    )
+    stage_again(study, "export", settings, device, folders, as_json=as_json, quiet=quiet)
 
 
 def stage_again(
@@ -350,11 +355,8 @@ def stage_again(
     stage: Literal["export", "explain"],
     settings: dict[str, object],
     device: str,
+    folders: "Folders | None" = None,
     *,
-    kit: bool = False,
-    wheel: Path | None = None,
-    card: bool = False,
-    targets: Sequence[str] = (),
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -370,19 +372,21 @@ def stage_again(
         check_again(with_settings(recipe, settings), folder, results.data.classes)
     except RecipeError as error:
         raise RecipeError(_by_options(str(error), settings)) from error
-    if wheel is not None:
+    if folders and folders.wheel is not None:
         from kdtool.edge.kit.build import check_wheel
 
-        check_wheel(wheel)
+        check_wheel(folders.wheel)
     check_out_folder(folder)
     with resumable():
         terminal = start(quiet=quiet)
-        from kdtool.train.pipeline.again import Folders, again
+        from kdtool.train.pipeline.again import again
 
-        folders = Folders(kit=kit, wheel=wheel, card=card, targets=targets)
         results = again(folder, stage, settings, terminal, device=device, folders=folders)
-    ending: Ending = "kit" if kit else "files" if stage == "export" else "explained"
-    show(results, folder, ending, as_json=as_json, warned=terminal.warned, targets=targets)
+    ending: Ending = "explained"
+    if folders is not None:
+        ending = "kit" if folders.kit else "files"
+    asked = folders.targets if folders else ()
+    show(results, folder, ending, as_json=as_json, warned=terminal.warned, targets=asked)
 
 
 def _by_options(text: str, settings: dict[str, object]) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
 from kdtool.errors import KdtoolError
 from kdtool.install import install_command
@@ -65,11 +66,23 @@ TARGETS = (
         resizes=False,
     ),
 )
-TARGET_NAMES = tuple(one.name for one in TARGETS)
+WEB = "web"  # a page, which a browser runs and no package of Python
+TARGET_NAMES = (WEB, *(one.name for one in TARGETS))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Folders:
+    """Folders that `export` writes in addition to the files."""
+
+    kit: bool = False
+    wheel: Path | None = None  # of kdtool, for the kit
+    card: bool = False
+    targets: Sequence[str] = ()  # of `TARGET_NAMES`, installed
+    web_package: Path | None = None  # npm's onnxruntime-web; None: downloaded
 
 
 def target_of(name: str) -> Target:
-    """Return a target by its name, one of `TARGET_NAMES`."""
+    """Return a target by its name, one of `TARGET_NAMES` but `WEB`."""
     return next(one for one in TARGETS if one.name == name)
 
 
@@ -79,7 +92,8 @@ def check_installed(names: Sequence[str]) -> None:
     Raises:
         KdtoolError: Some are not; says how to install all of them.
     """
-    missing = [one for one in map(target_of, names) if not _is_installed(one.module)]
+    given = [target_of(name) for name in names if name != WEB]
+    missing = [one for one in given if not _is_installed(one.module)]
     if missing:
         what = " and ".join(f"--for {one.name} needs {one.package}" for one in missing)
         how = " && ".join(install_command(one.extra) for one in missing)

@@ -10,6 +10,7 @@ from kdtool.edge.session import open_session
 from kdtool.errors import StudyError
 from kdtool.files import sha256_of
 from kdtool.report.sections.cost.files import ship_sentence
+from kdtool.results.base import Precision, Role
 from kdtool.results.study import Results
 from kdtool.train.evaluation.evaluate import split_labels
 from kdtool.train.evaluation.operating_point import rates
@@ -35,6 +36,35 @@ def no_student(folder: Path) -> StudyError:
     return StudyError(f"{folder} holds no student to ship; `kdtool distill RECIPE` trains it")
 
 
+def kit_facts(run: Run, results: Results, role: Role, precision: Precision) -> KitFacts:
+    """Return what a kit says about a file.
+
+    Args:
+        run: The study.
+        results: Of the study.
+        role: Of the file.
+        precision: Of the file.
+    """
+    file, positive = results.models[role].files[precision], run.splits.positive
+    seen = None
+    if positive is not None:  # with two classes: rates at the threshold of the file
+        labels, model = split_labels(run.splits.test), run.study.folder / file.path
+        images = as_given(run.splits.test.images.cpu().numpy(), run.recipe.export.input)
+        called = decide(open_session(model), answers(model, images)[1])
+        seen = rates(called == positive, labels == positive)
+    return KitFacts(
+        study=results.name,
+        role=role,
+        precision=precision,
+        file=file,
+        reason=ship_sentence(results) or "",
+        data=f"{results.data.num_test:,} test images of {results.data.description}",
+        rates=seen,
+        environment=results.environment,
+        num_golden=run.recipe.export.golden_images,
+    )
+
+
 def write_kit(run: Run, results: Results, wheel: Path | None = None) -> None:
     """Write the folder `kit` of the study, after it ran on its own.
 
@@ -57,7 +87,6 @@ def write_kit(run: Run, results: Results, wheel: Path | None = None) -> None:
     labels = split_labels(run.splits.test)
     given = as_given(images, run.recipe.export.input)
     _, probabilities = answers(model, given)
-    called, positive = decide(open_session(model), probabilities), run.splits.positive
     chosen_from, rounded = np.arange(len(images)), None
     if precision == "int8":
         chosen_from = np.unique(np.linspace(0, len(images) - 1, MOST_ROUNDED).round().astype(int))
@@ -65,17 +94,7 @@ def write_kit(run: Run, results: Results, wheel: Path | None = None) -> None:
     output = build_kit(
         folder,
         model,
-        KitFacts(
-            study=results.name,
-            role=role,
-            precision=precision,
-            file=file,
-            reason=ship_sentence(results) or "",
-            data=f"{results.data.num_test:,} test images of {results.data.description}",
-            rates=None if positive is None else rates(called == positive, labels == positive),
-            environment=results.environment,
-            num_golden=run.recipe.export.golden_images,
-        ),
+        kit_facts(run, results, role, precision),
         Answered(
             images=np.ascontiguousarray(images[chosen_from].transpose(0, 2, 3, 1)),
             labels=labels[chosen_from],

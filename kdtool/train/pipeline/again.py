@@ -1,14 +1,13 @@
 """Export and explain: a stage of a finished study runs again, with the models that it has."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pydantic import ValidationError
 
 from kdtool.edge.kit.build import check_wheel
+from kdtool.edge.targets.target import Folders
 from kdtool.errors import StudyError
 from kdtool.recipe.load import with_settings
 from kdtool.results.base import ROLES, Role
@@ -26,16 +25,6 @@ from kdtool.train.reporter import Reporter
 from kdtool.train.run import Run, Trained, open_run
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Folders:
-    """Folders that `export` writes in addition to the files."""
-
-    kit: bool = False
-    wheel: Path | None = None  # of kdtool, for the kit
-    card: bool = False
-    targets: Sequence[str] = ()  # names, installed
-
-
 def again(
     folder: Path,
     stage: Literal["export", "explain"],
@@ -43,7 +32,7 @@ def again(
     reporter: Reporter,
     *,
     device: str,
-    folders: Folders = Folders(),
+    folders: Folders | None = None,
 ) -> Results:
     """Run a stage again with the checkpoints of a study, of an older kdtool too; train no model.
 
@@ -55,11 +44,12 @@ def again(
         settings: Recipe keys and their new values.
         reporter: Shows progress.
         device: "auto" or a PyTorch device.
-        folders: To write as well.
+        folders: That export writes as well.
 
     Raises:
         KdtoolError: The folder holds no finished study, or a checkpoint is missing.
     """
+    folders = folders or Folders()
     study, *_ = load_study(folder, reporter.warn)  # before the lock, which would make the folder
     with study.locked():
         _, recipe, old = load_study(folder)
@@ -87,7 +77,7 @@ def again(
         warn_of_old_kit(run, results)
         warn_of_old_card(run, results)
         if folders.targets:
-            results = write_results(study, write_targets(run, results, folders.targets))
+            results = write_results(study, write_targets(run, results, folders))
         warn_of_old_targets(run, results)
         return results
 

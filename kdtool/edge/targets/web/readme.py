@@ -41,7 +41,7 @@ def readme(
     facts: KitFacts,
     known: dict[str, object],
     runtime: WebRuntime,
-    check: WebCheck | None,
+    check: WebCheck,
     folder: Path,
 ) -> str:
     """Return the README as Markdown.
@@ -50,7 +50,7 @@ def readme(
         facts: About the model file.
         known: From `page_facts`.
         runtime: Of the page.
-        check: What Chromium answered, if there was one.
+        check: What Chromium answered.
         folder: With the page.
     """
     template = files("kdtool.edge.targets.web").joinpath("page/README.md")
@@ -69,14 +69,10 @@ def readme(
     )
 
 
-def _checked(check: WebCheck | None) -> str:
-    if check is None:
-        return (
-            "**Not opened where it was made**: no Chromium is installed there. The page checks "
-            "itself when you open it."
-        )
+def _checked(check: WebCheck) -> str:
+    num_same = check.num_images - len(check.ties)
     return (
-        f"Opened in {check.browser} where it was made: {check.num_same:,} of "
+        f"Opened in {check.browser} where it was made: {num_same:,} of "
         f"{plural(check.num_images, 'test image')} get the class of ONNX Runtime, the largest "
         f"difference of a probability is {check.max_difference:.1g}, and its own check of "
         f"{plural(check.num_golden, 'golden image')} passes."

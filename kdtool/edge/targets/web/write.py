@@ -18,7 +18,7 @@ from kdtool.edge.targets.web.check import WebCheck, check_page
 from kdtool.edge.targets.web.page import adler32, json_bytes, one_file, site_files
 from kdtool.edge.targets.web.readme import about, readme
 from kdtool.edge.targets.web.runtime import WASM, WebRuntime
-from kdtool.errors import ModelFileError
+from kdtool.errors import GateError, ModelFileError
 from kdtool.results.base import Precision
 
 PAGE = "classifier.html"
@@ -33,7 +33,7 @@ REFUSED: dict[Precision, str] = {
 
 def write_web(
     folder: Path, model: Path, facts: KitFacts, answered: Answered, runtime: WebRuntime
-) -> WebCheck | None:
+) -> WebCheck:
     """Write the page as one file and as a folder for a server; check the file in Chromium.
 
     Args:
@@ -45,13 +45,13 @@ def write_web(
         runtime: From `find_runtime`.
 
     Returns:
-        What Chromium answered; None if there is no Chromium: then the page was not opened here.
+        What Chromium answered.
 
     Raises:
         ModelFileError: The file is not fp32, was changed since it was checked, or is no classifier
             that kdtool exported.
         StudyError: `folder` cannot be written, or holds something else.
-        GateError: Chromium gives other answers; `folder` stays unchanged.
+        GateError: Chromium is not installed or gives other answers; `folder` stays unchanged.
     """
     if facts.precision != "fp32":
         raise ModelFileError(
@@ -125,9 +125,12 @@ def _write_golden(folder: Path, facts: KitFacts, answered: Answered, classes: li
     (folder / "expected.json").write_bytes(json_bytes(expected))
 
 
-def _checked(folder: Path, answered: Answered) -> WebCheck | None:
+def _checked(folder: Path, answered: Answered) -> WebCheck:
     chromium = find_chromium()
     if chromium is None:
-        return None
+        raise GateError(
+            "no Chromium is installed here, in which the page would be checked; install it, such "
+            "as by apt install chromium (on Windows the page cannot be checked)"
+        )
     with Browser(chromium) as browser:
         return check_page(browser, folder / PAGE, answered.images, answered.probabilities)

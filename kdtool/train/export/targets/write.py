@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from kdtool.edge.kit.build import Answered
 from kdtool.edge.portable.classifier import decision
 from kdtool.edge.session import open_session
-from kdtool.edge.targets.target import TARGET_NAMES, Target, target_of
+from kdtool.edge.targets.target import TARGET_NAMES, WEB, Folders, Target, target_of
 from kdtool.edge.targets.write import Source, TargetFacts, write_target
 from kdtool.results.base import Precision
 from kdtool.results.study import Results
@@ -21,9 +22,8 @@ from kdtool.results.targets import TargetResult
 from kdtool.train.evaluation.evaluate import split_labels
 from kdtool.train.export.kit import no_student
 from kdtool.train.export.onnx_file import answers, as_given
+from kdtool.train.export.targets.web import FOLDER, write_page
 from kdtool.train.run import Run
-
-FOLDER = "targets"  # of the study
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,14 +35,20 @@ class Shipped:
     images: NDArray[np.uint8]  # `(N, H, W, C)`
     labels: NDArray[np.int64]
 
+    @property
+    def answered(self) -> Answered:
+        """The test images with the answers of the fp32 file."""
+        (fp32,) = [one for one in self.sources if one.precision == "fp32"]
+        return Answered(images=self.images, labels=self.labels, probabilities=fp32.probabilities)
 
-def write_targets(run: Run, results: Results, names: Sequence[str]) -> Results:
+
+def write_targets(run: Run, results: Results, folders: Folders) -> Results:
     """Write `STUDY/targets/NAME` for each name, where its runtime answers as ONNX Runtime does.
 
     Args:
         run: The study.
         results: Of the study.
-        names: Of targets, installed.
+        folders: With the names of targets.
 
     Returns:
         The results with these targets, and earlier ones of other names.
@@ -52,9 +58,12 @@ def write_targets(run: Run, results: Results, names: Sequence[str]) -> Results:
     """
     shipped = shipped_of(run, results)
     made = {one.name: one for one in results.targets}
-    for name in names:
+    for name in folders.targets:
         run.reporter.say(f"{name}: writing it, and running it on all test images")
-        made[name] = write_one(run, target_of(name), shipped)
+        if name == WEB:
+            made[name] = write_page(run, results, shipped.answered, folders.web_package)
+        else:
+            made[name] = write_one(run, target_of(name), shipped)
         report_one(run, made[name])
     ordered = [made[name] for name in TARGET_NAMES if name in made]
     return results.model_copy(update={"targets": ordered})
