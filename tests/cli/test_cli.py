@@ -76,11 +76,11 @@ WRONG = [
     ("profile torn.onnx --seconds x", 2, "got --seconds x; expected a positive number, such as"),
     ("explain study --images 65", 2, "got --images 65; expected a whole number from 1 to 64, such"),
     ("export study --opset latest", 2, "got --opset latest; expected a whole number of 18 or more"),
-    ("export study --for ort,tflite", 2, "got --for tflite; expected ort, openvino, opencv or tr"),
+    ("export study --for ort,tflite", 2, "got --for tflite; expected web, ort, openvino, opencv"),
     ("export study --for opencvv", 2, "did you mean opencv?"),
     ("export study --for onnxruntime", 2, "did you mean ort?"),
     ("export study --for ort,ort", 2, "got --for ort twice; give each runtime once"),
-    ("export study --for ort,", 2, "got --for (nothing); expected ort, openvino, opencv or tract"),
+    ("export study --for ort,", 2, "got --for (nothing); expected web, ort, openvino, opencv or"),
     ("export nowhere --for ort", 1, "nowhere does not exist; expected the folder of a finished"),
     ("export study --opset 17", 2, "got --opset 17; expected a whole number of 18 or more"),
     ("predict torn.onnx photo.png --min-confidence x", 2, "got --min-confidence x; expected a"),
@@ -337,7 +337,7 @@ def test_without_torch_a_training_command_lists_the_packages_to_install(kdtool, 
     done = kdtool(*command.split())
     assert done.returncode == 1
     assert re.search("this command needs (torch|scipy): ", done.stderr)  # the first that is missing
-    assert 'pip install "jinja2>=' in done.stderr
+    assert 'pip install "captum>=' in done.stderr
     assert '"torch>=' in done.stderr
     assert "Traceback" not in done.stderr
 

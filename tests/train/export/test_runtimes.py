@@ -13,7 +13,7 @@ from torchvision.models import mobilenet_v2
 from kdtool.edge.metadata import write_metadata
 from kdtool.edge.session import open_session
 from kdtool.edge.targets.form import write_form
-from kdtool.edge.targets.target import TARGET_NAMES, target_of
+from kdtool.edge.targets.target import TARGETS, target_of
 from kdtool.edge.targets.verify import compare
 from kdtool.train.export.onnx_file import make_onnx
 from kdtool.train.models.networks import build_model
@@ -78,7 +78,7 @@ CASES = [
     (key, precision, runtime)
     for key in SHAPES
     for precision in ("fp32", "int8")
-    for runtime in (*TARGET_NAMES, REFERENCE)
+    for runtime in (*(one.name for one in TARGETS), REFERENCE)
 ]
 
 
