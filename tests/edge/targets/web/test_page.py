@@ -334,8 +334,7 @@ def test_a_server_without_a_file_gets_a_message(browser, written, tmp_path):
         page.close()
 
 
-def test_a_threshold_decides(browser, tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", "")  # no Chromium opens the page while it is written
+def test_a_threshold_decides(browser, tmp_path):
     first = write_page(tmp_path, classes=("a", "b"), channels=1)
     threshold = float(np.median(first.model_answers[:12, 1]).round(4))
     decision = {"rule": "cost:5", "positive": "b", "threshold": threshold}
