@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kdtool.errors import ModelFileError
@@ -27,6 +28,19 @@ def image_properties(channels: int) -> dict[str, str]:
         "Image.BitmapPixelFormat": {1: "Gray8", 3: "Rgb8"}[channels],
         "Image.ColorSpaceGamma": "SRGB",
         "Image.NominalPixelRange": "NominalRange_0_255",
+    }
+
+
+def model_api_properties(classes: Sequence[str]) -> dict[str, str]:
+    """Return the keys by which OpenVINO's Model API knows a classifier of RGB pixels.
+
+    It splits labels at spaces, so those of a name are written as underscores.
+
+    Source: load_parameters_from_onnx of openvino-model-api 0.4.7, adapters/utils.py.
+    """
+    return {
+        "model_info model_type": "Classification",
+        "model_info labels": " ".join("_".join(name.split()) for name in classes),
     }
 
 

@@ -1,7 +1,13 @@
 import onnx
 import pytest
 
-from kdtool.edge.metadata import image_properties, read_metadata, shape_of_image, write_metadata
+from kdtool.edge.metadata import (
+    image_properties,
+    model_api_properties,
+    read_metadata,
+    shape_of_image,
+    write_metadata,
+)
 from kdtool.edge.session import open_session
 from kdtool.errors import ModelFileError
 
@@ -83,3 +89,10 @@ def test_a_height_that_is_not_a_positive_integer_is_refused(tiny_onnx, height):
 def test_a_nan_is_never_written(tiny_onnx):
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_metadata(onnx.load(tiny_onnx), {"accuracy": float("nan")})
+
+
+def test_labels_of_openvinos_model_api_are_split_at_spaces_only_between_classes():
+    names = ["fox", "great spotted woodpecker", " oak\t"]
+    properties = model_api_properties(names)
+    assert properties["model_info labels"].split() == ["fox", "great_spotted_woodpecker", "oak"]
+    assert properties["model_info model_type"] == "Classification"

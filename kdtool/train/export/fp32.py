@@ -6,7 +6,7 @@ import onnx
 
 from kdtool import __version__
 from kdtool.edge.count.graph import count_model
-from kdtool.edge.metadata import image_properties, write_metadata
+from kdtool.edge.metadata import image_properties, model_api_properties, write_metadata
 from kdtool.errors import GateError, StudyError
 from kdtool.files import replaced, sha256_of
 from kdtool.results.base import Role
@@ -178,7 +178,10 @@ def describe(
             "training": trained.key,
         },
     }
-    write_metadata(model, values, None if form == "tensor" else image_properties(channels))
+    standard = {} if form == "tensor" else image_properties(channels)
+    if form == "pixels" and channels == 3:  # the Model API takes no gray images
+        standard |= model_api_properties(run.splits.classes)
+    write_metadata(model, values, standard)
 
 
 def write_onnx(checkpoint: Path, path: Path) -> None:
