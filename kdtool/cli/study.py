@@ -304,9 +304,9 @@ def export(
             "--for",
             metavar="NAME,...",
             help="Also write STUDY/targets/NAME for other runtimes: ort (its own format), "
-            "openvino, opencv, tract. Only where that runtime, run here, gives ONNX Runtime's "
-            "class on every test image.",
-            autocompletion=choices("ort", "openvino", "opencv", "tract"),
+            "openvino, opencv, tract, ncnn. Only where that runtime, run here, gives ONNX "
+            "Runtime's class on every test image.",
+            autocompletion=choices("ort", "openvino", "opencv", "tract", "ncnn"),
         ),
     ] = None,
     device: Device = "auto",
