@@ -306,9 +306,9 @@ def export(
             "--for",
             metavar="NAME,...",
             help="Also write STUDY/targets/NAME for other runtimes: ort (its own format), "
-            "openvino, opencv, tract, web (a page for browsers). Only where that runtime, run "
-            "here, gives ONNX Runtime's class on every test image.",
-            autocompletion=choices("web", "ort", "openvino", "opencv", "tract"),
+            "openvino, opencv, tract, ncnn, web (a page for browsers). Only where that runtime, "
+            "run here, gives ONNX Runtime's class on every test image.",
+            autocompletion=choices("web", "ort", "openvino", "opencv", "tract", "ncnn"),
         ),
     ] = None,
     web_package: Annotated[

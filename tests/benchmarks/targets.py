@@ -1,6 +1,6 @@
 """What each target answers and takes, on students trained briefly on digits of MNIST.
 
-    uv run --extra openvino --extra opencv --extra tract python tests/benchmarks/targets.py [FOLDER]
+    uv run --extra openvino --extra opencv python tests/benchmarks/targets.py [FOLDER]
 
 Trains an MLP, a small CNN, MobileNetV2 and MobileNetV3-Small on the 4,000 digits that kdtool has
 (FOLDER keeps the studies), writes each target from the fp32 and from the int8 file, and replaces
@@ -21,7 +21,8 @@ from kdtool.format import keyboard_text
 from kdtool.results.targets import TargetResult
 from kdtool.study.folder import Study, load_study
 from kdtool.train.export.onnx_file import answers, as_given
-from kdtool.train.export.targets.write import shipped_of
+from kdtool.train.export.targets.write import shipped_of, writer_of
+from kdtool.train.pipeline.again import models_of
 from kdtool.train.reporter import Silent
 from kdtool.train.run import open_run
 
@@ -91,7 +92,7 @@ def measured(path: Path) -> list[TargetResult]:
     """Write all targets of a study, each from the fp32 and from the int8 file alone."""
     study, recipe, results = load_study(path)
     run = open_run(Study(study.folder), recipe, "cpu", Silent())
-    shipped = shipped_of(run, results)
+    shipped = shipped_of(run, results, models_of(run, results))
     model = results.models["student"]
     given = as_given(run.splits.test.images.numpy(), recipe.export.input)
     found = []
@@ -104,6 +105,8 @@ def measured(path: Path) -> list[TargetResult]:
             probabilities=answers(onnx_file, given)[1],
         )
         for target in TARGETS:
+            if precision not in target.precisions:
+                continue
             with tempfile.TemporaryDirectory() as scratch:
                 found.append(
                     write_target(
@@ -113,6 +116,7 @@ def measured(path: Path) -> list[TargetResult]:
                         replace(shipped.facts, seconds=2.0),
                         shipped.images,
                         shipped.labels,
+                        writer_of(target, shipped.network, run.image_shape),
                     )
                 )
             print(path.name, precision, target.name, found[-1].last.refused, flush=True)

@@ -19,9 +19,16 @@ class Target:
     package: str  # that is installed
     module: str  # by which Python imports it
     extra: str  # of kdtool, that installs it
-    file: str  # name of the model
+    files: tuple[str, ...]  # names of the model's files; the first one is what `load` gets
     precisions: tuple[Precision, ...]  # that are tried
-    resizes: bool  # whether it resizes images as ONNX Runtime does
+    resizes: bool = False  # whether it resizes images as ONNX Runtime does
+    takes_floats: bool = False  # whether its runner scales pixels, which the model does not take
+    converter: str | None = None  # package, and module, that writes the files; None: kdtool
+
+    @property
+    def file(self) -> str:
+        """Name of what `load` gets."""
+        return self.files[0]
 
 
 TARGETS = (
@@ -31,7 +38,7 @@ TARGETS = (
         package="onnxruntime",
         module="onnxruntime",
         extra="cpu",
-        file="model.ort",
+        files=("model.ort",),
         precisions=("fp32", "fp16", "int8"),
         resizes=True,
     ),
@@ -41,9 +48,8 @@ TARGETS = (
         package="openvino",
         module="openvino",
         extra="openvino",
-        file="model.onnx",
+        files=("model.onnx",),
         precisions=("fp32", "int8"),
-        resizes=False,
     ),
     Target(
         name="opencv",
@@ -51,9 +57,8 @@ TARGETS = (
         package="opencv-python-headless",
         module="cv2",
         extra="opencv",
-        file="model.onnx",
+        files=("model.onnx",),
         precisions=("fp32", "int8"),
-        resizes=False,
     ),
     Target(
         name="tract",
@@ -61,9 +66,19 @@ TARGETS = (
         package="tract",
         module="tract",
         extra="tract",
-        file="model.onnx",
+        files=("model.onnx",),
         precisions=("fp32", "int8"),
-        resizes=False,
+    ),
+    Target(
+        name="ncnn",
+        title="ncnn",
+        package="ncnn",
+        module="ncnn",
+        extra="ncnn",
+        files=("model.param", "model.bin"),
+        precisions=("fp32",),
+        takes_floats=True,
+        converter="pnnx",
     ),
 )
 WEB = "web"  # a page, which a browser runs and no package of Python
@@ -87,17 +102,27 @@ def target_of(name: str) -> Target:
 
 
 def check_installed(names: Sequence[str]) -> None:
-    """Check that the runtimes of targets are installed, without importing them.
+    """Check that the runtimes and converters of targets are installed, without importing them.
 
     Raises:
         KdtoolError: Some are not; says how to install all of them.
     """
     given = [target_of(name) for name in names if name != WEB]
-    missing = [one for one in given if not _is_installed(one.module)]
+    missing = {one: packages for one in given if (packages := _missing(one))}
     if missing:
-        what = " and ".join(f"--for {one.name} needs {one.package}" for one in missing)
+        what = " and ".join(
+            f"--for {one.name} needs {' and '.join(packages)}" for one, packages in missing.items()
+        )
         how = " && ".join(install_command(one.extra) for one in missing)
         raise KdtoolError(f"{what}: {how}")
+
+
+def _missing(target: Target) -> list[str]:
+    """Return the packages of a target that are not installed."""
+    needed = {target.package: target.module}
+    if target.converter is not None:
+        needed[target.converter] = target.converter
+    return [package for package, module in needed.items() if not _is_installed(module)]
 
 
 def _is_installed(module: str) -> bool:

@@ -1,7 +1,7 @@
 """Write the folder of a target, which gets its name once it was verified."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
@@ -20,7 +20,6 @@ from kdtool.edge.latency.job import Job
 from kdtool.edge.latency.measure import measure_jobs, ratio_of
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.model_file import read_model
-from kdtool.edge.targets.form import write_form
 from kdtool.edge.targets.target import Target
 from kdtool.edge.targets.verify import answers_of, compare, failed
 from kdtool.errors import GateError, ModelFileError
@@ -32,7 +31,15 @@ from kdtool.results.targets import TargetCheck, TargetResult
 
 KIND = "folder of a target"
 # What is timed in its own runtime; the .ort file is one of ONNX Runtime's.
-RUNTIMES: dict[str, Runtime] = {"openvino": "openvino", "opencv": "opencv", "tract": "tract"}
+RUNTIMES: dict[str, Runtime] = {
+    "openvino": "openvino",
+    "opencv": "opencv",
+    "tract": "tract",
+    "ncnn": "ncnn",
+}
+# Writes the model's files from the study's file, which is only read: its path, and the path of the
+# target's first file, in a folder without other files.
+WriteModel = Callable[[Path, Path], None]
 INPUTS = {
     "pixels": "it takes uint8 images `(N, {height}, {width}, {channels})`, 0 to 255",
     "resize": "it takes uint8 images `(N, {height}, {width}, {channels})`, 0 to 255",
@@ -74,6 +81,7 @@ def write_target(
     facts: TargetFacts,
     images: NDArray[np.uint8],
     labels: NDArray[np.int64],
+    write_model: WriteModel,
 ) -> TargetResult:
     """Write `folder` from the first source whose answers the runtime gives, and time it.
 
@@ -85,6 +93,7 @@ def write_target(
         facts: About the study.
         images: uint8 `(N, H, W, C)`, test images.
         labels: `(N,)`, their classes.
+        write_model: Writes the files of the model; raises GateError if it cannot.
 
     Raises:
         StudyError: `folder` cannot be written, or holds something else.
@@ -96,7 +105,7 @@ def write_target(
             reason = f"kdtool writes {' and '.join(target.precisions)} for {target.title}"
             checks.append(failed(source.precision, source.sha256, len(images), reason))
             continue
-        check, size = _attempt(folder, target, source, facts, images, labels)
+        check, size = _attempt(folder, target, source, facts, images, labels, write_model)
         checks.append(check)
         if check.refused is None:
             ratio, interval, noise = _timed(folder / target.file, target, source, facts, images)
@@ -130,8 +139,9 @@ def _attempt(
     facts: TargetFacts,
     images: NDArray[np.uint8],
     labels: NDArray[np.int64],
+    write_model: WriteModel,
 ) -> tuple[TargetCheck, int]:
-    """Write the folder from one file, if the runtime gives its answers; return the size of it."""
+    """Write the folder from one file, if the runtime gives its answers; return the model's size."""
     if sha256_of(source.path) != source.sha256:
         raise ModelFileError(
             f"{source.path} was changed since it was checked; `kdtool export STUDY` writes it again"
@@ -139,7 +149,7 @@ def _attempt(
     check = failed(source.precision, source.sha256, len(images), "")
     try:
         with replaced_folder(folder, KIND) as new:
-            write_form(target, source.path, new / target.file)
+            write_model(source.path, new / target.file)
             golden = _fill(new, target, source, facts, images, labels)
             given, failure = answers_of(new, target, images)
             check = compare(
@@ -156,7 +166,7 @@ def _attempt(
             (new / "README.md").write_text(text, encoding="utf-8", newline="\n")
             about = {"study": facts.study, "role": facts.role, "precision": source.precision}
             write_manifest(new, {**about, "target": target.name, "source": source.sha256})
-            size = (new / target.file).stat().st_size
+            size = _size(new, target)
     except GateError as error:
         return check.model_copy(update={"refused": str(error)}), 0
     return check, size
@@ -215,6 +225,11 @@ def _fill(
     return len(golden)
 
 
+def _size(folder: Path, target: Target) -> int:
+    """Return the bytes of the model's files."""
+    return sum((folder / name).stat().st_size for name in target.files)
+
+
 def _input_form(path: Path) -> str:
     """Return how a file of kdtool takes its images; without its metadata, as pixels."""
     preprocess = read_metadata(read_model(path)).get("preprocess")
@@ -236,14 +251,14 @@ def _readme(
     return Template(template.read_text(encoding="utf-8")).substitute(
         study=facts.study,
         title=target.title,
-        file=target.file,
+        file="` and `".join(target.files),
         width=model["width"],
         height=model["height"],
         colour="gray" if model["channels"] == 1 else "RGB",
         num_classes=len(facts.classes),
         role=facts.role,
         precision=source.precision,
-        size=file_size((new / target.file).stat().st_size),
+        size=file_size(_size(new, target)),
         kdtool=__version__,
         package=target.package,
         version=version(target.package),
@@ -253,7 +268,7 @@ def _readme(
         tolerance=f"{ROUNDING if source.precision == 'int8' else check.tolerance:g}",
         num_golden=num_golden,
         first_golden=f"golden/{golden_name(0, num_golden)}",
-        input_words=INPUTS[model["input"]].format(**model),
+        input_words=INPUTS["tensor" if target.takes_floats else model["input"]].format(**model),
         resize=RESIZED if model["input"] == "resize" and not target.resizes else "",
     )
 

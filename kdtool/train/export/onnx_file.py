@@ -126,6 +126,13 @@ class Shipped(nn.Module):
         return logits, logits.softmax(dim=1)
 
 
+def in_file_form(
+    model: nn.Module, num_classes: int, form: InputForm, temperature: float = 1.0
+) -> Shipped:
+    """Return a copy of a model in the form of its file: on the CPU, in float32, in eval mode."""
+    return Shipped(copy.deepcopy(model), num_classes, form, temperature).cpu().float().eval()
+
+
 def make_onnx(
     model: nn.Module,
     image_shape: ImageShape,
@@ -147,7 +154,7 @@ def make_onnx(
     Raises:
         KdtoolError: The exporter cannot write the model, or not in that opset.
     """
-    shipped = Shipped(copy.deepcopy(model), num_classes, form, temperature).cpu().float().eval()
+    shipped = in_file_form(model, num_classes, form, temperature)
     dtype = torch.float32 if form == "tensor" else torch.uint8
     example = torch.zeros(2, *given_shape(image_shape, form), dtype=dtype)
     exported = _exported(shipped, example, opset)

@@ -77,7 +77,7 @@ def again(
         warn_of_old_kit(run, results)
         warn_of_old_card(run, results)
         if folders.targets:
-            results = write_results(study, write_targets(run, results, folders))
+            results = write_results(study, write_targets(run, results, models, folders))
         warn_of_old_targets(run, results)
         return results
 

@@ -1,10 +1,12 @@
 """Targets written from small classifiers with answers in closed form."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from kdtool.edge.targets.form import write_form
 from kdtool.edge.targets.target import target_of
 from kdtool.edge.targets.write import TargetFacts, write_target
 
@@ -26,7 +28,9 @@ def make_target(tmp_path):
         folder = tmp_path / "targets" / name
         labels = np.arange(len(images)) % len(classes)
         facts = TargetFacts(**facts | changes)
-        result = write_target(folder, target_of(name), sources, facts, images, labels)
+        target = target_of(name)
+        write_model = partial(write_form, target)
+        result = write_target(folder, target, sources, facts, images, labels, write_model)
         return SimpleNamespace(result=result, folder=folder)
 
     return make

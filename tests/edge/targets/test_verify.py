@@ -1,5 +1,7 @@
 """When a runtime's answers count as those of ONNX Runtime, against cases in closed form."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -90,6 +92,8 @@ def test_the_cause_is_what_an_error_says_without_the_places_in_the_source():
 
 
 def test_a_runtime_that_is_not_installed_is_one_error_that_says_how(monkeypatch):
+    for module in ("cv2", "tract"):  # imported by another test
+        monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setattr("sys.path", [])
     monkeypatch.setattr("sys.meta_path", [])
     names = [one.name for one in TARGETS if one.name in ("opencv", "tract")]

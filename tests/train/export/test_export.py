@@ -191,6 +191,15 @@ def test_targets_are_written_verified_and_kept_in_the_results(study):
     assert "Other runtimes" in (study / "report.md").read_text()
 
 
+def test_a_target_is_converted_from_the_network_that_the_file_was_made_of(study):
+    pytest.importorskip("ncnn")
+    done = kdtool("export", study, "--precisions", "fp32", "--for", "ncnn", "--json")
+    (target,) = json.loads(done.stdout)["targets"]
+    (check,) = target["checks"]
+    assert (target["path"], check["agreement"]) == ("targets/ncnn", 1.0)
+    assert check["max_difference"] < 1e-5
+
+
 @pytest.mark.parametrize("form", ["resize", "tensor"])
 def test_files_that_take_other_input_pass_the_same_gate(study, form):
     precisions = "fp32,int8" if form == "resize" else "fp32"

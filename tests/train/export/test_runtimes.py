@@ -15,7 +15,8 @@ from kdtool.edge.session import open_session
 from kdtool.edge.targets.form import write_form
 from kdtool.edge.targets.target import TARGETS, target_of
 from kdtool.edge.targets.verify import compare
-from kdtool.train.export.onnx_file import make_onnx
+from kdtool.train.export.onnx_file import in_file_form, make_onnx
+from kdtool.train.export.targets.write import writer_of
 from kdtool.train.models.networks import build_model
 
 SHAPES = {"mlp": (1, 12, 12), "cnn": (1, 20, 20), "mobilenet": (3, 32, 32)}
@@ -57,7 +58,7 @@ def spread_out(model, pixels):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Path, NHWC images and ONNX Runtime's probabilities of each network and precision."""
+    """Network, path, NHWC images and ONNX Runtime's answers of each network and precision."""
     folder, made = tmp_path_factory.mktemp("files"), {}
     for key, shape in SHAPES.items():
         images = smooth_images(shape, 48)
@@ -70,7 +71,7 @@ def files(tmp_path_factory):
             onnx.save(fp32 if precision == "fp32" else int8_of(fp32, given, "portable"), path)
             (expected,) = open_session(path).run(["probabilities"], {"image": given})
             assert len(np.unique(expected.argmax(axis=1))) > 2
-            made[key, precision] = path, given, expected
+            made[key, precision] = in_file_form(model, 5, "tensor"), path, given, expected
     return made
 
 
@@ -78,13 +79,13 @@ CASES = [
     (key, precision, runtime)
     for key in SHAPES
     for precision in ("fp32", "int8")
-    for runtime in (*(one.name for one in TARGETS), REFERENCE)
+    for runtime in (*(one.name for one in TARGETS if precision in one.precisions), REFERENCE)
 ]
 
 
 @pytest.mark.parametrize(("key", "precision", "runtime"), CASES)
 def test_a_runtime_answers_as_onnxruntime(key, precision, runtime, files, tmp_path):
-    path, images, expected = files[key, precision]
+    model, path, images, expected = files[key, precision]
     if runtime == REFERENCE:
         few = 16 if key != "mobilenet" else 4  # it is slow
         evaluator = ReferenceEvaluator(str(path))
@@ -94,9 +95,9 @@ def test_a_runtime_answers_as_onnxruntime(key, precision, runtime, files, tmp_pa
         target = target_of(runtime)
         pytest.importorskip(target.module)
         runner = import_module(f"kdtool.edge.targets.runners.{runtime}")
-        write_form(target, path, tmp_path / target.file)
-        model = runner.load(tmp_path / target.file, 1, {"precision": precision})
-        given = runner.predict(model, images)
+        writer_of(target, model, SHAPES[key])(path, tmp_path / target.file)
+        loaded = runner.load(tmp_path / target.file, 1, {"precision": precision})
+        given = runner.predict(loaded, images)
     found = compare(given, expected, precision, positive=None, threshold=None, sha256="")
     if (key, precision, runtime) in ROUNDED:
         assert found.agreement > 0.9

@@ -1,29 +1,33 @@
-"""Write the targets of a study, each from the ONNX file that is recommended, else from fp32.
+"""Write the targets of a study, each from the file that is recommended, else from fp32.
 
-A target that is converted from the PyTorch module instead of an ONNX file gets a module next to
-this one and a case in `write_one`; `load_model` of `train/run.py` returns that module.
+A target is converted from the ONNX file, or, with a case in `writer_of`, from the PyTorch module.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from kdtool.edge.kit.build import Answered
 from kdtool.edge.portable.classifier import decision
 from kdtool.edge.session import open_session
+from kdtool.edge.targets.form import write_form
 from kdtool.edge.targets.target import TARGET_NAMES, WEB, Folders, Target, target_of
-from kdtool.edge.targets.write import Source, TargetFacts, write_target
-from kdtool.results.base import Precision
+from kdtool.edge.targets.write import Source, TargetFacts, WriteModel, write_target
+from kdtool.results.base import Precision, Role
 from kdtool.results.study import Results
 from kdtool.results.targets import TargetResult
 from kdtool.train.evaluation.evaluate import split_labels
 from kdtool.train.export.kit import no_student
-from kdtool.train.export.onnx_file import answers, as_given
+from kdtool.train.export.onnx_file import answers, as_given, in_file_form
+from kdtool.train.export.targets.ncnn import write_ncnn
 from kdtool.train.export.targets.web import FOLDER, write_page
-from kdtool.train.run import Run
+from kdtool.train.models.networks import ImageShape
+from kdtool.train.run import Run, Trained, load_model
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +38,7 @@ class Shipped:
     facts: TargetFacts
     images: NDArray[np.uint8]  # `(N, H, W, C)`
     labels: NDArray[np.int64]
+    network: nn.Module  # float32 `(N, C, H, W)` in [0, 1] -> logits and probabilities, as the file
 
     @property
     def answered(self) -> Answered:
@@ -42,12 +47,15 @@ class Shipped:
         return Answered(images=self.images, labels=self.labels, probabilities=fp32.probabilities)
 
 
-def write_targets(run: Run, results: Results, folders: Folders) -> Results:
+def write_targets(
+    run: Run, results: Results, models: Mapping[Role, Sequence[Trained]], folders: Folders
+) -> Results:
     """Write `STUDY/targets/NAME` for each name, where its runtime answers as ONNX Runtime does.
 
     Args:
         run: The study.
         results: Of the study.
+        models: Of the study, one for each seed of a role.
         folders: With the names of targets.
 
     Returns:
@@ -56,7 +64,7 @@ def write_targets(run: Run, results: Results, folders: Folders) -> Results:
     Raises:
         StudyError: The study has no student, or a folder cannot be written.
     """
-    shipped = shipped_of(run, results)
+    shipped = shipped_of(run, results, models)
     made = {one.name: one for one in results.targets}
     for name in folders.targets:
         run.reporter.say(f"{name}: writing it, and running it on all test images")
@@ -78,10 +86,26 @@ def write_one(run: Run, target: Target, shipped: Shipped) -> TargetResult:
         shipped.facts,
         shipped.images,
         shipped.labels,
+        writer_of(target, shipped.network, run.image_shape),
     )
 
 
-def shipped_of(run: Run, results: Results) -> Shipped:
+def writer_of(target: Target, network: nn.Module, image_shape: ImageShape) -> WriteModel:
+    """Return what writes the model of a target.
+
+    Args:
+        target: The runtime.
+        network: Of `Shipped`.
+        image_shape: C, H, W.
+    """
+    match target.name:
+        case "ncnn":
+            return lambda _, path: write_ncnn(network, image_shape, path)
+        case _:
+            return partial(write_form, target)
+
+
+def shipped_of(run: Run, results: Results, models: Mapping[Role, Sequence[Trained]]) -> Shipped:
     """Return what targets are written from.
 
     Raises:
@@ -104,6 +128,7 @@ def shipped_of(run: Run, results: Results) -> Shipped:
         )
         for precision in order
     ]
+    (exported,) = [one for one in models[role] if one.seed == model.exported_seed]
     chosen = decision(open_session(paths["fp32"]))
     positive, threshold = chosen or (None, None)
     facts = TargetFacts(
@@ -120,6 +145,12 @@ def shipped_of(run: Run, results: Results) -> Shipped:
         facts=facts,
         images=np.ascontiguousarray(images.transpose(0, 2, 3, 1)),
         labels=split_labels(run.splits.test),
+        network=in_file_form(
+            load_model(run, exported),
+            len(results.data.classes),
+            "tensor",
+            model.files["fp32"].temperature,
+        ),
     )
 
 
