@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kdtool.edge.explain.maps import Pixels, Progress, Score, mean_colour, scores
 
-STEPS = 32
+STEPS = 16
 
 
 def order_of(heatmap: NDArray[np.floating]) -> NDArray[np.int64]:

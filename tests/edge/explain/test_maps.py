@@ -111,7 +111,7 @@ def test_curves_go_from_the_image_to_its_mean_colour_and_back():
     blank = mean_colour(image)[0] / 255
     assert (down[0], down[-1]) == (pytest.approx(1), pytest.approx(blank))
     assert (up[0], up[-1]) == (pytest.approx(blank), pytest.approx(1))
-    # 64 of 1,280 pixels are the square: they are gone after two of 32 steps.
+    # 64 of 1,280 pixels are the square: they are gone after one of 16 steps.
     assert down[2] == pytest.approx(blank)
     assert up[2] == pytest.approx(1)
 
