@@ -1,6 +1,7 @@
-"""What each target answers and takes, on students trained briefly on digits of MNIST.
+r"""What each target answers and takes, on students trained briefly on digits of MNIST.
 
-    uv run --extra openvino --extra opencv python tests/benchmarks/targets.py [FOLDER]
+    uv run --extra openvino --extra opencv --extra executorch python \
+        tests/benchmarks/targets.py [FOLDER]
 
 Trains an MLP, a small CNN, MobileNetV2 and MobileNetV3-Small on the 4,000 digits that kdtool has
 (FOLDER keeps the studies), writes each target from the fp32 and from the int8 file, and replaces

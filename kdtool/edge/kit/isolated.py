@@ -32,8 +32,9 @@ class NamedPackages(MetaPathFinder):
 
 def main(script: str, modules: str, folders: str, *arguments: str) -> None:
     """Run `script` as its own program."""
-    sys.meta_path.append(NamedPackages(json.loads(modules), json.loads(folders)))
-    present = [name for name in ABSENT if importlib.util.find_spec(name)]
+    named: list[str] = json.loads(modules)
+    sys.meta_path.append(NamedPackages(named, json.loads(folders)))
+    present = [name for name in ABSENT if name not in named and importlib.util.find_spec(name)]
     if present:
         sys.exit(f"the environment is not isolated: it has {', '.join(present)}")
     sys.path.insert(0, str(Path(script).parent))

@@ -4,6 +4,7 @@ import json
 import time
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -12,6 +13,20 @@ from kdtool.errors import KdtoolError, ModelFileError
 from kdtool.install import install_command
 
 FACTS = "model.json"  # next to the model, in the folder of a target
+
+
+def import_runner(runtime: str) -> ModuleType:
+    """Import the script that kdtool ships for a runtime.
+
+    Raises:
+        KdtoolError: The runtime is not installed.
+    """
+    try:
+        return import_module(f"kdtool.edge.targets.runners.{runtime}")
+    except ModuleNotFoundError as error:
+        install = install_command(runtime)
+        text = f"timing a model in {runtime} needs {error.name}: {install}"
+        raise KdtoolError(text) from error
 
 
 def load_in_runner(job: Job) -> LoadedModel:
@@ -23,12 +38,7 @@ def load_in_runner(job: Job) -> LoadedModel:
     Raises:
         KdtoolError: The runtime is not installed, or cannot run the model.
     """
-    try:
-        runner = import_module(f"kdtool.edge.targets.runners.{job.runtime}")
-    except ModuleNotFoundError as error:
-        install = install_command(job.runtime)
-        text = f"timing a model in {job.runtime} needs {error.name}: {install}"
-        raise KdtoolError(text) from error
+    runner = import_runner(job.runtime)
     path = Path(job.path)
     if not path.with_name(FACTS).is_file():
         return LoadedModel(run=lambda: None, load_ns=0, provider="cpu")

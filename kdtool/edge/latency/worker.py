@@ -19,12 +19,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from kdtool.edge.latency.job import ANSWER, FORKS, Job, time_block, warm_up
+from kdtool.edge.latency.runners import import_runner
 from kdtool.edge.latency.runtimes import Loader, explained_errors, loader_of, operator_times
 from kdtool.edge.session import PROBE_MODEL
 from kdtool.errors import KdtoolError
@@ -32,6 +34,7 @@ from kdtool.errors import KdtoolError
 STATUS = Path("/proc/self/status")
 CLEAR_REFS = Path("/proc/self/clear_refs")
 PR_SET_PDEATHSIG = 1  # Source: linux/prctl.h
+SLOW_IMPORTS = ("executorch",)  # seconds, of which every fork would take its own
 FORGET_PEAK = "5"  # Source: proc(5), /proc/pid/clear_refs
 
 
@@ -93,6 +96,10 @@ def main() -> None:
     gc.disable()
     gc.freeze()
     for line in sys.stdin:
+        job = Job(**json.loads(line))
+        if job.runtime in SLOW_IMPORTS:
+            with suppress(KdtoolError):  # the fork meets it too, and reports it
+                import_runner(job.runtime)
         if FORKS and (forked := os.fork()):
             _, status = os.waitpid(forked, 0)
             if code := os.waitstatus_to_exitcode(status):
@@ -100,7 +107,7 @@ def main() -> None:
             continue
         end_with_parent()
         try:
-            _do(Job(**json.loads(line)), sys.stdin, answer)
+            _do(job, sys.stdin, answer)
         except KdtoolError as error:
             answer({"error": str(error)})
         os._exit(0)  # skips Python's clean-up, which takes longer than a fork

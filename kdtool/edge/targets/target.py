@@ -23,6 +23,7 @@ class Target:
     precisions: tuple[Precision, ...]  # that are tried
     resizes: bool = False  # whether it resizes images as ONNX Runtime does
     takes_floats: bool = False  # whether its runner scales pixels, which the model does not take
+    also: tuple[str, ...] = ()  # packages, and modules, that its runner imports besides
     converter: str | None = None  # package, and module, that writes the files; None: kdtool
 
     @property
@@ -79,6 +80,17 @@ TARGETS = (
         precisions=("fp32",),
         takes_floats=True,
         converter="pnnx",
+    ),
+    Target(
+        name="executorch",
+        title="ExecuTorch",
+        package="executorch",
+        module="executorch",
+        extra="executorch",
+        files=("model.pte",),
+        precisions=("fp32",),
+        takes_floats=True,
+        also=("torch",),
     ),
 )
 WEB = "web"  # a page, which a browser runs and no package of Python

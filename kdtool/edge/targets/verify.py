@@ -23,8 +23,8 @@ def answers_of(
 ) -> tuple[NDArray[np.float32], str | None]:
     """Run the runner of a folder on images and on its golden images.
 
-    It runs as it is shipped, in a process that finds only the runtime, numpy and Pillow. A target
-    in an environment of its own would be run by that environment's Python here.
+    It runs as it is shipped, in a process that finds only the runtime with what it needs itself,
+    numpy and Pillow. A target in an environment of its own would be run by its Python here.
 
     Args:
         folder: Of the target.
@@ -41,7 +41,8 @@ def answers_of(
         given, found = Path(scratch) / "images.npy", Path(scratch) / "probabilities.npy"
         np.save(given, images)
         arguments = ["--npy", str(given), "--out", str(found), "--check"]
-        done = run_isolated(folder.resolve() / "run.py", arguments, ("numpy", "PIL", target.module))
+        modules = ("numpy", "PIL", target.module, *target.also)
+        done = run_isolated(folder.resolve() / "run.py", arguments, modules)
         if not found.is_file():
             ending = f"it ended with status {done.returncode}"
             if done.returncode < 0:

@@ -36,6 +36,7 @@ RUNTIMES: dict[str, Runtime] = {
     "opencv": "opencv",
     "tract": "tract",
     "ncnn": "ncnn",
+    "executorch": "executorch",
 }
 # Writes the model's files from the study's file, which is only read: its path, and the path of the
 # target's first file, in a folder without other files.
@@ -207,7 +208,7 @@ def _fill(
         "positive": facts.positive,
         "threshold": facts.threshold,
     }
-    packages = (target.package, "numpy", "pillow")
+    packages = (target.package, *target.also, "numpy", "pillow")
     texts = {
         "labels.txt": one_a_line(list(facts.classes)),
         "model.json": json.dumps(model, indent=1) + "\n",

@@ -179,7 +179,7 @@ def make_onnx(
 
 def _exported(model: nn.Module, example: Tensor, opset: int) -> onnx.ModelProto:
     """Return what PyTorch writes; it falls back to an older opset where it lacks the given one."""
-    with _silence(), _explained(), _operators_made_once():
+    with silence(), _explained(), _operators_made_once():
         program = torch.onnx.export(
             model,
             (example,),
@@ -337,8 +337,8 @@ def _explained() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Suppress the exporter's messages."""
+def silence() -> Iterator[None]:
+    """Suppress the messages of a converter of PyTorch's."""
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)  # every error is raised as well
     try:

@@ -151,6 +151,7 @@ REFUSED = [
         Computed(plain),
         "PyTorch cannot trace the network: three lines of it",
     ),
+    ("executorch", Untraceable(), Computed(plain), "its converter failed: three lines of it"),
 ]
 
 

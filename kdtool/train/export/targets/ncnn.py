@@ -2,7 +2,6 @@
 
 import subprocess
 import tempfile
-import warnings
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ from torch import nn
 
 from kdtool.edge.targets.verify import cause
 from kdtool.errors import GateError
+from kdtool.train.export.onnx_file import silence
 from kdtool.train.models.networks import ImageShape
 
 
@@ -32,8 +32,7 @@ def write_ncnn(network: nn.Module, image_shape: ImageShape, path: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:  # pnnx writes seven files next to its input
         traced = Path(scratch) / "model.pt"
         try:
-            with torch.no_grad(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of what tracing fixes: the run decides
+            with torch.no_grad(), silence():  # it warns of what tracing fixes: the run decides
                 example = torch.zeros(1, *image_shape)
                 torch.jit.trace(network, (example,), check_trace=False).save(str(traced))  # type: ignore[no-untyped-call]
         except Exception as error:  # of a network of the user

@@ -24,6 +24,7 @@ from kdtool.results.targets import TargetResult
 from kdtool.train.evaluation.evaluate import split_labels
 from kdtool.train.export.kit import no_student
 from kdtool.train.export.onnx_file import answers, as_given, in_file_form
+from kdtool.train.export.targets.executorch import write_executorch
 from kdtool.train.export.targets.ncnn import write_ncnn
 from kdtool.train.export.targets.web import FOLDER, write_page
 from kdtool.train.models.networks import ImageShape
@@ -101,6 +102,8 @@ def writer_of(target: Target, network: nn.Module, image_shape: ImageShape) -> Wr
     match target.name:
         case "ncnn":
             return lambda _, path: write_ncnn(network, image_shape, path)
+        case "executorch":
+            return lambda _, path: write_executorch(network, image_shape, path)
         case _:
             return partial(write_form, target)
 
