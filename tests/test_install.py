@@ -4,6 +4,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from kdtool.install import install_command
 
@@ -15,4 +16,5 @@ EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 def test_an_install_command_lists_the_packages_of_an_extra_and_not_kdtool(extra):
     program, _, packages = install_command(extra).partition(" install ")
     assert program in {"pip", "uv pip"}
-    assert packages.strip('"').split('" "') == EXTRAS[extra]
+    listed = [Requirement(one) for one in packages.strip('"').split('" "')]
+    assert listed == [Requirement(one) for one in EXTRAS[extra]]

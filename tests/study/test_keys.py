@@ -103,6 +103,7 @@ def test_a_new_key_of_the_recipe_trains_nothing_again_and_a_changed_default_is_n
         "precision": "auto",
         "threads": 1,
         "seconds": 3,
+        "method": "gradient",
         "images": 8,
     }
     assert all(

@@ -85,8 +85,8 @@ def test_a_student_that_no_calibration_helps_learns_to_compute_in_8_bits(tmp_pat
     assert read_metadata(model)["quantization"]["fine_tuned"] == "int8"
     stored = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
     given = {one.name: numpy_helper.to_array(one) for one in fp32.graph.initializer}
-    (head,) = [name for name, array in given.items() if array.shape == (10, 24)]
-    weights = stored[f"{head}_quantized"] * stored[f"{head}_scale"][:, None]
+    (head,) = [name for name, array in given.items() if array.shape == (24, 10)]
+    weights = stored[f"{head}_quantized"] * stored[f"{head}_scale"]
     assert np.abs(weights - given[head]).max() > stored[f"{head}_scale"].max()
     assert file.gate.validation_difference == aware.difference
     test = load_splits(DigitsTable(source="digits", validation=0.3), print).test

@@ -91,7 +91,7 @@ def test_the_study_lives_on_when_the_file_moves_and_not_when_it_changes(taught, 
     folder = shutil.copytree(taught.parents[1], tmp_path / "taught")
     study = folder / "runs" / "taught"
     before = load_results(study / "results.json")
-    assert "has no gradients" in kdtool("explain", study, "--images", "2").stderr
+    assert "an ONNX file without gradients" in kdtool("explain", study, "--images", "2").stderr
     (folder / "elsewhere").mkdir()
     moved = (folder / "big.onnx").rename(folder / "elsewhere" / "big.onnx")
     there = ["--out", study.parent, "--set", f"teacher.model={moved}"]
