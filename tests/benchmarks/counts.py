@@ -54,9 +54,13 @@ def randomize(model):
 
 
 def macs_of(model, image):
-    torch.backends.mha.set_fastpath_enabled(False)
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as flops:
-        model(image)
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # it is not counted
+    try:
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as flops:
+            model(image)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
     return flops.get_total_flops() // 2
 
 
