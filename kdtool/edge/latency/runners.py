@@ -15,6 +15,13 @@ from kdtool.install import install_command
 FACTS = "model.json"  # next to the model, in the folder of a target
 
 
+def package_of_runner(runtime: str) -> str:
+    """Return the package with the script for a runtime: one that needs PyTorch is in `train`."""
+    if runtime == "executorch":  # its Python takes tensors of PyTorch; on a device it is C++
+        return "kdtool.train.export.targets.runners"
+    return "kdtool.edge.targets.runners"
+
+
 def import_runner(runtime: str) -> ModuleType:
     """Import the script that kdtool ships for a runtime.
 
@@ -22,7 +29,7 @@ def import_runner(runtime: str) -> ModuleType:
         KdtoolError: The runtime is not installed.
     """
     try:
-        return import_module(f"kdtool.edge.targets.runners.{runtime}")
+        return import_module(f"{package_of_runner(runtime)}.{runtime}")
     except ModuleNotFoundError as error:
         install = install_command(runtime)
         text = f"timing a model in {runtime} needs {error.name}: {install}"
@@ -30,7 +37,7 @@ def import_runner(runtime: str) -> ModuleType:
 
 
 def load_in_runner(job: Job) -> LoadedModel:
-    """Load the model of `job` with `kdtool.edge.targets.runners.RUNTIME`.
+    """Load the model of `job` with the script of its runtime.
 
     The size and type of the images are in `model.json` next to it. Without that file, `job` has
     the probe of `worker.py`, and the runtime is only imported.

@@ -18,6 +18,7 @@ from kdtool.edge.kit.readme import ROUNDING, TOLERANCES, golden_name
 from kdtool.edge.latency.driver import started_workers
 from kdtool.edge.latency.job import Job
 from kdtool.edge.latency.measure import measure_jobs, ratio_of
+from kdtool.edge.latency.runners import package_of_runner
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.model_file import read_model
 from kdtool.edge.targets.target import Target
@@ -218,7 +219,7 @@ def _fill(
         (new / name).write_text(text, encoding="utf-8", newline="\n")
     runners, portable = files("kdtool.edge.targets.runners"), files("kdtool.edge.portable")
     for script, name in (
-        (runners / f"{target.name}.py", "run.py"),
+        (files(package_of_runner(target.name)) / f"{target.name}.py", "run.py"),
         (runners / "common.py", "common.py"),
         (portable / "picture.py", "picture.py"),
     ):

@@ -1,7 +1,5 @@
 """The files that ship, through every runtime that is installed, in its own API."""
 
-from importlib import import_module
-
 import numpy as np
 import onnx
 import pytest
@@ -10,6 +8,7 @@ from onnx.reference import ReferenceEvaluator
 from quantized import int8_of
 from torchvision.models import mobilenet_v2
 
+from kdtool.edge.latency.runners import import_runner
 from kdtool.edge.metadata import write_metadata
 from kdtool.edge.session import open_session
 from kdtool.edge.targets.form import write_form
@@ -94,7 +93,7 @@ def test_a_runtime_answers_as_onnxruntime(key, precision, runtime, files, tmp_pa
     else:
         target = target_of(runtime)
         pytest.importorskip(target.module)
-        runner = import_module(f"kdtool.edge.targets.runners.{runtime}")
+        runner = import_runner(runtime)
         writer_of(target, model, SHAPES[key])(path, tmp_path / target.file)
         loaded = runner.load(tmp_path / target.file, 1, {"precision": precision})
         given = runner.predict(loaded, images)

@@ -1,0 +1,1 @@
+"""Runners that need PyTorch; copied into a target, they import nothing of kdtool."""
