@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kdtool.edge.kit.build import MODEL, Answered, KitFacts, build_kit
 from kdtool.edge.portable.classifier import decide
@@ -36,7 +37,13 @@ def no_student(folder: Path) -> StudyError:
     return StudyError(f"{folder} holds no student to ship; `kdtool distill RECIPE` trains it")
 
 
-def kit_facts(run: Run, results: Results, role: Role, precision: Precision) -> KitFacts:
+def kit_facts(
+    run: Run,
+    results: Results,
+    role: Role,
+    precision: Precision,
+    probabilities: NDArray[np.float32],
+) -> KitFacts:
     """Return what a kit says about a file.
 
     Args:
@@ -44,13 +51,13 @@ def kit_facts(run: Run, results: Results, role: Role, precision: Precision) -> K
         results: Of the study.
         role: Of the file.
         precision: Of the file.
+        probabilities: `(N, K)`, of the file on the test images.
     """
     file, positive = results.models[role].files[precision], run.splits.positive
     seen = None
     if positive is not None:  # with two classes: rates at the threshold of the file
         labels, model = split_labels(run.splits.test), run.study.folder / file.path
-        images = as_given(run.splits.test.images.cpu().numpy(), run.recipe.export.input)
-        called = decide(open_session(model), answers(model, images)[1])
+        called = decide(open_session(model), probabilities)
         seen = rates(called == positive, labels == positive)
     return KitFacts(
         study=results.name,
@@ -94,7 +101,7 @@ def write_kit(run: Run, results: Results, wheel: Path | None = None) -> None:
     output = build_kit(
         folder,
         model,
-        kit_facts(run, results, role, precision),
+        kit_facts(run, results, role, precision, probabilities),
         Answered(
             images=np.ascontiguousarray(images[chosen_from].transpose(0, 2, 3, 1)),
             labels=labels[chosen_from],

@@ -44,7 +44,7 @@ def write_page(
         seen = write_web(
             folder,
             run.study.folder / file.path,
-            kit_facts(run, results, role, "fp32"),
+            kit_facts(run, results, role, "fp32", answered.probabilities),
             answered,
             runtime,
         )
