@@ -306,10 +306,10 @@ def export(
             "--for",
             metavar="NAME,...",
             help="Also write STUDY/targets/NAME for other runtimes: ort (its own format), "
-            "openvino, opencv, tract, ncnn, executorch, web (a page for browsers). Only where that "
-            "runtime, run here, gives ONNX Runtime's class on every test image.",
+            "openvino, opencv, tract, ncnn, executorch, litert, web (a page for browsers). Only "
+            "where that runtime, run here, gives ONNX Runtime's class on every test image.",
             autocompletion=choices(
-                "web", "ort", "openvino", "opencv", "tract", "ncnn", "executorch"
+                "web", "ort", "openvino", "opencv", "tract", "ncnn", "executorch", "litert"
             ),
         ),
     ] = None,

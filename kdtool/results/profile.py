@@ -11,7 +11,7 @@ from kdtool.results.base import SCHEMA, Interval, Record
 from kdtool.results.decision import BudgetCheck
 
 # `kdtool profile` measures in the first two; in the others, `kdtool export --for` does
-Runtime = Literal["onnxruntime", "openvino", "opencv", "tract", "ncnn", "executorch"]
+Runtime = Literal["onnxruntime", "openvino", "opencv", "tract", "ncnn", "executorch", "litert"]
 
 
 class Environment(Record):

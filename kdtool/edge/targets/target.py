@@ -24,7 +24,8 @@ class Target:
     resizes: bool = False  # whether it resizes images as ONNX Runtime does
     takes_floats: bool = False  # whether its runner scales pixels, which the model does not take
     also: tuple[str, ...] = ()  # packages, and modules, that its runner imports besides
-    converter: str | None = None  # package, and module, that writes the files; None: kdtool
+    # Package, and module, that writes the files; None: kdtool, or an environment that it makes
+    converter: str | None = None
 
     @property
     def file(self) -> str:
@@ -91,6 +92,16 @@ TARGETS = (
         precisions=("fp32",),
         takes_floats=True,
         also=("torch",),
+    ),
+    Target(
+        name="litert",
+        title="LiteRT",
+        package="ai-edge-litert",
+        module="ai_edge_litert",
+        extra="litert",
+        files=("model.tflite",),
+        precisions=("fp32",),
+        takes_floats=True,
     ),
 )
 WEB = "web"  # a page, which a browser runs and no package of Python

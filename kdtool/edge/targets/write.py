@@ -38,6 +38,7 @@ RUNTIMES: dict[str, Runtime] = {
     "tract": "tract",
     "ncnn": "ncnn",
     "executorch": "executorch",
+    "litert": "litert",
 }
 # Writes the model's files from the study's file, which is only read: its path, and the path of the
 # target's first file, in a folder without other files.

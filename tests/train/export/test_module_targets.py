@@ -1,8 +1,14 @@
-"""Targets that are converted from the PyTorch module: folders that answer, and refusals."""
+"""Targets that are converted from the PyTorch module: folders that answer, and refusals.
+
+Those of LiteRT run where its converter's environment exists: `kdtool export STUDY --for litert`
+makes it, then `uv run --extra litert pytest tests/train/export/test_module_targets.py`.
+"""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,16 +27,28 @@ from kdtool.edge.targets.write import Source, TargetFacts, write_target
 from kdtool.errors import KdtoolError
 from kdtool.files import sha256_of
 from kdtool.train.export.onnx_file import as_given, in_file_form, make_onnx
+from kdtool.train.export.targets.litert import CONVERTER
 from kdtool.train.export.targets.write import writer_of
 
+CACHE = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))  # of the user
 NAMES = [one.name for one in TARGETS if one.takes_floats]
 SIZE = (5, 7)  # an odd number of pixels, which is no multiple of a vector
 
 
-def needs(name):
-    target = target_of(name)
-    for module in filter(None, (target.module, target.converter)):
-        pytest.importorskip(module)
+@pytest.fixture
+def needs(monkeypatch):
+    """A function that skips the test where a target is not installed, or its converter."""
+
+    def check(name):
+        target = target_of(name)
+        for module in filter(None, (target.module, target.converter)):
+            pytest.importorskip(module)
+        if name == "litert":
+            monkeypatch.setenv("XDG_CACHE_HOME", CACHE)
+            if not CONVERTER.is_made():
+                pytest.skip(f"{CONVERTER.folder} does not exist")
+
+    return check
 
 
 class Computed(nn.Module):
@@ -88,7 +106,7 @@ def make(tmp_path):
 
 @pytest.mark.parametrize("form", ["resize", "tensor"])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_folder_answers_as_onnxruntime_and_has_all_it_needs(name, form, make):
+def test_a_folder_answers_as_onnxruntime_and_has_all_it_needs(name, form, make, needs):
     needs(name)
     network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(120, 3))
     made = make(name, network, form=form, temperature=0.5)
@@ -117,13 +135,13 @@ def test_a_folder_answers_as_onnxruntime_and_has_all_it_needs(name, form, make):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_subclasses_are_merged(name, make):
+def test_subclasses_are_merged(name, make, needs):
     needs(name)
     assert make(name, Computed(plain, num_logits=6)).result.last.refused is None
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_another_network_than_that_of_the_file_is_refused(name, make):
+def test_another_network_than_that_of_the_file_is_refused(name, make, needs):
     needs(name)
     other = Computed(torch.neg)
     made = make(name, other, network_of_file=Computed(plain))
@@ -152,11 +170,29 @@ REFUSED = [
         "PyTorch cannot trace the network: three lines of it",
     ),
     ("executorch", Untraceable(), Computed(plain), "its converter failed: three lines of it"),
+    (
+        "litert",
+        Untraceable(),
+        Computed(plain),
+        "PyTorch cannot export the network: three lines of it",
+    ),
+    (
+        "litert",
+        Computed(lambda x: x.cumprod(1)),
+        Computed(plain),
+        "its converter, litert-torch, failed: Lowering not found: aten.cumprod.default",
+    ),
+    (
+        "litert",  # litert-torch ends well
+        Computed(lambda x: x.sort(1)[0]),
+        Computed(plain),
+        "it cannot run the file: ValueError: Didn't find op for builtin opcode 'STABLEHLO_SORT'",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("name", "network", "of_file", "words"), REFUSED)
-def test_what_cannot_be_converted_or_run_is_refused(name, network, of_file, words, make):
+def test_what_cannot_be_converted_or_run_is_refused(name, network, of_file, words, make, needs):
     needs(name)
     made = make(name, network, network_of_file=of_file)
     assert words in made.result.last.refused

@@ -25,7 +25,9 @@ from kdtool.train.evaluation.evaluate import split_labels
 from kdtool.train.export.kit import no_student
 from kdtool.train.export.onnx_file import answers, as_given, in_file_form
 from kdtool.train.export.targets.executorch import write_executorch
+from kdtool.train.export.targets.litert import CONVERTER, write_litert
 from kdtool.train.export.targets.ncnn import write_ncnn
+from kdtool.train.export.targets.venv import make
 from kdtool.train.export.targets.web import FOLDER, write_page
 from kdtool.train.models.networks import ImageShape
 from kdtool.train.run import Run, Trained, load_model
@@ -64,7 +66,10 @@ def write_targets(
 
     Raises:
         StudyError: The study has no student, or a folder cannot be written.
+        KdtoolError: The environment of a converter cannot be made.
     """
+    if "litert" in folders.targets:
+        make(CONVERTER, run.reporter.say)
     shipped = shipped_of(run, results, models)
     made = {one.name: one for one in results.targets}
     for name in folders.targets:
@@ -104,6 +109,8 @@ def writer_of(target: Target, network: nn.Module, image_shape: ImageShape) -> Wr
             return lambda _, path: write_ncnn(network, image_shape, path)
         case "executorch":
             return lambda _, path: write_executorch(network, image_shape, path)
+        case "litert":
+            return lambda _, path: write_litert(network, image_shape, path)
         case _:
             return partial(write_form, target)
 
