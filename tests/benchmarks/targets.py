@@ -1,6 +1,6 @@
 r"""What each target answers and takes, on students trained briefly on digits of MNIST.
 
-    uv run --extra openvino --extra opencv --extra executorch python \
+    uv run --extra openvino --extra opencv --extra executorch --extra litert python \
         tests/benchmarks/targets.py [FOLDER]
 
 Trains an MLP, a small CNN, MobileNetV2 and MobileNetV3-Small on the 4,000 digits that kdtool has
@@ -22,6 +22,8 @@ from kdtool.format import keyboard_text
 from kdtool.results.targets import TargetResult
 from kdtool.study.folder import Study, load_study
 from kdtool.train.export.onnx_file import answers, as_given
+from kdtool.train.export.targets.litert import CONVERTER
+from kdtool.train.export.targets.venv import make
 from kdtool.train.export.targets.write import shipped_of, writer_of
 from kdtool.train.pipeline.again import models_of
 from kdtool.train.reporter import Silent
@@ -145,6 +147,7 @@ def row(name: str, result: TargetResult) -> str:
 
 def main() -> None:
     """Train, measure, and write the table."""
+    make(CONVERTER, print)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(sys.argv[1] if len(sys.argv) > 1 else scratch).resolve()
         folder.mkdir(parents=True, exist_ok=True)

@@ -200,6 +200,21 @@ def test_a_target_is_converted_from_the_network_that_the_file_was_made_of(study)
     assert check["max_difference"] < 1e-5
 
 
+def test_a_converter_that_cannot_be_downloaded_ends_before_any_target_is_written(
+    study, monkeypatch
+):
+    pytest.importorskip("ai_edge_litert")
+    if shutil.which("uv") is None:
+        pytest.skip("uv is not on PATH")
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    monkeypatch.setenv("UV_NO_CACHE", "1")
+    for name in ("UV_FIND_LINKS", "PIP_FIND_LINKS"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(KdtoolError, match=r"litert-torch==\S+ needs an environment of its own"):
+        kdtool("export", study, "--precisions", "fp32", "--for", "ort,litert")
+    assert not (study / "targets").exists()
+
+
 @pytest.mark.parametrize("form", ["resize", "tensor"])
 def test_files_that_take_other_input_pass_the_same_gate(study, form):
     precisions = "fp32,int8" if form == "resize" else "fp32"

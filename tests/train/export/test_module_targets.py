@@ -200,10 +200,17 @@ def test_what_cannot_be_converted_or_run_is_refused(name, network, of_file, word
     assert list(made.folder.parent.iterdir()) == []
 
 
-def test_a_missing_converter_is_named(monkeypatch):
-    for module in ("ncnn", "pnnx"):  # imported by another test
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("ncnn", r"--for ncnn needs ncnn and pnnx: .*\[ncnn\]"),
+        ("litert", r"--for litert needs ai-edge-litert: .*\[litert\]"),
+    ],
+)
+def test_what_is_not_installed_is_named(name, words, monkeypatch):
+    for module in ("ncnn", "pnnx", "ai_edge_litert"):  # imported by another test
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setattr("sys.path", [])
     monkeypatch.setattr("sys.meta_path", [])
-    with pytest.raises(KdtoolError, match=r"--for ncnn needs ncnn and pnnx: .*\[ncnn\]"):
-        check_installed(["ncnn"])
+    with pytest.raises(KdtoolError, match=words):
+        check_installed([name])

@@ -95,8 +95,8 @@ def _install(venv: Venv, new: Path) -> None:
     python, uv = str(_python_in(new)), shutil.which("uv")
     if uv is not None:
         commands = [
-            [uv, "venv", "--python", sys.executable, str(new)],
-            [uv, "pip", "install", "--python", python, *venv.packages],
+            [uv, "venv", "--quiet", "--python", sys.executable, str(new)],
+            [uv, "pip", "install", "--quiet", "--python", python, *venv.packages],
         ]
     else:
         commands = [
