@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -98,6 +99,14 @@ def test_what_is_damaged_or_was_left_by_a_killed_run_is_replaced(settings):
     assert TINY.is_made()
 
 
+def test_two_runs_at_once_make_one(settings):
+    settings("uv")
+    with ThreadPoolExecutor(2) as threads:
+        runs = [threads.submit(made, TINY) for _ in range(2)]
+    assert runs[0].result().names == runs[1].result().names
+    assert TINY.is_made()
+
+
 def test_another_version_is_another_environment(settings):
     settings("uv")
     made(TINY)
@@ -110,7 +119,7 @@ ERRORS = [
     # (what makes it, settings of uv and pip, words of the message)
     ("uv", {"INDEX_URL": CLOSED, "HTTP_RETRIES": "0"}, CLOSED),
     ("uv", {"OFFLINE": "1"}, "network was disabled"),
-    ("venv", {"INDEX_URL": CLOSED, "RETRIES": "0"}, "ERROR: No matching distribution found for tiny"),
+    ("venv", {"INDEX_URL": CLOSED, "RETRIES": "0"}, "No matching distribution found for tiny"),
 ]
 
 
