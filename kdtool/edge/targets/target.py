@@ -89,7 +89,7 @@ TARGETS = (
         module="executorch",
         extra="executorch",
         files=("model.pte",),
-        precisions=("fp32",),
+        precisions=("fp32", "int8"),
         takes_floats=True,
         also=("torch",),
     ),

@@ -40,9 +40,6 @@ RUNTIMES: dict[str, Runtime] = {
     "executorch": "executorch",
     "litert": "litert",
 }
-# Writes the model's files from the study's file, which is only read: its path, and the path of the
-# target's first file, in a folder without other files.
-WriteModel = Callable[[Path, Path], None]
 INPUTS = {
     "pixels": "it takes uint8 images `(N, {height}, {width}, {channels})`, 0 to 255",
     "resize": "it takes uint8 images `(N, {height}, {width}, {channels})`, 0 to 255",
@@ -62,6 +59,11 @@ class Source:
     path: Path
     sha256: str  # when it was compared with PyTorch
     probabilities: NDArray[np.float32]  # `(N, K)` on the test images
+
+
+# Writes the model's files from a file of the study, which is only read; the path is that of the
+# target's first file, in a folder without other files.
+WriteModel = Callable[[Source, Path], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,7 +154,7 @@ def _attempt(
     check = failed(source.precision, source.sha256, len(images), "")
     try:
         with replaced_folder(folder, KIND) as new:
-            write_model(source.path, new / target.file)
+            write_model(source, new / target.file)
             golden = _fill(new, target, source, facts, images, labels)
             given, failure = answers_of(new, target, images)
             check = compare(

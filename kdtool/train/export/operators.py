@@ -240,7 +240,7 @@ def squeeze(x: Tensor, axes: Tensor | None = None) -> Tensor:
 
 def unsqueeze(x: Tensor, axes: Tensor) -> Tensor:
     """Unsqueeze."""
-    rank = x.ndim + axes.numel()
+    rank = x.ndim + len(axes)
     for axis in sorted(one % rank for one in axes.tolist()):
         x = x.unsqueeze(axis)
     return x
@@ -273,8 +273,8 @@ def slice_of(
     steps: Tensor | None = None,
 ) -> Tensor:
     """Slice, forwards."""
-    dims = range(starts.numel()) if axes is None else axes.tolist()
-    strides = [1] * starts.numel() if steps is None else steps.tolist()
+    dims = range(len(starts)) if axes is None else axes.tolist()
+    strides = [1] * len(starts) if steps is None else steps.tolist()
     if min(strides) < 1:
         raise UnsupportedError("a negative step")
     for dim, start, end, step in zip(dims, starts.tolist(), ends.tolist(), strides, strict=True):
@@ -323,7 +323,7 @@ def resize(
     usual = coordinate_transformation_mode in {"half_pixel", "pytorch_half_pixel"}
     if mode != "linear" or not usual or antialias or x.ndim != 4:
         raise UnsupportedError(f"mode = {mode}, {coordinate_transformation_mode}")
-    if sizes is not None and sizes.numel():
+    if sizes is not None and len(sizes):
         height, width = sizes.tolist()[2:]
     elif scales is not None:
         by_height, by_width = scales.tolist()[2:]

@@ -84,7 +84,7 @@ class TrainableGraph(nn.Module):
         self.takes_pixels = image.type.tensor_type.elem_type == TensorProto.UINT8
         rounded_here = {one.result for one in roundings.values()}
         nodes = [node for node in graph.node if not rounded_here & set(node.output)]
-        self.steps, self.entry = _steps(nodes, image.name)
+        self.steps, self.entry = steps_to_logits(nodes, image.name)
         self.names = list(weights)
         self.weights = nn.ParameterList(weights.values())
         self.roundings = dict(roundings)
@@ -235,7 +235,7 @@ def with_weights(model: ModelProto, module: TrainableGraph) -> ModelProto:
     return changed
 
 
-def _steps(nodes: Sequence[NodeProto], image: str) -> tuple[list[Step], str]:
+def steps_to_logits(nodes: Sequence[NodeProto], image: str) -> tuple[list[Step], str]:
     """Return the steps to the logits, and the name of the images that the first one reads.
 
     Nodes that resize images are left out: the images of a study have the size of the model.
@@ -293,8 +293,8 @@ def _check(nodes: Sequence[NodeProto]) -> None:
 def _refusal(nodes: Sequence[str]) -> KdtoolError:
     shown = ", ".join(nodes[:3]) + (f" and {len(nodes) - 3} more" if len(nodes) > 3 else "")
     return KdtoolError(
-        f"the network cannot learn in 8 bits: PyTorch has no form of its nodes {shown}; "
-        "ship the fp32 file, or choose a student without them"
+        f"PyTorch has no form of its nodes {shown}; ship the fp32 file, or choose a student "
+        "without them"
     )
 
 

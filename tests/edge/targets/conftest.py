@@ -1,6 +1,5 @@
 """Targets written from small classifiers with answers in closed form."""
 
-from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -29,7 +28,10 @@ def make_target(tmp_path):
         labels = np.arange(len(images)) % len(classes)
         facts = TargetFacts(**facts | changes)
         target = target_of(name)
-        write_model = partial(write_form, target)
+
+        def write_model(source, path):
+            write_form(target, source.path, path)
+
         result = write_target(folder, target, sources, facts, images, labels, write_model)
         return SimpleNamespace(result=result, folder=folder)
 

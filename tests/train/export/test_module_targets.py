@@ -16,6 +16,7 @@ import onnx
 import pytest
 import torch
 from PIL import Image
+from quantized import int8_of
 from target_sources import noise
 from torch import nn
 
@@ -71,17 +72,19 @@ def plain(values):
 def make(tmp_path):
     """A function that writes a target from a network; returns the result and its folder."""
 
-    def write(name, network, network_of_file=None, form="pixels", temperature=1.0):
+    def write(name, network, network_of_file=None, form="pixels", temperature=1.0, int8=False):
         images, shape = noise(3, SIZE), (3, *SIZE)
         path = tmp_path / "student.onnx"
         file = make_onnx((network_of_file or network).eval(), shape, 3, 18, form, temperature)
         height, width = SIZE
         preprocess = {"input": form, "height": height, "width": width, "channels": 3}
         write_metadata(file, {"preprocess": preprocess})
-        onnx.save(file, path)
         given = as_given(images.transpose(0, 3, 1, 2), form)
+        precision = "int8" if int8 else "fp32"
+        onnx.save(int8_of(file, given, "x86") if int8 else file, path)
         (expected,) = open_session(path).run(["probabilities"], {"image": given})
-        source = Source(precision="fp32", path=path, sha256=sha256_of(path), probabilities=expected)
+        sha256 = sha256_of(path)
+        source = Source(precision=precision, path=path, sha256=sha256, probabilities=expected)
         facts = TargetFacts(
             study="ring",
             role="student",
@@ -138,6 +141,16 @@ def test_a_folder_answers_as_onnxruntime_and_has_all_it_needs(name, form, make, 
 def test_subclasses_are_merged(name, make, needs):
     needs(name)
     assert make(name, Computed(plain, num_logits=6)).result.last.refused is None
+
+
+def test_executorch_computes_the_int8_file_of_the_study(make):
+    needs("executorch")
+    network = nn.Sequential(nn.Conv2d(3, 64, 3), nn.Hardswish(), nn.Flatten(), nn.Linear(960, 3))
+    fp32 = make("executorch", network).result
+    other = Computed(torch.neg)  # is not asked
+    int8 = make("executorch", other, network_of_file=network, int8=True).result
+    assert (int8.last.precision, int8.last.refused) == ("int8", None)
+    assert int8.size_bytes < fp32.size_bytes
 
 
 @pytest.mark.parametrize("name", NAMES)

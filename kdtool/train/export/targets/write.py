@@ -5,7 +5,6 @@ A target is converted from the ONNX file, or, with a case in `writer_of`, from t
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +26,7 @@ from kdtool.train.export.onnx_file import answers, as_given, in_file_form
 from kdtool.train.export.targets.executorch import write_executorch
 from kdtool.train.export.targets.litert import CONVERTER, write_litert
 from kdtool.train.export.targets.ncnn import write_ncnn
+from kdtool.train.export.targets.program import program_of
 from kdtool.train.export.targets.venv import make
 from kdtool.train.export.targets.web import FOLDER, write_page
 from kdtool.train.models.networks import ImageShape
@@ -101,18 +101,22 @@ def writer_of(target: Target, network: nn.Module, image_shape: ImageShape) -> Wr
 
     Args:
         target: The runtime.
-        network: Of `Shipped`.
+        network: Of `Shipped`; of int8, ExecuTorch gets the file.
         image_shape: C, H, W.
     """
     match target.name:
         case "ncnn":
             return lambda _, path: write_ncnn(network, image_shape, path)
         case "executorch":
-            return lambda _, path: write_executorch(network, image_shape, path)
+            return lambda source, path: write_executorch(
+                program_of(source.path, image_shape) if source.precision == "int8" else network,
+                image_shape,
+                path,
+            )
         case "litert":
             return lambda _, path: write_litert(network, image_shape, path)
         case _:
-            return partial(write_form, target)
+            return lambda source, path: write_form(target, source.path, path)
 
 
 def shipped_of(run: Run, results: Results, models: Mapping[Role, Sequence[Trained]]) -> Shipped:
