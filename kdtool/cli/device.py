@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,6 @@ import typer
 
 from kdtool.cli.checks import (
     BUDGETS,
-    check_choice,
     check_classifier,
     check_models,
     check_positive,
@@ -21,15 +21,14 @@ from kdtool.cli.checks import (
 )
 from kdtool.cli.completion import choices, providers
 from kdtool.cli.options import Json, interruptible
+from kdtool.cli.runtimes import ALL, READERS, competing, parse_runtimes, target_folders
 from kdtool.errors import StudyError
 
 if TYPE_CHECKING:
     from kdtool.edge.predict import PredictionReport
-    from kdtool.results.profile import ProfileReport, Runtime
+    from kdtool.results.profile import ProfileReport
 
 COMMAND = "ParameterSource.COMMANDLINE"
-SHORT_FOR = {"ort": "onnxruntime", "onnx": "onnxruntime", "ov": "openvino"}
-
 MOST_THREADS = 256  # of a model; with more, starting them takes longer than most runs
 
 
@@ -63,8 +62,10 @@ def profile(
         str,
         typer.Option(
             metavar="NAME,...",
-            help="Runtimes to measure with: onnxruntime, openvino or both.",
-            autocompletion=choices("onnxruntime", "openvino", "onnxruntime,openvino"),
+            help="Runtimes to measure with: onnxruntime, openvino, opencv, tract; or all that are "
+            "installed, with the files of STUDY/targets. Others' answers are compared with ONNX "
+            "Runtime's.",
+            autocompletion=choices(*READERS, ALL),
         ),
     ] = "onnxruntime",
     shape: Annotated[
@@ -128,7 +129,7 @@ def profile(
     check_positive("--soak", soak)
     num_threads = _numbers("--threads", threads, MOST_THREADS)
     batch_sizes = _numbers("--batch", batch)
-    runtimes = _runtimes(runtime)
+    runtimes = parse_runtimes(runtime)
     if "onnxruntime" not in runtimes and provider not in {"auto", "cpu"}:
         raise typer.BadParameter(
             f"got --provider {provider} with --runtime {runtime}; providers belong to onnxruntime: "
@@ -154,9 +155,11 @@ def profile(
         shapes=shapes,
         operators=ops,
         soak_minutes=soak,
+        folders=target_folders(models, runtime),
     )
     with _onnx_files(models) as names:
-        report = profile_models([file for file, _ in names], options)
+        files = [file for file, _ in names]
+        report = profile_models(files, replace(options, groups=competing(models, files, options)))
     report = _with_names(report, {str(file): str(name) for file, name in names})
     report = with_budgets(report, limits)
     _print(report, models, as_json=as_json, as_csv=as_csv)
@@ -276,17 +279,6 @@ def _numbers(option: str, text: str, most: int | None = None) -> tuple[int, ...]
     return tuple(dict.fromkeys(map(int, parts)))
 
 
-def _runtimes(text: str) -> tuple["Runtime", ...]:
-    """Read "onnxruntime,openvino"."""
-    known: tuple[Runtime, ...] = ("onnxruntime", "openvino")
-    parts = split_list(text)
-    for part in parts:
-        if part not in known and (meant := SHORT_FOR.get(part.lower())):
-            raise typer.BadParameter(f"got --runtime {text}; did you mean {meant}?")
-        check_choice("--runtime", part, known)
-    return tuple(dict.fromkeys(one for part in parts for one in known if one == part))
-
-
 @contextmanager
 def _onnx_files(paths: list[Path]) -> Iterator[list[tuple[Path, Path]]]:
     """Yield ONNX files and the names to show for them.
@@ -335,8 +327,8 @@ def _with_names(report: "ProfileReport", names: dict[str, str]) -> "ProfileRepor
     """Replace the names of temporary files by those that the user gave."""
 
     def swap(name: str) -> str:
-        path = next(path for path in names if name.startswith(path))
-        return names[path] + name.removeprefix(path)
+        path = next((path for path in names if name.startswith(path)), "")  # else of a target
+        return names.get(path, "") + name.removeprefix(path)
 
     models = [
         m.model_copy(update={"name": swap(m.name), "path": swap(m.path)}) for m in report.models
@@ -345,7 +337,16 @@ def _with_names(report: "ProfileReport", names: dict[str, str]) -> "ProfileRepor
         c.model_copy(update={"of": swap(c.of), "against": swap(c.against)})
         for c in report.comparisons
     ]
-    return report.model_copy(update={"models": models, "comparisons": pairs})
+    soaks = [s.model_copy(update={"name": swap(s.name)}) for s in report.soaks]
+    failed = [
+        f.model_copy(update={"name": swap(f.name), "path": swap(f.path)}) for f in report.failed
+    ]
+    fastest = [
+        f.model_copy(update={one: swap(getattr(f, one)) for one in ("among", "name", "against")})
+        for f in report.fastest
+    ]
+    changes = {"models": models, "comparisons": pairs, "soaks": soaks}
+    return report.model_copy(update=changes | {"failed": failed, "fastest": fastest})
 
 
 def _merge(models: list[Path], profiles: list[Path], *, as_json: bool) -> None:

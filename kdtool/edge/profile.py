@@ -1,7 +1,7 @@
 """Profile ONNX files: parameters, MACs, size, memory and latency, with comparisons."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,13 +12,18 @@ from kdtool.edge.latency.job import Job
 from kdtool.edge.latency.measure import Measurement, matrix_rate, measure_jobs, ratio_of
 from kdtool.edge.latency.soak import soak
 from kdtool.edge.metadata import read_metadata, shape_of_image
-from kdtool.edge.model_file import external_files, model_opset, read_model
+from kdtool.edge.model_file import model_opset, read_model
 from kdtool.edge.providers import NVIDIA
+from kdtool.edge.targets.classifier import facts_of
+from kdtool.edge.targets.fastest import fastest_of
+from kdtool.edge.targets.pairs import Pair, Trial, check_runtimes, pairs_of, pairs_of_folders
 from kdtool.environment import collect_environment, nvidia_gpu
 from kdtool.errors import KdtoolError
 from kdtool.files import sha256_of
 from kdtool.results.profile import (
+    Agreement,
     Comparison,
+    FailedRun,
     Latency,
     ModelProfile,
     OperatorTime,
@@ -41,26 +46,34 @@ class ProfileOptions:
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # see `input_shapes`
     operators: bool = False  # time single operators as well
     soak_minutes: float | None = None  # run each model so long, in the first setting, as well
+    folders: tuple[Path, ...] = ()  # of targets that were made from the files, to time as well
+    # ONNX files that may be exchanged for each other, by what they are called
+    groups: Mapping[str, Sequence[Path]] = field(default_factory=dict)
 
 
 def profile_models(paths: Sequence[Path], options: ProfileOptions) -> ProfileReport:
     """Count and time ONNX files on this machine, in every setting of threads and batch size.
+
+    With other runtimes than ONNX Runtime, their answers are compared with its answers first. A file
+    that one of them cannot run is listed with the reason, and the others are timed.
 
     Args:
         paths: ONNX files, at least one; the others are compared with the first.
         options: Settings.
 
     Raises:
-        KdtoolError: No file was given, or one cannot be counted or run with these settings.
+        KdtoolError: No file was given, a runtime is not installed, or no file can be counted or run
+            with these settings.
     """
     if not paths:
         raise KdtoolError("no model given; give one or more .onnx files")
-    entries = list(product(paths, options.runtimes))
-    names = [_name(path, runtime) for path, runtime in entries]
     settings = list(product(options.threads, options.batch_sizes))
-    if not settings or not entries:
+    if not settings or not options.runtimes:
         raise KdtoolError("give at least one number of threads, one batch size and one runtime")
-    with started_workers(len(entries)) as workers:  # they start while this process counts
+    check_runtimes(options.runtimes)
+    converted, failed = pairs_of_folders(options.folders, paths)
+    pairs = [*pairs_of(paths, options.runtimes), *converted]
+    with started_workers(len(pairs)) as workers:  # they start while this process counts
         shapes = {path: options.shapes or shape_of_image(read_model(path)) for path in paths}
         costs = {
             (path, batch_size): count_graph(path, batch_size, shapes[path])
@@ -68,29 +81,44 @@ def profile_models(paths: Sequence[Path], options: ProfileOptions) -> ProfileRep
             for batch_size in options.batch_sizes
         }
         jobs = {
-            (threads, batch_size): [
+            pair.name: [
                 Job(
-                    path=str(path),
+                    path=str(pair.path),
                     threads=threads,
                     batch_size=batch_size,
-                    provider=options.provider if runtime == "onnxruntime" else "auto",
-                    runtime=runtime,
-                    shapes=dict(shapes[path]),
+                    provider=options.provider if pair.runtime == "onnxruntime" else "auto",
+                    runtime=pair.runtime,
+                    shapes=dict(shapes[pair.source]),
+                    facts=pair.facts,
                 )
-                for path, runtime in entries
+                for threads, batch_size in settings
             ]
-            for threads, batch_size in settings
+            for pair in pairs
         }
+        trials = _trials(workers[0], pairs, jobs)
+        failed += [
+            FailedRun(name=one.name, path=str(one.path), runtime=one.runtime, reason=reason)
+            for one in pairs
+            if one.name in trials and (reason := trials[one.name].failure)
+        ]
+        pairs = [one for one in pairs if one.name not in {run.name for run in failed}]
+        if not pairs:
+            raise KdtoolError(
+                f"{failed[0].runtime} cannot run {failed[0].path}: {failed[0].reason}"
+            )
         measured = {
-            setting: measure_jobs(workers, jobs[setting], options.seconds) for setting in settings
+            setting: measure_jobs(
+                workers, [jobs[one.name][index] for one in pairs], options.seconds
+            )
+            for index, setting in enumerate(settings)
         }
         rates = [matrix_rate(workers, threads) for threads in dict.fromkeys(options.threads)]
         operators = [
-            _operators(workers[0], job) if options.operators else [] for job in jobs[settings[0]]
+            _operators(workers[0], jobs[one.name][0]) if options.operators else [] for one in pairs
         ]
     soaks = [
-        soak(name, job, options.soak_minutes)
-        for name, job in zip(names, jobs[settings[0]], strict=True)
+        soak(one.name, jobs[one.name][0], options.soak_minutes)
+        for one in pairs
         if options.soak_minutes is not None
     ]
     return ProfileReport(
@@ -99,22 +127,47 @@ def profile_models(paths: Sequence[Path], options: ProfileOptions) -> ProfileRep
         ),
         models=[
             _model_profile(
-                name,
-                path,
-                [costs[path, batch_size] for _, batch_size in settings],
+                pair,
+                [costs[pair.source, batch_size] for _, batch_size in settings],
                 [measured[setting][index].latency for setting in settings],
                 operators[index],
+                trials[pair.name].agreement if pair.name in trials else None,
             )
-            for index, (name, (path, _)) in enumerate(zip(names, entries, strict=True))
+            for index, pair in enumerate(pairs)
         ],
         comparisons=[
             comparison
             for setting in settings
-            for comparison in _comparisons(names, measured[setting])
+            for comparison in _comparisons([one.name for one in pairs], measured[setting])
         ],
         matrix_rates=rates,
         soaks=soaks,
+        failed=failed,
+        fastest=fastest_of(pairs, measured[settings[0]], trials, options.groups),
     )
+
+
+def _trials(
+    worker: Worker, pairs: Sequence[Pair], jobs: Mapping[str, Sequence[Job]]
+) -> dict[str, Trial]:
+    """Try the pairs that are not ONNX Runtime's with an ONNX file."""
+    others = [one for one in pairs if not one.is_reference]
+    if not others:
+        return {}
+    from kdtool.edge.targets.agreement import try_pairs  # slow, and only needed here
+
+    references = {
+        path: replace(
+            jobs[one.name][0],
+            path=str(path),
+            runtime="onnxruntime",
+            provider="cpu",
+            facts=facts_of(path),
+        )
+        for one in others
+        for path in [one.source]
+    }
+    return try_pairs(worker, others, jobs, references)
 
 
 def with_budgets(report: ProfileReport, limits: Mapping[str, float]) -> ProfileReport:
@@ -127,7 +180,8 @@ def with_budgets(report: ProfileReport, limits: Mapping[str, float]) -> ProfileR
     sizes = {model.path: model.size_bytes for model in report.models}
     timings: dict[str, list[Latency]] = {path: [] for path in sizes}  # in all runtimes
     for model in report.models:
-        timings[model.path] += [model.latency, *model.other_latencies]
+        if model.agreement is None or model.agreement.problem is None:
+            timings[model.path] += [model.latency, *model.other_latencies]
     checks = [
         check
         for path, size in sizes.items()
@@ -143,10 +197,6 @@ def gpu_of(providers: Iterable[str]) -> str | None:
         providers: Keys of `PROVIDERS` that were used.
     """
     return None if NVIDIA.isdisjoint(providers) else nvidia_gpu()
-
-
-def _name(path: Path, runtime: Runtime) -> str:
-    return str(path) if runtime == "onnxruntime" else f"{path} ({runtime})"
 
 
 def _comparisons(names: list[str], measured: list[Measurement]) -> list[Comparison]:
@@ -180,32 +230,33 @@ def _operators(worker: Worker, job: Job) -> list[OperatorTime]:
 
 
 def _model_profile(
-    name: str,
-    path: Path,
+    pair: Pair,
     costs: list[GraphCost],
     latencies: list[Latency],
     operators: list[OperatorTime],
+    agreement: Agreement | None,
 ) -> ModelProfile:
     """Combine the results for one file in one runtime.
 
     Args:
-        name: In the report.
-        path: ONNX file.
+        pair: The file in its runtime.
         costs: For each setting, for its whole batch.
         latencies: For each setting; the first is the main one.
         operators: In the first setting.
+        agreement: With ONNX Runtime.
     """
-    model = read_model(path)
+    model = read_model(pair.source)
     num_macs = costs[0].num_macs // latencies[0].batch_size
     first, *others = (
         latency.model_copy(update={"gflop_per_second": _gflop_per_second(cost, latency)})
         for cost, latency in zip(costs, latencies, strict=True)
     )
     return ModelProfile(
-        name=name,
-        path=str(path),
-        sha256=sha256_of(path),
-        size_bytes=sum(file.stat().st_size for file in (path, *external_files(path, model))),
+        name=pair.name,
+        path=str(pair.path),
+        sha256=sha256_of(pair.path),
+        source_sha256=None if pair.path == pair.source else sha256_of(pair.source),
+        size_bytes=pair.size_bytes,
         opset=model_opset(model),
         num_params=costs[0].num_params,
         num_bn_statistics=costs[0].num_bn_statistics,
@@ -216,6 +267,7 @@ def _model_profile(
         uncounted_params=list(costs[0].uncounted_params),
         uncounted_macs=list(costs[0].uncounted_macs),
         metadata=read_metadata(model),
+        agreement=agreement,
         latency=first,
         other_latencies=others,
         operators=operators,

@@ -85,6 +85,18 @@ def decide(results: Results) -> Decision:
     )
 
 
+def accurate_files(results: Results) -> list[FileResult]:
+    """Return the files of the shipped model that keep their accuracy, the recommended one first.
+
+    None, if none is recommended.
+    """
+    role = shipped_role(results)
+    if role is None:
+        return []
+    model = results.models[role]
+    return _candidates(model, model.files.get(model.recommended) if model.recommended else None)
+
+
 def _candidates(model: ModelResult, best: FileResult | None) -> list[FileResult]:
     """Return the recommended file, then those that also keep their accuracy, smallest first."""
     if best is None:

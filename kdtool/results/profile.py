@@ -10,7 +10,7 @@ from pydantic import Field
 from kdtool.results.base import SCHEMA, Interval, Record
 from kdtool.results.decision import BudgetCheck
 
-# `kdtool profile` measures in the first two; in the others, `kdtool export --for` does
+# The first four read ONNX files; the others run what `kdtool export --for` converted
 Runtime = Literal["onnxruntime", "openvino", "opencv", "tract", "ncnn", "executorch", "litert"]
 
 
@@ -78,14 +78,27 @@ class MatrixRate(Record):
     gflop_per_second: float
 
 
+class Agreement(Record):
+    """Whether a runtime gives the answers of ONNX Runtime, by the rule of `kdtool export --for`."""
+
+    num_golden: int  # golden images of a kit or target that were compared
+    num_patterns: int  # random patterns that were compared, too
+    num_flipped: int | None  # images that get another class, ties excluded; None: no answers
+    num_ties: int  # images with another class within rounding
+    max_difference: float | None  # of a probability; None: no answers, or some are not finite
+    problem: str | None  # how its answers differ; None: they agree
+
+
 class ModelProfile(Record):
-    """What one ONNX file costs, whoever made it."""
+    """What one file costs in one runtime, whoever made it."""
 
     name: str  # the path, and the runtime where it is not onnxruntime
     path: str
-    sha256: str  # of the .onnx file itself
+    sha256: str  # of the file at `path` itself
+    # Of the ONNX file that it was converted from, to which the counts belong; None: it is that file
+    source_sha256: str | None = None
     size_bytes: int  # with the external files of its weights
-    opset: int
+    opset: int  # of the ONNX file
     num_params: int
     num_bn_statistics: int  # running means and variances, not among num_params
     num_macs: int  # of one image; bias, norm, activation not counted
@@ -97,6 +110,8 @@ class ModelProfile(Record):
     # Those of them whose MACs are not counted; None: of an older kdtool, perhaps all
     uncounted_macs: list[str] | None = None
     metadata: dict[str, object]  # written by kdtool if it made the file
+    # With ONNX Runtime and the ONNX file; None: it is these, or no classifier of kdtool's form
+    agreement: Agreement | None = None
     latency: Latency  # in the first setting of threads and batch size
     other_latencies: list[Latency]  # in the other settings
     operators: list[OperatorTime]  # slowest first; empty without `--ops`
@@ -122,6 +137,29 @@ class Comparison(Record):
     ratio: float  # time of `of` / time of `against`
     ci95: Interval
     verdict: str  # such as "2.09 times faster"; see `kdtool.stats.speed`
+
+
+class FailedRun(Record):
+    """A file that a runtime could not run; the others were measured."""
+
+    name: str  # the path, and the runtime where it is not onnxruntime
+    path: str
+    runtime: Runtime
+    reason: str  # why
+
+
+class Fastest(Record):
+    """The fastest of the runtimes and files that may be used, in the first setting."""
+
+    among: str  # a role of the study, all of whose accurate files compete; or the path of one file
+    name: str  # of the fastest model
+    p50_ms: float  # its median time of one run
+    against: str  # name of the fastest model in ONNX Runtime
+    ratio: float | None  # time of `name` / time of `against`, in turn; None: they are the same
+    ci95: Interval | None  # of `ratio`
+    # Such as "1.20 times faster", see `kdtool.stats.speed`; None: they are the same
+    verdict: str | None
+    noise: str | None  # why these times should not be trusted; None: no sign
 
 
 class Trend(Record):
@@ -166,3 +204,6 @@ class ProfileReport(Record):
     matrix_rates: list[MatrixRate]  # one for each number of threads
     budgets: list[BudgetCheck] = Field(default=[])  # one for each file and `--budget`
     soaks: list[Soak] = Field(default=[])  # one for each model, with `--soak`
+    failed: list[FailedRun] = Field(default=[])  # files that a runtime could not run
+    # Of the accurate files of a study, or of each file; empty where one runtime was measured
+    fastest: list[Fastest] = Field(default=[])

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # records need pydantic, which doubles the worker's imports
     from kdtool.results.profile import Runtime
 
 ANSWER = "kdtool: "  # prefix of every line that a worker sends to its driver
+PROBABILITIES = "probabilities"  # output of a classifier
 FORKS = sys.platform == "linux"  # elsewhere libraries do not survive a fork
 FLOATS = (np.float64, np.float32, np.float16)
 INTEGERS = (
@@ -37,6 +38,8 @@ class Job:
     provider: str = "cpu"
     runtime: "Runtime" = "onnxruntime"
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)  # see `input_shapes`
+    # Of a classifier, as in the `model.json` of a target; None: any other model
+    facts: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +48,8 @@ class LoadedModel:
 
     run: Callable[[], object]
     load_ns: int
+    # A batch of images as a classifier takes them -> probabilities `(B, K)`; None: no classifier
+    answer: Callable[[NDArray[Any]], NDArray[Any]] | None
     provider: str  # key of `PROVIDERS` that is used
     provider_share: float | None = 1.0  # of the nodes, in [0, 1]; None: unknown
     arithmetic: str | None = None  # number format that the runtime was set to
@@ -73,6 +78,22 @@ def random_input(declared: Declared, batch_size: int, shapes: GivenShapes) -> Fe
             noise = np.floor(noise * (256 if known[0] is np.uint8 else 2))
         feed[name] = np.asarray(noise, known[0])
     return feed
+
+
+def answers(model: LoadedModel, images: NDArray[Any], batch_size: int) -> NDArray[np.float32]:
+    """Return the probabilities of a classifier, `(N, K)`, computed in the batches that are timed.
+
+    Args:
+        model: A classifier.
+        images: `(N, ...)`, as it takes them.
+        batch_size: Of the model; the last batch is filled up with the first images.
+    """
+    assert model.answer is not None
+    found = []
+    for start in range(0, len(images), batch_size):
+        batch = np.arange(start, start + batch_size) % len(images)
+        found.append(np.array(model.answer(images[batch]), np.float32))  # a runtime may reuse it
+    return np.concatenate(found)[: len(images)]
 
 
 def warm_up(run: Callable[[], object], runs: int, seconds: float) -> None:

@@ -3,7 +3,7 @@
 import sys
 import time
 
-from kdtool.edge.latency.job import Declared, Job, LoadedModel, random_input
+from kdtool.edge.latency.job import PROBABILITIES, Declared, Job, LoadedModel, random_input
 from kdtool.edge.shapes import Dims, input_shapes
 from kdtool.errors import KdtoolError, ModelFileError
 from kdtool.install import install_command
@@ -67,6 +67,7 @@ def load_in_openvino(job: Job) -> LoadedModel:
     return LoadedModel(
         run=lambda: request.infer(feed, share_inputs=True, share_outputs=True),
         load_ns=load_ns,
+        answer=(lambda images: compiled(images)[PROBABILITIES]) if job.facts else None,
         provider="cpu",
         arithmetic=compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name(),
     )

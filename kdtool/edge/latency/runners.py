@@ -39,17 +39,14 @@ def import_runner(runtime: str) -> ModuleType:
 def load_in_runner(job: Job) -> LoadedModel:
     """Load the model of `job` with the script of its runtime.
 
-    The size and type of the images are in `model.json` next to it. Without that file, `job` has
-    the probe of `worker.py`, and the runtime is only imported.
+    The size and type of the images are in `job`, or in `model.json` next to the model.
 
     Raises:
         KdtoolError: The runtime is not installed, or cannot run the model.
     """
     runner = import_runner(job.runtime)
     path = Path(job.path)
-    if not path.with_name(FACTS).is_file():
-        return LoadedModel(run=lambda: None, load_ns=0, provider="cpu")
-    facts = json.loads(path.with_name(FACTS).read_text(encoding="utf-8"))
+    facts = job.facts or json.loads(path.with_name(FACTS).read_text(encoding="utf-8"))
     is_float = facts["input"] == "tensor"
     height, width, channels = facts["height"], facts["width"], facts["channels"]
     shape = (channels, height, width) if is_float else (height, width, channels)
@@ -65,6 +62,7 @@ def load_in_runner(job: Job) -> LoadedModel:
     return LoadedModel(
         run=lambda: runner.predict(model, images),
         load_ns=load_ns,
+        answer=lambda given: np.asarray(runner.predict(model, given)),
         provider="cpu",
         provider_share=None,
     )

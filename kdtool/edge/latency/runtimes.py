@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kdtool.edge.latency.job import Declared, Feed, Job, LoadedModel, random_input, warm_up
+from kdtool.edge.latency.job import (
+    PROBABILITIES,
+    Declared,
+    Feed,
+    Job,
+    LoadedModel,
+    random_input,
+    warm_up,
+)
 from kdtool.edge.providers import PROVIDERS, provider_share
 from kdtool.edge.session import RUNTIME_ERRORS, InferenceSession, open_session
 from kdtool.errors import ModelFileError
@@ -65,10 +73,13 @@ def load_in_onnxruntime(job: Job) -> LoadedModel:
     session = open_session(Path(job.path), job.threads, job.provider)
     load_ns = time.perf_counter_ns() - started
     feed = session_input(session, job)
-    used = session.get_providers()[0]
+    used, name = session.get_providers()[0], session.get_inputs()[0].name
     return LoadedModel(
         run=lambda: session.run(None, feed),
         load_ns=load_ns,
+        answer=(lambda images: session.run([PROBABILITIES], {name: images})[0])
+        if job.facts
+        else None,
         provider=next(name for name, full in PROVIDERS.items() if full == used),
         provider_share=provider_share(session),
     )

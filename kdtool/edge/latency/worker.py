@@ -6,7 +6,8 @@ every `Job` gets a fresh process: on Linux a fork of this one, which takes a few
 Python's start. It imports neither onnx nor pydantic, which would triple the time of its start.
 
 Requests are JSON lines on standard input, answers are lines with a prefix on standard output:
-a `Job` first, then `warm up`, `block`, `memory`, `operators` in any number, then `close`.
+a `Job` first, then `warm up`, `block`, `answers`, `memory`, `operators` in any number, then
+`close`.
 """
 
 import ctypes
@@ -25,7 +26,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from kdtool.edge.latency.job import ANSWER, FORKS, Job, time_block, warm_up
+import numpy as np
+
+from kdtool.edge.latency.job import ANSWER, FORKS, Job, answers, time_block, warm_up
 from kdtool.edge.latency.runners import import_runner
 from kdtool.edge.latency.runtimes import Loader, explained_errors, loader_of, operator_times
 from kdtool.edge.session import PROBE_MODEL
@@ -34,6 +37,7 @@ from kdtool.errors import KdtoolError
 STATUS = Path("/proc/self/status")
 CLEAR_REFS = Path("/proc/self/clear_refs")
 PR_SET_PDEATHSIG = 1  # Source: linux/prctl.h
+READ_BY_KDTOOL = ("onnxruntime", "openvino")  # any ONNX file; the others by a target's script
 SLOW_IMPORTS = ("executorch",)  # seconds, of which every fork would take its own
 FORGET_PEAK = "5"  # Source: proc(5), /proc/pid/clear_refs
 
@@ -146,6 +150,10 @@ def _do(job: Job, requests: Iterator[str], answer: Answer) -> None:
                     answer({"runs_ns": runs_ns, "cpu_seconds": time.process_time() - cpu})
                 case ["operators", folder]:
                     answer({"operators": operator_times(job, folder)})
+                case ["answers", images, found]:
+                    given = np.load(images)
+                    np.save(found, answers(model, given, job.batch_size))
+                    answer({})
                 case ["memory"]:
                     answer({"memory_bytes": resident_bytes()})
                 case ["close"]:
@@ -157,12 +165,16 @@ def _run_probe(load: Loader, job: Job) -> None:
     """Run a tiny model with the setting of `job`, so that the runtime's own memory is mapped.
 
     A fork maps the pages of a library at first use; without this run, 18 MB of onnxruntime would
-    count as memory of the model.
+    count as memory of the model. A runtime that is run by a script of kdtool, which takes only
+    classifiers, is imported.
     """
+    if job.runtime not in READ_BY_KDTOOL:
+        import_runner(job.runtime)
+        return
     with TemporaryDirectory() as folder:
         path = Path(folder) / "probe.onnx"
         path.write_bytes(PROBE_MODEL)
-        load(replace(job, path=str(path), batch_size=1, shapes={})).run()
+        load(replace(job, path=str(path), batch_size=1, shapes={}, facts=None)).run()
 
 
 def _shift_memory() -> list[object]:

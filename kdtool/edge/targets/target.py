@@ -32,6 +32,11 @@ class Target:
         """Name of what `load` gets."""
         return self.files[0]
 
+    @property
+    def reads_onnx(self) -> bool:
+        """Whether it runs an ONNX file."""
+        return self.file.endswith(".onnx")
+
 
 TARGETS = (
     Target(
@@ -146,6 +151,11 @@ def _missing(target: Target) -> list[str]:
     if target.converter is not None:
         needed[target.converter] = target.converter
     return [package for package, module in needed.items() if not _is_installed(module)]
+
+
+def is_installed(target: Target) -> bool:
+    """Return whether a runtime is installed, without importing it; its converter may be missing."""
+    return all(map(_is_installed, (target.module, *target.also)))
 
 
 def _is_installed(module: str) -> bool:
