@@ -15,6 +15,11 @@ PACKAGES = (
     "openvino", "numpy", "thop",
 )  # fmt: skip
 
+# Others that `kdtool profile` may run; a study does not depend on them.
+OTHER_RUNTIMES = (
+    "opencv-python-headless", "opencv-python", "tract", "ncnn", "executorch", "ai-edge-litert",
+)  # fmt: skip
+
 NVIDIA_NAMES = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
 # Of the container, where there is one (Linux, cgroup 2).
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
@@ -26,16 +31,17 @@ CPU_FEATURES = (
 )  # fmt: skip
 
 
-def collect_environment(gpu: str | None = None) -> Environment:
+def collect_environment(gpu: str | None = None, others: tuple[str, ...] = ()) -> Environment:
     """Describe this machine and the installed versions of `PACKAGES`, without importing them.
 
     Args:
         gpu: Name of the GPU that was used, if any.
+        others: More packages.
     """
     return Environment(
         kdtool=kdtool.__version__,
         python=platform.python_version(),
-        packages=_installed(PACKAGES),
+        packages=_installed((*PACKAGES, *others)),
         os=platform.platform(),
         cpu=cpu_name(Path("/proc/cpuinfo")),
         cpu_features=cpu_features(Path("/proc/cpuinfo")),

@@ -162,7 +162,8 @@ def profile(
         report = profile_models(files, replace(options, groups=competing(models, files, options)))
     report = _with_names(report, {str(file): str(name) for file, name in names})
     report = with_budgets(report, limits)
-    _print(report, models, as_json=as_json, as_csv=as_csv)
+    chosen = () if runtime == "onnxruntime" else ("--runtime", runtime)
+    _print(report, [*map(str, models), *chosen], as_json=as_json, as_csv=as_csv)
     if any(check.fit != "within budget" for check in report.budgets):
         from kdtool.terminal.budget import failure_text
         from kdtool.terminal.text import error_console, print_message
@@ -172,7 +173,7 @@ def profile(
         raise typer.Exit(1)
 
 
-def _print(report: "ProfileReport", models: list[Path], *, as_json: bool, as_csv: bool) -> None:
+def _print(report: "ProfileReport", typed: list[str], *, as_json: bool, as_csv: bool) -> None:
     if as_json:
         from kdtool.results.base import to_json
 
@@ -189,7 +190,7 @@ def _print(report: "ProfileReport", models: list[Path], *, as_json: bool, as_csv
 
         console = Console()
         show_profile(console, report)
-        again = shlex.join(["kdtool", "profile", *dict.fromkeys(map(str, models)), "--json"])
+        again = shlex.join(["kdtool", "profile", *dict.fromkeys(typed), "--json"])
         steps = [
             ("save these figures", f"{again} > profile.json"),
             ("add them to the report of a study", "kdtool profile STUDY --merge profile.json"),

@@ -17,7 +17,7 @@ from kdtool.edge.providers import NVIDIA
 from kdtool.edge.targets.classifier import facts_of
 from kdtool.edge.targets.fastest import fastest_of
 from kdtool.edge.targets.pairs import Pair, Trial, check_runtimes, pairs_of, pairs_of_folders
-from kdtool.environment import collect_environment, nvidia_gpu
+from kdtool.environment import OTHER_RUNTIMES, collect_environment, nvidia_gpu
 from kdtool.errors import KdtoolError
 from kdtool.files import sha256_of
 from kdtool.results.profile import (
@@ -123,7 +123,8 @@ def profile_models(paths: Sequence[Path], options: ProfileOptions) -> ProfileRep
     ]
     return ProfileReport(
         environment=collect_environment(
-            gpu_of(one.latency.provider for taken in measured.values() for one in taken)
+            gpu_of(one.latency.provider for taken in measured.values() for one in taken),
+            OTHER_RUNTIMES,
         ),
         models=[
             _model_profile(

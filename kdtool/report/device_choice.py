@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from kdtool.format import listed, points, points_range, time_ratio, time_ratio_range
 from kdtool.report.budget import budget_phrase, checks_of_rows, limits_of, missed
-from kdtool.report.parts.measured import Measured, measured
+from kdtool.report.parts.measured import RUNTIMES, Measured, measured
 from kdtool.results.base import Interval, Role
 from kdtool.results.decision import DeviceChoice
 from kdtool.results.machines import setting
@@ -29,7 +29,11 @@ def device_choices(
         if alarm is not None:
             choices.append(_nothing(machine, alarm))
             continue
-        own = [row for row in rows if row.machine == machine and row.role == role]
+        own = [
+            row
+            for row in rows
+            if row.machine == machine and row.role == role and not row.other_answers
+        ]
         choices.append(_choice(results, role, candidates, machine, own))
     return choices
 
@@ -130,7 +134,7 @@ def _fastest(
     budget = " It keeps to the budget." if limits_of(results) else ""
     if reference is None or fp32 is None:
         only = "the only file" if len(kept) == 1 else "the fastest of the files"
-        because = f"It is {only} that keeps accuracy and budget there."
+        because = f"It is {only} that keeps accuracy and budget there{_where(fastest)}."
         return _ships(machine, fastest.file, because + excluded)
     others = [row for row in same if row is not reference]
     if not others:
@@ -141,12 +145,18 @@ def _fastest(
         nearest = min(others, key=lambda row: row.latency.p50_ms)
         because = (
             f"No smaller file is measurably faster there: {nearest.file.path} takes "
-            f"{_ratio_text(nearest, reference)}."
+            f"{_ratio_text(nearest, reference)}{_where(nearest)}."
         )
         return _ships(machine, fp32, because + budget + excluded)
     best = min(faster, key=lambda row: row.latency.p50_ms)
-    because = f"It takes {_ratio_text(best, reference)} there{_accuracy(best.file)}."
+    because = f"It takes {_ratio_text(best, reference)} there{_where(best)}{_accuracy(best.file)}."
     return _ships(machine, best.file, because + budget + excluded)
+
+
+def _where(row: Measured) -> str:
+    """Return in which runtime, where it is not ONNX Runtime."""
+    runtime = row.latency.runtime
+    return "" if runtime == "onnxruntime" else f" in {RUNTIMES[runtime]}"
 
 
 def _ships(machine: str, file: FileResult, because: str) -> DeviceChoice:

@@ -25,7 +25,7 @@ from kdtool.results.evidence import (
     Verdict,
 )
 from kdtool.results.explained import ExplainResult
-from kdtool.results.profile import Environment, Latency
+from kdtool.results.profile import Agreement, Environment, Latency
 from kdtool.results.quantization import Ladder, Quantization
 from kdtool.results.targets import TargetResult
 
@@ -272,6 +272,7 @@ class DeviceTiming(Record):
     # Time / time of the fp32 file of its role, measured in turn; None: not compared
     time_ratio: float | None = None
     time_ratio_ci95: Interval | None = None  # of `time_ratio`
+    agreement: Agreement | None = None  # as in a profile: with ONNX Runtime; None: not compared
 
 
 class DeviceFile(Record):

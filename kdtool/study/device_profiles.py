@@ -22,6 +22,8 @@ from kdtool.study.written import write_results
 
 HOW_TO_MAKE_ONE = "make one on the device: `kdtool profile MODEL.onnx... --json > device.json`"
 
+READS_ONNX = ("onnxruntime", "openvino", "opencv", "tract")
+
 Owner = tuple[Role, Precision, FileResult]  # a file of the study and its role
 
 
@@ -97,13 +99,19 @@ def device_profile(
 ) -> DeviceProfile:
     """Return the part of a profile about files of a study, which are matched by SHA-256.
 
+    What was converted from a file of the study is a timing of that file, in another runtime.
+
     Raises:
         StudyError: It has none of them.
     """
     owners = {owner[2].sha256: owner for owner in results.files}
-    strangers = [model for model in report.models if model.sha256 not in owners]
+    strangers = [model for model in report.models if _study_sha256(model) not in owners]
     why = "; ".join(dict.fromkeys(_stranger(model, folder, results) for model in strangers))
-    names = {model.name: owners[model.sha256] for model in report.models if model.sha256 in owners}
+    names = {
+        model.name: owners[sha256]
+        for model in report.models
+        if (sha256 := _study_sha256(model)) in owners
+    }
     if not names:
         ours = ", ".join(f"{f.path} ({f.sha256[:12]})" for *_, f in owners.values()) or "none"
         raise StudyError(
@@ -117,7 +125,7 @@ def device_profile(
         timings = {
             setting(timing.latency): timing
             for model in report.models
-            if model.sha256 == file.sha256
+            if _study_sha256(model) == file.sha256
             for timing in _timings(model, report, names)
         }
         if timings:
@@ -130,6 +138,16 @@ def device_profile(
                 )
             )
     return DeviceProfile(environment=report.environment, files=files)
+
+
+def _study_sha256(model: ModelProfile) -> str:
+    """Return the SHA-256 of the study's file that was measured, perhaps converted.
+
+    What a runtime that reads ONNX files runs in another form is not the study's file: it has times
+    of its own there.
+    """
+    converted = model.source_sha256 if model.latency.runtime not in READS_ONNX else None
+    return converted or model.sha256
 
 
 def _stranger(model: ModelProfile, folder: Path, results: Results) -> str:
@@ -150,7 +168,14 @@ def _timings(
     timings = []
     for latency in (model.latency, *model.other_latencies):
         ratio, ci95 = _against_fp32(model.name, latency, report, names) or (None, None)
-        timings.append(DeviceTiming(latency=latency, time_ratio=ratio, time_ratio_ci95=ci95))
+        timings.append(
+            DeviceTiming(
+                latency=latency,
+                time_ratio=ratio,
+                time_ratio_ci95=ci95,
+                agreement=model.agreement,
+            )
+        )
     return timings
 
 

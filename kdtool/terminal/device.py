@@ -23,9 +23,17 @@ from kdtool.format import (
     short_count,
     three_digits,
 )
-from kdtool.results.profile import Latency, ModelProfile, OperatorTime, ProfileReport
+from kdtool.results.profile import Agreement, Latency, ModelProfile, OperatorTime, ProfileReport
 from kdtool.terminal.budget import show_budgets
-from kdtool.terminal.soak import soak_lines
+from kdtool.terminal.findings import (
+    Named,
+    NamedRuns,
+    answer_lines,
+    answers_head,
+    answers_table,
+    fastest_lines,
+    soak_lines,
+)
 from kdtool.terminal.text import ascii_table, print_table, print_text
 
 ENVIRONMENT = ("kdtool", "os", "cpu", "num_cores", "gpu")
@@ -38,9 +46,14 @@ SPLIT = "p50_ci95_ms"  # the only field with two numbers; it becomes two columns
 
 
 def profile_csv(report: ProfileReport) -> str:
-    """Return the profile as CSV (RFC 4180) with a header; unknown values are empty."""
+    """Return the profile as CSV (RFC 4180) with a header; unknown values are empty.
+
+    A file that a runtime could not run has a row with the reason as its `problem`.
+    """
     latency = [name for name in Latency.model_fields if name != SPLIT]
-    header = [*MODEL, *LISTS, *latency, "p50_lower_ms", "p50_upper_ms", *ENVIRONMENT]
+    ends = ("p50_lower_ms", "p50_upper_ms")
+    agreement = list(Agreement.model_fields)
+    header = [*MODEL, *LISTS, *latency, *ends, *ENVIRONMENT, *agreement]
     text = io.StringIO()
     rows = csv.writer(text)
     rows.writerow(header)
@@ -52,8 +65,12 @@ def profile_csv(report: ProfileReport) -> str:
                     *(getattr(setting, name) for name in latency),
                     *setting.p50_ci95_ms,
                     *(getattr(report.environment, name) for name in ENVIRONMENT),
+                    *(getattr(model.agreement, name, None) for name in agreement),
                 ]
             )
+    for run in report.failed:
+        known = {"name": run.name, "path": run.path, "runtime": run.runtime, "problem": run.reason}
+        rows.writerow([known.get(name) for name in header])
     return text.getvalue()
 
 
@@ -64,8 +81,6 @@ def _model_cells(model: ModelProfile) -> list[object]:
 
 NUM_OPERATORS = 12  # rows; the other operators are added up in one more
 BAR_LENGTH = 24  # characters for 100 %
-
-Named = Sequence[tuple[str, ModelProfile]]  # each model with the name that is shown
 
 
 def cost_table(models: Named) -> Table:
@@ -187,12 +202,17 @@ def show_profile(console: Console, report: ProfileReport) -> None:
         if model.operators:
             _print_line(console, f"Operators of {name} after the runtime has fused them:")
             print_table(console, operator_table(model.operators))
+    failed_names = display_names([run.name for run in report.failed], console.encoding)
+    failed = list(zip(failed_names, report.failed, strict=True))
+    _show_answers(console, models, failed)
     for lines in (
+        answer_lines(models, failed),
         _comparisons(models, report),
         _rates(models, report),
         _shares(models),
         _trust(models),
         _soaks(models, report),
+        fastest_lines(models, report),
     ):
         for line in lines:
             _print_line(console, line)
@@ -201,6 +221,12 @@ def show_profile(console: Console, report: ProfileReport) -> None:
     show_budgets(console, report.budgets, names)
     _print_line(console, _provenance(report))
     _print_line(console, f"Measured {plural(len(models), 'model')}. No file was written.")
+
+
+def _show_answers(console: Console, models: Named, failed: NamedRuns) -> None:
+    if table := answers_table(models, failed):
+        _print_line(console, f"{answers_head(models)}:")
+        print_table(console, table)
 
 
 def _print_line(console: Console, markup: str) -> None:

@@ -16,7 +16,11 @@ from kdtool.format import (
 )
 from kdtool.report.decision import decision_of
 from kdtool.report.parts.measured import Measured, machine_labels, measured
-from kdtool.report.sections.cost.devices import noise_sentences, own_machine_sentence
+from kdtool.report.sections.cost.devices import (
+    answer_sentences,
+    noise_sentences,
+    own_machine_sentence,
+)
 from kdtool.results.decision import DeviceChoice
 from kdtool.results.study import Results
 from kdtool.terminal.study import show_paths, show_sentence
@@ -43,6 +47,8 @@ def show_devices(
         same = [row for row in rows if (row.machine, row.setting) == (machine, setting)]
         print_table(console, _table(console, same))
         console.print()
+    for sentence in answer_sentences(rows):
+        print_text(console, plain_text(console, printable(sentence), "bold red"))
     for sentence in noise_sentences(rows):
         print_text(console, plain_text(console, printable(sentence), "yellow"))
     if labels[0] in shown:
@@ -67,7 +73,7 @@ def _table(console: Console, rows: Sequence[Measured]) -> Table:
     for row in rows:
         memory = row.latency.model_memory_bytes
         texts = (
-            printable(row.file.path),
+            printable(row.file.path) + (" (other answers)" if row.other_answers else ""),
             f"{three_digits(row.latency.p50_ms)}{'*' if row.latency.noise else ''} "
             f"({milliseconds_range(row.latency.p50_ci95_ms)})",
             file_size(row.file.size_bytes),

@@ -18,7 +18,15 @@ from kdtool.results.profile import Environment, Latency
 from kdtool.results.study import FileResult, Results
 from kdtool.stats.speed import speed_of
 
-RUNTIMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+RUNTIMES = {
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+    "opencv": "OpenCV",
+    "tract": "tract",
+    "ncnn": "ncnn",
+    "executorch": "ExecuTorch",
+    "litert": "LiteRT",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +41,7 @@ class Measured:
     latency: Latency
     time_ratio: tuple[float, Interval] | None  # to the fp32 file; None: not compared
     fp32_noise: str | None = None  # why the time of that fp32 file should not be trusted
+    other_answers: str | None = None  # how its answers differ from ONNX Runtime's; None: no sign
 
     @property
     def setting(self) -> str:
@@ -121,6 +130,7 @@ def measured(results: Results) -> list[Measured]:
                 time_ratio=(timing.time_ratio, timing.time_ratio_ci95)
                 if timing.time_ratio and timing.time_ratio_ci95
                 else None,
+                other_answers=timing.agreement.problem if timing.agreement else None,
             )
             for role, precision, file in results.files
             for timing in timings.get((role, precision), [])

@@ -22,7 +22,13 @@ from kdtool.report.parts.canvas import (
     new_figure,
     quiet_axes,
 )
-from kdtool.report.parts.measured import Measured, machine_labels, measured, runtimes
+from kdtool.report.parts.measured import (
+    RUNTIMES,
+    Measured,
+    machine_labels,
+    measured,
+    runtimes,
+)
 from kdtool.results.machines import setting
 from kdtool.results.study import Results
 
@@ -45,6 +51,7 @@ class DevicesSection:
     columns: tuple[str, ...]
     rows: list[Measured]
     noise: list[str]
+    answers: list[str]  # which runtimes do not answer as ONNX Runtime does
     own: str | None  # that the machine of the study is among the devices; None: it is not
     machines: list[tuple[str, str]]  # label, description
 
@@ -67,6 +74,7 @@ def section(results: Results) -> DevicesSection | None:
         columns=COLUMNS,
         rows=rows,
         noise=noise_sentences(rows),
+        answers=answer_sentences(rows),
         own=own_machine_sentence(labels[0]) if labels[0] in labels[1:] else None,
         machines=machine_descriptions(results),
     )
@@ -109,6 +117,17 @@ def _noise(reason: str, rows: list[Measured], settings: set[str]) -> str:
         files.setdefault(row.setting if len(settings) > 1 else "", []).append(row.file.path)
     names = [listed(paths) + (f" ({one})" if one else "") for one, paths in files.items()]
     return f"{listed(names)}: {reason}"
+
+
+def answer_sentences(rows: list[Measured]) -> list[str]:
+    """List which runtimes do not give ONNX Runtime's answers: these times are not for use."""
+    found = [
+        f"In {RUNTIMES[row.latency.runtime]} on {row.machine} {row.file.path} gives other answers "
+        f"than in ONNX Runtime: {row.other_answers}."
+        for row in rows
+        if row.other_answers
+    ]
+    return list(dict.fromkeys(found))
 
 
 def own_machine_sentence(label: str) -> str:
