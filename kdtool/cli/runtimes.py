@@ -85,7 +85,6 @@ def competing(
     """
     if len(options.runtimes) == 1 and not options.folders:
         return {}
-    from kdtool.report.decision import accurate_files
     from kdtool.results.study import load_results
 
     left = {file.resolve(): file for file in files}
@@ -95,7 +94,10 @@ def competing(
             continue
         results = load_results(path / RESULTS)
         ours = [(path / file.path).resolve() for *_, file in results.files]
-        accurate = [(path / file.path).resolve() for file in accurate_files(results)]
+        shipped = results.models.get(results.shipped or "student")
+        accurate = [
+            (path / file.path).resolve() for file in (shipped.accurate_files if shipped else [])
+        ]
         groups[str(path)] = [left[one] for one in accurate if one in left]
         if not accurate:
             text = f"{path}: none of its files is recommended, so none is called the fastest"

@@ -56,7 +56,7 @@ def decide(results: Results) -> Decision:
     found = list(_alarms(results, role, model))
     checks = budget_checks(results, role)
     best = model.files.get(model.recommended) if model.recommended else None
-    candidates = _candidates(model, best)
+    candidates = model.accurate_files
     devices = device_choices(results, role, candidates, next((alarm for alarm, _ in found), None))
     file = next((one for one in candidates if not missed(one, checks)), None)
     if best and file is None and not found:
@@ -83,30 +83,6 @@ def decide(results: Results) -> Decision:
         budgets=checks,
         devices=devices,
     )
-
-
-def accurate_files(results: Results) -> list[FileResult]:
-    """Return the files of the shipped model that keep their accuracy, the recommended one first.
-
-    None, if none is recommended.
-    """
-    role = shipped_role(results)
-    if role is None:
-        return []
-    model = results.models[role]
-    return _candidates(model, model.files.get(model.recommended) if model.recommended else None)
-
-
-def _candidates(model: ModelResult, best: FileResult | None) -> list[FileResult]:
-    """Return the recommended file, then those that also keep their accuracy, smallest first."""
-    if best is None:
-        return []
-    others = [
-        file
-        for file in model.files.values()
-        if file is not best and (file.gate is None or file.gate.ci95[0] > -file.gate.max_drop)
-    ]
-    return [best, *sorted(others, key=lambda file: file.size_bytes)]
 
 
 def _over_budget(best: FileResult, checks: list[BudgetCheck]) -> tuple[str, str]:

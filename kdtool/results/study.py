@@ -228,6 +228,22 @@ class ModelResult(Cost):
         """The training run whose weights were exported."""
         return next(run for run in self.seeds if run.seed == self.exported_seed)
 
+    @property
+    def accurate_files(self) -> list[FileResult]:
+        """The recommended file, then those that also keep their accuracy, smallest first.
+
+        None, if none is recommended.
+        """
+        best = self.files.get(self.recommended) if self.recommended else None
+        if best is None:
+            return []
+        others = [
+            file
+            for file in self.files.values()
+            if file is not best and (file.gate is None or file.gate.ci95[0] > -file.gate.max_drop)
+        ]
+        return [best, *sorted(others, key=lambda file: file.size_bytes)]
+
 
 class TeacherTargets(Record):
     """The teacher's outputs on the images that the students learn from."""

@@ -7,7 +7,7 @@ from kdtool.edge.latency.job import Job
 from kdtool.edge.latency.soak import LEAST_POINTS, soak, throttle_count, trend
 from kdtool.edge.latency.statistics import t_quantile
 from kdtool.edge.session import PROBE_MODEL
-from kdtool.terminal.soak import soak_lines
+from kdtool.terminal.findings import soak_lines
 
 SECONDS = np.arange(1.0, 101.0)
 
