@@ -14,6 +14,7 @@ from kdtool.results.profile import (
     Soak,
     Trend,
 )
+from kdtool.stats.speed import is_faster
 from kdtool.terminal.text import ascii_table
 
 Named = Sequence[tuple[str, ModelProfile]]  # each model with the name that is shown
@@ -82,8 +83,12 @@ def fastest_lines(models: Named, report: ProfileReport) -> Iterator[str]:
             yield f"fastest here{of}: [bold]{against}[/], {time}"
         else:
             low, high = (decimals(end) for end in one.ci95)
-            ratio = f"{decimals(one.ratio)} ({low} to {high}) of the time of {against}"
-            yield f"fastest here{of}: [bold]{shown[one.name]}[/], {time}, {ratio}: {one.verdict}"
+            ratio = f"time ratio {decimals(one.ratio)} ({low} to {high})"
+            name = f"[bold]{shown[one.name]}[/]"
+            if is_faster(one.ci95):
+                yield f"fastest here{of}: {name}, {time}, {one.verdict} than {against}: {ratio}"
+            else:
+                yield f"fastest here{of}: {name}, {time}, and {against}: {one.verdict}, {ratio}"
         if one.noise:
             yield "  do not rely on it: these times are noisy"
 

@@ -5,6 +5,7 @@ import time
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +37,17 @@ def import_runner(runtime: str) -> ModuleType:
         raise KdtoolError(text) from error
 
 
+def _facts_beside(job: Job) -> dict[str, Any]:
+    path = Path(job.path).with_name(FACTS)
+    if not path.is_file():
+        raise ModelFileError(
+            f"{job.runtime} cannot run {job.path}: kdtool runs only image classifiers of its own "
+            "form there, with an input `image` and the outputs `logits` and `probabilities`"
+        )
+    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return facts
+
+
 def load_in_runner(job: Job) -> LoadedModel:
     """Load the model of `job` with the script of its runtime.
 
@@ -46,7 +58,7 @@ def load_in_runner(job: Job) -> LoadedModel:
     """
     runner = import_runner(job.runtime)
     path = Path(job.path)
-    facts = job.facts or json.loads(path.with_name(FACTS).read_text(encoding="utf-8"))
+    facts = job.facts or _facts_beside(job)
     is_float = facts["input"] == "tensor"
     height, width, channels = facts["height"], facts["width"], facts["channels"]
     shape = (channels, height, width) if is_float else (height, width, channels)
