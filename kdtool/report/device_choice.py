@@ -29,11 +29,7 @@ def device_choices(
         if alarm is not None:
             choices.append(_nothing(machine, alarm))
             continue
-        own = [
-            row
-            for row in rows
-            if row.machine == machine and row.role == role and not row.other_answers
-        ]
+        own = [row for row in rows if row.machine == machine and row.role == role]
         choices.append(_choice(results, role, candidates, machine, own))
     return choices
 
@@ -71,7 +67,7 @@ def _choice(
     """
     if not candidates:
         return _nothing(machine, "None of the files is recommended.")
-    single = [row for row in rows if row.latency.batch_size == 1]
+    single = [row for row in rows if row.latency.batch_size == 1 and not row.other_answers]
     if not single:
         paths = listed([one.path for one in candidates])
         return _not_known(machine, f"It has not timed {paths} with single images: measure there.")
@@ -95,7 +91,18 @@ def _choice(
         return _not_known(machine, why)
     fastest = min(quiet, key=lambda row: row.latency.p50_ms)
     same = [row for row in quiet if setting(row.latency) == setting(fastest.latency)]
-    return _fastest(results, kept, fastest, same, _excluded(results, role, candidates, kept))
+    wrong = [
+        row.file
+        for row in rows
+        if row.other_answers and setting(row.latency) == setting(fastest.latency)
+    ]
+    excluded = _excluded(results, role, candidates, kept)
+    if wrong:
+        paths = listed([file.path for file in wrong])
+        runtime = RUNTIMES[fastest.latency.runtime]
+        excluded += f" {runtime} does not give ONNX Runtime's answers with {paths}."
+    right = [file for file in kept if file not in wrong]
+    return _fastest(results, right, fastest, same, excluded)
 
 
 def _excluded(
@@ -138,7 +145,7 @@ def _fastest(
         return _ships(machine, fastest.file, because + excluded)
     others = [row for row in same if row is not reference]
     if not others:
-        because = "It is the only file to choose from."
+        because = f"It is the only file to choose from{_where(fastest)}."
         return _ships(machine, fp32, because + budget + excluded)
     faster = [row for row in others if is_faster(_ratio(row, reference)[1])]
     if not faster:

@@ -14,7 +14,6 @@ from kdtool.results.profile import (
     Soak,
     Trend,
 )
-from kdtool.stats.speed import is_faster
 from kdtool.terminal.text import ascii_table
 
 Named = Sequence[tuple[str, ModelProfile]]  # each model with the name that is shown
@@ -85,7 +84,7 @@ def fastest_lines(models: Named, report: ProfileReport) -> Iterator[str]:
             low, high = (decimals(end) for end in one.ci95)
             ratio = f"time ratio {decimals(one.ratio)} ({low} to {high})"
             name = f"[bold]{shown[one.name]}[/]"
-            if is_faster(one.ci95):
+            if one.verdict and one.verdict.endswith("faster"):
                 yield f"fastest here{of}: {name}, {time}, {one.verdict} than {against}: {ratio}"
             else:
                 yield f"fastest here{of}: {name}, {time}, and {against}: {one.verdict}, {ratio}"

@@ -6,9 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 
 import pytest
+from classifiers import write_classifier
 from onnx import TensorProto, helper
+from target_sources import with_output_shapes
+
+from kdtool.cli.runtimes import competing
+from kdtool.edge.profile import ProfileOptions
+from kdtool.results.base import to_json
 
 
 def profile(*args, **env):
@@ -88,6 +95,51 @@ def test_budgets_decide_the_exit_status(tiny_onnx):
     assert error.startswith("error: 1 of 1 file failed --budget: ")
     assert "tiny.onnx is over budget: " in error
     assert error.count("\n") == 1
+
+
+def test_all_measures_what_is_installed_and_lists_what_is_not(tmp_path):
+    path = with_output_shapes(write_classifier(tmp_path / "model.onnx").path)
+    done = profile(path, "--runtime", "all", "--json")
+    assert done.returncode == 0
+    modules = {"openvino": "openvino", "opencv": "cv2", "tract": "tract"}
+    here = [name for name, module in modules.items() if find_spec(module)]
+    report = json.loads(done.stdout)
+    runtimes = [one["latency"]["runtime"] for one in report["models"]]
+    assert (runtimes, report["failed"]) == (["onnxruntime", *here], [])
+    assert [one["agreement"]["problem"] for one in report["models"][1:]] == [None] * len(here)
+    notes = done.stderr.decode()
+    for name in modules:
+        assert (f'pip install "{name}' in notes) == (name not in here)
+    assert notes.count("\n") == (len(here) < len(modules))
+    assert [one["among"] for one in report["fastest"]] == ([str(path)] if here else [])
+
+
+def test_accurate_files_of_a_study_compete_and_other_files_only_with_themselves(build, tmp_path):
+    results = build(int8=True, roles=("control", "student"))
+    (tmp_path / "results.json").write_text(to_json(results))
+    files = [tmp_path / file.path for *_, file in results.files]
+    other = tmp_path / "mine.onnx"
+    options = ProfileOptions(runtimes=("onnxruntime", "tract"))
+    given = [other, tmp_path]
+    ours = [tmp_path / "student.int8.onnx", tmp_path / "student.onnx"]
+    found = competing(given, [other, *files], options)
+    assert found == {str(tmp_path): ours, str(other): [other]}
+    assert competing(given, [other, *files], ProfileOptions()) == {}
+    inaccurate = build(int8={"ci95": (-0.02, 0.0), "recommended": False}, roles=("student",))
+    (tmp_path / "results.json").write_text(to_json(inaccurate))
+    assert competing([tmp_path], ours, options) == {str(tmp_path): ours[1:]}
+
+
+def test_without_a_recommended_file_none_is_the_fastest(build, tmp_path, capsys):
+    results = build(int8=True, roles=("student",))
+    student = results.models["student"].model_copy(update={"recommended": None})
+    none = results.model_copy(update={"models": {"student": student}})
+    (tmp_path / "results.json").write_text(to_json(none))
+    files = [tmp_path / file.path for *_, file in none.files]
+    options = ProfileOptions(runtimes=("onnxruntime", "tract"))
+    assert competing([tmp_path], files, options) == {str(tmp_path): []}
+    said = f"{tmp_path}: none of its files is recommended, so none is called the fastest\n"
+    assert capsys.readouterr().err == said
 
 
 def test_a_file_given_twice_is_measured_once(tiny_onnx):

@@ -1,19 +1,24 @@
 """Which file is the one for a device, in the words that a person reads."""
 
 import io
+import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from rich.console import Console
 from sample_files import device
 
 from kdtool.report.decision import decide
-from kdtool.report.parts.measured import measured
+from kdtool.report.parts.measured import RUNTIMES, measured
 from kdtool.report.sections.cost.devices import (
+    answer_sentences,
     choice_sentences,
     machine_descriptions,
     noise_sentences,
 )
+from kdtool.report.write import write_report
+from kdtool.results.profile import Agreement, Runtime
 from kdtool.terminal.devices import show_devices
 
 PI = "Pi, 4 cores"
@@ -82,6 +87,78 @@ def test_files_that_were_not_timed_in_turn_are_compared_by_their_intervals(build
     found = choice(results, profile.model_copy(update={"files": files}))
     assert found.ship == "student.int8.onnx"
     assert "0.50x the time of student.onnx (0.48 to 0.53)" in typed(found.because)
+
+
+def in_openvino(results, problem, times=0.5):
+    """The files on a Pi in both runtimes; OpenVINO takes a part of the time, int8 with a problem.
+
+    On the Pi int8 takes half of the time of fp32.
+    """
+    whole = timed(results, 0.5, (0.48, 0.52))
+    files = []
+    for file in whole.files:
+        (first,) = file.timings
+        p50 = first.latency.p50_ms * times
+        other = first.latency.model_copy(update={"runtime": "openvino", "p50_ms": p50})
+        found = Agreement(
+            num_golden=16,
+            num_patterns=64,
+            num_flipped=0,
+            num_ties=0,
+            max_difference=1e-6,
+            problem=problem if file.precision == "int8" else None,
+        )
+        changes = {"latency": other, "agreement": found}
+        files.append(file.model_copy(update={"timings": [first, first.model_copy(update=changes)]}))
+    return whole.model_copy(update={"files": files})
+
+
+PROBLEM = "12 of 80 images get another class"
+
+
+@pytest.mark.parametrize(
+    ("problem", "times", "ship", "because"),
+    [
+        (None, 0.5, "student.int8.onnx",
+         "It takes 0.50x the time of student.onnx (0.48 to 0.52) there in OpenVINO and keeps"),
+        # fp32 in OpenVINO takes less time than int8 in ONNX Runtime, and int8 may not be used there
+        (PROBLEM, 0.4, "student.onnx",
+         "It is the only file to choose from in OpenVINO. OpenVINO does not give ONNX Runtime's "
+         "answers with student.int8.onnx."),
+        # and here more
+        (PROBLEM, 0.6, "student.int8.onnx",
+         "It takes 0.50x the time of student.onnx (0.48 to 0.52) there and keeps its accuracy"),
+    ],
+)  # fmt: skip
+def test_a_runtime_with_other_answers_is_not_chosen(build, typed, problem, times, ship, because):
+    results = build(int8=True)
+    found = choice(results, in_openvino(results, problem, times))
+    assert (found.is_known, found.ship) == (True, ship)
+    assert typed(found.because).startswith(because)
+
+
+def test_other_answers_are_marked_wherever_times_are_shown(build, tmp_path):
+    results = build(int8=True)
+    found = with_devices(results, in_openvino(results, PROBLEM))
+    sentence = (
+        "In OpenVINO on Pi, 4 cores student.int8.onnx gives other answers than in ONNX Runtime: "
+        "12 of 80 images get another class."
+    )
+    assert answer_sentences(measured(found)) == [sentence]
+    write_report(found, tmp_path)
+    html, markdown = ((tmp_path / f"report.{end}").read_text() for end in ("html", "md"))
+    assert html.count("other answers</span>") == 1
+    assert re.search(r"student.int8.onnx \(other answers\) \| OpenVINO, CPU", markdown)
+    for text in (html, markdown):
+        assert sentence in text
+    printed = io.StringIO()
+    show_devices(Console(file=printed, width=80), found, Path("runs/mnist"))
+    assert "other answers" in printed.getvalue()
+    assert sentence in " ".join(printed.getvalue().split())
+
+
+def test_every_runtime_has_a_name_in_the_report():
+    assert set(get_args(Runtime)) <= set(RUNTIMES)
 
 
 def test_a_busy_machine_decides_nothing(build):

@@ -10,7 +10,7 @@ pytest.importorskip("jinja2")
 from kdtool.errors import StudyError
 from kdtool.results.base import to_json
 from kdtool.results.machines import joined, machine, still_valid
-from kdtool.results.profile import Comparison, ModelProfile, ProfileReport
+from kdtool.results.profile import Agreement, Comparison, ModelProfile, ProfileReport
 from kdtool.results.study import load_results
 from kdtool.study.device_profiles import load_profile, merge
 from kdtool.study.folder import Study
@@ -171,6 +171,39 @@ def test_several_machines_and_runtimes_are_shown_side_by_side(study, report, tmp
     assert (first.environment.cpu, second.environment.cpu) == ("Cortex-A76", "Cortex-A53")
     runtimes = [timing.latency.runtime for timing in first.files[0].timings]
     assert runtimes == ["onnxruntime", "onnxruntime", "openvino"]
+
+
+def test_a_converted_file_is_a_timing_of_its_source_with_its_answers(study, report, tmp_path):
+    """ncnn reads no ONNX file; the .ort file has other times in ONNX Runtime than its source."""
+    fp32 = report.models[0]
+    agreement = Agreement(
+        num_golden=16,
+        num_patterns=64,
+        num_flipped=12,
+        num_ties=0,
+        max_difference=0.4,
+        problem="12 of 80 images get another class",
+    )
+    changes = {"source_sha256": fp32.sha256, "agreement": agreement}
+    ncnn, ort = (
+        model_profile(path, sha * 32, faster(fp32.latency, 2, runtime=runtime)).model_copy(
+            update=changes
+        )
+        for path, sha, runtime in (
+            ("targets/ncnn/model.param", "77", "ncnn"),
+            ("targets/ort/model.ort", "88", "onnxruntime"),
+        )
+    )
+    report = report.model_copy(update={"models": [fp32, ncnn, ort], "comparisons": []})
+    warnings = []
+    path = written(report, tmp_path / "pi.json")
+    (device,) = merge(study[0].folder, [path], warnings.append)[0].devices
+    (file,) = device.files
+    found = [(one.latency.runtime, one.latency.threads, one.agreement) for one in file.timings]
+    assert found == [("onnxruntime", 1, None), ("onnxruntime", 4, None), ("ncnn", 1, agreement)]
+    assert len(warnings) == 1
+    assert f"left out model.ort ({'88' * 6}) is not a file of this study" in warnings[0]
+    assert "ncnn, CPU" in (study[0].folder / "report.md").read_text()
 
 
 def test_figures_with_other_software_are_not_mixed(study, report, tmp_path):

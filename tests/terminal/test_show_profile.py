@@ -6,8 +6,11 @@ from rich.console import Console
 
 from kdtool.edge.profile import with_budgets
 from kdtool.results.profile import (
+    Agreement,
     Comparison,
     Environment,
+    FailedRun,
+    Fastest,
     Latency,
     MatrixRate,
     ModelProfile,
@@ -273,6 +276,113 @@ def test_csv_has_a_row_for_every_model_and_setting():
     assert slow["cpu"] == "AMD EPYC"
     assert set(Latency.model_fields) - set(first) == {"p50_ci95_ms"}
     assert text.count("\r\n") == 4
+
+
+AGREEMENT = Agreement(
+    num_golden=16,
+    num_patterns=64,
+    num_flipped=0,
+    num_ties=2,
+    max_difference=0.0123,
+    problem=None,
+)
+
+
+def in_runtime(runtime, agreement):
+    return TEACHER.model_copy(
+        update={
+            "name": f"{TEACHER.path} ({runtime})",
+            "latency": LATENCY.model_copy(update={"runtime": runtime}),
+            "agreement": agreement,
+        }
+    )
+
+
+def with_runtimes(**changes):
+    """A file in five runtimes: one agrees, one does not, one is not compared, one cannot run it."""
+    wrong = AGREEMENT.model_copy(
+        update={"num_flipped": 12, "problem": "12 of 80 images get another class"}
+    )
+    models = [
+        TEACHER,
+        in_runtime("opencv", AGREEMENT),
+        in_runtime("openvino", wrong),
+        in_runtime("ncnn", None),
+    ]
+    run = FailedRun(
+        name=f"{TEACHER.path} (tract)", path=TEACHER.path, runtime="tract", reason="no [QLinear]"
+    )
+    fastest = Fastest(
+        among="runs/mnist",
+        name=models[1].name,
+        p50_ms=0.41,
+        against=TEACHER.name,
+        ratio=0.83,
+        ci95=(0.81, 0.85),
+        verdict="1.20 times faster",
+        noise=None,
+    )
+    one = fastest.model_copy(update=changes)
+    return report_of(*models).model_copy(update={"failed": [run], "fastest": [one]})
+
+
+def printed(report, width=100):
+    file = io.StringIO()
+    show_profile(Console(file=file, width=width, color_system=None), report)
+    return file.getvalue()
+
+
+def test_other_runtimes_answers_and_what_they_cannot_run_are_listed():
+    text = printed(with_runtimes())
+    said = " ".join(text.split())
+    assert "with the same ONNX file, on 16 golden images and 64 random patterns:" in said
+    answers = text[text.index("Answers compared") :]
+    assert row(answers, "(opencv)") == "teacher.onnx (opencv) 0 of 80, 2 tied 1.2e-02 agree"
+    assert row(answers, "(openvino)") == "teacher.onnx (openvino) 12 of 80, 2 tied 1.2e-02 differ"
+    assert row(answers, "(tract)") == "teacher.onnx (tract) - - none"
+    assert (
+        "answers differ: teacher.onnx (openvino): 12 of 80 images get another class "
+        "cannot run it: teacher.onnx (tract): no [QLinear] "
+        "answers not compared: teacher.onnx (ncnn): only image classifiers"
+    ) in said
+    assert "Answers compared" not in printed(report_of(TEACHER, STUDENT))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({}, "fastest here: teacher.onnx (opencv), 0.410 ms, 1.20 times faster than teacher.onnx "
+             "in ONNX Runtime: time ratio 0.830 (0.810 to 0.850) 1 thread"),
+        ({"ratio": 0.99, "ci95": (0.97, 1.01), "verdict": "no measurable difference"},
+         "fastest here: teacher.onnx (opencv), 0.410 ms, and teacher.onnx in ONNX Runtime: no "
+         "measurable difference, time ratio 0.990 (0.970 to 1.010)"),
+        ({"name": TEACHER.name, "ratio": None, "ci95": None, "verdict": None, "noise": "busy"},
+         "fastest here: teacher.onnx in ONNX Runtime, 0.410 ms do not rely on it"),
+    ],
+)  # fmt: skip
+def test_the_fastest_runtime_is_named_where_it_is_measurably_faster(changes, sentence):
+    assert sentence in " ".join(printed(with_runtimes(**changes)).split())
+
+
+def test_of_several_files_each_has_its_fastest_runtime():
+    report = with_runtimes()
+    both = [report.fastest[0], report.fastest[0].model_copy(update={"among": "other.onnx"})]
+    text = printed(report.model_copy(update={"fastest": both}))
+    assert "fastest here of runs/mnist: " in text
+    assert "fastest here of other.onnx: " in text
+
+
+def test_csv_has_agreement_and_a_row_for_what_could_not_run():
+    text = profile_csv(with_runtimes())
+    plain, opencv, openvino, ncnn, tract = csv.DictReader(io.StringIO(text, newline=""))
+    assert (plain["num_flipped"], ncnn["num_flipped"], plain["problem"]) == ("", "", "")
+    assert (opencv["num_flipped"], opencv["num_ties"], opencv["max_difference"]) == (
+        "0",
+        "2",
+        "0.0123",
+    )
+    assert openvino["problem"] == "12 of 80 images get another class"
+    assert (tract["runtime"], tract["problem"], tract["p50_ms"]) == ("tract", "no [QLinear]", "")
 
 
 @pytest.mark.parametrize(
