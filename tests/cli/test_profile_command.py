@@ -13,7 +13,7 @@ from classifiers import write_classifier
 from onnx import TensorProto, helper
 from target_sources import with_output_shapes
 
-from kdtool.cli.runtimes import competing
+from kdtool.cli.runtimes import competing, parse_runtimes
 from kdtool.edge.profile import ProfileOptions
 from kdtool.results.base import to_json
 
@@ -112,6 +112,16 @@ def test_all_measures_what_is_installed_and_lists_what_is_not(tmp_path):
         assert (f'pip install "{name}' in notes) == (name not in here)
     assert notes.count("\n") == (len(here) < len(modules))
     assert [one["among"] for one in report["fastest"]] == ([str(path)] if here else [])
+
+
+def test_with_onnxruntime_alone_all_is_onnxruntime_and_one_line(monkeypatch, capsys):
+    for module in ("openvino", "cv2", "tract"):
+        monkeypatch.setitem(sys.modules, module, None)  # Python finds none of them
+    assert parse_runtimes("all") == ("onnxruntime",)
+    line = capsys.readouterr().err
+    assert line.startswith("not measured, as they are not installed: OpenVINO: ")
+    assert line.count("pip install") == 3
+    assert line.count("\n") == 1
 
 
 def test_accurate_files_of_a_study_compete_and_other_files_only_with_themselves(build, tmp_path):
