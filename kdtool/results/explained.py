@@ -30,6 +30,13 @@ class Mean(Record):
     ci95: Interval | None  # of the mean, by Student's t; None: fewer than 5 images
 
 
+class Curve(Record):
+    """Mean probability over test images after equal steps, from none of the pixels to all."""
+
+    means: list[float]  # one for each step, the first before any pixel
+    ci95: list[Interval] | None  # of each mean, by Student's t; None: fewer than 5 images
+
+
 class Faithfulness(Record):
     """Whether the maps of a model say what it looks at.
 
@@ -45,6 +52,11 @@ class Faithfulness(Record):
     # Spearman correlation of the maps with those of the same network with random weights: a map
     # that is the same without learning does not explain what was learned
     untrained_agreement: Mean
+    # What is averaged above, step by step; None: of an older kdtool
+    deletion_curve: Curve | None = None
+    insertion_curve: Curve | None = None  # as above
+    random_deletion_curve: Curve | None = None  # as above, in a random order
+    random_insertion_curve: Curve | None = None  # as above, in a random order
 
 
 class ExplainResult(Record):

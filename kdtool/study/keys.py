@@ -31,8 +31,8 @@ ALGORITHMS: dict[str, int] = {
     "latency": 1,
     "against-teacher": 1,
     # 2: agreement over a stratified sample of the test images; 3: its interval; 4: deletion,
-    # insertion, untrained networks, images of most and least agreement
-    "explain": 4,
+    # insertion, untrained networks, images of most and least agreement; 5: their curves
+    "explain": 5,
     "gallery": 1,
     "duplicates": 1,
 }

@@ -13,7 +13,7 @@ from kdtool.report.sections import sweep
 from kdtool.report.sections.classes import exported_scores
 from kdtool.report.sections.cost import tradeoff
 from kdtool.report.sections.cost.devices import device_bars, side_by_side
-from kdtool.report.sections.saliency import BACKDROP, load_saliency
+from kdtool.report.sections.saliency import BACKDROP, CURVES, curves_figure, load_saliency
 from kdtool.report.sections.sweep import sweep_figure
 from kdtool.report.sections.training import loss_by_epoch, score_by_epoch
 from kdtool.report.sections.verdict import differences
@@ -211,6 +211,48 @@ def test_heat_lies_over_the_dimmed_image(build, tmp_path):
     assert picture[0, 1].max() < 8  # neither ink nor heat: black
     assert abs(int(picture[0, 0].min()) - round(255 * BACKDROP)) < 3  # ink without heat: grey
     assert picture[1, 1].min() > 150  # heat: bright
+
+
+@pytest.mark.parametrize("width", [340, 960])
+def test_deletion_and_insertion_have_a_line_for_each_model_and_dashed_a_random_order(build, width):
+    found = build(explain=True).explain.faithfulness
+    left, right = curves_figure(found, width).axes
+    shares = np.linspace(0, 100, 17)
+    kinds = (("random_deletion_curve", "deletion_curve"),
+             ("random_insertion_curve", "insertion_curve"))  # fmt: skip
+    for axes, names in zip((left, right), kinds, strict=True):
+        curves = [(role, getattr(one, name)) for role, one in found.items() for name in names]
+        for line, (role, curve) in zip(axes.lines, curves, strict=False):
+            np.testing.assert_array_equal(line.get_xdata(), shares)
+            assert list(line.get_ydata()) == curve.means
+            assert to_hex(line.get_color()) == to_hex(LIGHT[role])
+        styles = [line.get_linestyle() for line in axes.lines[: len(curves)]]
+        assert styles == ["--", "-"] * len(found)
+        for area, one in zip(axes.collections, found.values(), strict=True):
+            corners = area.get_paths()[0].vertices
+            for share, ends in zip(shares, getattr(one, names[1]).ci95, strict=True):
+                assert {(share, end) for end in ends} <= set(map(tuple, corners))
+    named = [text.get_text() for text in left.get_legend().get_texts()]
+    assert named == ["teacher", "control", "student", "in a random order"]
+    assert left.get_position().x0 == pytest.approx(right.get_position().x0) or width == 960
+
+
+def test_saliency_of_an_older_study_has_no_curves(build, write):
+    results = build(explain=True)
+    kinds = ("deletion", "insertion", "random_deletion", "random_insertion")
+    old = {
+        role: one.model_copy(update={f"{kind}_curve": None for kind in kinds})
+        for role, one in results.explain.faithfulness.items()
+    }
+    explain = results.explain.model_copy(update={"faithfulness": old})
+    for study, present in (
+        (results, True),
+        (results.model_copy(update={"explain": explain}), False),
+    ):
+        html, markdown = write(study)
+        assert ("figures/saliency-curves.svg" in markdown) == present
+        assert (CURVES in html) == present  # the title of the figure
+        assert ("dashed lines are a random order" in html) == present
 
 
 def test_devices_share_one_scale_and_name_every_machine(build):

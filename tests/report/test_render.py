@@ -47,7 +47,7 @@ def test_images_of_markdown_exist_and_are_all_that_is_written(full):
     linked = set(re.findall(r"!\[[^\]]*\]\(([^)]+)\)", full.markdown))
     figures = (full.folder / "figures").iterdir()
     assert linked == {str(path.relative_to(full.folder)) for path in figures}
-    assert len(linked) == 10
+    assert len(linked) == 11
 
 
 def test_no_unfinished_files_are_left(full):

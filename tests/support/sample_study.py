@@ -11,7 +11,7 @@ from sample_models import ACCURACY, model_result, summary
 from sample_scores import with_scores
 
 from kdtool.results.evidence import SweepPoint, Uncertainty, Verdict
-from kdtool.results.explained import ExplainedImage, ExplainResult, Faithfulness, Mean
+from kdtool.results.explained import Curve, ExplainedImage, ExplainResult, Faithfulness, Mean
 from kdtool.results.study import DataResult, Results
 
 AGREEMENT = {
@@ -113,6 +113,10 @@ def faithfulness(value):
     def mean(of, ends=0.02):
         return Mean(value=of, ci95=(of - ends, of + ends) if ends else None)
 
+    def curve(start, end, ends=0.05):
+        means = [start + (end - start) * step / 16 for step in range(17)]
+        return Curve(means=means, ci95=[(of - ends, of + ends) for of in means] if ends else None)
+
     return Faithfulness(
         num_images=50,
         deletion=mean(0.2 * value),
@@ -120,6 +124,10 @@ def faithfulness(value):
         random_deletion=mean(0.5),
         random_insertion=mean(0.45, ends=None),
         untrained_agreement=mean(0.1),
+        deletion_curve=curve(0.9 * value, 0.1),
+        insertion_curve=curve(0.1, 0.9 * value),
+        random_deletion_curve=curve(0.9 * value, 0.2),
+        random_insertion_curve=curve(0.2, 0.9 * value, ends=None),
     )
 
 

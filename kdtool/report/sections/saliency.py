@@ -18,10 +18,17 @@ from kdtool.format import (
     role_name,
     whole_percent,
 )
-from kdtool.report.parts.canvas import LIGHT, Drawing, new_figure
+from kdtool.report.parts.canvas import (
+    LIGHT,
+    NARROW,
+    Drawing,
+    drawing,
+    new_figure,
+    quiet_axes,
+)
 from kdtool.report.parts.pictures import PIXELATED_BELOW, Picture, data_url, reading, rgb
 from kdtool.results.base import ROLES, Role
-from kdtool.results.explained import ExplainedImage, ExplainResult, Mean
+from kdtool.results.explained import Curve, ExplainedImage, ExplainResult, Faithfulness, Mean
 from kdtool.results.study import Results
 
 if TYPE_CHECKING:
@@ -29,6 +36,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+CURVES = "Probability of the predicted class while pixels are covered, and shown"
 BACKDROP = 0.3  # brightness of the image behind its heatmap: enough to see where the heat lies
 
 
@@ -85,6 +93,7 @@ class SaliencySection:
     agreement: str | None  # a sentence with the mean agreement; None: not compared
     faithfulness: list[FaithfulnessRow]  # empty: of an older kdtool
     num_faithful: str  # images of these
+    curves: Drawing | None  # deletion and insertion; None: of an older kdtool
     pixelated: bool
     is_folded: bool  # small images show a person little
     figure: Drawing | None  # of report.md; None: folded
@@ -100,6 +109,7 @@ def section(results: Results, folder: Path) -> SaliencySection | None:
     if explain is None:
         return None
     saliency = load_saliency(explain, folder)
+    drawn = {role: one for role, one in explain.faithfulness.items() if one.deletion_curve}
     is_small = saliency.images[0].shape[0] < PIXELATED_BELOW
     rows = [
         SaliencyRow(
@@ -130,6 +140,9 @@ def section(results: Results, folder: Path) -> SaliencySection | None:
             for role, one in explain.faithfulness.items()
         ],
         num_faithful=count(max((o.num_images for o in explain.faithfulness.values()), default=0)),
+        curves=drawing("saliency-curves", CURVES, lambda width: curves_figure(drawn, width))
+        if drawn
+        else None,
         pixelated=is_small,
         is_folded=is_small,
         figure=None
@@ -220,6 +233,38 @@ def _heated(heatmap: NDArray[np.float32], image: Picture) -> Picture:
     backdrop = BACKDROP * image.mean(axis=2, keepdims=True) / 255
     picture: Picture = np.round(255 * (1 - (1 - heat) * (1 - backdrop))).astype(np.uint8)
     return picture
+
+
+def curves_figure(faithfulness: dict[Role, Faithfulness], width: int) -> "Figure":
+    """Draw deletion and insertion of every model, next to each other where there is room."""
+    is_wide = width > NARROW
+    figure = new_figure(width, 280 if is_wide else 520)
+    left, right = figure.subplots(*((1, 2) if is_wide else (2, 1)), sharey=True)
+    for role, one in faithfulness.items():
+        _draw_curves(left, role, one.deletion_curve, one.random_deletion_curve)
+        _draw_curves(right, role, one.insertion_curve, one.random_insertion_curve)
+    for axes, done in ((left, "covered, % (low is good)"), (right, "shown, % (high is good)")):
+        quiet_axes(axes)
+        axes.set(xlim=(0, 100), ylim=(0, 1.02))
+        axes.set_xlabel(f"pixels {done}")
+    left.set_ylabel("probability")
+    left.plot([], [], color=LIGHT["muted"], linewidth=1, linestyle="--", label="in a random order")
+    left.legend(frameon=False, labelcolor="linecolor", loc="upper right")
+    return figure
+
+
+def _draw_curves(axes: "Axes", role: Role, ordered: Curve | None, by_chance: Curve | None) -> None:
+    """Draw a curve with its 95 % interval, and dashed that in a random order."""
+    color = LIGHT[role]
+    for curve, dashes, line in ((by_chance, "--", 1), (ordered, "-", 2)):
+        if curve is None:
+            continue
+        shares = np.linspace(0, 100, len(curve.means))
+        name = role_name(role) if curve is ordered else None
+        axes.plot(shares, curve.means, color=color, linewidth=line, linestyle=dashes, label=name)
+        if curve is ordered and curve.ci95:
+            low, high = zip(*curve.ci95, strict=True)
+            axes.fill_between(shares, low, high, color=color, alpha=0.15, linewidth=0)
 
 
 def saliency_figure(explain: ExplainResult, saliency: Saliency) -> "Figure":

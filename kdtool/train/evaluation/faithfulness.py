@@ -15,7 +15,7 @@ from torch import nn
 
 from kdtool.edge.explain import curves
 from kdtool.results.base import Role
-from kdtool.results.explained import Faithfulness, Mean
+from kdtool.results.explained import Curve, Faithfulness, Mean
 from kdtool.train.evaluation.attribution import PIXELS_AT_ONCE, saliency
 from kdtool.train.evaluation.evaluate import Evaluated
 from kdtool.train.models.predict import channels_last_input, class_logits, images_within
@@ -69,12 +69,16 @@ def faithfulness_of(
     for role, maps in heatmaps.items():
         model = load_model(run, models[role].trained)
         targets = models[role].test_logits[compared[rows]].argmax(axis=1)
-        areas = np.array(
+        drawn = np.array(
             [
-                curve_areas(model, image, heatmap, int(target), len(run.splits.classes))
+                curves_of(model, image, heatmap, int(target), len(run.splits.classes))
                 for image, heatmap, target in zip(pixels, maps[rows], targets, strict=True)
             ]
-        )  # (rows, 4)
+        )  # (rows, 4, steps)
+        areas = np.apply_along_axis(curves.area, 2, drawn)
+        deletion, insertion, random_deletion, random_insertion = (
+            curve_of(drawn[:, kind]) for kind in range(4)
+        )
         untrained = copy.deepcopy(run.network(role)).to(run.device).eval()
         method, num_classes = run.recipe.explain.method, len(run.splits.classes)
         unlearned = saliency(method, untrained, images, num_classes)
@@ -85,18 +89,22 @@ def faithfulness_of(
             random_deletion=mean_of(areas[:, 2]),
             random_insertion=mean_of(areas[:, 3]),
             untrained_agreement=mean_of(agreement(maps[rows], unlearned)),
+            deletion_curve=deletion,
+            insertion_curve=insertion,
+            random_deletion_curve=random_deletion,
+            random_insertion_curve=random_insertion,
         )
     return found
 
 
-def curve_areas(
+def curves_of(
     model: nn.Module,
     image: NDArray[np.uint8],
     heatmap: NDArray[np.float32],
     target: int,
     num_classes: int,
-) -> list[float]:
-    """Return deletion and insertion in the order of a map, then in a random order.
+) -> list[NDArray[np.float64]]:
+    """Return deletion and insertion in the order of a map, then in a random order, `(steps,)` each.
 
     Args:
         model: In eval mode.
@@ -117,10 +125,17 @@ def curve_areas(
     at_once = min(curves.STEPS + 1, images_within(PIXELS_AT_ONCE, model, shape))
     by_chance = np.random.default_rng(0).permutation(heatmap.size)
     return [
-        curves.area(curve(image, order, score, at_once, lambda _number: None))
+        curve(image, order, score, at_once, lambda _number: None)
         for order in (curves.order_of(heatmap), by_chance)
         for curve in (curves.deletion, curves.insertion)
     ]
+
+
+def curve_of(values: NDArray[np.floating]) -> Curve:
+    """Return the mean of `(N, steps)` curves with the interval at each step."""
+    means = [mean_of(column) for column in values.T]
+    ends = [one.ci95 for one in means if one.ci95]
+    return Curve(means=[one.value for one in means], ci95=ends or None)
 
 
 def mean_of(values: NDArray[np.floating]) -> Mean:

@@ -5,8 +5,9 @@ from scipy.stats import spearmanr
 from scipy.stats import t as student_t
 from torch import nn
 
+from kdtool.edge.explain.curves import area
 from kdtool.train.evaluation.attribution import last_convolution, saliency
-from kdtool.train.evaluation.faithfulness import agreement, curve_areas, mean_of
+from kdtool.train.evaluation.faithfulness import agreement, curve_of, curves_of, mean_of
 from kdtool.train.evaluation.saliency import extreme_rows
 
 
@@ -157,8 +158,8 @@ def test_a_faithful_map_deletes_fast_and_inserts_fast():
     image[0, 0] = 255
     first, last = np.zeros((2, 8, 8), np.float32)
     first[0, 0], last[-1, -1], last[0, 0] = 1, 1, -1
-    deletion, insertion, *_ = curve_areas(model, image, first, 1, 2)
-    worst_deletion, worst_insertion, *_ = curve_areas(model, image, last, 1, 2)
+    deletion, insertion, *_ = map(area, curves_of(model, image, first, 1, 2))
+    worst_deletion, worst_insertion, *_ = map(area, curves_of(model, image, last, 1, 2))
     assert deletion < 0.62
     assert worst_insertion < 0.62
     assert insertion > 0.95
@@ -171,6 +172,17 @@ def test_a_mean_has_the_interval_of_students_t():
     low, high = student_t.interval(0.95, 4, loc=3, scale=values.std(ddof=1) / np.sqrt(5))
     assert (found.value, *found.ci95) == pytest.approx((3, low, high))
     assert mean_of(values[:4]).ci95 is None
+
+
+def test_a_curve_has_a_mean_and_its_interval_at_each_step():
+    values = np.random.default_rng(0).random((6, 17))
+    found = curve_of(values)
+    expected = [mean_of(values[:, step]) for step in range(17)]
+    assert found.means == [one.value for one in expected]
+    assert found.ci95 == [one.ci95 for one in expected]
+    assert curve_of(values[:4]).ci95 is None
+    # the area under the mean curve is the mean of the areas
+    assert area(np.array(found.means)) == pytest.approx(np.mean([area(one) for one in values]))
 
 
 def test_the_images_of_least_and_most_agreement_are_shown_once():
