@@ -252,6 +252,10 @@ def show_explained(console: Console, results: Results, folder: Path) -> None:
     show_sentence(
         console, f"Computed saliency maps of {models}; images shown: {len(explain.images)}."
     )
-    picture = folder / "figures" / "saliency.svg"
-    console.print(plain_text(console, f"Saliency maps: {picture}"), soft_wrap=True)
+    _show_picture(console, folder / "figures" / "saliency.svg")
     show_paths(console, folder)
+
+
+def _show_picture(console: Console, picture: Path) -> None:
+    if picture.is_file():  # small images are in the page alone
+        console.print(plain_text(console, f"Saliency maps: {picture}"), soft_wrap=True)

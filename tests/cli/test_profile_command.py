@@ -13,9 +13,11 @@ from classifiers import write_classifier
 from onnx import TensorProto, helper
 from target_sources import with_output_shapes
 
-from kdtool.cli.runtimes import competing, parse_runtimes
+from kdtool.cli.runtimes import READERS, competing, parse_runtimes
 from kdtool.edge.profile import ProfileOptions
+from kdtool.edge.targets.target import TARGETS
 from kdtool.results.base import to_json
+from kdtool.study.device_profiles import READS_ONNX
 
 
 def profile(*args, **env):
@@ -112,6 +114,11 @@ def test_all_measures_what_is_installed_and_lists_what_is_not(tmp_path):
         assert (f'pip install "{name}' in notes) == (name not in here)
     assert notes.count("\n") == (len(here) < len(modules))
     assert [one["among"] for one in report["fastest"]] == ([str(path)] if here else [])
+
+
+def test_the_runtimes_that_read_onnx_files_are_the_same_everywhere():
+    assert READERS == READS_ONNX
+    assert set(READERS) == {"onnxruntime", *(one.name for one in TARGETS if one.reads_onnx)}
 
 
 def test_with_onnxruntime_alone_all_is_onnxruntime_and_one_line(monkeypatch, capsys):
