@@ -143,7 +143,7 @@ def test_subclasses_are_merged(name, make, needs):
     assert make(name, Computed(plain, num_logits=6)).result.last.refused is None
 
 
-def test_executorch_computes_the_int8_file_of_the_study(make):
+def test_executorch_computes_the_int8_file_of_the_study(make, needs):
     needs("executorch")
     network = nn.Sequential(nn.Conv2d(3, 64, 3), nn.Hardswish(), nn.Flatten(), nn.Linear(960, 3))
     fp32 = make("executorch", network).result
