@@ -17,6 +17,7 @@ from pydantic import BaseModel
 ALGORITHMS: dict[str, int] = {
     "train": 2,  # 2: the loss of an epoch weighs each image alike
     "batch-norm": 2,  # 2: statistics are recomputed after training; of networks with BatchNorm only
+    "dropout": 1,  # 1: 16 random bits for each value; of networks with `nn.Dropout` on a CPU only
     "origin": 1,
     "teacher-logits": 1,
     "evaluate": 1,

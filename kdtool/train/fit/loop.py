@@ -23,6 +23,8 @@ from kdtool.train.fit.batches import (
     batches,
     steps_per_epoch,
 )
+from kdtool.train.fit.faster import faster_parts, replaced
+from kdtool.train.fit.memory import keep_freed_memory
 from kdtool.train.fit.optimizer import freeze, make_optimizer, phases_of, rates
 from kdtool.train.fit.state import State, Weights, best_epoch, patience_of
 from kdtool.train.models.checkpoint import set_weights
@@ -70,6 +72,7 @@ def fit(
     Raises:
         KdtoolError: The loss is not finite, or a batch does not fit into memory.
     """
+    keep_freed_memory()
     table, num_images, device = training.table, len(splits.train), splits.train.images.device
     num_logits = training.num_logits or len(splits.classes)
     precision = choose_precision(table.precision, device, model)
@@ -183,12 +186,13 @@ def training_step(
         rate: From the number of the step to the share of the full learning rate.
         precision: Of matrix products and convolutions.
     """
+    parts = faster_parts(model)
 
     def step(number: int, index: Tensor) -> Tensor:
         for group in optimizer.param_groups:
             group["lr"] = group["full_lr"] * rate(number)
         batch = make_batch(number, index)
-        with autocast(index.device, precision):
+        with replaced(parts), autocast(index.device, precision):
             logits = model(batch.images)
         loss = batch_loss(logits.float(), batch)
         optimizer.zero_grad()

@@ -13,6 +13,7 @@ from kdtool.results.study import TrainingResult
 from kdtool.study.folder import Origin, Study
 from kdtool.study.keys import changed_algorithms, key_of
 from kdtool.train.fit.batches import Training
+from kdtool.train.fit.faster import has_own_draws
 from kdtool.train.fit.loop import BatchLoss, fit
 from kdtool.train.fit.optimizer import epochs_to_train
 from kdtool.train.fit.state import damage_of
@@ -65,8 +66,13 @@ def plan_model(
         precision = choose_precision(table.precision, run.device, network)
     excluded = [] if role in TEACHERS else run.splits.result.excluded
     data = [run.fingerprint, excluded, run.recipe.data.augment, *chosen_by(run)]
+    algorithms = ["train"]
+    if has_batch_norm(network):
+        algorithms.append("batch-norm")
+    if run.device.type == "cpu" and has_own_draws(network):
+        algorithms.append("dropout")
     key = key_of(
-        ["train", "batch-norm"] if has_batch_norm(network) else ["train"],
+        algorithms,
         content_of(table, run.origin(role)),
         layers,
         [run.device.type, precision],
