@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -150,14 +151,19 @@ def _missing(target: Target) -> list[str]:
     needed = {target.package: target.module}
     if target.converter is not None:
         needed[target.converter] = target.converter
-    return [package for package, module in needed.items() if not _is_installed(module)]
+    return [package for package, module in needed.items() if not _is_there(package, module)]
 
 
 def is_installed(target: Target) -> bool:
     """Return whether a runtime is installed, without importing it; its converter may be missing."""
-    return all(map(_is_installed, (target.module, *target.also)))
+    needed = {target.package: target.module} | {name: name for name in target.also}
+    return all(_is_there(*one) for one in needed.items())
 
 
-def _is_installed(module: str) -> bool:
-    spec = find_spec(module)
-    return spec is not None and spec.origin is not None  # a folder of that name has no origin
+def _is_there(package: str, module: str) -> bool:
+    """Return whether a package is installed; any folder on the path is found as a module too."""
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return find_spec(module) is not None

@@ -101,3 +101,18 @@ def test_a_runtime_that_is_not_installed_is_one_error_that_says_how(monkeypatch)
         check_installed(names)
     for words in ("--for opencv needs opencv-python-headless", "--for tract needs tract"):
         assert words in str(caught.value)
+
+
+def test_a_package_without_a_file_of_its_own_is_installed_and_a_mere_folder_is_not(
+    tmp_path, monkeypatch
+):
+    for name in [one for one in sys.modules if one.split(".")[0] == "executorch"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr("sys.path", [str(tmp_path)])
+    (tmp_path / "executorch" / "runtime").mkdir(parents=True)  # no __init__.py, as in 1.5
+    with pytest.raises(KdtoolError, match="--for executorch needs executorch"):
+        check_installed(["executorch"])
+    metadata = tmp_path / "executorch-1.5.1.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text("Metadata-Version: 2.1\nName: executorch\nVersion: 1.5.1\n")
+    check_installed(["executorch"])
