@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kdtool.errors import RecipeError
 from kdtool.recipe.data import FEW_VALIDATION
@@ -180,8 +180,9 @@ def load_data(recipe: Recipe, device: torch.device, reporter: Reporter) -> tuple
     """
     splits = load_splits(recipe.data, reporter.warn, reporter.progress)
     check_operating_point(recipe.export.operating_point, splits.classes)
-    copied = [splits.train.images] if recipe.distill.exclude_classes else []
-    check_room([splits.train.images, splits.validation.images, splits.test.images, *copied], device)
+    parts = [splits.train, splits.validation, splits.test]
+    copied = [splits.train] if recipe.distill.exclude_classes else []
+    check_room([one.images for one in (*parts, *copied) if isinstance(one.images, Tensor)], device)
     splits = splits.to(device)
     transfer = without_classes(splits, recipe.distill.exclude_classes)
     return replace(splits, result=transfer.result), transfer
@@ -194,7 +195,7 @@ def announce_data(splits: Splits, transfer: Splits, reporter: Reporter) -> None:
     reporter.say(
         f"{result.description}: {result.num_train:,} training, {result.num_validation:,} "
         f"validation and {result.num_test:,} test images; {len(splits.classes)} classes{positive}; "
-        f"on {splits.train.images.device.type}"
+        f"on {splits.train.device.type}"
     )
     if result.num_validation < FEW_VALIDATION:
         reporter.warn(

@@ -1,6 +1,7 @@
 """The fingerprint of a set of data, and its exact and near duplicates."""
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 
@@ -8,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from kdtool.train.data.large.stored import Images, StoredImages
+
 Twins = tuple[str, int, str, int]  # split and index of an image, and of the first equal one
 
 
 def fingerprint(
     classes: Sequence[str],
-    arrays: Sequence[NDArray[np.generic]],
+    arrays: Sequence[NDArray[np.generic] | StoredImages],
     groups: Sequence[Sequence[int]] = (),
 ) -> str:
     """Return the SHA-256 of names, types, shapes and bytes, in hex; the same on every machine.
@@ -23,15 +26,21 @@ def fingerprint(
         arrays: Images, labels and split indices, always in the same order.
         groups: The classes merged into each class; empty if none are.
     """
-    arrays = [np.ascontiguousarray(array, array.dtype.newbyteorder("<")) for array in arrays]
-    header = [list(classes), [(array.dtype.str, array.shape) for array in arrays]]
+    parts = [[one] if isinstance(one, np.ndarray) else one.chunks() for one in arrays]
+    header = [list(classes), [(_little(array).str, array.shape) for array in arrays]]
     if groups:
         header.append([list(group) for group in groups])
     # JSON has an end, and the shapes give the lengths: no two inputs have the same bytes.
     digest = hashlib.sha256(json.dumps(header).encode())
-    for array in arrays:
-        digest.update(array.data)
+    for array in itertools.chain(*parts):
+        digest.update(np.ascontiguousarray(array, _little(array)).data)
     return digest.hexdigest()
+
+
+def _little(array: NDArray[np.generic] | StoredImages) -> np.dtype[np.generic]:
+    """Return the type of an array's values, least byte first."""
+    dtype = array.dtype if isinstance(array, np.ndarray) else np.dtype(np.uint8)
+    return dtype.newbyteorder("<")
 
 
 def find_duplicates(twins: Sequence[Twins]) -> list[Twins]:
@@ -55,7 +64,7 @@ def find_contradictions(
     ]
 
 
-def find_twins(splits: Mapping[str, NDArray[np.uint8]]) -> list[Twins]:
+def find_twins(splits: Mapping[str, Images]) -> list[Twins]:
     """Find the images that equal an earlier one, bit for bit, of the same or an earlier split.
 
     Args:
@@ -87,7 +96,7 @@ ROWS_AT_ONCE = 256
 
 
 def find_near_duplicates(
-    splits: Mapping[str, NDArray[np.uint8]], exact: set[tuple[str, int]]
+    splits: Mapping[str, Images], exact: set[tuple[str, int]]
 ) -> list[tuple[str, int, str, int]]:
     """Find the images that look nearly like one of an earlier split.
 

@@ -17,7 +17,7 @@ from kdtool.recipe.data import CsvTable, FolderTable
 from kdtool.train.data.checks import check_classes, classes_below, split_size
 from kdtool.train.data.images import read_pictures
 from kdtool.train.data.source import SPLITS, Progress, SourceData, first_of, problem_list
-from kdtool.train.data.stratify import grouped_split, reorder, stratified_split
+from kdtool.train.data.stratify import divided, grouped_split, stratified_split
 
 # What folders, columns and arrays call the splits, in lower case, and the split that each usually
 # is. "eval" is what a source has besides the others: its test or its validation split.
@@ -178,10 +178,7 @@ def read_files(
         )
         names = [names[index] for index in pictures.kept]
         parts = divide(files, table)
-    order = np.concatenate(list(parts.values()))
-    reorder(pictures.images, order)
-    ends = np.cumsum([len(part) for part in parts.values()])
-    images = dict(zip(parts, np.split(pictures.images, ends[:-1]), strict=True))
+    images = dict(zip(parts, divided(pictures.images, list(parts.values())), strict=True))
     labels = {split: files.labels[part] for split, part in parts.items()}
     return SourceData(
         description=files.description,

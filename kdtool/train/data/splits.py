@@ -49,37 +49,57 @@ from kdtool.train.data.duplicates import (
 from kdtool.train.data.folder import list_folder
 from kdtool.train.data.idx import load_idx
 from kdtool.train.data.labelled_files import read_files
+from kdtool.train.data.large.stored import Images, StoredImages
 from kdtool.train.data.npz import load_npz
 from kdtool.train.data.published.cifar import load_cifar
 from kdtool.train.data.published.mnist import load_digits, load_mnist
 from kdtool.train.data.source import SPLITS, Progress, SourceData
-from kdtool.train.data.stratify import reorder, stratified_split
+from kdtool.train.data.stratify import divided, stratified_split
 
 NUM_LISTED = 20  # duplicates in results.json, which says "the first 20"
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Labelled images on one device."""
+    """Labelled images on one device, or in a file from which batches are brought to it."""
 
-    images: Tensor  # (N, C, H, W) uint8
+    images: Tensor | StoredImages  # (N, C, H, W) uint8
     labels: Tensor  # (N,) int64
     fine_labels: Tensor | None = None  # (N,) int64, classes before `data.group`; None without it
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def device(self) -> torch.device:
+        """Where batches are."""
+        return self.labels.device
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """C, H, W."""
+        _, channels, height, width = self.images.shape
+        return channels, height, width
+
+    @property
+    def pixels(self) -> Images:
+        """All images for use without PyTorch, `(N, C, H, W)`."""
+        return self.images.cpu().numpy() if isinstance(self.images, Tensor) else self.images
+
     def to(self, device: torch.device | str) -> Self:
         """Return the split on `device`."""
+        images = self.images.to(device) if isinstance(self.images, Tensor) else self.images
         fine = None if self.fine_labels is None else self.fine_labels.to(device)
-        return replace(
-            self, images=self.images.to(device), labels=self.labels.to(device), fine_labels=fine
-        )
+        return replace(self, images=images, labels=self.labels.to(device), fine_labels=fine)
 
     def only(self, kept: Tensor) -> Self:
         """Return the images for which `kept` `(N,)` is True."""
+        if isinstance(self.images, Tensor):
+            images: Tensor | StoredImages = self.images[kept]
+        else:
+            images = self.images.only(kept.cpu().numpy())
         fine = None if self.fine_labels is None else self.fine_labels[kept]
-        return replace(self, images=self.images[kept], labels=self.labels[kept], fine_labels=fine)
+        return replace(self, images=images, labels=self.labels[kept], fine_labels=fine)
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return images `(B, C, H, W)` uint8 and labels `(B,)`, on the device of the split.
@@ -87,8 +107,20 @@ class Split:
         Args:
             index: `(B,)` int64, positions in the split, on any device.
         """
-        index = index.to(self.images.device)
-        return self.images.index_select(0, index), self.labels.index_select(0, index)
+        index = index.to(self.device)
+        labels = self.labels.index_select(0, index)
+        if isinstance(self.images, Tensor):
+            return self.images.index_select(0, index), labels
+        # A GPU fetches from pinned memory by itself.
+        shape, pinned = (len(index), *self.image_shape), self.device.type == "cuda"
+        images = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
+        self.images.read(index.cpu().numpy(), images.numpy())
+        return images.to(self.device, non_blocking=pinned), labels
+
+    def expect(self, index: Tensor) -> None:
+        """Begin to read the images of the batch after the next, if they are in a file."""
+        if isinstance(self.images, StoredImages):
+            self.images.expect(index.cpu().numpy())
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +148,11 @@ class Splits:
             validation=self.validation.to(device),
             test=self.test.to(device),
         )
+
+
+def as_tensor(images: Images) -> Tensor | StoredImages:
+    """Return images as those of a split."""
+    return images if isinstance(images, StoredImages) else torch.from_numpy(images)
 
 
 def load_source(table: DataTable, progress: Progress) -> SourceData:
@@ -199,7 +236,7 @@ def load_splits(table: DataTable, warn: Callable[[str], None], progress: Progres
         warn(warning)
     splits = {
         name: Split(
-            torch.from_numpy(images[name]),
+            as_tensor(images[name]),
             torch.from_numpy(labels[name]),
             torch.from_numpy(fine[name]) if groups else None,
         )
@@ -239,12 +276,12 @@ def without_classes(splits: Splits, excluded: Names) -> Splits:
 
 def _divide(
     data: SourceData, share: float
-) -> tuple[dict[str, NDArray[np.uint8]], dict[str, NDArray[np.int64]], list[NDArray[np.int64]]]:
+) -> tuple[dict[str, Images], dict[str, NDArray[np.int64]], list[NDArray[np.int64]]]:
     """Return images and labels by split, and the indices of both sides if validation is drawn.
 
     The source's train images are then reordered in place.
     """
-    images = {"train": data.train_images, "test": data.test_images}
+    images: dict[str, Images] = {"train": data.train_images, "test": data.test_images}
     labels = {"train": data.train_labels, "test": data.test_labels}
     if data.validation_images is not None and data.validation_labels is not None:
         images["validation"], labels["validation"] = data.validation_images, data.validation_labels
@@ -252,8 +289,7 @@ def _divide(
     else:
         count = split_size("validation", share, data.train_labels, data.classes, data.description)
         drawn = list(stratified_split(data.train_labels, count))
-        reorder(data.train_images, np.concatenate(drawn))
-        images["train"], images["validation"] = np.split(data.train_images, [len(drawn[0])])
+        images["train"], images["validation"] = divided(data.train_images, drawn)
         labels["train"], labels["validation"] = (data.train_labels[side] for side in drawn)
     return {name: images[name] for name in SPLITS}, {name: labels[name] for name in SPLITS}, drawn
 

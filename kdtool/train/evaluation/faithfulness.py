@@ -121,7 +121,8 @@ def curves_of(
         probabilities = class_logits(model(given), num_classes).softmax(dim=1)
         return np.asarray(probabilities[:, target].cpu().numpy())
 
-    shape = torch.empty(1, image.shape[2], *image.shape[:2])
+    height, width, channels = image.shape
+    shape = (channels, height, width)
     at_once = min(curves.STEPS + 1, images_within(PIXELS_AT_ONCE, model, shape))
     by_chance = np.random.default_rng(0).permutation(heatmap.size)
     return [

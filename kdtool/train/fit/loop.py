@@ -73,7 +73,7 @@ def fit(
         KdtoolError: The loss is not finite, or a batch does not fit into memory.
     """
     keep_freed_memory()
-    table, num_images, device = training.table, len(splits.train), splits.train.images.device
+    table, num_images, device = training.table, len(splits.train), splits.train.device
     num_logits = training.num_logits or len(splits.classes)
     precision = choose_precision(table.precision, device, model)
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
