@@ -238,6 +238,15 @@ def write(tmp_path):
             ["expected flip:VALUE with the probability"],
         ),
         (
+            ('source = "digits"', 'source = "folder"\nroot = "."\nmemory = "16"'),
+            ['data.memory: got "16", expected a number of MB, GB or TB, such as "16 GB"'],
+        ),
+        (
+            ('source = "digits"', 'source = "folder"\nroot = "."\nmemory = "1e3 GB"'),
+            ['got "1e3 GB", expected a number of MB'],
+        ),
+        (('"digits"', '"digits"\nmemory = "1 GB"'), ['data.memory: not a key of source "digits"']),
+        (
             ('"digits"', '"digits"\naugment = "flip"'),
             ['data.augment: got "flip", expected a list, such as ["flip"]'],
         ),

@@ -1,6 +1,7 @@
 """Loads the recipe's `[data]`: train, validation and test images, checked and fingerprinted."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -21,6 +22,7 @@ from kdtool.recipe.data import (
     MnistTable,
     NpzTable,
 )
+from kdtool.results.evidence import ImagePlace
 from kdtool.results.study import DataResult
 from kdtool.train.data.checks import (
     check_classes,
@@ -118,7 +120,7 @@ class Split:
         return images.to(self.device, non_blocking=pinned), labels
 
     def expect(self, index: Tensor) -> None:
-        """Begin to read the images of the batch after the next, if they are in a file."""
+        """Begin to read the images of a later batch, if they are in a file."""
         if isinstance(self.images, StoredImages):
             self.images.expect(index.cpu().numpy())
 
@@ -153,6 +155,14 @@ class Splits:
 def as_tensor(images: Images) -> Tensor | StoredImages:
     """Return images as those of a split."""
     return images if isinstance(images, StoredImages) else torch.from_numpy(images)
+
+
+def place_of(images: Iterable[Images]) -> ImagePlace:
+    """Return where the images of all splits are."""
+    parts = list(images)
+    on_disk = any(isinstance(one, StoredImages) for one in parts)
+    num_bytes = sum(math.prod(one.shape) for one in parts)
+    return ImagePlace(where="disk" if on_disk else "memory", num_bytes=num_bytes)
 
 
 def load_source(table: DataTable, progress: Progress) -> SourceData:
@@ -223,6 +233,7 @@ def load_splits(table: DataTable, warn: Callable[[str], None], progress: Progres
         duplicates=exact[:NUM_LISTED],
         num_near_duplicates=len(near),
         near_duplicates=near[:NUM_LISTED],
+        read_from=place_of(images.values()),
         fingerprint=fingerprint(data.classes, [*images.values(), *fine.values(), *drawn], groups),
         warnings=[
             *data.warnings,

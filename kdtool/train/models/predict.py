@@ -37,8 +37,13 @@ def predict(model: nn.Module, split: Split) -> Tensor:
     index = torch.arange(len(split), device=device)
     size = images_at_once(model, split)
     parts = torch.split(index, size)
+    logits = []
     with exact_arithmetic(), explain_out_of_memory(size, split.image_shape, SMALLER):
-        return torch.cat([model(channels_last_input(split.batch(part)[0])) for part in parts])
+        for number, part in enumerate(parts, start=1):
+            images, _ = split.batch(part)
+            split.expect(index[number * size : (number + 1) * size])
+            logits.append(model(channels_last_input(images)))
+    return torch.cat(logits)
 
 
 def images_at_once(model: nn.Module, split: Split) -> int:
