@@ -42,11 +42,9 @@ from kdtool.train.data.classes import (
 )
 from kdtool.train.data.csv_table import list_table
 from kdtool.train.data.duplicates import (
+    examine,
     find_contradictions,
     find_duplicates,
-    find_near_duplicates,
-    find_twins,
-    fingerprint,
 )
 from kdtool.train.data.folder import list_folder
 from kdtool.train.data.idx import load_idx
@@ -211,10 +209,9 @@ def load_splits(table: DataTable, warn: Callable[[str], None], progress: Progres
         group_of = group_of_class(groups)
         classes = group_names(groups, data.classes)
         labels = {name: group_of[values] for name, values in fine.items()}
-    twins = find_twins(images)
-    exact = find_duplicates(twins)
-    near = find_near_duplicates(images, {(split, index) for split, index, *_twin in exact})
-    contradictions = find_contradictions(twins, labels)
+    found = examine(data.classes, images, [*fine.values(), *drawn], groups)
+    exact, near = find_duplicates(found.twins), found.near
+    contradictions = find_contradictions(found.twins, labels)
     result = DataResult(
         source=table.source,
         description=data.description,
@@ -234,7 +231,7 @@ def load_splits(table: DataTable, warn: Callable[[str], None], progress: Progres
         num_near_duplicates=len(near),
         near_duplicates=near[:NUM_LISTED],
         read_from=place_of(images.values()),
-        fingerprint=fingerprint(data.classes, [*images.values(), *fine.values(), *drawn], groups),
+        fingerprint=found.fingerprint,
         warnings=[
             *data.warnings,
             *similar_class_warnings(data.classes),

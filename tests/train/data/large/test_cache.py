@@ -1,5 +1,6 @@
 """A set that does not fit into memory is decoded once into a file, and gives the same bits."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -78,6 +79,28 @@ def test_a_folder_gives_the_same_splits_from_memory_and_from_a_file(tmp_path):
             assert torch.equal(ours, theirs)
         kept = of_memory.labels == 1
         assert np.array_equal(of_file.only(kept).pixels[:], of_memory.only(kept).pixels)
+
+
+def test_duplicates_are_found_once_for_each_division_of_a_set(tmp_path, user_cache):
+    save_classes(tmp_path / "set", 20)
+    for name in ("cross", "disc"):  # a picture of train or test twice
+        source = sorted((tmp_path / "set" / name).iterdir())
+        shutil.copyfile(source[0], source[0].with_stem("zz"))
+    settings = {"memory": LITTLE, "test": 0.5, "warn": lambda _text: None}
+    found = [load(tmp_path / "set", **settings).result for _ in range(2)]
+    assert found[0] == found[1]
+    assert found[0].duplicates
+    (about,) = (user_cache / "kdtool" / "decoded").glob("*.*.json")
+    examined = json.loads(about.read_text())
+    about.write_text(json.dumps({**examined, "fingerprint": "as it was found"}))
+    assert load(tmp_path / "set", **settings).result.fingerprint == "as it was found"
+    for share in (0.3, 0.4):  # found anew
+        other = load(tmp_path / "set", **{**settings, "validation": share}).result
+        in_memory = load(tmp_path / "set", **{**settings, "validation": share, "memory": None})
+        assert other.fingerprint == in_memory.result.fingerprint
+        assert other.duplicates == in_memory.result.duplicates
+    about.write_text("{")
+    assert load(tmp_path / "set", **settings).result == found[0]
 
 
 def test_a_set_is_decoded_again_where_a_file_changed_and_only_then(pictures):
