@@ -67,6 +67,7 @@ TITLES = {
     "IdxTable": "Files in the MNIST format",
     "FolderTable": "A folder for each class",
     "CsvTable": "A csv table of image files",
+    "WebDatasetTable": "Tar files in the layout of WebDataset",
     "NpzTable": "A NumPy file",
 }
 

@@ -245,6 +245,32 @@ class CsvTable(PictureKeys):
     )
 
 
+class Shards(Table):
+    """The tar files of each split, relative to `data.root`; a name may have * and ?."""
+
+    train: str = Field(default="*.tar", description="tar files, of all images without a split")
+    validation: str | None = Field(
+        default=None, description="those of validation images; without it kdtool draws them"
+    )
+    test: str | None = Field(
+        default=None, description="those of test images; without it kdtool draws them"
+    )
+
+
+class WebDatasetTable(PictureKeys):
+    """Tar files in the layout of WebDataset: NAME.jpg and NAME.cls are a sample."""
+
+    source: Literal["webdataset"] = Field(description="tar files in the layout of WebDataset")
+    shards: Shards = Field(default=Shards(), description="names of the tar files")
+    label: Annotated[str, Field(pattern=r"^([a-z0-9_.]+|json:.+)$")] = Field(
+        default="cls",
+        description="ending of the member with the class; `json:KEY` is a value of a .json member",
+    )
+    classes: ClassNames | None = Field(
+        default=None, description=f"{CLASSES}; default: alphabetical, numbers by value"
+    )
+
+
 DataTable = Annotated[
     MnistTable
     | MnistLikeTable
@@ -253,7 +279,8 @@ DataTable = Annotated[
     | IdxTable
     | NpzTable
     | FolderTable
-    | CsvTable,
+    | CsvTable
+    | WebDatasetTable,
     Field(discriminator="source"),
 ]
 TABLES: dict[str, type[DataKeys]] = {  # source -> the model of its keys
@@ -266,6 +293,7 @@ TABLES: dict[str, type[DataKeys]] = {  # source -> the model of its keys
     "idx": IdxTable,
     "folder": FolderTable,
     "csv": CsvTable,
+    "webdataset": WebDatasetTable,
     "npz": NpzTable,
 }
 

@@ -18,6 +18,7 @@ from kdtool.errors import DataError, reason
 from kdtool.format import plural
 from kdtool.recipe.data import PictureKeys, parse_memory
 from kdtool.train.data.large.cache import find_cached, key_of_set, record, written
+from kdtool.train.data.large.shards import PictureFile
 from kdtool.train.data.large.stored import Images
 from kdtool.train.data.source import (
     Progress,
@@ -40,7 +41,7 @@ class Header:
     is_deep: bool  # 16 bits a pixel
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: PictureFile) -> Header:
     """Return the header of an image file, without reading its pixels.
 
     Raises:
@@ -49,7 +50,7 @@ def read_header(path: Path) -> Header:
     try:
         if not path.is_file():  # a pipe would never end
             raise ValueError("there is no such file")
-        with Image.open(path) as file:
+        with path.open("rb") as stream, Image.open(stream) as file:
             if file.format == "EPS":  # Pillow would have Ghostscript run it
                 raise ValueError("an EPS file is a program; save it as PNG")
             width, height = file.size
@@ -65,7 +66,7 @@ def read_header(path: Path) -> Header:
         raise ValueError(reason(error)) from error
 
 
-def _not_an_image(path: Path) -> str:
+def _not_an_image(path: PictureFile) -> str:
     with path.open("rb") as file:
         content = file.read(16)
     if not content:
@@ -112,7 +113,7 @@ class Pictures:
 
 
 def read_pictures(
-    paths: Sequence[Path], names: Sequence[str], table: PictureKeys, progress: Progress
+    paths: Sequence[PictureFile], names: Sequence[str], table: PictureKeys, progress: Progress
 ) -> Pictures:
     """Read image files with all cores, into memory or, where they do not fit, into a file.
 
@@ -137,14 +138,14 @@ def read_pictures(
         return Pictures(cached.images, cached.images.rows, cached.warnings)
     found = _look(paths, names, table, progress)
     in_memory = fits(len(found.headers) * math.prod(found.shape), table.memory)
-    return _into_memory(found) if in_memory else _into_file(found, key)
+    return _into_memory(found, key) if in_memory else _into_file(found, key)
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
     """Image files whose headers are read."""
 
-    paths: Sequence[Path]
+    paths: Sequence[PictureFile]
     names: Sequence[str]
     table: PictureKeys
     progress: Progress
@@ -178,7 +179,8 @@ class _Found:
 
     def _decode(self, index: int) -> NDArray[np.uint8]:
         channels, height, width = self.shape
-        image = open_image(self.paths[index], channels)
+        given = self.paths[index]
+        image = open_image(given if isinstance(given, Path) else given.open(), channels)
         if image.size != (width, height):
             if self.table.size is None:  # rotated by metadata that the header lacks
                 raise ValueError(f"{image.width} x {image.height}, not {width} x {height} pixels")
@@ -198,8 +200,12 @@ class _Found:
         )
 
 
+def _changed() -> DataError:
+    return DataError("image files were changed while they were read; run the command again")
+
+
 def _look(
-    paths: Sequence[Path], names: Sequence[str], table: PictureKeys, progress: Progress
+    paths: Sequence[PictureFile], names: Sequence[str], table: PictureKeys, progress: Progress
 ) -> _Found:
     """Read the headers; for arguments see `read_pictures`.
 
@@ -224,7 +230,7 @@ def _look(
     return _Found(paths, names, table, progress, headers, reasons, (channels, height, width))
 
 
-def _into_memory(found: _Found) -> Pictures:
+def _into_memory(found: _Found, key: str) -> Pictures:
     images = np.empty((len(found.headers), *found.shape), dtype=np.uint8)
 
     def keep(place: int, _file: int, pixels: NDArray[np.uint8]) -> None:
@@ -234,6 +240,8 @@ def _into_memory(found: _Found) -> Pictures:
     for to, place in enumerate(whole.tolist()):
         if to != place:  # in place, as a second array might not fit
             images[to] = images[place]
+    if key_of_set(found.paths, found.table) != key:
+        raise _changed()
     kept = np.array(list(found.headers))[whole]
     return Pictures(images[: len(whole)], kept, found.warnings_of(kept))
 
@@ -242,7 +250,7 @@ def _into_file(found: _Found, key: str) -> Pictures:
     with written(key, len(found.paths), found.shape) as writer:
         whole = found.read_all(lambda _place, file, pixels: writer.write(file, pixels))
         if key_of_set(found.paths, found.table) != key:
-            raise DataError("image files were changed while they were read; run the command again")
+            raise _changed()
     kept = np.array(list(found.headers))[whole]
     cached = record(key, found.shape, kept, found.warnings_of(kept))
     return Pictures(cached.images, kept, cached.warnings)

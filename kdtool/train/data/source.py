@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdtool.errors import DataError, reason
-from kdtool.recipe.data import CsvTable, FolderTable, NpzTable
+from kdtool.recipe.data import NpzTable, PictureKeys
 from kdtool.train.data.large.stored import Images
 from kdtool.train.reporter import Update
 
@@ -43,7 +43,7 @@ class SourceData:
         return labels
 
 
-def find_below(table: FolderTable | CsvTable | NpzTable, below: Path, what: str) -> Path:
+def find_below(table: PictureKeys | NpzTable, below: Path, what: str) -> Path:
     """Return `data.root / below`, links resolved.
 
     Args:

@@ -21,6 +21,7 @@ from kdtool.recipe.data import (
     MnistLikeTable,
     MnistTable,
     NpzTable,
+    WebDatasetTable,
 )
 from kdtool.results.evidence import ImagePlace
 from kdtool.results.study import DataResult
@@ -40,15 +41,16 @@ from kdtool.train.data.classes import (
     group_of_class,
     positive_class,
 )
-from kdtool.train.data.csv_table import list_table
 from kdtool.train.data.duplicates import (
     examine,
     find_contradictions,
     find_duplicates,
 )
-from kdtool.train.data.folder import list_folder
+from kdtool.train.data.files.csv_table import list_table
+from kdtool.train.data.files.folder import list_folder
+from kdtool.train.data.files.webdataset import list_shards
 from kdtool.train.data.idx import load_idx
-from kdtool.train.data.labelled_files import read_files
+from kdtool.train.data.labelled_files import LabelledFiles, read_files
 from kdtool.train.data.large.stored import Images, StoredImages
 from kdtool.train.data.npz import load_npz
 from kdtool.train.data.published.cifar import load_cifar
@@ -180,11 +182,24 @@ def load_source(table: DataTable, progress: Progress) -> SourceData:
             data = load_idx(table)
         case NpzTable():
             data = load_npz(table)
-        case FolderTable():
-            data = read_files(list_folder(table), table, progress)
-        case CsvTable():
-            data = read_files(list_table(table), table, progress)
+        case FolderTable() | CsvTable() | WebDatasetTable():
+            data = read_files(list_files(table), table, progress)
     return data
+
+
+def list_files(table: FolderTable | CsvTable | WebDatasetTable) -> LabelledFiles:
+    """Return the images of a source of image files.
+
+    Raises:
+        DataError: They are missing, or laid out otherwise.
+    """
+    match table:
+        case FolderTable():
+            return list_folder(table)
+        case CsvTable():
+            return list_table(table)
+        case WebDatasetTable():
+            return list_shards(table)
 
 
 def load_splits(table: DataTable, warn: Callable[[str], None], progress: Progress) -> Splits:

@@ -26,6 +26,7 @@ from kdtool.files import cache_folder, replaced, write_atomic
 from kdtool.format import file_size, keyboard_text
 from kdtool.recipe.data import PictureKeys
 from kdtool.results.base import Record, to_json
+from kdtool.train.data.large.shards import Member, PictureFile
 from kdtool.train.data.large.stored import StoredImages
 
 READER = 1  # raise it when files of pictures are decoded to other pixels
@@ -47,21 +48,30 @@ class Cached:
     warnings: tuple[str, ...]
 
 
-def key_of_set(paths: Sequence[Path], table: PictureKeys) -> str:
+def key_of_set(paths: Sequence[PictureFile], table: PictureKeys) -> str:
     """Return a hash of all that decoded pixels depend on: the files, and how they are read.
 
     A file counts as changed when its size or its time of modification is another.
     """
     settings = [READER, PIL.__version__, table.size, table.channels, table.skip_broken]
     digest = hashlib.sha256(json.dumps(settings).encode())
-    for path in paths:
-        try:
-            found = path.stat()
-            digest.update(f"\0{found.st_size} {found.st_mtime_ns} ".encode())
-        except OSError:  # a link to nowhere is told when it is read
-            digest.update(b"\0- ")
-        digest.update(os.fsencode(path))
+    known: dict[Path, bytes] = {}  # a tar file has many images
+    for picture in paths:
+        path = picture.path if isinstance(picture, Member) else picture
+        if path not in known:
+            known = {path: _state(path)}
+        digest.update(known[path] + os.fsencode(path))
+        if isinstance(picture, Member):
+            digest.update(f"\0{picture.name}\0{picture.offset} {picture.size}".encode())
     return digest.hexdigest()[:32]
+
+
+def _state(path: Path) -> bytes:
+    try:
+        found = path.stat()
+    except OSError:  # a link to nowhere is told when it is read
+        return b"\0- "
+    return f"\0{found.st_size} {found.st_mtime_ns} ".encode()
 
 
 def places(key: str) -> tuple[Path, Path]:
