@@ -134,8 +134,10 @@ def read_pictures(
     """
     key = key_of_set(paths, table)
     cached = find_cached(key)
-    if cached and not fits(math.prod(cached.images.shape), table.memory):
-        return Pictures(cached.images, cached.images.rows, cached.warnings)
+    if cached:
+        in_memory = fits(math.prod(cached.images.shape), table.memory)
+        images = cached.images[:] if in_memory else cached.images
+        return Pictures(images, cached.images.rows, cached.warnings)
     found = _look(paths, names, table, progress)
     in_memory = fits(len(found.headers) * math.prod(found.shape), table.memory)
     return _into_memory(found, key) if in_memory else _into_file(found, key)

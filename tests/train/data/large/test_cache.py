@@ -110,6 +110,7 @@ def test_a_set_is_decoded_again_where_a_file_changed_and_only_then(pictures):
     first.write_bytes(bytes(size))  # no image any more, but as large and as old as before
     os.utime(first, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert np.array_equal(read([first, last], memory=LITTLE).images[:], before[:])
+    assert np.array_equal(read([first, last]).images, before[:])  # into memory, without decoding
     shutil.copyfile(last, first)  # newer
     images = read([first, last], memory=LITTLE).images
     assert np.array_equal(images[0:1], before[1:2])
