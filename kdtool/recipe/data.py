@@ -246,9 +246,12 @@ class CsvTable(PictureKeys):
 
 
 class Shards(Table):
-    """The tar files of each split, relative to `data.root`; a name may have * and ?."""
+    """The files of each split, relative to `data.root`; a name may have * and ?."""
 
-    train: str = Field(default="*.tar", description="tar files, of all images without a split")
+    train: str | None = Field(
+        default=None,
+        description="files of training images, such as `train-*.tar`; without it all of the folder",
+    )
     validation: str | None = Field(
         default=None, description="those of validation images; without it kdtool draws them"
     )
@@ -261,13 +264,27 @@ class WebDatasetTable(PictureKeys):
     """Tar files in the layout of WebDataset: NAME.jpg and NAME.cls are a sample."""
 
     source: Literal["webdataset"] = Field(description="tar files in the layout of WebDataset")
-    shards: Shards = Field(default=Shards(), description="names of the tar files")
+    shards: Shards = Field(default=Shards(), description="names of the tar files; default: `*.tar`")
     label: Annotated[str, Field(pattern=r"^([a-z0-9_.]+|json:.+)$")] = Field(
         default="cls",
         description="ending of the member with the class; `json:KEY` is a value of a .json member",
     )
     classes: ClassNames | None = Field(
         default=None, description=f"{CLASSES}; default: alphabetical, numbers by value"
+    )
+
+
+class ParquetTable(PictureKeys):
+    """Parquet files of Hugging Face; they need the package `datasets` (extra `parquet`)."""
+
+    source: Literal["parquet"] = Field(description="parquet files of Hugging Face")
+    shards: Shards = Field(default=Shards(), description="names of the files; default: `*.parquet`")
+    image: str = Field(default="image", description="column with the encoded images")
+    label: str = Field(default="label", description="column with the classes")
+    classes: ClassNames | None = Field(
+        default=None,
+        description=f"{CLASSES}; default: those that the files have, or alphabetical, numbers by "
+        "value",
     )
 
 
@@ -280,7 +297,8 @@ DataTable = Annotated[
     | NpzTable
     | FolderTable
     | CsvTable
-    | WebDatasetTable,
+    | WebDatasetTable
+    | ParquetTable,
     Field(discriminator="source"),
 ]
 TABLES: dict[str, type[DataKeys]] = {  # source -> the model of its keys
@@ -294,6 +312,7 @@ TABLES: dict[str, type[DataKeys]] = {  # source -> the model of its keys
     "folder": FolderTable,
     "csv": CsvTable,
     "webdataset": WebDatasetTable,
+    "parquet": ParquetTable,
     "npz": NpzTable,
 }
 

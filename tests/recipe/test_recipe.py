@@ -53,7 +53,7 @@ def write(tmp_path):
         ),
         (
             ('"digits"', '"digits"\nclasses = ["a", "b"]'),
-            ['data.classes: not a key of source "digits", only of idx, csv, webdataset, npz'],
+            ['data.classes: not a key of source "digits", only of idx, csv, webdataset, parquet, npz'],
         ),
         (
             ('"digits"', '"digits"\nroot = "x"'),
@@ -110,7 +110,7 @@ def write(tmp_path):
         ),
         (
             ('"digits"', '"digits"\nsize = 9'),
-            ['data.size: not a key of source "digits", only of folder, csv, webdataset'],
+            ['data.size: not a key of source "digits", only of folder, csv, webdataset, parquet'],
         ),
         (
             ('"digits"', '"mnist"\nroots = "x"'),

@@ -21,6 +21,7 @@ from kdtool.recipe.data import (
     MnistLikeTable,
     MnistTable,
     NpzTable,
+    ParquetTable,
     WebDatasetTable,
 )
 from kdtool.results.evidence import ImagePlace
@@ -48,6 +49,7 @@ from kdtool.train.data.duplicates import (
 )
 from kdtool.train.data.files.csv_table import list_table
 from kdtool.train.data.files.folder import list_folder
+from kdtool.train.data.files.parquet import list_parquet
 from kdtool.train.data.files.webdataset import list_shards
 from kdtool.train.data.idx import load_idx
 from kdtool.train.data.labelled_files import LabelledFiles, read_files
@@ -182,12 +184,12 @@ def load_source(table: DataTable, progress: Progress) -> SourceData:
             data = load_idx(table)
         case NpzTable():
             data = load_npz(table)
-        case FolderTable() | CsvTable() | WebDatasetTable():
+        case FolderTable() | CsvTable() | WebDatasetTable() | ParquetTable():
             data = read_files(list_files(table), table, progress)
     return data
 
 
-def list_files(table: FolderTable | CsvTable | WebDatasetTable) -> LabelledFiles:
+def list_files(table: FolderTable | CsvTable | WebDatasetTable | ParquetTable) -> LabelledFiles:
     """Return the images of a source of image files.
 
     Raises:
@@ -200,6 +202,8 @@ def list_files(table: FolderTable | CsvTable | WebDatasetTable) -> LabelledFiles
             return list_table(table)
         case WebDatasetTable():
             return list_shards(table)
+        case ParquetTable():
+            return list_parquet(table)
 
 
 def load_splits(table: DataTable, warn: Callable[[str], None], progress: Progress) -> Splits:

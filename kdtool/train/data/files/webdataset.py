@@ -10,7 +10,7 @@ import numpy as np
 from kdtool.edge.image_files import is_system
 from kdtool.errors import DataError, reason
 from kdtool.format import plural
-from kdtool.recipe.data import WebDatasetTable
+from kdtool.recipe.data import Shards, WebDatasetTable
 from kdtool.train.data.files.csv_table import in_order
 from kdtool.train.data.labelled_files import LabelledFiles, shown
 from kdtool.train.data.large.shards import Member, members_of
@@ -49,7 +49,7 @@ def list_shards(table: WebDatasetTable) -> LabelledFiles:
         DataError: Shards are missing or damaged, or samples lack an image or a label; lists all.
     """
     root = find_below(table, Path(), "data.root")
-    shards = _shards(table, root)
+    shards = shards_of(table.shards, "*.tar", root)
     problems: list[str] = []
     found = [
         (split, image, label)
@@ -79,22 +79,27 @@ def list_shards(table: WebDatasetTable) -> LabelledFiles:
     )
 
 
-def _shards(table: WebDatasetTable, root: Path) -> dict[str, list[Path]]:
+def shards_of(patterns: Shards, default: str, root: Path) -> dict[str, list[Path]]:
     """Return the shards of each split that has any, sorted by name.
+
+    Args:
+        patterns: `data.shards`.
+        default: Pattern of train images, where the recipe has none.
+        root: Folder of the data.
 
     Raises:
         DataError: A pattern fits none, or two patterns fit one file.
     """
     shards: dict[str, list[Path]] = {}
     for split in SPLITS:
-        pattern = getattr(table.shards, split)
+        pattern = getattr(patterns, split) or (default if split == "train" else None)
         if pattern is None:
             continue
         paths = [path for path in sorted(root.glob(pattern)) if not is_system(path.name)]
         if not paths:
             raise DataError(
                 f'data.shards.{split} = "{pattern}" fits no file in {root}; expected a name with '
-                '* and ?, such as "train-*.tar"'
+                '* and ?, such as "train-{default}"'
             )
         shards[split] = paths
     everywhere = [path for paths in shards.values() for path in paths]

@@ -1,8 +1,8 @@
-"""The members of a tar file, found by one pass over its headers, and read by their place in it."""
+"""Images within larger files: members of a tar file, read by offset, or rows of a table."""
 
 import io
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -14,12 +14,13 @@ BLOCK = 512  # bytes; a header takes one, and one of zeros ends the file
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file within a tar file, which takes the place of a path."""
+    """A file within another one, which takes the place of a path."""
 
-    path: Path  # of the tar file
+    path: Path  # of the other one
     name: str  # within it
-    offset: int  # of its first byte
-    size: int  # in bytes
+    offset: int  # of its first byte, or number of its row
+    size: int  # in bytes; 0 of a row
+    content: Callable[[int], bytes] | None = None  # of a row, given its number; None: of a tar file
 
     @property
     def suffix(self) -> str:
@@ -27,11 +28,13 @@ class Member:
         return Path(self.name).suffix
 
     def is_file(self) -> bool:
-        """Return whether the tar file is there."""
+        """Return whether the other file is there."""
         return self.path.is_file()
 
     def read(self) -> bytes:
         """Return its content."""
+        if self.content is not None:
+            return self.content(self.offset)
         with self.path.open("rb", buffering=0) as file:
             file.seek(self.offset)
             return file.read(self.size)
