@@ -53,7 +53,7 @@ def write(tmp_path):
         ),
         (
             ('"digits"', '"digits"\nclasses = ["a", "b"]'),
-            ['data.classes: not a key of source "digits", only of idx, csv, webdataset, parquet, npz'],
+            ['data.classes: not a key of source "digits", only of idx, csv, webdataset'],
         ),
         (
             ('"digits"', '"digits"\nroot = "x"'),
