@@ -17,7 +17,7 @@ from kdtool.environment import free_memory_bytes, memory_bytes, usable_cores
 from kdtool.errors import DataError, reason
 from kdtool.format import plural
 from kdtool.recipe.data import PictureKeys, parse_memory
-from kdtool.train.data.large.cache import find_cached, key_of_set, record, written
+from kdtool.train.data.large.cache import find_cached, key_of_set, locked, record, written
 from kdtool.train.data.large.shards import PictureFile
 from kdtool.train.data.large.stored import Images
 from kdtool.train.data.source import (
@@ -249,13 +249,16 @@ def _into_memory(found: _Found, key: str) -> Pictures:
 
 
 def _into_file(found: _Found, key: str) -> Pictures:
-    with written(key, len(found.paths), found.shape) as writer:
-        whole = found.read_all(lambda _place, file, pixels: writer.write(file, pixels))
-        if key_of_set(found.paths, found.table) != key:
-            raise _changed()
-    kept = np.array(list(found.headers))[whole]
-    cached = record(key, found.shape, kept, found.warnings_of(kept))
-    return Pictures(cached.images, kept, cached.warnings)
+    with locked(key):
+        cached = find_cached(key)  # another process may have written it meanwhile
+        if cached is None:
+            with written(key, len(found.paths), found.shape) as writer:
+                whole = found.read_all(lambda _place, file, pixels: writer.write(file, pixels))
+                if key_of_set(found.paths, found.table) != key:
+                    raise _changed()
+            kept = np.array(list(found.headers))[whole]
+            cached = record(key, found.shape, kept, found.warnings_of(kept))
+    return Pictures(cached.images, cached.images.rows, cached.warnings)
 
 
 def fits(num_bytes: int, memory: str | None) -> bool:

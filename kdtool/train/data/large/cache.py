@@ -11,24 +11,26 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import PIL
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from kdtool.errors import DataError, reason
-from kdtool.files import cache_folder, replaced, write_atomic
+from kdtool.files import UNFINISHED, cache_folder, replaced, write_atomic
 from kdtool.format import file_size, keyboard_text
 from kdtool.recipe.data import PictureKeys
 from kdtool.results.base import Record, to_json
 from kdtool.train.data.large.shards import Member, PictureFile
 from kdtool.train.data.large.stored import StoredImages
 
+MOVE = "set the environment variable XDG_CACHE_HOME to a folder on a larger disk"
 READER = 1  # raise it when files of pictures are decoded to other pixels
 
 
@@ -115,8 +117,31 @@ class Writer:
 
 
 @contextmanager
+def locked(key: str) -> Iterator[None]:
+    """Keep other processes from writing a set during the block; wait for one that does.
+
+    What processes left behind that were killed while they wrote any set is deleted.
+
+    Raises:
+        DataError: The cache cannot be written.
+    """
+    folder = cache_folder() / "decoded"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.glob(f".*{UNFINISHED}.images"):
+            _, owner, _ = path.name.split(".", 2)
+            with suppress(Timeout), FileLock(folder / f"{owner}.lock", timeout=0):
+                path.unlink()
+        held = FileLock(folder / f"{key}.lock").acquire()
+    except OSError as error:
+        raise DataError(f"cannot write {folder}: {reason(error)}; {MOVE}") from error
+    with held:
+        yield
+
+
+@contextmanager
 def written(key: str, num_rows: int, image_shape: tuple[int, int, int]) -> Iterator[Writer]:
-    """Write a set into the cache, which has it if the block raises nothing.
+    """Write a set into the cache, under its lock; it is there if the block raises nothing.
 
     Args:
         key: Of `key_of_set`.
@@ -129,11 +154,7 @@ def written(key: str, num_rows: int, image_shape: tuple[int, int, int]) -> Itera
     path, _ = places(key)
     row_bytes = int(np.prod(image_shape))
     num_bytes = num_rows * row_bytes
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(path.parent).free
-    except OSError as error:
-        raise _no_room(path.parent, num_bytes, reason(error)) from error
+    free = shutil.disk_usage(path.parent).free
     if num_bytes > free:
         raise _no_room(path.parent, num_bytes, f"{file_size(free)} are free")
     with replaced(path) as unfinished, unfinished.open("rb+", buffering=0) as file:
@@ -170,7 +191,7 @@ def _no_room(folder: Path, num_bytes: int, why: str) -> DataError:
     older = f"sets that were decoded earlier take {file_size(used)} there and can be deleted; "
     text = (
         f"the decoded images take {file_size(num_bytes)}, more than they may of the memory "
-        f"(data.memory), and cannot be written to {folder}: {why}; {older if used else ''}set the "
-        "environment variable XDG_CACHE_HOME to a folder on a larger disk, or a smaller data.size"
+        f"(data.memory), and cannot be written to {folder}: {why}; {older if used else ''}{MOVE}, "
+        "or a smaller data.size"
     )
     return DataError(keyboard_text(text))

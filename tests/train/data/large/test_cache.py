@@ -168,19 +168,19 @@ def test_a_set_larger_than_the_disk_is_an_error_before_it_is_decoded(pictures, u
         f"cannot be written to {user_cache}/kdtool/decoded: "
     )
     assert " are free; set the environment variable XDG_CACHE_HOME to a folder" in text
-    assert not list((user_cache / "kdtool" / "decoded").iterdir())
+    assert not list((user_cache / "kdtool" / "decoded").glob("*[!k]"))  # but a lock
 
 
 FULL = """
 import resource, signal, sys
 import numpy
 from kdtool.errors import DataError
-from kdtool.train.data.large.cache import written
+from kdtool.train.data.large.cache import locked, written
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))  # as a disk that is full after them
 row = None
 try:
-    with written("key", int(sys.argv[1]), (1, 30, 30)) as writer:
+    with locked("key"), written("key", int(sys.argv[1]), (1, 30, 30)) as writer:
         for row in range(10):
             writer.write(row, numpy.zeros((1, 30, 30), numpy.uint8))
 except DataError as error:
@@ -199,7 +199,7 @@ def test_a_disk_that_is_full_while_it_is_written_leaves_nothing(user_cache, num_
     assert "; set the environment variable XDG_CACHE_HOME" in done.stdout
     assert "were decoded earlier" not in done.stdout
     assert done.stdout.endswith(f"; in row {row}\n")
-    assert not list((user_cache / "kdtool" / "decoded").iterdir())
+    assert not list((user_cache / "kdtool" / "decoded").glob("*[!k]"))  # but a lock
 
 
 @pytest.mark.parametrize("memory", [LITTLE, "1 GB"])
@@ -214,13 +214,41 @@ def test_files_that_change_while_they_are_read_are_an_error(pictures, user_cache
 
     with pytest.raises(DataError, match="image files were changed while they were read; run the"):
         read_pictures(paths, [path.name for path in paths], table, touching)
-    assert not list((user_cache / "kdtool" / "decoded").glob("*"))
+    assert not list((user_cache / "kdtool" / "decoded").glob("*[!k]"))  # but a lock
+
+
+DIES = """
+import sys
+from kdtool.train.data.large.cache import locked, written
+with locked("other"), written("other", 10, (1, 30, 30)):
+    print("begun", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_killed_process_left_is_deleted_and_that_of_a_living_one_is_kept(
+    pictures, user_cache
+):
+    folder = user_cache / "kdtool" / "decoded"
+    with subprocess.Popen(
+        [sys.executable, "-c", DIES], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout.readline() == b"begun\n"
+        (unfinished,) = folder.glob(".other.*")
+        assert unfinished.stat().st_size == 9000
+        read(pictures[4:], memory=LITTLE)
+        assert unfinished.exists()
+        process.kill()
+        process.wait()
+    read(pictures[5:], memory=LITTLE)
+    assert not unfinished.exists()
+    assert len(list(folder.glob("*.images"))) == 2
 
 
 def test_broken_files_are_listed_as_ever_and_leave_no_file(pictures, user_cache):
     with pytest.raises(DataError, match=r"^1 of 10 files is broken:\n  3\.png: "):
         read(pictures, memory=LITTLE)
-    assert not list((user_cache / "kdtool" / "decoded").iterdir())
+    assert not list((user_cache / "kdtool" / "decoded").glob("*[!k]"))  # but a lock
 
 
 def test_the_key_is_that_of_files_and_settings(pictures):
