@@ -139,6 +139,18 @@ DAMAGE = {
 }
 
 
+def test_reading_ahead_changes_nothing_and_leaves_errors_to_reading(pictures):
+    images = read(pictures[4:], memory=LITTLE).images
+    expected = images[:]
+    for index in (slice(None), np.array([2, 0]), []):
+        images.expect(index)
+    assert np.array_equal(images[:], expected)
+    images.path.unlink()
+    images.expect(slice(None))
+    with pytest.raises(DataError, match="cannot read"):
+        images[:]
+
+
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_cache_is_told_and_made_again(pictures, damage):
     change, message = DAMAGE[damage]
