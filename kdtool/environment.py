@@ -24,6 +24,7 @@ NVIDIA_NAMES = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
 # Of the container, where there is one (Linux, cgroup 2).
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 MEMORY_MAX = Path("/sys/fs/cgroup/memory.max")
+MEMORY_INFO = Path("/proc/meminfo")
 FLAG_KEYS = {"flags", "Features"}
 CPU_FEATURES = (
     "avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8",  # x86
@@ -109,6 +110,21 @@ def memory_bytes(memory_max: Path = MEMORY_MAX) -> int | None:
         return None
     share = memory_max.read_text(encoding="ascii").strip() if memory_max.is_file() else "max"
     return memory if share == "max" else min(memory, int(share))
+
+
+def free_memory_bytes(memory_info: Path = MEMORY_INFO, memory_max: Path = MEMORY_MAX) -> int | None:
+    """Return the bytes of memory that other programs leave to this process; None if unknown.
+
+    Args:
+        memory_info: `/proc/meminfo`. If it is missing, all memory counts as free.
+        memory_max: As of `memory_bytes`, which is the most.
+    """
+    memory = memory_bytes(memory_max)
+    if memory is None or not memory_info.is_file():
+        return memory
+    lines = memory_info.read_text(encoding="ascii", errors="replace").splitlines()
+    free = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    return min([memory, *free])
 
 
 def usable_cores(cpu_max: Path = CPU_MAX) -> int:

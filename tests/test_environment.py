@@ -7,6 +7,7 @@ from kdtool.environment import (
     collect_environment,
     cpu_features,
     cpu_name,
+    free_memory_bytes,
     memory_bytes,
     usable_cores,
 )
@@ -64,6 +65,17 @@ def test_share_of_a_container_caps_the_memory(tmp_path):
     for text, expected in [("max\n", whole), ("1048576\n", 2**20), (f"{2**62}\n", whole)]:
         share.write_text(text)
         assert memory_bytes(share) == expected
+
+
+def test_free_memory_is_what_other_programs_and_the_container_leave(tmp_path):
+    info, share = tmp_path / "meminfo", tmp_path / "memory.max"
+    info.write_text("MemTotal: 16 kB\nMemFree: 1 kB\nMemAvailable:      12 kB\n")
+    assert free_memory_bytes(info, share) == 12 * 1024
+    share.write_text("4096\n")
+    assert free_memory_bytes(info, share) == 4096
+    for path in (info, share):
+        path.unlink()
+    assert free_memory_bytes(info, share) == memory_bytes(share)
 
 
 @pytest.mark.parametrize(

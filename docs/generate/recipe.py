@@ -67,6 +67,8 @@ TITLES = {
     "IdxTable": "Files in the MNIST format",
     "FolderTable": "A folder for each class",
     "CsvTable": "A csv table of image files",
+    "WebDatasetTable": "Tar files in the layout of WebDataset",
+    "ParquetTable": "Parquet files of Hugging Face",
     "NpzTable": "A NumPy file",
 }
 

@@ -1,6 +1,7 @@
 """The recipe's `[data]`: where the images come from, how they are split and augmented."""
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -43,6 +44,10 @@ AUGMENTATIONS = {
 
 
 AUGMENTATION = rf"^({'|'.join(AUGMENTATIONS)})(:[0-9.]+)?$"
+
+
+MEMORY = r"^[0-9]+(\.[0-9]+)? ?[MGT]B$"
+UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 class IdxFiles(Table):
@@ -190,6 +195,13 @@ class PictureKeys(DataKeys):
         default=None,
         description="1 for grey, 3 for colour; without it 1 if all images are grey, else 3",
     )
+    memory: str | None = Field(
+        default=None,
+        description="memory that the decoded images may take, such as `16 GB`; a larger set is "
+        "decoded once into a file of the user's cache, and read from there; without it 70 % of "
+        "the memory that is free",
+        json_schema_extra={"pattern": MEMORY},
+    )
     skip_broken: bool = Field(
         default=False, description="skip unreadable images with a warning instead of stopping"
     )
@@ -198,6 +210,13 @@ class PictureKeys(DataKeys):
     @classmethod
     def _test_is_a_share_or_a_count(cls, value: float) -> float:
         return check_share(value)
+
+    @field_validator("memory")
+    @classmethod
+    def _memory_is_a_size(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_memory(value)
+        return value
 
 
 class FolderTable(PictureKeys):
@@ -226,6 +245,49 @@ class CsvTable(PictureKeys):
     )
 
 
+class Shards(Table):
+    """The files of each split, relative to `data.root`; a name may have * and ?."""
+
+    train: str | None = Field(
+        default=None,
+        description="files of training images, such as `train-*.tar`; without it all of the folder",
+    )
+    validation: str | None = Field(
+        default=None, description="those of validation images; without it kdtool draws them"
+    )
+    test: str | None = Field(
+        default=None, description="those of test images; without it kdtool draws them"
+    )
+
+
+class WebDatasetTable(PictureKeys):
+    """Tar files in the layout of WebDataset: NAME.jpg and NAME.cls are a sample."""
+
+    source: Literal["webdataset"] = Field(description="tar files in the layout of WebDataset")
+    shards: Shards = Field(default=Shards(), description="names of the tar files; default: `*.tar`")
+    label: Annotated[str, Field(pattern=r"^([a-z0-9_.]+|json:.+)$")] = Field(
+        default="cls",
+        description="ending of the member with the class; `json:KEY` is a value of a .json member",
+    )
+    classes: ClassNames | None = Field(
+        default=None, description=f"{CLASSES}; default: alphabetical, numbers by value"
+    )
+
+
+class ParquetTable(PictureKeys):
+    """Parquet files of Hugging Face; they need the package `datasets` (extra `parquet`)."""
+
+    source: Literal["parquet"] = Field(description="parquet files of Hugging Face")
+    shards: Shards = Field(default=Shards(), description="names of the files; default: `*.parquet`")
+    image: str = Field(default="image", description="column with the encoded images")
+    label: str = Field(default="label", description="column with the classes")
+    classes: ClassNames | None = Field(
+        default=None,
+        description=f"{CLASSES}; default: those that the files have, or alphabetical, numbers by "
+        "value",
+    )
+
+
 DataTable = Annotated[
     MnistTable
     | MnistLikeTable
@@ -234,7 +296,9 @@ DataTable = Annotated[
     | IdxTable
     | NpzTable
     | FolderTable
-    | CsvTable,
+    | CsvTable
+    | WebDatasetTable
+    | ParquetTable,
     Field(discriminator="source"),
 ]
 TABLES: dict[str, type[DataKeys]] = {  # source -> the model of its keys
@@ -247,6 +311,8 @@ TABLES: dict[str, type[DataKeys]] = {  # source -> the model of its keys
     "idx": IdxTable,
     "folder": FolderTable,
     "csv": CsvTable,
+    "webdataset": WebDatasetTable,
+    "parquet": ParquetTable,
     "npz": NpzTable,
 }
 
@@ -260,6 +326,17 @@ def check_share(value: float) -> float:
     if value >= 1 and value != int(value):
         raise ValueError(f"got {value}, expected a share below 1 or a whole number of images")
     return value
+
+
+def parse_memory(text: str) -> int:
+    """Return the bytes of `data.memory`.
+
+    Raises:
+        ValueError: It is no number with a unit.
+    """
+    if not re.match(MEMORY, text):
+        raise ValueError(f'got "{text}", expected a number of MB, GB or TB, such as "16 GB"')
+    return int(float(text[:-2]) * UNITS[text[-2:]])
 
 
 def parse_augmentation(text: str) -> tuple[str, float]:

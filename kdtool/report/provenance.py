@@ -11,6 +11,7 @@ from kdtool.format import (
     bounded,
     channels,
     count,
+    file_size,
     listed,
     percent,
     plural,
@@ -161,11 +162,21 @@ def _data(data: DataResult) -> list[Fact]:
             for name, group in zip(data.classes, data.groups, strict=False)
         ),
         *((("Left out", _left_out(data)),) if data.excluded else ()),
+        ("Read from", _place(data)),
         ("Fingerprint", data.fingerprint),
         ("Duplicates", duplicates_sentence(data)),
         ("Balance", imbalance(data)),
     ]
     return [Fact(name=printable(name), value=printable(value)) for name, value in facts if value]
+
+
+def _place(data: DataResult) -> str | None:
+    if data.read_from is None:
+        return None
+    size = file_size(data.read_from.num_bytes)
+    if data.read_from.where == "memory":
+        return f"memory, {size} of decoded images"
+    return f"a file in the user's cache, {size} of decoded images: they do not fit into memory"
 
 
 def _left_out(data: DataResult) -> str:

@@ -189,6 +189,14 @@ class Flips(Record):
     lost_images: list[int]  # test images, `of` most confident in its mistake first, at most 12
 
 
+class ImagePlace(Record):
+    """Where the decoded images were while models were trained and tested."""
+
+    # "memory", or "disk": a file of the user's cache, from which each batch is read
+    where: Literal["memory", "disk"]
+    num_bytes: int  # of all images, one for each pixel and channel
+
+
 class GalleryImage(Record):
     """One test image of the report, and the predictions of the exported models."""
 

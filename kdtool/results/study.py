@@ -18,6 +18,7 @@ from kdtool.results.evidence import (
     Coverage,
     Flips,
     Gallery,
+    ImagePlace,
     MethodResult,
     OperatingPoint,
     SubclassUse,
@@ -277,6 +278,7 @@ class DataResult(Record):
     # npz, relative to the study: `exact` and `near`, uint8 `(K, 2, H, W, C)`, the images of both
     # lists with their duplicates; None: no duplicates
     duplicate_images: str | None = None
+    read_from: ImagePlace | None = None  # None: of an older kdtool
     fingerprint: str  # SHA-256 over images, labels, classes and split
     warnings: list[str]  # what was noticed about the images
 

@@ -13,7 +13,7 @@ from kdtool.results.study import DataResult, Results, load_results
 from kdtool.study.folder import StartTable, Study, swept_role
 
 CHEAP = ("export", "profile", "explain", "device")  # tables of stages that are cheap to run again
-MAY_CHANGE: dict[str, Any] = {"data": {"root"}} | dict.fromkeys(CHEAP, True)
+MAY_CHANGE: dict[str, Any] = {"data": {"root", "memory"}} | dict.fromkeys(CHEAP, True)
 
 
 def claim(

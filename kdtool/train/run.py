@@ -7,15 +7,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kdtool.errors import RecipeError
+from kdtool.format import file_size, keyboard_text
 from kdtool.recipe.data import FEW_VALIDATION
 from kdtool.recipe.schema import Recipe, check_operating_point
 from kdtool.recipe.training import TrainTable
 from kdtool.results.base import Role
 from kdtool.results.study import TrainingResult
 from kdtool.study.folder import Origin, StartTable, Study
+from kdtool.train.data.large.stored import StoredImages
 from kdtool.train.data.splits import Splits, load_splits, without_classes
 from kdtool.train.fit.optimizer import check_trainable, epochs_warning, phases_of
 from kdtool.train.models.checkpoint import load_weights
@@ -180,8 +182,9 @@ def load_data(recipe: Recipe, device: torch.device, reporter: Reporter) -> tuple
     """
     splits = load_splits(recipe.data, reporter.warn, reporter.progress)
     check_operating_point(recipe.export.operating_point, splits.classes)
-    copied = [splits.train.images] if recipe.distill.exclude_classes else []
-    check_room([splits.train.images, splits.validation.images, splits.test.images, *copied], device)
+    parts = [splits.train, splits.validation, splits.test]
+    copied = [splits.train] if recipe.distill.exclude_classes else []
+    check_room([one.images for one in (*parts, *copied) if isinstance(one.images, Tensor)], device)
     splits = splits.to(device)
     transfer = without_classes(splits, recipe.distill.exclude_classes)
     return replace(splits, result=transfer.result), transfer
@@ -194,8 +197,14 @@ def announce_data(splits: Splits, transfer: Splits, reporter: Reporter) -> None:
     reporter.say(
         f"{result.description}: {result.num_train:,} training, {result.num_validation:,} "
         f"validation and {result.num_test:,} test images; {len(splits.classes)} classes{positive}; "
-        f"on {splits.train.images.device.type}"
+        f"on {splits.train.device.type}"
     )
+    if isinstance(splits.train.images, StoredImages) and result.read_from is not None:
+        size = keyboard_text(file_size(result.read_from.num_bytes))
+        reporter.say(
+            f"they take {size}, more than they may of the memory (data.memory): they are read from "
+            f"{splits.train.images.path}"
+        )
     if result.num_validation < FEW_VALIDATION:
         reporter.warn(
             f"{result.num_validation:,} validation images choose epochs and settings, and one of "

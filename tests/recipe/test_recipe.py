@@ -53,7 +53,7 @@ def write(tmp_path):
         ),
         (
             ('"digits"', '"digits"\nclasses = ["a", "b"]'),
-            ['data.classes: not a key of source "digits", only of idx, csv, npz'],
+            ['data.classes: not a key of source "digits", only of idx, csv, webdataset'],
         ),
         (
             ('"digits"', '"digits"\nroot = "x"'),
@@ -110,7 +110,7 @@ def write(tmp_path):
         ),
         (
             ('"digits"', '"digits"\nsize = 9'),
-            ['data.size: not a key of source "digits", only of folder, csv'],
+            ['data.size: not a key of source "digits", only of folder, csv, webdataset, parquet'],
         ),
         (
             ('"digits"', '"mnist"\nroots = "x"'),
@@ -237,6 +237,15 @@ def write(tmp_path):
             ('"digits"', '"digits"\naugment = ["flip:much"]'),
             ["expected flip:VALUE with the probability"],
         ),
+        (
+            ('source = "digits"', 'source = "folder"\nroot = "."\nmemory = "16"'),
+            ['data.memory: got "16", expected a number of MB, GB or TB, such as "16 GB"'],
+        ),
+        (
+            ('source = "digits"', 'source = "folder"\nroot = "."\nmemory = "1e3 GB"'),
+            ['got "1e3 GB", expected a number of MB'],
+        ),
+        (('"digits"', '"digits"\nmemory = "1 GB"'), ['data.memory: not a key of source "digits"']),
         (
             ('"digits"', '"digits"\naugment = "flip"'),
             ['data.augment: got "flip", expected a list, such as ["flip"]'],

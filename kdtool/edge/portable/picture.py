@@ -2,7 +2,7 @@
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -35,7 +35,7 @@ def read_image(path: Path | str, shape: list[Any]) -> tuple[np.ndarray, tuple[in
     return np.asarray(image).reshape(image.height, image.width, channels), size
 
 
-def open_image(path: Path | str, channels: int) -> Image.Image:
+def open_image(path: Path | str | BinaryIO, channels: int) -> Image.Image:
     """Return the (first) image of a file, upright, as grayscale or RGB.
 
     Raises:
@@ -43,7 +43,8 @@ def open_image(path: Path | str, channels: int) -> Image.Image:
     """
     try:
         # Opened here: given a name, Pillow maps a TIFF into memory and scrambles a rotated one.
-        with Path(path).open("rb") as stream, Image.open(stream) as file:
+        opened = Path(path).open("rb") if isinstance(path, (Path, str)) else path  # noqa: SIM115
+        with opened as stream, Image.open(stream) as file:
             image = ImageOps.exif_transpose(file)
         if image.mode[0] in "IF":  # 16 bits: keep the upper 8
             values = np.asarray(image)
@@ -55,7 +56,7 @@ def open_image(path: Path | str, channels: int) -> Image.Image:
             image = Image.alpha_composite(white, image.convert("RGBA"))
         return image.convert("L" if channels == 1 else "RGB")
     except UnidentifiedImageError as error:  # its own message shows a Python object
-        empty = Path(path).stat().st_size == 0
+        empty = isinstance(path, (Path, str)) and Path(path).stat().st_size == 0
         what = "it is not an image, or in a format that Pillow does not read"
         raise ValueError("it is an empty file, of 0 bytes" if empty else what) from error
     except ValueError:

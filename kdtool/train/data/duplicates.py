@@ -1,19 +1,91 @@
 """The fingerprint of a set of data, and its exact and near duplicates."""
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import ValidationError
+
+from kdtool.files import write_atomic
+from kdtool.results.base import Record, to_json
+from kdtool.train.data.large.stored import Images, StoredImages
 
 Twins = tuple[str, int, str, int]  # split and index of an image, and of the first equal one
 
 
+# Raise it when other duplicates are found, or the fingerprint is another: sets are examined again.
+EXAMINED = 1
+
+
+class Examined(Record):
+    """What is known of the images of a set."""
+
+    fingerprint: str
+    twins: list[Twins]  # of `find_twins`
+    near: list[Twins]  # of `find_near_duplicates`
+
+
+def examine(
+    classes: Sequence[str],
+    images: Mapping[str, Images],
+    arrays: Sequence[NDArray[np.int64]],
+    groups: Sequence[Sequence[int]],
+) -> Examined:
+    """Return the fingerprint and the duplicates of a set; those of a set in a file are kept there.
+
+    Every image is read three times to find them: of many, that takes minutes in each process.
+
+    Args:
+        classes: Names of the classes, in order.
+        images: By split, in order.
+        arrays: Labels and split indices that belong to the fingerprint, in order.
+        groups: The classes merged into each class; empty if none are.
+    """
+    about = _place(classes, images, arrays, groups)
+    if about is not None:
+        try:
+            return Examined.model_validate_json(about.read_bytes())
+        except (OSError, ValidationError):  # not found yet, or damaged
+            pass
+    twins = find_twins(images)
+    exact = {(split, index) for split, index, *_twin in find_duplicates(twins)}
+    found = Examined(
+        fingerprint=fingerprint(classes, [*images.values(), *arrays], groups),
+        twins=twins,
+        near=find_near_duplicates(images, exact),
+    )
+    if about is not None:
+        write_atomic(about, to_json(found))
+    return found
+
+
+def _place(
+    classes: Sequence[str],
+    images: Mapping[str, Images],
+    arrays: Sequence[NDArray[np.int64]],
+    groups: Sequence[Sequence[int]],
+) -> Path | None:
+    """Return the file for what is found of a set in a file; None: it is in memory."""
+    stored = [one for one in images.values() if isinstance(one, StoredImages)]
+    if len(stored) < len(images):
+        return None
+    rows = [one.rows for one in stored]
+    shapes = [array.shape for array in (*rows, *arrays)]
+    head = [EXAMINED, list(classes), list(images), [list(group) for group in groups], shapes]
+    digest = hashlib.sha256(json.dumps(head).encode())
+    for array in (*rows, *arrays):
+        digest.update(np.ascontiguousarray(array).data)
+    return stored[0].path.with_suffix(f".{digest.hexdigest()[:16]}.json")
+
+
 def fingerprint(
     classes: Sequence[str],
-    arrays: Sequence[NDArray[np.generic]],
+    arrays: Sequence[NDArray[np.generic] | StoredImages],
     groups: Sequence[Sequence[int]] = (),
 ) -> str:
     """Return the SHA-256 of names, types, shapes and bytes, in hex; the same on every machine.
@@ -23,15 +95,21 @@ def fingerprint(
         arrays: Images, labels and split indices, always in the same order.
         groups: The classes merged into each class; empty if none are.
     """
-    arrays = [np.ascontiguousarray(array, array.dtype.newbyteorder("<")) for array in arrays]
-    header = [list(classes), [(array.dtype.str, array.shape) for array in arrays]]
+    parts = [[one] if isinstance(one, np.ndarray) else one.chunks() for one in arrays]
+    header = [list(classes), [(_little(array).str, array.shape) for array in arrays]]
     if groups:
         header.append([list(group) for group in groups])
     # JSON has an end, and the shapes give the lengths: no two inputs have the same bytes.
     digest = hashlib.sha256(json.dumps(header).encode())
-    for array in arrays:
-        digest.update(array.data)
+    for array in itertools.chain(*parts):
+        digest.update(np.ascontiguousarray(array, _little(array)).data)
     return digest.hexdigest()
+
+
+def _little(array: NDArray[np.generic] | StoredImages) -> np.dtype[np.generic]:
+    """Return the type of an array's values, least byte first."""
+    dtype = array.dtype if isinstance(array, np.ndarray) else np.dtype(np.uint8)
+    return dtype.newbyteorder("<")
 
 
 def find_duplicates(twins: Sequence[Twins]) -> list[Twins]:
@@ -55,7 +133,7 @@ def find_contradictions(
     ]
 
 
-def find_twins(splits: Mapping[str, NDArray[np.uint8]]) -> list[Twins]:
+def find_twins(splits: Mapping[str, Images]) -> list[Twins]:
     """Find the images that equal an earlier one, bit for bit, of the same or an earlier split.
 
     Args:
@@ -87,7 +165,7 @@ ROWS_AT_ONCE = 256
 
 
 def find_near_duplicates(
-    splits: Mapping[str, NDArray[np.uint8]], exact: set[tuple[str, int]]
+    splits: Mapping[str, Images], exact: set[tuple[str, int]]
 ) -> list[tuple[str, int, str, int]]:
     """Find the images that look nearly like one of an earlier split.
 

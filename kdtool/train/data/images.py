@@ -1,10 +1,11 @@
 """Reads image files of any kind and size into arrays of one shape; lists all broken files."""
 
+import math
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,13 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from kdtool.edge.portable.picture import fit, open_image
-from kdtool.environment import memory_bytes, usable_cores
+from kdtool.environment import free_memory_bytes, memory_bytes, usable_cores
 from kdtool.errors import DataError, reason
 from kdtool.format import plural
-from kdtool.recipe.data import PictureKeys
+from kdtool.recipe.data import PictureKeys, parse_memory
+from kdtool.train.data.large.cache import find_cached, key_of_set, locked, record, written
+from kdtool.train.data.large.shards import PictureFile
+from kdtool.train.data.large.stored import Images
 from kdtool.train.data.source import (
     Progress,
     beginning,
@@ -37,7 +41,7 @@ class Header:
     is_deep: bool  # 16 bits a pixel
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: PictureFile) -> Header:
     """Return the header of an image file, without reading its pixels.
 
     Raises:
@@ -46,7 +50,7 @@ def read_header(path: Path) -> Header:
     try:
         if not path.is_file():  # a pipe would never end
             raise ValueError("there is no such file")
-        with Image.open(path) as file:
+        with path.open("rb") as stream, Image.open(stream) as file:
             if file.format == "EPS":  # Pillow would have Ghostscript run it
                 raise ValueError("an EPS file is a program; save it as PNG")
             width, height = file.size
@@ -62,7 +66,7 @@ def read_header(path: Path) -> Header:
         raise ValueError(reason(error)) from error
 
 
-def _not_an_image(path: Path) -> str:
+def _not_an_image(path: PictureFile) -> str:
     with path.open("rb") as file:
         content = file.read(16)
     if not content:
@@ -96,21 +100,22 @@ def size_problem(headers: dict[int, Header], names: Sequence[str]) -> str | None
 
 # The rest is for programs, and for a batch and its activations.
 MEMORY_SHARE = 0.7
+MOST_WAITING = 4096  # files that threads are told of at a time
 
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
     """Images of one shape."""
 
-    images: NDArray[np.uint8]  # (N, C, H, W)
+    images: Images  # (N, C, H, W)
     kept: NDArray[np.int64]  # (N,), the numbers of their files: all, or all but the broken
     warnings: tuple[str, ...]
 
 
 def read_pictures(
-    paths: Sequence[Path], names: Sequence[str], table: PictureKeys, progress: Progress
+    paths: Sequence[PictureFile], names: Sequence[str], table: PictureKeys, progress: Progress
 ) -> Pictures:
-    """Read image files with all cores.
+    """Read image files with all cores, into memory or, where they do not fit, into a file.
 
     A file may be in any format that Pillow reads; of several images in a file the first is used.
     EXIF rotation is applied, transparency is laid on white, CMYK and palettes become RGB, and of
@@ -120,12 +125,94 @@ def read_pictures(
     Args:
         paths: At least one.
         names: Of the files, for messages.
-        table: Size, channels, and whether broken files stop the run.
+        table: Size, channels, memory, and whether broken files stop the run.
         progress: Shows the progress.
 
     Raises:
         DataError: Files are broken, with a full list; the sizes differ and there is no `data.size`;
-            or the images do not fit into memory.
+            or the images fit neither into memory nor on the disk.
+    """
+    key = key_of_set(paths, table)
+    cached = find_cached(key)
+    if cached:
+        in_memory = fits(math.prod(cached.images.shape), table.memory)
+        images = cached.images[:] if in_memory else cached.images
+        return Pictures(images, cached.images.rows, cached.warnings)
+    found = _look(paths, names, table, progress)
+    in_memory = fits(len(found.headers) * math.prod(found.shape), table.memory)
+    return _into_memory(found, key) if in_memory else _into_file(found, key)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Image files whose headers are read."""
+
+    paths: Sequence[PictureFile]
+    names: Sequence[str]
+    table: PictureKeys
+    progress: Progress
+    headers: dict[int, Header]  # of the files that can be read, by number, ascending
+    reasons: dict[int, str]  # why others cannot, by number; more are added
+    shape: tuple[int, int, int]  # C, H, W that all images get
+    brightest: dict[int, int] = field(default_factory=dict)  # value in each file of 16 bits
+
+    def read_all(self, keep: Callable[[int, int, NDArray[np.uint8]], None]) -> NDArray[np.int64]:
+        """Decode all files.
+
+        Args:
+            keep: Is given the number of a header, that of its file, and its image `(C, H, W)`.
+
+        Returns:
+            Which of the headers have images.
+
+        Raises:
+            DataError: Files are broken, and not to be skipped.
+        """
+        files = list(self.headers)
+
+        def read(place: int) -> None:
+            keep(place, files[place], self._decode(files[place]))
+
+        undecoded = for_all(read, len(files), "reading the images", self.progress)
+        self.reasons.update({files[place]: why for place, why in undecoded.items()})
+        if self.reasons and (not self.table.skip_broken or len(undecoded) == len(files)):
+            raise _broken(self.reasons, self.names)
+        return np.array([place for place in range(len(files)) if place not in undecoded])
+
+    def _decode(self, index: int) -> NDArray[np.uint8]:
+        channels, height, width = self.shape
+        given = self.paths[index]
+        image = open_image(given if isinstance(given, Path) else given.open(), channels)
+        if image.size != (width, height):
+            if self.table.size is None:  # rotated by metadata that the header lacks
+                raise ValueError(f"{image.width} x {image.height}, not {width} x {height} pixels")
+            image = fit(image, width, height)
+        pixels = np.asarray(image).reshape(height, width, channels)
+        if self.headers[index].is_deep:
+            self.brightest[index] = int(pixels.max())
+        return pixels.transpose(2, 0, 1)
+
+    def warnings_of(self, kept: NDArray[np.int64]) -> tuple[str, ...]:
+        """Return what to warn of, given the numbers of the files that have images."""
+        read = [self.headers[index] for index in kept.tolist()]
+        return (
+            *_broken_warning(self.reasons, self.names),
+            *_enlarged_warning(read, self.table.size),
+            *_dark_warning(self.brightest, len(read)),
+        )
+
+
+def _changed() -> DataError:
+    return DataError("image files were changed while they were read; run the command again")
+
+
+def _look(
+    paths: Sequence[PictureFile], names: Sequence[str], table: PictureKeys, progress: Progress
+) -> _Found:
+    """Read the headers; for arguments see `read_pictures`.
+
+    Raises:
+        DataError: All files are broken, or sizes differ and there is no `data.size`.
     """
     found: dict[int, Header] = {}
 
@@ -142,54 +229,49 @@ def read_pictures(
     first = next(iter(headers.values()))
     width, height = (table.size or first.width), (table.size or first.height)
     channels = table.channels or (1 if all(each.is_grey for each in headers.values()) else 3)
-    readable = list(headers)
-    images, undecoded = _decode(
-        [paths[index] for index in readable],
-        (channels, height, width),
-        table.size is not None,
-        progress,
-    )
-    reasons |= {readable[place]: why for place, why in undecoded.items()}
-    if reasons and (not table.skip_broken or len(undecoded) == len(readable)):
-        raise _broken(reasons, names)
-    whole = [place for place in range(len(readable)) if place not in undecoded]
-    read = [headers[readable[place]] for place in whole]
-    for to, place in enumerate(whole):
+    return _Found(paths, names, table, progress, headers, reasons, (channels, height, width))
+
+
+def _into_memory(found: _Found, key: str) -> Pictures:
+    images = np.empty((len(found.headers), *found.shape), dtype=np.uint8)
+
+    def keep(place: int, _file: int, pixels: NDArray[np.uint8]) -> None:
+        images[place] = pixels
+
+    whole = found.read_all(keep)
+    for to, place in enumerate(whole.tolist()):
         if to != place:  # in place, as a second array might not fit
             images[to] = images[place]
-    return Pictures(
-        images=images[: len(whole)],
-        kept=np.array(readable)[whole],
-        warnings=(
-            *_broken_warning(reasons, names),
-            *_enlarged_warning(read, table.size),
-            *_dark_warning(images[: len(whole)], read),
-        ),
-    )
+    if key_of_set(found.paths, found.table) != key:
+        raise _changed()
+    kept = np.array(list(found.headers))[whole]
+    return Pictures(images[: len(whole)], kept, found.warnings_of(kept))
 
 
-def _decode(
-    paths: Sequence[Path], shape: tuple[int, int, int], resize: bool, progress: Progress
-) -> tuple[NDArray[np.uint8], dict[int, str]]:
-    """Return images `(N, C, H, W)`, and by number the reason for each that could not be read."""
-    channels, height, width = shape
-    check_memory(
-        len(paths) * channels * width * height,
-        f"{len(paths):,} images of {width} x {height} pixels and {channels} bytes each",
-        "set a smaller data.size, or use fewer images",
-    )
-    images = np.empty((len(paths), *shape), dtype=np.uint8)
+def _into_file(found: _Found, key: str) -> Pictures:
+    with locked(key):
+        cached = find_cached(key)  # another process may have written it meanwhile
+        if cached is None:
+            with written(key, len(found.paths), found.shape) as writer:
+                whole = found.read_all(lambda _place, file, pixels: writer.write(file, pixels))
+                if key_of_set(found.paths, found.table) != key:
+                    raise _changed()
+            kept = np.array(list(found.headers))[whole]
+            cached = record(key, found.shape, kept, found.warnings_of(kept))
+    return Pictures(cached.images, cached.images.rows, cached.warnings)
 
-    def decode(place: int) -> None:
-        image = open_image(paths[place], channels)
-        if image.size != (width, height):
-            if not resize:  # rotated by metadata that the header lacks
-                raise ValueError(f"{image.width} x {image.height}, not {width} x {height} pixels")
-            image = fit(image, width, height)
-        pixels = np.asarray(image).reshape(height, width, channels)
-        images[place] = pixels.transpose(2, 0, 1)
 
-    return images, for_all(decode, len(paths), "reading the images", progress)
+def fits(num_bytes: int, memory: str | None) -> bool:
+    """Return whether images are kept in memory.
+
+    Args:
+        num_bytes: That they need.
+        memory: `data.memory`; without it `MEMORY_SHARE` of what is free.
+    """
+    if memory is not None:
+        return num_bytes <= parse_memory(memory)
+    free = free_memory_bytes()
+    return free is None or num_bytes <= MEMORY_SHARE * free
 
 
 def check_memory(num_bytes: int, what: str, advice: str) -> None:
@@ -229,10 +311,12 @@ def for_all(
         warnings.simplefilter("ignore")  # odd metadata
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with ThreadPoolExecutor(usable_cores()) as pool, progress(title, count) as update:
-            for index, why in enumerate(pool.map(attempt, range(count))):
-                if why is not None:
-                    reasons[index] = why
-                update(index + 1, f"{index + 1:,} of {count:,}")
+            for start in range(0, count, MOST_WAITING):  # a million calls that wait take 1 GB
+                numbers = range(start, min(start + MOST_WAITING, count))
+                for index, why in zip(numbers, pool.map(attempt, numbers), strict=True):
+                    if why is not None:
+                        reasons[index] = why
+                    update(index + 1, f"{index + 1:,} of {count:,}")
     return reasons
 
 
@@ -266,13 +350,17 @@ def _enlarged_warning(headers: Sequence[Header], size: int | None) -> list[str]:
     ]
 
 
-def _dark_warning(images: NDArray[np.uint8], headers: Sequence[Header]) -> list[str]:
-    deep = [place for place, header in enumerate(headers) if header.is_deep]
-    brightest = max((int(images[place].max()) for place in deep), default=255)
-    if brightest >= 16:  # of the upper 8 bits: one of the upper 4 is set
+def _dark_warning(brightest: dict[int, int], num_images: int) -> list[str]:
+    """Return a warning if all images of 16 bits are nearly black.
+
+    Args:
+        brightest: Value of each of them, of its upper 8 bits.
+        num_images: All images.
+    """
+    if max(brightest.values(), default=255) >= 16:  # one of the upper 4 is set
         return []
     return [
-        f"{len(deep):,} of {len(headers):,} images have 16 bits a pixel but use at most 12 of "
+        f"{len(brightest):,} of {num_images:,} images have 16 bits a pixel but use at most 12 of "
         "them, so that they are nearly black; multiply the values by 16 in these files, and in "
         "those of the device"
     ]

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from kdtool.edge.image_files import is_system
 from kdtool.errors import DataError
-from kdtool.recipe.data import CsvTable, FolderTable
+from kdtool.recipe.data import CsvTable, PictureKeys
 from kdtool.train.data.checks import check_classes, classes_below, split_size
 from kdtool.train.data.images import read_pictures
+from kdtool.train.data.large.shards import Member, PictureFile
 from kdtool.train.data.source import SPLITS, Progress, SourceData, first_of, problem_list
-from kdtool.train.data.stratify import grouped_split, reorder, stratified_split
+from kdtool.train.data.stratify import divided, grouped_split, stratified_split
 
 # What folders, columns and arrays call the splits, in lower case, and the split that each usually
 # is. "eval" is what a source has besides the others: its test or its validation split.
@@ -72,7 +73,7 @@ class LabelledFiles:
     description: str
     root: Path
     classes: tuple[str, ...]
-    paths: list[Path]  # N, below `root`
+    paths: Sequence[PictureFile]  # N, below `root`
     labels: NDArray[np.int64]  # (N,), each an index into `classes`
     splits: list[str] | None  # N: train, validation or test; None: drawn
     groups: NDArray[np.int64] | None = None  # (N,) from 0; equal numbers stay in one split
@@ -104,8 +105,10 @@ def system_warning(names: Sequence[str]) -> tuple[str, ...]:
     return (f"left out {len(names):,} hidden or system {noun}: {first_of(listed)}",)
 
 
-def shown(path: Path, root: Path) -> str:
+def shown(path: PictureFile, root: Path) -> str:
     """Return a path below `root` as printable text; file names need not be valid text."""
+    if isinstance(path, Member):
+        return f"{shown(path.path, root)}/{path.name}"
     below = path.relative_to(root) if path.is_relative_to(root) else path
     return below.as_posix().encode("utf-8", "backslashreplace").decode()
 
@@ -159,9 +162,7 @@ def files_below(folder: Path, root: Path) -> FoundFiles:
     return found
 
 
-def read_files(
-    files: LabelledFiles, table: FolderTable | CsvTable, progress: Progress
-) -> SourceData:
+def read_files(files: LabelledFiles, table: PictureKeys, progress: Progress) -> SourceData:
     """Split and read image files; the images of a split are contiguous, and in memory once.
 
     Raises:
@@ -178,10 +179,7 @@ def read_files(
         )
         names = [names[index] for index in pictures.kept]
         parts = divide(files, table)
-    order = np.concatenate(list(parts.values()))
-    reorder(pictures.images, order)
-    ends = np.cumsum([len(part) for part in parts.values()])
-    images = dict(zip(parts, np.split(pictures.images, ends[:-1]), strict=True))
+    images = dict(zip(parts, divided(pictures.images, list(parts.values())), strict=True))
     labels = {split: files.labels[part] for split, part in parts.items()}
     return SourceData(
         description=files.description,
@@ -197,7 +195,7 @@ def read_files(
     )
 
 
-def divide(files: LabelledFiles, table: FolderTable | CsvTable) -> dict[str, NDArray[np.int64]]:
+def divide(files: LabelledFiles, table: PictureKeys) -> dict[str, NDArray[np.int64]]:
     """Return the numbers of the files of train, validation and test; what is absent is drawn."""
     everything = np.arange(len(files.paths))
     split_of = np.array(files.splits or ["train"] * len(everything))

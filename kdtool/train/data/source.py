@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdtool.errors import DataError, reason
-from kdtool.recipe.data import CsvTable, FolderTable, NpzTable
+from kdtool.recipe.data import NpzTable, PictureKeys
+from kdtool.train.data.large.stored import Images
 from kdtool.train.reporter import Update
 
 # Shows the progress of long work, as `Terminal.progress` does: its title and number of units.
@@ -24,11 +25,11 @@ class SourceData:
 
     description: str
     classes: tuple[str, ...]
-    train_images: NDArray[np.uint8]  # (N, C, H, W)
+    train_images: Images  # (N, C, H, W)
     train_labels: NDArray[np.int64]  # (N,), each an index into `classes`
-    test_images: NDArray[np.uint8]  # (N, C, H, W)
+    test_images: Images  # (N, C, H, W)
     test_labels: NDArray[np.int64]  # (N,)
-    validation_images: NDArray[np.uint8] | None = None  # (N, C, H, W); None: drawn from train
+    validation_images: Images | None = None  # (N, C, H, W); None: drawn from train
     validation_labels: NDArray[np.int64] | None = None  # (N,)
     names: Mapping[str, Sequence[str]] | None = None  # files below the root, by split
     warnings: tuple[str, ...] = ()  # such as a substitute for the data
@@ -42,7 +43,7 @@ class SourceData:
         return labels
 
 
-def find_below(table: FolderTable | CsvTable | NpzTable, below: Path, what: str) -> Path:
+def find_below(table: PictureKeys | NpzTable, below: Path, what: str) -> Path:
     """Return `data.root / below`, links resolved.
 
     Args:

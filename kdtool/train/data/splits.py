@@ -1,6 +1,7 @@
 """Loads the recipe's `[data]`: train, validation and test images, checked and fingerprinted."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -20,7 +21,10 @@ from kdtool.recipe.data import (
     MnistLikeTable,
     MnistTable,
     NpzTable,
+    ParquetTable,
+    WebDatasetTable,
 )
+from kdtool.results.evidence import ImagePlace
 from kdtool.results.study import DataResult
 from kdtool.train.data.checks import (
     check_classes,
@@ -38,48 +42,68 @@ from kdtool.train.data.classes import (
     group_of_class,
     positive_class,
 )
-from kdtool.train.data.csv_table import list_table
 from kdtool.train.data.duplicates import (
+    examine,
     find_contradictions,
     find_duplicates,
-    find_near_duplicates,
-    find_twins,
-    fingerprint,
 )
-from kdtool.train.data.folder import list_folder
+from kdtool.train.data.files.csv_table import list_table
+from kdtool.train.data.files.folder import list_folder
+from kdtool.train.data.files.parquet import list_parquet
+from kdtool.train.data.files.webdataset import list_shards
 from kdtool.train.data.idx import load_idx
-from kdtool.train.data.labelled_files import read_files
+from kdtool.train.data.labelled_files import LabelledFiles, read_files
+from kdtool.train.data.large.stored import Images, StoredImages
 from kdtool.train.data.npz import load_npz
 from kdtool.train.data.published.cifar import load_cifar
 from kdtool.train.data.published.mnist import load_digits, load_mnist
 from kdtool.train.data.source import SPLITS, Progress, SourceData
-from kdtool.train.data.stratify import reorder, stratified_split
+from kdtool.train.data.stratify import divided, stratified_split
 
 NUM_LISTED = 20  # duplicates in results.json, which says "the first 20"
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Labelled images on one device."""
+    """Labelled images on one device, or in a file from which batches are brought to it."""
 
-    images: Tensor  # (N, C, H, W) uint8
+    images: Tensor | StoredImages  # (N, C, H, W) uint8
     labels: Tensor  # (N,) int64
     fine_labels: Tensor | None = None  # (N,) int64, classes before `data.group`; None without it
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def device(self) -> torch.device:
+        """Where batches are."""
+        return self.labels.device
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """C, H, W."""
+        _, channels, height, width = self.images.shape
+        return channels, height, width
+
+    @property
+    def pixels(self) -> Images:
+        """All images for use without PyTorch, `(N, C, H, W)`."""
+        return self.images.cpu().numpy() if isinstance(self.images, Tensor) else self.images
+
     def to(self, device: torch.device | str) -> Self:
         """Return the split on `device`."""
+        images = self.images.to(device) if isinstance(self.images, Tensor) else self.images
         fine = None if self.fine_labels is None else self.fine_labels.to(device)
-        return replace(
-            self, images=self.images.to(device), labels=self.labels.to(device), fine_labels=fine
-        )
+        return replace(self, images=images, labels=self.labels.to(device), fine_labels=fine)
 
     def only(self, kept: Tensor) -> Self:
         """Return the images for which `kept` `(N,)` is True."""
+        if isinstance(self.images, Tensor):
+            images: Tensor | StoredImages = self.images[kept]
+        else:
+            images = self.images.only(kept.cpu().numpy())
         fine = None if self.fine_labels is None else self.fine_labels[kept]
-        return replace(self, images=self.images[kept], labels=self.labels[kept], fine_labels=fine)
+        return replace(self, images=images, labels=self.labels[kept], fine_labels=fine)
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return images `(B, C, H, W)` uint8 and labels `(B,)`, on the device of the split.
@@ -87,8 +111,20 @@ class Split:
         Args:
             index: `(B,)` int64, positions in the split, on any device.
         """
-        index = index.to(self.images.device)
-        return self.images.index_select(0, index), self.labels.index_select(0, index)
+        index = index.to(self.device)
+        labels = self.labels.index_select(0, index)
+        if isinstance(self.images, Tensor):
+            return self.images.index_select(0, index), labels
+        # A GPU fetches from pinned memory by itself.
+        shape, pinned = (len(index), *self.image_shape), self.device.type == "cuda"
+        images = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
+        self.images.read(index.cpu().numpy(), images.numpy())
+        return images.to(self.device, non_blocking=pinned), labels
+
+    def expect(self, index: Tensor) -> None:
+        """Begin to read the images of a later batch, if they are in a file."""
+        if isinstance(self.images, StoredImages):
+            self.images.expect(index.cpu().numpy())
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +154,19 @@ class Splits:
         )
 
 
+def as_tensor(images: Images) -> Tensor | StoredImages:
+    """Return images as those of a split."""
+    return images if isinstance(images, StoredImages) else torch.from_numpy(images)
+
+
+def place_of(images: Iterable[Images]) -> ImagePlace:
+    """Return where the images of all splits are."""
+    parts = list(images)
+    on_disk = any(isinstance(one, StoredImages) for one in parts)
+    num_bytes = sum(math.prod(one.shape) for one in parts)
+    return ImagePlace(where="disk" if on_disk else "memory", num_bytes=num_bytes)
+
+
 def load_source(table: DataTable, progress: Progress) -> SourceData:
     """Return the images of the source of `[data]`.
 
@@ -135,11 +184,26 @@ def load_source(table: DataTable, progress: Progress) -> SourceData:
             data = load_idx(table)
         case NpzTable():
             data = load_npz(table)
-        case FolderTable():
-            data = read_files(list_folder(table), table, progress)
-        case CsvTable():
-            data = read_files(list_table(table), table, progress)
+        case FolderTable() | CsvTable() | WebDatasetTable() | ParquetTable():
+            data = read_files(list_files(table), table, progress)
     return data
+
+
+def list_files(table: FolderTable | CsvTable | WebDatasetTable | ParquetTable) -> LabelledFiles:
+    """Return the images of a source of image files.
+
+    Raises:
+        DataError: They are missing, or laid out otherwise.
+    """
+    match table:
+        case FolderTable():
+            return list_folder(table)
+        case CsvTable():
+            return list_table(table)
+        case WebDatasetTable():
+            return list_shards(table)
+        case ParquetTable():
+            return list_parquet(table)
 
 
 def load_splits(table: DataTable, warn: Callable[[str], None], progress: Progress) -> Splits:
@@ -164,10 +228,9 @@ def load_splits(table: DataTable, warn: Callable[[str], None], progress: Progres
         group_of = group_of_class(groups)
         classes = group_names(groups, data.classes)
         labels = {name: group_of[values] for name, values in fine.items()}
-    twins = find_twins(images)
-    exact = find_duplicates(twins)
-    near = find_near_duplicates(images, {(split, index) for split, index, *_twin in exact})
-    contradictions = find_contradictions(twins, labels)
+    found = examine(data.classes, images, [*fine.values(), *drawn], groups)
+    exact, near = find_duplicates(found.twins), found.near
+    contradictions = find_contradictions(found.twins, labels)
     result = DataResult(
         source=table.source,
         description=data.description,
@@ -186,7 +249,8 @@ def load_splits(table: DataTable, warn: Callable[[str], None], progress: Progres
         duplicates=exact[:NUM_LISTED],
         num_near_duplicates=len(near),
         near_duplicates=near[:NUM_LISTED],
-        fingerprint=fingerprint(data.classes, [*images.values(), *fine.values(), *drawn], groups),
+        read_from=place_of(images.values()),
+        fingerprint=found.fingerprint,
         warnings=[
             *data.warnings,
             *similar_class_warnings(data.classes),
@@ -199,7 +263,7 @@ def load_splits(table: DataTable, warn: Callable[[str], None], progress: Progres
         warn(warning)
     splits = {
         name: Split(
-            torch.from_numpy(images[name]),
+            as_tensor(images[name]),
             torch.from_numpy(labels[name]),
             torch.from_numpy(fine[name]) if groups else None,
         )
@@ -239,12 +303,12 @@ def without_classes(splits: Splits, excluded: Names) -> Splits:
 
 def _divide(
     data: SourceData, share: float
-) -> tuple[dict[str, NDArray[np.uint8]], dict[str, NDArray[np.int64]], list[NDArray[np.int64]]]:
+) -> tuple[dict[str, Images], dict[str, NDArray[np.int64]], list[NDArray[np.int64]]]:
     """Return images and labels by split, and the indices of both sides if validation is drawn.
 
     The source's train images are then reordered in place.
     """
-    images = {"train": data.train_images, "test": data.test_images}
+    images: dict[str, Images] = {"train": data.train_images, "test": data.test_images}
     labels = {"train": data.train_labels, "test": data.test_labels}
     if data.validation_images is not None and data.validation_labels is not None:
         images["validation"], labels["validation"] = data.validation_images, data.validation_labels
@@ -252,8 +316,7 @@ def _divide(
     else:
         count = split_size("validation", share, data.train_labels, data.classes, data.description)
         drawn = list(stratified_split(data.train_labels, count))
-        reorder(data.train_images, np.concatenate(drawn))
-        images["train"], images["validation"] = np.split(data.train_images, [len(drawn[0])])
+        images["train"], images["validation"] = divided(data.train_images, drawn)
         labels["train"], labels["validation"] = (data.train_labels[side] for side in drawn)
     return {name: images[name] for name in SPLITS}, {name: labels[name] for name in SPLITS}, drawn
 

@@ -1,7 +1,11 @@
 """Splits labels in two so that each class has the same share of both sides."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
+
+from kdtool.train.data.large.stored import Images, StoredImages
 
 # One seed for each split that kdtool draws, independent of the seeds of training: all runs are
 # validated on the same images.
@@ -104,6 +108,19 @@ def _quotas(counts: NDArray[np.int64], total: int) -> NDArray[np.int64]:
         else:
             quotas[np.argmin(np.where(quotas > lowest, remainder, np.iinfo(np.int64).max))] -= 1
     return quotas
+
+
+def divided(images: Images, parts: Sequence[NDArray[np.int64]]) -> list[Images]:
+    """Return the images of each part.
+
+    Args:
+        images: `(N, ...)`; in memory they are reordered in place.
+        parts: Numbers of images, each once in all.
+    """
+    if isinstance(images, StoredImages):
+        return [images.only(part) for part in parts]
+    reorder(images, np.concatenate(parts))
+    return list(np.split(images, np.cumsum([len(part) for part in parts])[:-1]))
 
 
 def reorder(array: NDArray[np.uint8], order: NDArray[np.int64]) -> None:

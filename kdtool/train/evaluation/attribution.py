@@ -58,7 +58,7 @@ def saliency(
         "integrated-gradients": integrated_gradients,
         "grad-cam": grad_cam,
     }
-    at_once = min(MOST_AT_ONCE, images_within(PIXELS_AT_ONCE, model, images))
+    at_once = min(MOST_AT_ONCE, images_within(PIXELS_AT_ONCE, model, images.shape[1:]))
     wrapped = Classes(model, num_classes).eval()
     if method != "grad-cam":  # which needs the gradient of a layer within
         model.requires_grad_(False)

@@ -23,6 +23,7 @@ from kdtool.train.run import Run, load_model
 
 # Test images whose pixels are deleted and inserted, 68 answers each: fewer where they are large.
 MOST_FAITHFUL, LEAST_FAITHFUL, FAITHFUL_PIXELS = 20, 8, 8 * 224**2
+RANKED = 32  # maps at a time: 500 of 224 x 224 pixels would take a gigabyte
 FEWEST_OF_MEAN = 5  # images, of an interval
 
 
@@ -38,12 +39,17 @@ def agreement(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArra
 
     Source: Adebayo et al. 2018, arXiv:1810.03292, section 3, for comparing maps by rank.
     """
-    ranks = [rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (first, second)]
-    centred = [rank - rank.mean(axis=1, keepdims=True) for rank in ranks]
-    product = (centred[0] * centred[1]).sum(axis=1)
-    norm = np.sqrt((centred[0] ** 2).sum(axis=1) * (centred[1] ** 2).sum(axis=1))
-    correlation = np.divide(product, norm, out=np.zeros_like(product), where=norm > 0)
-    return np.asarray(correlation, dtype=np.float64)
+    found = np.zeros(len(first))
+    for start in range(0, len(first), RANKED):
+        part = slice(start, start + RANKED)
+        ranks = [
+            rankdata(maps[part].reshape(len(maps[part]), -1), axis=1) for maps in (first, second)
+        ]
+        centred = [rank - rank.mean(axis=1, keepdims=True) for rank in ranks]
+        product = (centred[0] * centred[1]).sum(axis=1)
+        norm = np.sqrt((centred[0] ** 2).sum(axis=1) * (centred[1] ** 2).sum(axis=1))
+        np.divide(product, norm, out=found[part], where=norm > 0)
+    return found
 
 
 def faithfulness_of(
@@ -121,7 +127,8 @@ def curves_of(
         probabilities = class_logits(model(given), num_classes).softmax(dim=1)
         return np.asarray(probabilities[:, target].cpu().numpy())
 
-    shape = torch.empty(1, image.shape[2], *image.shape[:2])
+    height, width, channels = image.shape
+    shape = (channels, height, width)
     at_once = min(curves.STEPS + 1, images_within(PIXELS_AT_ONCE, model, shape))
     by_chance = np.random.default_rng(0).permutation(heatmap.size)
     return [

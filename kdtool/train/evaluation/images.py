@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.special import softmax
@@ -15,7 +16,7 @@ from kdtool.results.base import Record, Role
 from kdtool.results.evidence import Flips, Gallery, GalleryImage, SubclassUse
 from kdtool.results.study import DataResult
 from kdtool.study.keys import key_of
-from kdtool.train.data.splits import Splits
+from kdtool.train.data.splits import Split, Splits
 from kdtool.train.evaluation.evaluate import Evaluated, Labels, split_labels
 from kdtool.train.run import Run
 
@@ -44,7 +45,7 @@ def gallery(run: Run, chosen: dict[Role, Evaluated], wanted: Iterable[int]) -> G
     splits, path = run.splits, run.study.folder / "predictions" / "gallery.npz"
 
     def make() -> tuple[Gallery, list[Path]]:
-        images = splits.test.images[shown].permute(0, 2, 3, 1).cpu().numpy()
+        images = pixels_of(splits.test, shown)
         save_arrays(path, images=images)
         relative = path.relative_to(run.study.folder).as_posix()
         return Gallery(path=relative, images=described(chosen, splits, shown)), [path]
@@ -52,6 +53,13 @@ def gallery(run: Run, chosen: dict[Role, Evaluated], wanted: Iterable[int]) -> G
     keys = {role: one.trained.key for role, one in chosen.items()}
     key = key_of("gallery", run.fingerprint, splits.result.groups, shown, keys)
     return run.study.stage("gallery", key, Gallery, make)
+
+
+def pixels_of(split: Split, shown: list[int]) -> NDArray[np.uint8]:
+    """Return images `(B, H, W, C)` of a split."""
+    images, _ = split.batch(torch.tensor(shown))
+    found: NDArray[np.uint8] = images.permute(0, 2, 3, 1).cpu().numpy()
+    return found
 
 
 def described(
@@ -147,7 +155,7 @@ def pairs(splits: Splits, listed: Sequence[tuple[str, int, str, int]]) -> NDArra
     """
     of_split = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     shown = [
-        thumbnail(of_split[split].images[index].permute(1, 2, 0).cpu().numpy())
+        thumbnail(pixels_of(of_split[split], [index])[0])
         for first, place, other, twin in listed
         for split, index in ((first, place), (other, twin))
     ]

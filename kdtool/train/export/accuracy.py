@@ -60,7 +60,7 @@ def calls_of_file(
     run: Run, evaluated: Evaluated, path: Path, split: Split
 ) -> tuple[Answers, NDArray[np.int64]]:
     """Return the logits `(N, C)` of a file, and the classes `(N,)` that it calls."""
-    images = as_given(split.images.cpu().numpy(), run.recipe.export.input)
+    images = as_given(split.pixels, run.recipe.export.input)
     logits, probabilities = answers(path, images)
     return logits, called(probabilities, run.splits.classes, decision(run, evaluated))
 

@@ -46,7 +46,7 @@ def export(run: Run, evaluated: Evaluated) -> FileResult:
             temperature,
         )
         describe(model, run, trained, temperature, point)
-        images, labels = run.splits.test.images.cpu().numpy(), split_labels(run.splits.test)
+        images, labels = run.splits.test.pixels, split_labels(run.splits.test)
         with replaced(path) as unfinished:
             onnx.save(model, unfinished)
             logits, probabilities = answers(unfinished, as_given(images, table.input))

@@ -13,6 +13,7 @@ from kdtool.files import sha256_of
 from kdtool.report.sections.cost.files import ship_sentence
 from kdtool.results.base import Precision, Role
 from kdtool.results.study import Results
+from kdtool.train.data.large.stored import channels_last, some_of
 from kdtool.train.evaluation.evaluate import split_labels
 from kdtool.train.evaluation.operating_point import rates
 from kdtool.train.export.onnx_file import answers, as_given
@@ -90,20 +91,21 @@ def write_kit(run: Run, results: Results, wheel: Path | None = None) -> None:
     precision = results.models[role].recommended or "fp32"
     file = results.models[role].files[precision]
     model, folder = run.study.folder / file.path, run.study.folder / "kit"
-    images = run.splits.test.images.cpu().numpy()
+    images = run.splits.test.pixels
     labels = split_labels(run.splits.test)
-    given = as_given(images, run.recipe.export.input)
-    _, probabilities = answers(model, given)
+    form = run.recipe.export.input
+    _, probabilities = answers(model, as_given(images, form))
     chosen_from, rounded = np.arange(len(images)), None
     if precision == "int8":
         chosen_from = np.unique(np.linspace(0, len(images) - 1, MOST_ROUNDED).round().astype(int))
-        _, rounded = answers(model, given[chosen_from], optimize=False)
+        images = some_of(images, chosen_from)
+        _, rounded = answers(model, as_given(images, form), optimize=False)
     output = build_kit(
         folder,
         model,
         kit_facts(run, results, role, precision, probabilities),
         Answered(
-            images=np.ascontiguousarray(images[chosen_from].transpose(0, 2, 3, 1)),
+            images=channels_last(images),
             labels=labels[chosen_from],
             probabilities=probabilities[chosen_from],
             rounded=rounded,

@@ -177,4 +177,4 @@ def calibration_images(run: Run) -> NDArray[np.generic]:
     train, table = run.splits.train, run.recipe.export
     num_images = min(table.calibration_images, len(train))
     chosen = np.linspace(0, len(train) - 1, num_images).round().astype(int)
-    return as_given(train.images.cpu().numpy()[chosen], table.input)
+    return as_given(train.pixels[chosen], table.input)

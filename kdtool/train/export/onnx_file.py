@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import overload
 from unittest import mock
 
 import numpy as np
@@ -29,6 +30,7 @@ from kdtool.errors import KdtoolError, ModelFileError
 from kdtool.recipe.schema import InputForm
 from kdtool.results.evidence import OperatingPoint
 from kdtool.results.study import Parity
+from kdtool.train.data.large.stored import Converted, Images, StoredImages
 from kdtool.train.models.networks import ImageShape, as_input
 from kdtool.train.models.predict import class_logits
 
@@ -209,16 +211,22 @@ def _works(exported: onnx.ModelProto, opset: int) -> bool:
     return True
 
 
-def as_given(images: NDArray[np.uint8], form: InputForm) -> NDArray[np.generic]:
+@overload
+def as_given(images: NDArray[np.uint8], form: InputForm) -> NDArray[np.generic]: ...
+@overload
+def as_given(images: Images, form: InputForm) -> NDArray[np.generic] | Converted: ...
+def as_given(images: Images, form: InputForm) -> NDArray[np.generic] | Converted:
     """Return images in an input form of files.
 
     Args:
-        images: `(N, C, H, W)`.
+        images: `(N, C, H, W)`; those in a file are converted when they are read.
         form: Of the files.
 
     Returns:
         Of the form "tensor" float32 `(N, C, H, W)` in [0, 1], else uint8 `(N, H, W, C)`.
     """
+    if isinstance(images, StoredImages):
+        return Converted(images, lambda part: as_given(part, form))
     if form == "tensor":
         return images.astype(np.float32) / 255
     return np.ascontiguousarray(images.transpose(0, 2, 3, 1))
@@ -231,7 +239,7 @@ def given_shape(image_shape: ImageShape, form: InputForm) -> tuple[int, int, int
 
 
 def answers(
-    path: Path, images: NDArray[np.generic], *, optimize: bool = True
+    path: Path, images: NDArray[np.generic] | Converted, *, optimize: bool = True
 ) -> tuple[Answers, Answers]:
     """Return the logits and probabilities of a file, both `(N, C)`.
 

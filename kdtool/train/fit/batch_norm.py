@@ -95,8 +95,8 @@ def statistics_of(
     index = sample(train, training)
 
     def refresh(model: nn.Module) -> None:
-        size = images_at_once(model, train.images)
-        with explain_out_of_memory(size, train.images.shape[1:], SMALLER):
+        size = images_at_once(model, train)
+        with explain_out_of_memory(size, train.image_shape, SMALLER):
             batches = images_of(train, index, size, training)
             recompute_statistics(model, names, batches)
 
@@ -168,7 +168,7 @@ def mode_warning(
     if not any(True for _ in network_of(model).buffers()):
         return None  # without buffers there are no statistics
     index = sample(train, training)
-    size = min(training.table.batch_size, images_at_once(model, train.images))
+    size = min(training.table.batch_size, images_at_once(model, train))
     as_trained = copy.deepcopy(model)  # a forward pass in train mode changes the statistics
 
     def predicted(network: nn.Module) -> NDArray[np.int64]:

@@ -190,7 +190,7 @@ def epoch_order(train: Split, sampling: str) -> Tensor:
         order = torch.multinomial(weights, len(train), replacement=True)
     else:
         order = torch.randperm(len(train))
-    return order.to(train.images.device)
+    return order.to(train.device)
 
 
 def steps_per_epoch(num_images: int, batch_size: int) -> int:

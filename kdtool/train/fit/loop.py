@@ -13,7 +13,7 @@ from kdtool.errors import KdtoolError
 from kdtool.format import score_text
 from kdtool.recipe.training import TrainTable
 from kdtool.results.study import EpochRecord, TrainingResult
-from kdtool.train.data.splits import Splits
+from kdtool.train.data.splits import Split, Splits
 from kdtool.train.fit.batch_norm import mode_warning, norm_layers, statistics_of
 from kdtool.train.fit.batches import (
     Batch,
@@ -73,7 +73,7 @@ def fit(
         KdtoolError: The loss is not finite, or a batch does not fit into memory.
     """
     keep_freed_memory()
-    table, num_images, device = training.table, len(splits.train), splits.train.images.device
+    table, num_images, device = training.table, len(splits.train), splits.train.device
     num_logits = training.num_logits or len(splits.classes)
     precision = choose_precision(table.precision, device, model)
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -103,7 +103,7 @@ def fit(
             ):
                 set_modes(model, frozen)
                 order = batches(splits.train, table.batch_size, table.sampling)
-                loss = train_epoch(step, order, epoch, show)
+                loss = train_epoch(ahead(step, splits.train, order), order, epoch, show)
             state.seconds += time.perf_counter() - began
             refresh(state.learned)
             found = validate(
@@ -201,6 +201,22 @@ def training_step(
         return loss.detach()
 
     return step
+
+
+def ahead(step: Step, train: Split, order: list[Tensor]) -> Step:
+    """Return `step`, before which the images of the step after it begin to be read.
+
+    Args:
+        step: Learns from one batch.
+        train: The images.
+        order: Of an epoch's batches.
+    """
+
+    def read_and_step(number: int, index: Tensor) -> Tensor:
+        train.expect(order[(number + 1) % len(order)])
+        return step(number, index)
+
+    return read_and_step
 
 
 def train_epoch(

@@ -110,7 +110,8 @@ def check_room(images: Iterable[Tensor], device: torch.device) -> None:
         raise KdtoolError(
             f"the images take {needed / 2**30:.1f} GiB, and of the {total / 2**30:.1f} GiB of "
             f"{device} {free / 2**30:.1f} GiB are free; make them smaller with data.size, end "
-            "other programs on it, or use --device cpu"
+            "other programs on it, use --device cpu, or have image files decoded into a file, "
+            f'from which batches are read, with data.memory = "{free // 2 // 10**6} MB"'
         )
 
 

@@ -1,5 +1,6 @@
 """The logits of a model on a whole split."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,37 +31,42 @@ def predict(model: nn.Module, split: Split) -> Tensor:
     Raises:
         KdtoolError: A batch does not fit into memory.
     """
-    device = split.images.device
+    device = split.device
     model.eval()
     model.to(memory_format=torch.channels_last)
     index = torch.arange(len(split), device=device)
-    size = images_at_once(model, split.images)
+    size = images_at_once(model, split)
     parts = torch.split(index, size)
-    with exact_arithmetic(), explain_out_of_memory(size, split.images.shape[1:], SMALLER):
-        return torch.cat([model(channels_last_input(split.batch(part)[0])) for part in parts])
+    logits = []
+    with exact_arithmetic(), explain_out_of_memory(size, split.image_shape, SMALLER):
+        for number, part in enumerate(parts, start=1):
+            images, _ = split.batch(part)
+            split.expect(index[number * size : (number + 1) * size])
+            logits.append(model(channels_last_input(images)))
+    return torch.cat(logits)
 
 
-def images_at_once(model: nn.Module, images: Tensor) -> int:
+def images_at_once(model: nn.Module, split: Split) -> int:
     """Return how many images a model without gradients is given at a time.
 
     Args:
         model: May enlarge its images, which are then counted so.
-        images: `(N, C, H, W)`, on the device of the model; at most N are returned.
+        split: On the device of the model; at most its number of images is returned.
     """
-    cpu = images.device.type == "cpu"
+    cpu = split.device.type == "cpu"
     most, pixels = (CPU_BATCH, CPU_PIXELS) if cpu else (GPU_BATCH, GPU_PIXELS)
-    return min(most, images_within(pixels, model, images), len(images))
+    return min(most, images_within(pixels, model, split.image_shape), len(split))
 
 
-def images_within(pixels: int, model: nn.Module, images: Tensor) -> int:
+def images_within(pixels: int, model: nn.Module, image_shape: Sequence[int]) -> int:
     """Return how many images have at most so many pixels, at least one.
 
     Args:
         pixels: Height times width, summed over the images.
         model: May enlarge its images, which are then counted so.
-        images: `(N, C, H, W)`.
+        image_shape: C, H, W.
     """
-    height, width = images.shape[2:]
+    _, height, width = image_shape
     for part in model.modules():
         if isinstance(part, Enlarge):
             height, width = part.size

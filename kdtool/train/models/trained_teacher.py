@@ -166,12 +166,13 @@ def sampled(splits: Sequence[Split]) -> Split:
     chosen[stratified_sample(labels.cpu().numpy(), MOST_IMAGES)] = True
     # Only the chosen images are copied: all of them might not fit into memory twice.
     parts = [
-        split.only(kept.to(split.labels.device))
+        split.batch(kept.nonzero().flatten())
         for split, kept in zip(
             splits, torch.split(chosen, [len(one) for one in splits]), strict=True
         )
     ]
-    return Split(torch.cat([one.images for one in parts]), torch.cat([one.labels for one in parts]))
+    images, found = (torch.cat(both) for both in zip(*parts, strict=True))
+    return Split(images, found)
 
 
 def below_chance(labels: Labels, predictions: Labels, num_classes: int) -> str | None:
@@ -305,7 +306,7 @@ def evaluate_pretrained(model: nn.Module, splits: Splits, metric: Metric) -> Tra
         best_epoch=0,
         num_steps=0,
         images_per_second=0.0,
-        device=validation.images.device.type,
+        device=validation.device.type,
         precision="fp32",
     )
 
@@ -316,7 +317,7 @@ def notes_of(model: nn.Module, images: Split) -> list[str]:
     Raises:
         KdtoolError: It does not take such images.
     """
-    model.eval()(as_input(images.images[:1]))
+    model.eval()(as_input(images.batch(torch.arange(1))[0]))
     notes = []
     for file in (part for part in model.modules() if isinstance(part, OnnxTeacher)):
         notes += file.notes

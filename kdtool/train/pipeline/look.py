@@ -19,8 +19,8 @@ from kdtool.recipe.data import CifarTable, CsvTable, FolderTable, IdxFiles, IdxT
 from kdtool.recipe.load import make_recipe
 from kdtool.recipe.suggestion import Looked, drawn_sizes, recipe_text
 from kdtool.train.data.checks import check_classes, split_size
-from kdtool.train.data.csv_table import list_table
-from kdtool.train.data.folder import list_folder
+from kdtool.train.data.files.csv_table import list_table
+from kdtool.train.data.files.folder import list_folder
 from kdtool.train.data.idx import load_idx, missing_files
 from kdtool.train.data.images import Header, for_all, read_header
 from kdtool.train.data.labelled_files import LabelledFiles, divide, shown
@@ -216,15 +216,16 @@ def _labels(files: LabelledFiles) -> dict[str, NDArray[np.int64]]:
 
 def _measure(files: LabelledFiles, progress: Progress) -> Measured:
     found: dict[int, Header] = {}
-    decoded = sum(path.stat().st_size for path in files.paths if path.exists()) <= MOST_DECODED
+    paths = [path for path in files.paths if isinstance(path, Path)]  # of a folder or a table
+    decoded = sum(path.stat().st_size for path in paths if path.exists()) <= MOST_DECODED
 
     def read(index: int) -> None:
-        header = read_header(files.paths[index])
+        header = read_header(paths[index])
         if decoded:
-            open_image(files.paths[index], 3)
+            open_image(paths[index], 3)
         found[index] = header
 
-    reasons = for_all(read, len(files.paths), "looking at the images", progress)
+    reasons = for_all(read, len(paths), "looking at the images", progress)
     return Measured(found, reasons, decoded)
 
 

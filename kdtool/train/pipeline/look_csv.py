@@ -8,7 +8,7 @@ from pathlib import Path
 from kdtool.edge.image_files import is_system
 from kdtool.errors import DataError
 from kdtool.recipe.data import Columns, CsvTable
-from kdtool.train.data.csv_text import Findings, column_name, read_text, rows_of
+from kdtool.train.data.files.csv_text import Findings, column_name, read_text, rows_of
 from kdtool.train.data.labelled_files import SPLIT_NAMES, files_below
 from kdtool.train.data.source import first_of
 

@@ -272,12 +272,3 @@ def test_reasons_have_no_notation_of_python(tmp_path):
     lines = str(caught.value).splitlines()[1:-1]
     assert len(lines) == 3
     assert not [line for line in lines if "b'" in line or "<" in line or "Path(" in line]
-
-
-def test_images_that_do_not_fit_into_memory_are_an_error_before_reading(tmp_path):
-    with pytest.raises(DataError) as caught:
-        read([whole(tmp_path)] * 3, size=1_000_000)
-    assert "3 images of 1000000 x 1000000 pixels and 3 bytes each need 8,381.9 GiB" in str(
-        caught.value
-    )
-    assert "of which images may take 70%; set a smaller data.size" in str(caught.value)

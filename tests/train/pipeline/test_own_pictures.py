@@ -18,7 +18,7 @@ from kdtool.edge.predict import predict_files
 from kdtool.errors import DataError, RecipeError
 from kdtool.results.study import load_results
 from kdtool.study.folder import load_study
-from kdtool.train.data.folder import list_folder
+from kdtool.train.data.files.folder import list_folder
 from kdtool.train.data.labelled_files import read_files
 
 pytestmark = pytest.mark.slow

@@ -20,6 +20,7 @@ from kdtool.edge.targets.write import Source, TargetFacts, WriteModel, write_tar
 from kdtool.results.base import Precision, Role
 from kdtool.results.study import Results
 from kdtool.results.targets import TargetResult
+from kdtool.train.data.large.stored import channels_last
 from kdtool.train.evaluation.evaluate import split_labels
 from kdtool.train.export.kit import no_student
 from kdtool.train.export.onnx_file import answers, as_given, in_file_form
@@ -130,7 +131,7 @@ def shipped_of(run: Run, results: Results, models: Mapping[Role, Sequence[Traine
         raise no_student(run.study.folder)
     model = results.models[role]
     order: list[Precision] = list(dict.fromkeys([model.recommended or "fp32", "fp32"]))
-    images = run.splits.test.images.cpu().numpy()
+    images = run.splits.test.pixels
     given = as_given(images, run.recipe.export.input)
     paths = {precision: run.study.folder / model.files[precision].path for precision in order}
     sources = [
@@ -157,7 +158,7 @@ def shipped_of(run: Run, results: Results, models: Mapping[Role, Sequence[Traine
     return Shipped(
         sources=sources,
         facts=facts,
-        images=np.ascontiguousarray(images.transpose(0, 2, 3, 1)),
+        images=channels_last(images),
         labels=split_labels(run.splits.test),
         network=in_file_form(
             load_model(run, exported),

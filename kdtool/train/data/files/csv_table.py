@@ -16,7 +16,7 @@ from PIL import Image
 from kdtool.errors import DataError
 from kdtool.format import plural
 from kdtool.recipe.data import CsvTable
-from kdtool.train.data.csv_text import (
+from kdtool.train.data.files.csv_text import (
     FEW,
     Findings,
     check_columns,
@@ -67,7 +67,7 @@ def list_table(table: CsvTable) -> LabelledFiles:
     below = files_below(folder, root)
     rows = _with_files(rows, below.files, folder, root, found)
     rows = _with_equal_labels(rows, table.classes, found)
-    classes = table.classes or _in_order({row.label for row in rows if row.label})
+    classes = table.classes or in_order({row.label for row in rows if row.label})
     for row in rows:
         found.problems += [(row.line, text) for text in _problems(row, root, classes)]
     found.problems += _repeated(rows, root)
@@ -237,7 +237,7 @@ def _whole_number(label: str) -> str:
     return number[1] if number else label
 
 
-def _in_order(labels: set[str]) -> list[str]:
+def in_order(labels: set[str]) -> list[str]:
     """Return labels in the order of the alphabet; numbers, 2 before 10 or 10,5, as numbers."""
     try:
         numbers = {label: float(label.replace(",", ".")) for label in labels}

@@ -13,7 +13,7 @@ from kdtool.errors import DataError
 from kdtool.recipe.data import Columns, CsvTable
 from kdtool.recipe.load import load_recipe
 
-MHIST = Path(__file__).parents[3] / "recipes" / "mhist.toml"
+MHIST = Path(__file__).parents[4] / "recipes" / "mhist.toml"
 
 
 def write(path, rows, encoding="utf-8", **form):

@@ -1,0 +1,1 @@
+"""Sets of image files: folders of classes, tables that name files, and tar shards."""

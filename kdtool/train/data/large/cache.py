@@ -1,0 +1,197 @@
+"""The decoded images of a set, in a file of the user's cache.
+
+It is written once, whole or not at all, and read by every model, process and later run that has the
+same files. It may be deleted at any time that nothing reads it.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import PIL
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from kdtool.errors import DataError, reason
+from kdtool.files import UNFINISHED, cache_folder, replaced, write_atomic
+from kdtool.format import file_size, keyboard_text
+from kdtool.recipe.data import PictureKeys
+from kdtool.results.base import Record, to_json
+from kdtool.train.data.large.shards import Member, PictureFile
+from kdtool.train.data.large.stored import StoredImages
+
+MOVE = "set the environment variable XDG_CACHE_HOME to a folder on a larger disk"
+READER = 1  # raise it when files of pictures are decoded to other pixels
+
+
+class CachedSet(Record):
+    """What is known of a file of decoded images, beside it as JSON."""
+
+    image_shape: tuple[int, int, int]  # C, H, W
+    kept: list[tuple[int, int]]  # first row of images in a row, and the row after the last
+    warnings: list[str]  # about the files
+
+
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """A set of the cache."""
+
+    images: StoredImages
+    warnings: tuple[str, ...]
+
+
+def key_of_set(paths: Sequence[PictureFile], table: PictureKeys) -> str:
+    """Return a hash of all that decoded pixels depend on: the files, and how they are read.
+
+    A file counts as changed when its size or its time of modification is another.
+    """
+    settings = [READER, PIL.__version__, table.size, table.channels, table.skip_broken]
+    digest = hashlib.sha256(json.dumps(settings).encode())
+    known: dict[Path, bytes] = {}  # a tar file has many images
+    for picture in paths:
+        path = picture.path if isinstance(picture, Member) else picture
+        if path not in known:
+            known = {path: _state(path)}
+        digest.update(known[path] + os.fsencode(path))
+        if isinstance(picture, Member):
+            digest.update(f"\0{picture.name}\0{picture.offset} {picture.size}".encode())
+    return digest.hexdigest()[:32]
+
+
+def _state(path: Path) -> bytes:
+    try:
+        found = path.stat()
+    except OSError:  # a link to nowhere is told when it is read
+        return b"\0- "
+    return f"\0{found.st_size} {found.st_mtime_ns} ".encode()
+
+
+def places(key: str) -> tuple[Path, Path]:
+    """Return the paths of the decoded images of a set and of what is known of them."""
+    folder = cache_folder() / "decoded"
+    return folder / f"{key}.images", folder / f"{key}.json"
+
+
+def find_cached(key: str) -> Cached | None:
+    """Return a set of the cache; None: it is not there, or not whole."""
+    path, about = places(key)
+    try:
+        known = CachedSet.model_validate_json(about.read_bytes())
+        size = path.stat().st_size
+    except (OSError, ValidationError):
+        return None
+    rows = np.concatenate([np.arange(first, end) for first, end in known.kept])
+    if size < (rows[-1] + 1) * int(np.prod(known.image_shape)):
+        return None
+    return Cached(StoredImages(path, known.image_shape, rows), tuple(known.warnings))
+
+
+@dataclass(slots=True)
+class Writer:
+    """Writes rows of a set that is not in the cache yet, from several threads."""
+
+    file: BinaryIO
+    row_bytes: int
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def write(self, row: int, pixels: NDArray[np.uint8]) -> None:
+        """Write one image `(C, H, W)`.
+
+        Raises:
+            OSError: The disk is full.
+        """
+        with self.lock:
+            self.file.seek(row * self.row_bytes)
+            if self.file.write(np.ascontiguousarray(pixels).data) != self.row_bytes:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@contextmanager
+def locked(key: str) -> Iterator[None]:
+    """Keep other processes from writing a set during the block; wait for one that does.
+
+    What processes left behind that were killed while they wrote any set is deleted.
+
+    Raises:
+        DataError: The cache cannot be written.
+    """
+    folder = cache_folder() / "decoded"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.glob(f".*{UNFINISHED}.images"):
+            _, owner, _ = path.name.split(".", 2)
+            with suppress(Timeout), FileLock(folder / f"{owner}.lock", timeout=0):
+                path.unlink()
+        held = FileLock(folder / f"{key}.lock").acquire()
+    except OSError as error:
+        raise DataError(f"cannot write {folder}: {reason(error)}; {MOVE}") from error
+    with held:
+        yield
+
+
+@contextmanager
+def written(key: str, num_rows: int, image_shape: tuple[int, int, int]) -> Iterator[Writer]:
+    """Write a set into the cache, under its lock; it is there if the block raises nothing.
+
+    Args:
+        key: Of `key_of_set`.
+        num_rows: Of the file.
+        image_shape: C, H, W.
+
+    Raises:
+        DataError: The disk has no room, or the cache cannot be written.
+    """
+    path, _ = places(key)
+    row_bytes = int(np.prod(image_shape))
+    num_bytes = num_rows * row_bytes
+    free = shutil.disk_usage(path.parent).free
+    if num_bytes > free:
+        raise _no_room(path.parent, num_bytes, f"{file_size(free)} are free")
+    with replaced(path) as unfinished, unfinished.open("rb+", buffering=0) as file:
+        try:
+            if hasattr(os, "posix_fallocate"):  # a full disk is told now, not after an hour
+                os.posix_fallocate(file.fileno(), 0, num_bytes)
+            yield Writer(file, row_bytes)
+        except OSError as error:
+            raise _no_room(path.parent, num_bytes, reason(error)) from error
+
+
+def record(
+    key: str, image_shape: tuple[int, int, int], rows: NDArray[np.int64], warnings: Sequence[str]
+) -> Cached:
+    """Write what is known of a set whose images are written, which makes it whole.
+
+    Args:
+        key: Of `key_of_set`.
+        image_shape: C, H, W.
+        rows: Rows with images, ascending, at least one.
+        warnings: About the files.
+    """
+    path, about = places(key)
+    parts = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
+    kept = [(int(part[0]), int(part[-1]) + 1) for part in parts]
+    known = CachedSet(image_shape=image_shape, kept=kept, warnings=list(warnings))
+    write_atomic(about, to_json(known))
+    return Cached(StoredImages(path, image_shape, rows), tuple(warnings))
+
+
+def _no_room(folder: Path, num_bytes: int, why: str) -> DataError:
+    sets = folder.glob("[!.]*.images")  # a point begins the name of what is being written
+    used = sum(path.stat().st_size for path in sets)
+    older = f"sets that were decoded earlier take {file_size(used)} there and can be deleted; "
+    text = (
+        f"the decoded images take {file_size(num_bytes)}, more than they may of the memory "
+        f"(data.memory), and cannot be written to {folder}: {why}; {older if used else ''}{MOVE}, "
+        "or a smaller data.size"
+    )
+    return DataError(keyboard_text(text))

@@ -1,0 +1,172 @@
+"""Sets larger than memory: peak memory of ten times the images, and images/s from the file.
+
+    uv run python tests/benchmarks/large_sets.py [--images 300] [--rounds 5]
+
+JPEG files of 224 pixels are written into a temporary folder: a set that fits into `data.memory` and
+one of ten times as many images, which does not. `kdtool distill` runs on both, each in a process
+of its own, and its peak resident memory is that of the system (wait4). Then the larger set is
+opened twice in one process, in memory and from the file, and both are trained on in turns.
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from kdtool.recipe.data import FolderTable
+from kdtool.recipe.training import TrainTable
+from kdtool.train.data.splits import load_splits
+from kdtool.train.fit import loop
+from kdtool.train.fit.batches import Training, batch_maker, batches
+from kdtool.train.fit.optimizer import make_optimizer, phases_of
+from kdtool.train.models.networks import build_model
+
+SIDE, BATCH_SIZE, MODEL = 224, 32, "torchvision:mobilenet_v3_small"
+RECIPE = f"""
+name = "large"
+seeds = [0]
+[data]
+source = "folder"
+root = "pictures"
+size = {SIDE}
+memory = "{{memory:.3f}} MB"
+[teacher]
+model = "{MODEL}"
+epochs = 1
+batch_size = {BATCH_SIZE}
+[student]
+model = "{MODEL}"
+epochs = 1
+batch_size = {BATCH_SIZE}
+[export]
+precisions = ["fp32"]
+[profile]
+seconds = 0.1
+[explain]
+images = 2
+"""
+
+
+def write_pictures(folder: Path, count: int) -> None:
+    """Write JPEG files of two classes: smooth noise, so that they are as large as photographs."""
+    for number in range(count):
+        rng = np.random.default_rng(number)
+        coarse = rng.integers(0, 256, (28, 28, 3), np.uint8)
+        image = Image.fromarray(coarse).resize((SIDE + 32, SIDE), Image.Resampling.BICUBIC)
+        path = folder / "ab"[number % 2] / f"{number:06}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path, quality=90)
+
+
+def peak_of(folder: Path, memory: float) -> int:
+    """Return the peak resident bytes of `kdtool distill` on the pictures of a folder."""
+    (folder / "large.toml").write_text(RECIPE.format(memory=memory / 10**6))
+    command = [sys.executable, "-m", "kdtool", "distill", str(folder / "large.toml")]
+    command += ["--anyway", "--quiet", "--device", "cpu", "--out", str(folder / "runs")]
+    quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+    pid = os.posix_spawn(sys.executable, command, os.environ, file_actions=quiet)
+    _, status, used = os.wait4(pid, 0)
+    assert status == 0, f"kdtool ended with status {status}"
+    return used.ru_maxrss * 1024
+
+
+def seconds_of(action) -> float:
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
+
+
+def compare(title: str, count: int, rounds: int, of_file, of_memory) -> None:
+    """Time both in turns, and print the ratio of their images/s."""
+    ratios, rates = [], []
+    for number in range(rounds):
+        pair = [of_file, of_memory] if number % 2 else [of_memory, of_file]
+        found = {action: seconds_of(action) for action in pair}
+        ratios.append(found[of_memory] / found[of_file])
+        rates.append(count / found[of_file])
+    middle, low, high = statistics.median(ratios), min(ratios), max(ratios)
+    print(
+        f"{title}: {statistics.median(rates):,.0f} images/s from the file, {middle:.2f} times "
+        f"those in memory ({low:.2f} to {high:.2f}, {rounds} pairs)",
+        flush=True,
+    )
+
+
+def trainer(splits):
+    """Return what trains an epoch of a network on splits."""
+    table = TrainTable(model=MODEL, epochs=1, batch_size=BATCH_SIZE)
+    model = build_model(MODEL, splits.train.image_shape, 2, seed=0)
+    model.to(memory_format=torch.channels_last).train()
+    optimizer = make_optimizer(model, table, phases_of(table, len(splits.train))[0], 2)
+    make_batch = batch_maker(splits.train, Training(table, 0), 2)
+    step = loop.training_step(
+        model,
+        optimizer,
+        make_batch,
+        lambda logits, batch: F.cross_entropy(logits, batch.targets),
+        lambda _number: 1.0,
+        "fp32",
+    )
+
+    def train() -> None:
+        order = batches(splits.train, BATCH_SIZE)
+        ahead = loop.ahead(step, splits.train, order)
+        loop.train_epoch(ahead, order, 1, lambda _number, _loss: None)
+
+    return train
+
+
+def reader(splits):
+    """Return what takes each batch of an epoch, and does nothing with it."""
+
+    def read() -> None:
+        for index in batches(splits.train, BATCH_SIZE):
+            splits.train.batch(index)
+
+    return read
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=5)
+    given = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="large-sets-"))
+    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+    try:
+        memory = 1.2 * given.images * 3 * SIDE**2
+        peaks = []
+        for times in (1, 10):
+            place = folder / f"{times}"
+            write_pictures(place / "pictures", times * given.images)
+            peaks.append(peak_of(place, memory))
+            print(f"{times * given.images:,} images: {peaks[-1] / 10**6:,.0f} MB", flush=True)
+        print(f"peak memory of ten times the images: {peaks[1] / peaks[0]:.2f} times", flush=True)
+        root = folder / "10" / "pictures"
+        of_file, of_memory = (
+            load_splits(
+                FolderTable(source="folder", root=root, size=SIDE, memory=limit),
+                print,
+                lambda _title, _total: nullcontext(lambda _done, _text: None),
+            )
+            for limit in ("1 MB", "1 TB")
+        )
+        count = len(of_file.train)
+        compare("batches alone", count, given.rounds, reader(of_file), reader(of_memory))
+        compare(f"{MODEL}", count, given.rounds, trainer(of_file), trainer(of_memory))
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,279 @@
+"""A set that does not fit into memory is decoded once into a file, and gives the same bits."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from loading import load_splits, no_progress
+from pictures import draw, save, save_classes
+
+from kdtool.errors import DataError
+from kdtool.recipe.data import FolderTable, parse_memory
+from kdtool.train.data.images import read_pictures
+from kdtool.train.data.large import cache
+from kdtool.train.data.large.stored import StoredImages, channels_last
+
+SIDE = 20
+ROW = 3 * SIDE * SIDE  # bytes
+LITTLE = "0.001 MB"  # less than one image
+
+
+def load(root, warn=pytest.fail, **settings):
+    return load_splits(FolderTable(source="folder", root=root, **{"size": SIDE, **settings}), warn)
+
+
+def read(paths, **settings):
+    table = FolderTable(source="folder", root=paths[0].parent, **{"size": SIDE, **settings})
+    return read_pictures(paths, [path.name for path in paths], table, no_progress)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Ten pictures, of which number 3 is broken."""
+    (tmp_path / "set").mkdir()
+    paths = [save(draw("disc", seed), tmp_path / "set", f"{seed}", seed) for seed in range(10)]
+    paths[3].write_bytes(paths[3].read_bytes()[:60])
+    return paths
+
+
+def test_images_in_a_file_are_those_in_memory_with_the_same_warnings(pictures):
+    in_memory = read(pictures, skip_broken=True)
+    for _ in range(2):  # decoded, and found
+        in_file = read(pictures, skip_broken=True, memory=LITTLE)
+        assert isinstance(in_file.images, StoredImages)
+        assert in_file.images.shape == in_memory.images.shape == (9, 3, SIDE, SIDE)
+        assert np.array_equal(in_file.images[:], in_memory.images)
+        assert in_file.kept.tolist() == in_memory.kept.tolist()
+        assert in_file.warnings == in_memory.warnings
+        assert len(in_file.warnings) == 1
+
+
+def test_what_is_asked_for_is_read_in_any_form(pictures):
+    expected, images = (read(pictures, skip_broken=True, memory=m).images for m in (None, LITTLE))
+    assert np.array_equal(np.stack(list(images)), expected)
+    assert np.array_equal(channels_last(images), expected.transpose(0, 2, 3, 1))
+    chosen = np.array([7, 0, 0, 5])
+    for index in (chosen, chosen.tolist(), slice(2, 6), np.arange(9) % 2 == 0, []):
+        assert np.array_equal(images[index], expected[index])
+        assert np.array_equal(images.only(index)[:], expected[index])
+    assert np.array_equal(images.only(chosen).only([3, 0])[:], expected[[5, 7]])
+
+
+def test_a_folder_gives_the_same_splits_from_memory_and_from_a_file(tmp_path):
+    save_classes(tmp_path / "set", 15)
+    splits, stored = load(tmp_path / "set"), load(tmp_path / "set", memory=LITTLE)
+    assert splits.result.read_from.model_dump() == {"where": "memory", "num_bytes": 30 * ROW}
+    assert stored.result.read_from.model_dump() == {"where": "disk", "num_bytes": 30 * ROW}
+    place = {"read_from": None}
+    assert stored.result.model_copy(update=place) == splits.result.model_copy(update=place)
+    assert stored.test_names == splits.test_names
+    for name in ("train", "validation", "test"):
+        of_memory, of_file = getattr(splits, name), getattr(stored, name)
+        index = torch.randperm(len(of_memory), generator=torch.Generator().manual_seed(0))
+        for ours, theirs in zip(of_file.batch(index), of_memory.batch(index), strict=True):
+            assert torch.equal(ours, theirs)
+        kept = of_memory.labels == 1
+        assert np.array_equal(of_file.only(kept).pixels[:], of_memory.only(kept).pixels)
+
+
+def test_duplicates_are_found_once_for_each_division_of_a_set(tmp_path, user_cache):
+    save_classes(tmp_path / "set", 20)
+    for name in ("cross", "disc"):  # a picture of train or test twice
+        source = sorted((tmp_path / "set" / name).iterdir())
+        shutil.copyfile(source[0], source[0].with_stem("zz"))
+    settings = {"memory": LITTLE, "test": 0.5, "warn": lambda _text: None}
+    found = [load(tmp_path / "set", **settings).result for _ in range(2)]
+    assert found[0] == found[1]
+    assert found[0].duplicates
+    (about,) = (user_cache / "kdtool" / "decoded").glob("*.*.json")
+    examined = json.loads(about.read_text())
+    about.write_text(json.dumps({**examined, "fingerprint": "as it was found"}))
+    assert load(tmp_path / "set", **settings).result.fingerprint == "as it was found"
+    for share in (0.3, 0.4):  # found anew
+        other = load(tmp_path / "set", **{**settings, "validation": share}).result
+        in_memory = load(tmp_path / "set", **{**settings, "validation": share, "memory": None})
+        assert other.fingerprint == in_memory.result.fingerprint
+        assert other.duplicates == in_memory.result.duplicates
+    about.write_text("{")
+    assert load(tmp_path / "set", **settings).result == found[0]
+
+
+def test_a_set_is_decoded_again_where_a_file_changed_and_only_then(pictures):
+    first, last = pictures[0], pictures[-1]
+    before = read([first, last], memory=LITTLE).images
+    times, size = first.stat(), first.stat().st_size
+    first.write_bytes(bytes(size))  # no image any more, but as large and as old as before
+    os.utime(first, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert np.array_equal(read([first, last], memory=LITTLE).images[:], before[:])
+    assert np.array_equal(read([first, last]).images, before[:])  # into memory, without decoding
+    shutil.copyfile(last, first)  # newer
+    images = read([first, last], memory=LITTLE).images
+    assert np.array_equal(images[0:1], before[1:2])
+    assert read([first, last], memory=LITTLE, size=SIDE + 1).images.shape[2] == SIDE + 1
+
+
+def test_a_set_fits_up_to_its_size(pictures):
+    paths = [pictures[0], pictures[1]]
+    for num_bytes, kind in [(2 * ROW, np.ndarray), (2 * ROW - 1, StoredImages)]:
+        assert isinstance(read(paths, memory=f"{num_bytes / 10**6:.6f} MB").images, kind)
+    assert parse_memory("16 GB") == 16 * 10**9
+    assert parse_memory("0.5TB") == 5 * 10**11
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+# What happens to the file of decoded images -> what reading it then says; None: it is made again.
+DAMAGE = {
+    "cut while it is read": (cut, r"\.images is shorter than it was; run the same command again"),
+    "deleted while it is read": (
+        lambda path: path.unlink(),
+        r"cannot read .*\.images: No such file or directory; run the same command again",
+    ),
+}
+
+
+def test_reading_ahead_changes_nothing_and_leaves_errors_to_reading(pictures):
+    images = read(pictures[4:], memory=LITTLE).images
+    expected = images[:]
+    for index in (slice(None), np.array([2, 0]), []):
+        images.expect(index)
+    assert np.array_equal(images[:], expected)
+    images.path.unlink()
+    images.expect(slice(None))
+    with pytest.raises(DataError, match="cannot read"):
+        images[:]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_cache_is_told_and_made_again(pictures, damage):
+    change, message = DAMAGE[damage]
+    paths = pictures[4:]
+    images = read(paths, memory=LITTLE).images
+    expected = images[:]
+    change(images.path)
+    with pytest.raises(DataError, match=message):
+        images[:]
+    assert np.array_equal(read(paths, memory=LITTLE).images[:], expected)
+
+
+def test_a_cache_whose_record_is_damaged_is_made_again(pictures):
+    paths = pictures[4:]
+    images = read(paths, memory=LITTLE).images
+    images.path.with_suffix(".json").write_text("{")
+    images.path.write_bytes(bytes(len(paths) * ROW))
+    assert read(paths, memory=LITTLE).images[:].any()
+
+
+def test_a_set_larger_than_the_disk_is_an_error_before_it_is_decoded(pictures, user_cache):
+    with pytest.raises(DataError) as caught:
+        read(pictures[:1], size=1_000_000, memory="16 GB")
+    text = str(caught.value)
+    assert text.startswith(
+        "the decoded images take 3.00 TB, more than they may of the memory (data.memory), and "
+        f"cannot be written to {user_cache}/kdtool/decoded: "
+    )
+    assert " are free; set the environment variable XDG_CACHE_HOME to a folder" in text
+    assert not list((user_cache / "kdtool" / "decoded").glob("*[!k]"))  # but a lock
+
+
+FULL = """
+import resource, signal, sys
+import numpy
+from kdtool.errors import DataError
+from kdtool.train.data.large.cache import locked, written
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))  # as a disk that is full after them
+row = None
+try:
+    with locked("key"), written("key", int(sys.argv[1]), (1, 30, 30)) as writer:
+        for row in range(10):
+            writer.write(row, numpy.zeros((1, 30, 30), numpy.uint8))
+except DataError as error:
+    print(f"{error}; in row {row}")
+"""
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "size", "row"), [(10, "9.00 kB", None), (5, "4.50 kB", 5)], ids=["at once", "late"]
+)
+def test_a_disk_that_is_full_while_it_is_written_leaves_nothing(user_cache, num_rows, size, row):
+    command = [sys.executable, "-c", FULL, str(num_rows)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    head = f"the decoded images take {size}, more than they may of the memory (data.memory), and "
+    assert done.stdout.startswith(f"{head}cannot be written to {user_cache}/kdtool/decoded: ")
+    assert "; set the environment variable XDG_CACHE_HOME" in done.stdout
+    assert "were decoded earlier" not in done.stdout
+    assert done.stdout.endswith(f"; in row {row}\n")
+    assert not list((user_cache / "kdtool" / "decoded").glob("*[!k]"))  # but a lock
+
+
+@pytest.mark.parametrize("memory", [LITTLE, "1 GB"])
+def test_files_that_change_while_they_are_read_are_an_error(pictures, user_cache, memory):
+    paths = pictures[4:]
+    table = FolderTable(source="folder", root=paths[0].parent, size=SIDE, memory=memory)
+
+    def touching(title, _total):
+        if title == "reading the images":
+            shutil.copyfile(paths[0], paths[1])
+        return no_progress(title, _total)
+
+    with pytest.raises(DataError, match="image files were changed while they were read; run the"):
+        read_pictures(paths, [path.name for path in paths], table, touching)
+    assert not list((user_cache / "kdtool" / "decoded").glob("*[!k]"))  # but a lock
+
+
+DIES = """
+import sys
+from kdtool.train.data.large.cache import locked, written
+with locked("other"), written("other", 10, (1, 30, 30)):
+    print("begun", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_killed_process_left_is_deleted_and_that_of_a_living_one_is_kept(
+    pictures, user_cache
+):
+    folder = user_cache / "kdtool" / "decoded"
+    with subprocess.Popen(
+        [sys.executable, "-c", DIES], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout.readline() == b"begun\n"
+        (unfinished,) = folder.glob(".other.*")
+        assert unfinished.stat().st_size == 9000
+        read(pictures[4:], memory=LITTLE)
+        assert unfinished.exists()
+        process.kill()
+        process.wait()
+    read(pictures[5:], memory=LITTLE)
+    assert not unfinished.exists()
+    assert len(list(folder.glob("*.images"))) == 2
+
+
+def test_broken_files_are_listed_as_ever_and_leave_no_file(pictures, user_cache):
+    with pytest.raises(DataError, match=r"^1 of 10 files is broken:\n  3\.png: "):
+        read(pictures, memory=LITTLE)
+    assert not list((user_cache / "kdtool" / "decoded").glob("*[!k]"))  # but a lock
+
+
+def test_the_key_is_that_of_files_and_settings(pictures):
+    def key(paths=pictures, **settings):
+        return cache.key_of_set(paths, FolderTable(source="folder", root=paths[0], **settings))
+
+    keys = {
+        key(),
+        key(pictures[1:]),
+        key(pictures[::-1]),
+        key(size=3),
+        key(channels=1),
+        key(skip_broken=True),
+    }
+    assert len(keys) == 6
+    assert key(memory="1 MB", validation=0.3) == key()
