@@ -6,6 +6,7 @@ import functools
 import io
 import itertools
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -97,6 +98,7 @@ def add_resize(model: ModelProto, size: tuple[int, int]) -> None:
 
 
 PARITY_BATCH = 256
+PARITY_VALUES = 40 * 3 * 224**2  # of a batch: 256 images of 224 x 224 pixels take a gigabyte
 # Two correct float32 runtimes differ by about 1e-6 of the largest logit.
 TOLERANCE = 1e-4
 
@@ -251,7 +253,8 @@ def answers(
     """
     session = open_session(path, optimize=optimize)
     # Batches of 1, 2 and 5 first: a batch dimension that was fixed by mistake fails at once.
-    bounds = [0, 1, 3, 8, *range(8 + PARITY_BATCH, len(images), PARITY_BATCH), len(images)]
+    size = min(PARITY_BATCH, max(5, PARITY_VALUES // math.prod(images[:1].shape)))
+    bounds = [0, 1, 3, 8, *range(8 + size, len(images), size), len(images)]
     bounds = sorted({min(bound, len(images)) for bound in bounds})
     batches = [
         session.run(None, {"image": images[start:end]}) for start, end in itertools.pairwise(bounds)
