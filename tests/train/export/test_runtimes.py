@@ -14,6 +14,7 @@ from kdtool.edge.session import open_session
 from kdtool.edge.targets.form import write_form
 from kdtool.edge.targets.target import TARGETS, target_of
 from kdtool.edge.targets.verify import compare
+from kdtool.edge.targets.write import Source
 from kdtool.train.export.onnx_file import in_file_form, make_onnx
 from kdtool.train.export.targets.write import writer_of
 from kdtool.train.models.networks import build_model
@@ -94,7 +95,8 @@ def test_a_runtime_answers_as_onnxruntime(key, precision, runtime, files, tmp_pa
         target = target_of(runtime)
         pytest.importorskip(target.module)
         runner = import_runner(runtime)
-        writer_of(target, model, SHAPES[key])(path, tmp_path / target.file)
+        source = Source(precision=precision, path=path, sha256="", probabilities=expected)
+        writer_of(target, model, SHAPES[key])(source, tmp_path / target.file)
         loaded = runner.load(tmp_path / target.file, 1, {"precision": precision})
         given = runner.predict(loaded, images)
     found = compare(given, expected, precision, positive=None, threshold=None, sha256="")
