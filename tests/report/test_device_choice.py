@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+
+pytest.importorskip("jinja2")
+
 from rich.console import Console
 from sample_files import device
 

@@ -192,6 +192,9 @@ def test_a_runtime_that_ends_its_process_is_a_row_and_the_others_are_timed(
     make_classifier, tmp_path, monkeypatch
 ):
     (tmp_path / "tract.py").write_text("import os; os.kill(os.getpid(), 11)")
+    metadata = tmp_path / "tract-0.23.9.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text("Metadata-Version: 2.1\nName: tract\nVersion: 0.23.9\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))  # of the workers
     monkeypatch.syspath_prepend(tmp_path)
     path = make_classifier().path
