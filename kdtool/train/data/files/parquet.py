@@ -5,18 +5,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from kdtool.errors import DataError, KdtoolError, reason
 from kdtool.files import cache_folder
-from kdtool.format import plural
 from kdtool.install import install_command
 from kdtool.recipe.data import ParquetTable
 from kdtool.train.data.files.csv_table import in_order
-from kdtool.train.data.files.webdataset import MOST_LISTED, shards_of
+from kdtool.train.data.files.webdataset import labelled, shards_of
 from kdtool.train.data.labelled_files import LabelledFiles, shown
 from kdtool.train.data.large.shards import Member
-from kdtool.train.data.source import find_below, problem_list
+from kdtool.train.data.source import find_below
 
 
 def list_parquet(table: ParquetTable) -> LabelledFiles:
@@ -39,25 +36,8 @@ def list_parquet(table: ParquetTable) -> LabelledFiles:
         for image, label in _rows(path, shown(path, root), table, names, problems)
     ]
     classes = table.classes or names or in_order({label for *_, label in found})
-    if unknown := sorted({label for *_, label in found} - set(classes)):
-        problems.append(f"labels {', '.join(unknown)}, expected {', '.join(classes)}")
-    if problems:
-        raise problem_list(
-            f"the files in {root} cannot be used as they are:",
-            problems,
-            "data.image and data.label name the columns with the images and with their classes",
-            MOST_LISTED,
-        )
-    number_of = {label: number for number, label in enumerate(classes)}
-    num_files = sum(len(paths) for paths in shards.values())
-    return LabelledFiles(
-        description=f"images in {plural(num_files, 'parquet file')} of {root.name}",
-        root=root,
-        classes=tuple(classes),
-        paths=[image for _, image, _ in found],
-        labels=np.array([number_of[label] for *_, label in found], dtype=np.int64),
-        splits=[split for split, *_ in found] if len(shards) > 1 else None,
-    )
+    columns = "data.image and data.label name the columns with the images and with their classes"
+    return labelled(found, shards, classes, problems, root, ("files", "parquet file", columns))
 
 
 def _rows(

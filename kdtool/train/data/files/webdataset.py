@@ -1,7 +1,7 @@
 """Tar shards in the layout of WebDataset: members of one name, but for the ending, are a sample."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -58,19 +58,41 @@ def list_shards(table: WebDatasetTable) -> LabelledFiles:
         for image, label in _samples(shard, shown(shard, root), table.label, problems)
     ]
     classes = table.classes or in_order({label for *_, label in found})
+    again = "write these shards again; data.label names the member with the class"
+    return labelled(found, shards, classes, problems, root, ("shards", "shard", again))
+
+
+def labelled(
+    found: Sequence[tuple[str, Member, str]],
+    shards: Mapping[str, Sequence[Path]],
+    classes: Sequence[str],
+    problems: list[str],
+    root: Path,
+    words: tuple[str, str, str],
+) -> LabelledFiles:
+    """Return the images of larger files.
+
+    Args:
+        found: Split, image and label of each.
+        shards: The larger files of each split.
+        classes: In the order of their numbers.
+        problems: With these files.
+        root: Their folder.
+        words: The larger files, one of them with its kind, and what to do about problems.
+
+    Raises:
+        DataError: There are problems, or labels that are no class.
+    """
+    files, file, remedy = words
     if unknown := sorted({label for *_, label in found} - set(classes)):
         problems.append(f"labels {', '.join(unknown)}, expected {', '.join(classes)}")
     if problems:
-        raise problem_list(
-            f"the shards in {root} cannot be used as they are:",
-            problems,
-            "write these shards again; data.label names the member with the class",
-            MOST_LISTED,
-        )
+        head = f"the {files} in {root} cannot be used as they are:"
+        raise problem_list(head, problems, remedy, MOST_LISTED)
     number_of = {label: number for number, label in enumerate(classes)}
-    num_shards = sum(len(paths) for paths in shards.values())
+    count = sum(len(paths) for paths in shards.values())
     return LabelledFiles(
-        description=f"images in {plural(num_shards, 'shard')} of {root.name}",
+        description=f"images in {plural(count, file)} of {root.name}",
         root=root,
         classes=tuple(classes),
         paths=[image for _, image, _ in found],
