@@ -13,6 +13,7 @@ from kdtool.edge.latency.job import Job, LoadedModel, random_input
 from kdtool.errors import KdtoolError, ModelFileError
 from kdtool.install import install_command
 
+COMMON = "kdtool.edge.targets.runners.common"  # shipped as well
 FACTS = "model.json"  # next to the model, in the folder of a target
 
 
@@ -56,7 +57,7 @@ def load_in_runner(job: Job) -> LoadedModel:
     Raises:
         KdtoolError: The runtime is not installed, or cannot run the model.
     """
-    runner = import_runner(job.runtime)
+    runner, common = import_runner(job.runtime), import_module(COMMON)
     path = Path(job.path)
     facts = job.facts or _facts_beside(job)
     is_float = facts["input"] == "tensor"
@@ -64,17 +65,22 @@ def load_in_runner(job: Job) -> LoadedModel:
     shape = (channels, height, width) if is_float else (height, width, channels)
     declared = {"image": ((None, *shape), np.float32 if is_float else np.uint8)}
     (images,) = random_input(declared, job.batch_size, {}).values()
+
+    def predict(images: Any) -> Any:
+        given = images if images.dtype == np.float32 else common.as_input(images, facts)
+        return runner.predict(model, given)
+
     started = time.perf_counter_ns()
     try:
         model = runner.load(path, job.threads, facts)
         load_ns = time.perf_counter_ns() - started
-        runner.predict(model, images)
+        predict(images)
     except Exception as error:  # the runtimes' errors share no other base class
         raise ModelFileError(f"{job.runtime} cannot run {job.path}: {error}") from error
     return LoadedModel(
-        run=lambda: runner.predict(model, images),
+        run=lambda: predict(images),
         load_ns=load_ns,
-        answer=lambda given: np.asarray(runner.predict(model, given)),
+        answer=lambda given: np.asarray(predict(given)),
         provider="cpu",
         provider_share=None,
     )

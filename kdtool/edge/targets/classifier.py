@@ -39,7 +39,9 @@ def facts_of(path: Path) -> dict[str, Any] | None:
     if not (height and width and channels in (1, 3)):
         return None
     sizes = {"height": height, "width": width, "channels": channels}
-    return {"precision": precision_of(model), "input": form, **sizes, **_decision(model)}
+    takes = "tensor" if form == "tensor" else "pixels"
+    given = {"precision": precision_of(model), "input": form, "takes": takes}
+    return {**given, **sizes, **_decision(model)}
 
 
 def precision_of(model: ModelProto) -> Precision:

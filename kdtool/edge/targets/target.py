@@ -5,10 +5,15 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 from kdtool.errors import KdtoolError
 from kdtool.install import install_command
 from kdtool.results.base import Precision
+
+# How a model takes images: uint8 `(N, H, W, C)`; float32 `(N, C, H, W)` in [0, 1]; int8
+# `(N, H, W, C)`, pixels less 128.
+Takes = Literal["pixels", "tensor", "signed"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,7 +28,8 @@ class Target:
     files: tuple[str, ...]  # names of the model's files; the first one is what `load` gets
     precisions: tuple[Precision, ...]  # that are tried
     resizes: bool = False  # whether it resizes images as ONNX Runtime does
-    takes_floats: bool = False  # whether its runner scales pixels, which the model does not take
+    takes: Takes = "pixels"
+    takes_int8: Takes = "pixels"
     also: tuple[str, ...] = ()  # packages, and modules, that its runner imports besides
     # Package, and module, that writes the files; None: kdtool, or an environment that it makes
     converter: str | None = None
@@ -85,7 +91,7 @@ TARGETS = (
         extra="ncnn",
         files=("model.param", "model.bin"),
         precisions=("fp32",),
-        takes_floats=True,
+        takes="tensor",
         converter="pnnx",
     ),
     Target(
@@ -96,7 +102,8 @@ TARGETS = (
         extra="executorch",
         files=("model.pte",),
         precisions=("fp32", "int8"),
-        takes_floats=True,
+        takes="tensor",
+        takes_int8="signed",
         also=("torch",),
     ),
     Target(
@@ -107,7 +114,7 @@ TARGETS = (
         extra="litert",
         files=("model.tflite",),
         precisions=("fp32",),
-        takes_floats=True,
+        takes="tensor",
     ),
 )
 WEB = "web"  # a page, which a browser runs and no package of Python

@@ -21,7 +21,7 @@ from kdtool.edge.latency.measure import measure_jobs, ratio_of
 from kdtool.edge.latency.runners import package_of_runner
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.model_file import read_model
-from kdtool.edge.targets.target import Target
+from kdtool.edge.targets.target import Takes, Target
 from kdtool.edge.targets.verify import answers_of, compare, failed
 from kdtool.errors import GateError, ModelFileError
 from kdtool.files import sha256_of
@@ -40,10 +40,10 @@ RUNTIMES: dict[str, Runtime] = {
     "executorch": "executorch",
     "litert": "litert",
 }
-INPUTS = {
+INPUTS: dict[Takes, str] = {
     "pixels": "it takes uint8 images `(N, {height}, {width}, {channels})`, 0 to 255",
-    "resize": "it takes uint8 images `(N, {height}, {width}, {channels})`, 0 to 255",
     "tensor": "it takes float32 images `(N, {channels}, {height}, {width})` in [0, 1]",
+    "signed": "it takes int8 images `(N, {height}, {width}, {channels})`: pixels less 128",
 }
 RESIZED = (
     "Images of other sizes are resized by `picture.py`, with Pillow: this runtime does not compute "
@@ -202,10 +202,12 @@ def _fill(
         ROUNDING if source.precision == "int8" else None,
     )
     _, height, width, channels = images.shape
+    form = _input_form(source.path)
     model = {
         "file": target.file,
         "precision": source.precision,
-        "input": _input_form(source.path),
+        "input": form,
+        "takes": _takes(target, source.precision, form),
         "height": height,
         "width": width,
         "channels": channels,
@@ -242,6 +244,13 @@ def _input_form(path: Path) -> str:
     return str(form or "pixels")
 
 
+def _takes(target: Target, precision: Precision, form: str) -> Takes:
+    """Return how the model of a target takes images, made from a file of an input form."""
+    if form == "tensor":
+        return "tensor"
+    return target.takes_int8 if precision == "int8" else target.takes
+
+
 def _readme(
     new: Path,
     target: Target,
@@ -273,7 +282,7 @@ def _readme(
         tolerance=f"{ROUNDING if source.precision == 'int8' else check.tolerance:g}",
         num_golden=num_golden,
         first_golden=f"golden/{golden_name(0, num_golden)}",
-        input_words=INPUTS["tensor" if target.takes_floats else model["input"]].format(**model),
+        input_words=INPUTS[model["takes"]].format(**model),
         resize=RESIZED if model["input"] == "resize" and not target.resizes else "",
     )
 

@@ -35,6 +35,7 @@ def test_the_graph_says_what_a_file_takes(make_classifier, form, channels):
     assert found == {
         "precision": "fp32",
         "input": form,
+        "takes": form,
         "height": HEIGHT,
         "width": WIDTH,
         "channels": channels,

@@ -32,7 +32,7 @@ from kdtool.train.export.targets.litert import CONVERTER
 from kdtool.train.export.targets.write import writer_of
 
 CACHE = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))  # of the user
-NAMES = [one.name for one in TARGETS if one.takes_floats]
+NAMES = [one.name for one in TARGETS if one.takes == "tensor"]
 SIZE = (5, 7)  # an odd number of pixels, which is no multiple of a vector
 
 

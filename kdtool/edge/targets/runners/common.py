@@ -46,9 +46,14 @@ def main(load: Any, predict: Any) -> int:
 
 def as_input(images: np.ndarray, facts: dict[str, Any]) -> np.ndarray:
     """Return uint8 images `(N, H, W, C)` as the model takes them."""
-    if facts["input"] == "tensor":
-        return np.asarray(images.transpose(0, 3, 1, 2).astype(np.float32) / 255)
-    return np.ascontiguousarray(images)
+    match facts["takes"]:
+        case "tensor":
+            floats = images.transpose(0, 3, 1, 2).astype(np.float32)
+            return np.ascontiguousarray(floats / 255)
+        case "signed":
+            return np.ascontiguousarray(images ^ np.uint8(128)).view(np.int8)  # less 128
+        case _:
+            return np.ascontiguousarray(images)
 
 
 def pixels_of(path: Path | str, facts: dict[str, Any]) -> np.ndarray:

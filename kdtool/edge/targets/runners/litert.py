@@ -18,12 +18,8 @@ def predict(model: Any, images: np.ndarray) -> np.ndarray:
 
     Args:
         model: From `load`.
-        images: uint8 `(N, H, W, C)`, or of the form "tensor" float32 `(N, C, H, W)` in [0, 1], as
-            the network takes them.
+        images: float32 `(N, C, H, W)` in [0, 1].
     """
-    if images.dtype == np.uint8:
-        images = images.transpose(0, 3, 1, 2).astype(np.float32) / 255
-    images = np.ascontiguousarray(images)
     # The logits are "output_0".
     answers = [model(args_0=images[at : at + 1])["output_1"] for at in range(len(images))]
     return np.concatenate(answers)

@@ -32,12 +32,8 @@ def predict(model: Any, images: np.ndarray) -> np.ndarray:
 
     Args:
         model: From `load`.
-        images: uint8 `(N, H, W, C)`, or of the form "tensor" float32 `(N, C, H, W)` in [0, 1], as
-            the network takes them.
+        images: float32 `(N, C, H, W)` in [0, 1].
     """
-    if images.dtype == np.uint8:
-        images = images.transpose(0, 3, 1, 2).astype(np.float32) / 255
-    images = np.ascontiguousarray(images)
     answers = []
     for image in images:
         extractor = model.create_extractor()

@@ -3,20 +3,19 @@
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kdtool.edge.targets.verify import cause
 from kdtool.errors import GateError
 from kdtool.train.export.onnx_file import silence
-from kdtool.train.models.networks import ImageShape
 
 
-def write_executorch(network: nn.Module, image_shape: ImageShape, path: Path) -> None:
-    """Write a network as a `.pte` file of one image a run, in float32.
+def write_executorch(network: nn.Module, example: Tensor, path: Path) -> None:
+    """Write a network as a `.pte` file of one image a run.
 
     Args:
-        network: Takes float32 `(1, C, H, W)` on the CPU, in eval mode.
-        image_shape: C, H, W.
+        network: On the CPU, in eval mode.
+        example: An image as it takes it.
         path: Of the file.
 
     Raises:
@@ -27,7 +26,7 @@ def write_executorch(network: nn.Module, image_shape: ImageShape, path: Path) ->
             from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
             from executorch.exir import to_edge_transform_and_lower
 
-            program = torch.export.export(network, (torch.zeros(1, *image_shape),))
+            program = torch.export.export(network, (example,))
             lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
             content = lowered.to_executorch().buffer
     except Exception as error:  # of a network of the user, or of one that it cannot convert

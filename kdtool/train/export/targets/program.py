@@ -27,7 +27,6 @@ from kdtool.train.models.networks import ImageShape
 ROUND = torch.ops.quantized_decomposed
 INT8 = (-128, 127, torch.int8)  # lowest and highest integer, type
 UNSIGNED = 128  # a uint8 of the file less the int8 of the program
-NHWC_TO_NCHW = [0, 3, 1, 2]
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -66,6 +65,9 @@ class Rounding:
         return ROUND.dequantize_per_tensor(x, self.scale, self.zero_point, *INT8)  # type: ignore[no-any-return]
 
 
+PIXELS = Rounding(scale=1.0, zero_point=-UNSIGNED, factor=1.0)
+
+
 class QuantizedProgram(nn.Module):
     """The nodes of an int8 file, from one image to its logits and probabilities."""
 
@@ -81,6 +83,7 @@ class QuantizedProgram(nn.Module):
             UnsupportedError: An operator is used in a way that has none.
         """
         super().__init__()
+        self.image_shape = image_shape
         graph = model.graph
         steps, self.entry = steps_to_logits(graph.node, graph.input[0].name)
         self.takes_pixels = graph.input[0].type.tensor_type.elem_type == TensorProto.UINT8
@@ -91,7 +94,7 @@ class QuantizedProgram(nn.Module):
         self.weights = self._add_weights(steps, arrays)
         self.numbers: dict[str, Any] = {}
         self.arrays: dict[str, str] = {}  # name -> name of its buffer
-        values = _values(steps, arrays, self.entry, self._given(torch.zeros(1, *image_shape)))
+        values = _values(steps, arrays, self.entry, self._given(self.example()))
         known = {name for step in self.steps for name in step.inputs} - computed - {self.entry, ""}
         for number, name in enumerate(sorted(known - set(self.weights))):
             value = values[name]
@@ -104,7 +107,12 @@ class QuantizedProgram(nn.Module):
                 self.register_buffer(self.arrays[name], value)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits and probabilities, `(1, C)`, of an image `(1, C, H, W)` in [0, 1]."""
+        """Return logits and probabilities, `(1, C)`, of an image.
+
+        Args:
+            image: int8 `(1, H, W, C)`, pixels less 128, of a file that takes pixels; else float32
+                `(1, C, H, W)` in [0, 1].
+        """
         values: dict[str, Any] = {"": None, self.entry: self._given(image), **self.numbers}
         values |= {name: self.get_buffer(buffer) for name, buffer in self.arrays.items()}
         values |= {name: self._weight(buffer) for name, buffer in self.weights.items()}
@@ -127,8 +135,6 @@ class QuantizedProgram(nn.Module):
                     result = self.roundings[step.outputs[0]].quantize(numbers(step.inputs[0]))
                 case "Gemm" | "MatMul" if step.inputs[1] in self.weights:
                     result = F.linear(*map(numbers, step.inputs))
-                case "Transpose" if self._gives_back(step):
-                    result = image * 255
                 case _:
                     operator = OPERATORS[step.operator]
                     result = operator(*map(numbers, step.inputs), **step.attributes)
@@ -139,12 +145,14 @@ class QuantizedProgram(nn.Module):
 
     def _given(self, image: Tensor) -> Tensor:
         """Return an image as the file takes it, but as float32."""
-        return image.permute(0, 2, 3, 1) * 255 if self.takes_pixels else image
+        return PIXELS.dequantize(image) if self.takes_pixels else image
 
-    def _gives_back(self, step: Step) -> bool:
-        """Return whether a step only takes back what `_given` does to the axes."""
-        is_first = self.takes_pixels and step.inputs[0] == self.entry
-        return is_first and step.attributes.get("perm") == NHWC_TO_NCHW
+    def example(self) -> Tensor:
+        """Return an image as `forward` takes it."""
+        channels, height, width = self.image_shape
+        if self.takes_pixels:
+            return torch.zeros(1, height, width, channels, dtype=torch.int8)
+        return torch.zeros(1, *self.image_shape)
 
     def _weight(self, buffer: str) -> Tensor:
         parts = [self.get_buffer(f"{buffer}_{part}") for part in ("integers", "scales", "zeros")]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -109,11 +110,15 @@ def writer_of(target: Target, network: nn.Module, image_shape: ImageShape) -> Wr
         case "ncnn":
             return lambda _, path: write_ncnn(network, image_shape, path)
         case "executorch":
-            return lambda source, path: write_executorch(
-                program_of(source.path, image_shape) if source.precision == "int8" else network,
-                image_shape,
-                path,
-            )
+
+            def write(source: Source, path: Path) -> None:
+                if source.precision == "int8":
+                    program = program_of(source.path, image_shape)
+                    write_executorch(program, program.example(), path)
+                else:
+                    write_executorch(network, torch.zeros(1, *image_shape), path)
+
+            return write
         case "litert":
             return lambda _, path: write_litert(network, image_shape, path)
         case _:

@@ -25,12 +25,10 @@ def predict(model: Any, images: np.ndarray) -> np.ndarray:
 
     Args:
         model: From `load`.
-        images: uint8 `(N, H, W, C)`, or of the form "tensor" float32 `(N, C, H, W)` in [0, 1], as
-            the network takes them.
+        images: float32 `(N, C, H, W)` in [0, 1], or of an int8 file int8 `(N, H, W, C)`, pixels
+            less 128.
     """
-    if images.dtype == np.uint8:
-        images = images.transpose(0, 3, 1, 2).astype(np.float32) / 255
-    given = torch.from_numpy(np.ascontiguousarray(images))
+    given = torch.from_numpy(images)
     answers = [model.execute([given[at : at + 1]]) for at in range(len(given))]
     return np.concatenate([probabilities.numpy() for _, probabilities in answers])  # logits first
 
