@@ -41,6 +41,17 @@ def near_duplicate_warnings(count: int, first: Twins, names: Names | None = None
     ]
 
 
+def uncompared_warnings(num_pairs: int, most: float) -> list[str]:
+    """Return a warning if there are too many pairs of images to look for near duplicates."""
+    if num_pairs <= most:
+        return []
+    return [
+        "validation and test images were not searched for near copies of training images: "
+        f"{num_pairs:,} pairs are more than the {most:,.0f} that are compared; exact copies were "
+        "looked for"
+    ]
+
+
 def contradiction_warnings(twins: Twins, names: Names | None = None) -> list[str]:
     """Return a warning if equal images have different labels; `twins` are all of them."""
     if not twins:

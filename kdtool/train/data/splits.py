@@ -33,6 +33,7 @@ from kdtool.train.data.checks import (
     near_duplicate_warnings,
     similar_class_warnings,
     split_size,
+    uncompared_warnings,
 )
 from kdtool.train.data.classes import (
     Names,
@@ -43,9 +44,11 @@ from kdtool.train.data.classes import (
     positive_class,
 )
 from kdtool.train.data.duplicates import (
+    MOST_PAIRS,
     examine,
     find_contradictions,
     find_duplicates,
+    num_pairs,
 )
 from kdtool.train.data.files.csv_table import list_table
 from kdtool.train.data.files.folder import list_folder
@@ -256,6 +259,7 @@ def load_splits(table: DataTable, warn: Callable[[str], None], progress: Progres
             *similar_class_warnings(data.classes),
             *duplicate_warnings(len(exact), exact, data.names),
             *near_duplicate_warnings(len(near), near, data.names),
+            *uncompared_warnings(num_pairs(images), MOST_PAIRS),
             *contradiction_warnings(contradictions, data.names),
         ],
     )

@@ -11,11 +11,13 @@ from loading import load_splits
 from PIL import Image, ImageEnhance, ImageFilter
 
 from kdtool.recipe.data import FolderTable
+from kdtool.train.data.checks import uncompared_warnings
 from kdtool.train.data.duplicates import (
     find_duplicates,
     find_near_duplicates,
     find_twins,
     fingerprint,
+    num_pairs,
 )
 
 IMAGES = np.arange(24, dtype=np.uint8).reshape(2, 1, 3, 4)
@@ -164,6 +166,23 @@ def test_small_images_are_not_compared_as_they_look_alike_too_often():
     test[:] = train[:10]
     test[:, 0, 0, 0] ^= 1
     assert find_near_duplicates({"train": train, "test": test}, set()) == []
+
+
+def test_every_pair_of_two_splits_is_one_comparison():
+    splits = {"train": scenes(7, 0), "validation": scenes(3, 1), "test": scenes(2, 2)}
+    assert num_pairs(splits) == 7 * 3 + 7 * 2 + 3 * 2
+    assert num_pairs({"train": scenes(7, 0, side=63), "test": scenes(3, 1, side=63)}) == 0
+
+
+def test_pairs_that_are_too_many_are_not_compared_and_it_is_said(monkeypatch):
+    train = scenes(20, 0)
+    splits = {"train": train, "test": train // 4 * 3}
+    assert len(find_near_duplicates(splits, set())) == 20
+    monkeypatch.setattr("kdtool.train.data.duplicates.MOST_PAIRS", 20 * 20 - 1)
+    assert find_near_duplicates(splits, set()) == []
+    assert uncompared_warnings(num_pairs(splits), 20 * 20) == []
+    (text,) = uncompared_warnings(num_pairs(splits), 20 * 20 - 1)
+    assert "400 pairs are more than the 399 that are compared" in text
 
 
 def test_near_duplicates_are_reported_with_the_names_of_their_files(tmp_path):
