@@ -21,7 +21,7 @@ from kdtool.train.models.networks import BUILT_IN
 from kdtool.train.pipeline.finish import Swept, conclude, methods_of, sweep_points, with_devices
 from kdtool.train.pipeline.inputs import inputs_of
 from kdtool.train.pipeline.parallel.ahead import train_ahead
-from kdtool.train.pipeline.parallel.cluster import connected
+from kdtool.train.pipeline.parallel.cluster import check_answers, connected
 from kdtool.train.pipeline.roles import (
     check_method,
     check_subclasses,
@@ -93,6 +93,7 @@ def distill(
         GateError: Every teacher is no better than the control.
         KdtoolError: The recipe, the data, a model, the device or the folder cannot be used.
     """
+    check_answers(machine.cluster)
     settings = grid(recipe, sweep, subclasses=subclasses)
     command = command_key(recipe, subclasses=subclasses, sweep=sweep, device=machine.device)
     with study.locked():
@@ -254,6 +255,7 @@ def finetune(
     Raises:
         KdtoolError: The data, a model, the device or the folder cannot be used.
     """
+    check_answers(machine.cluster)
     with study.locked():
         if not force:
             recipe = with_cheap_tables(study, recipe)

@@ -7,6 +7,7 @@ written by this process only, so a lost node loses no finished model.
 import os
 import pickle
 import re
+import secrets
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -66,15 +67,17 @@ def connected(address: str | None, recipe: Recipe) -> Iterator[Cluster | None]:
     if address is None:
         yield None
         return
-    check_answers(address)
-    ray = ray_module()
     options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     if address == "local":
+        # Otherwise Ray would write a token to the home folder, which all later clusters would want.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
         options |= {
             "num_cpus": torch.get_num_threads(),
             "object_store_memory": OBJECT_STORE_BYTES,
             "include_dashboard": False,
         }
+    ray = ray_module()
     with TemporaryDirectory() as folder:
         # Workers begin in a copy of this folder, where they look for the user's own networks.
         for name, content in own_sources(recipe).items():
@@ -85,7 +88,8 @@ def connected(address: str | None, recipe: Recipe) -> Iterator[Cluster | None]:
         except Exception as error:  # Ray raises several kinds, and `Exception` itself
             raise KdtoolError(
                 f"--cluster {address}: no Ray cluster can be used there: {reason(error)}; "
-                "`ray start --head` starts one, --cluster local one on this machine"
+                "`ray start --head` starts one, --cluster local one on this machine; one with a token "
+                "needs RAY_AUTH_MODE=token"
             ) from error
     try:
         yield Cluster(address, nodes_of(ray))
@@ -93,14 +97,17 @@ def connected(address: str | None, recipe: Recipe) -> Iterator[Cluster | None]:
         ray.shutdown()
 
 
-def check_answers(address: str) -> None:
+def check_answers(address: str | None) -> None:
     """Check that something listens at the address of a cluster; Ray itself waits for minutes.
+
+    Args:
+        address: As of `connected`.
 
     Raises:
         KdtoolError: Nothing does.
     """
     given = running_address() if address == "auto" else address
-    found = re.fullmatch(r"(?:ray://)?\[?([^\s/\]]+)\]?:(\d+)", given)
+    found = re.fullmatch(r"(?:ray://)?\[?([^\s/\]]+)\]?:(\d+)", given or "")
     if found is None:
         return
     try:

@@ -144,8 +144,9 @@ def share_of_cluster(cluster: Cluster, num_models: int, memory_bytes: int, *, gp
 
 def in_words(nodes: Sequence[Node]) -> str:
     """Return what a cluster has."""
-    each = "; ".join(
-        f"{plural(node.cpus, 'CPU')}, {plural(node.gpus, 'GPU')}, {keyboard_text(file_size(node.memory_bytes))}"
+    each = [
+        f"{plural(node.cpus, 'CPU')}, {plural(node.gpus, 'GPU')}, "
+        + keyboard_text(file_size(node.memory_bytes))
         for node in nodes
-    )
-    return f"{plural(len(nodes), 'node')} ({each})" if nodes else "no node"
+    ]
+    return f"{plural(len(nodes), 'node')} ({'; '.join(each)})" if nodes else "no node"

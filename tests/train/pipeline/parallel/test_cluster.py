@@ -4,6 +4,7 @@ The cluster is a real one, on this machine: `ray start`, twice. Skipped where Ra
 """
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -14,6 +15,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -131,29 +133,37 @@ def connect(cluster, monkeypatch):
     return lambda run: connected("auto", run.recipe)
 
 
+def save_images(path):
+    """Write noise of two classes in MedMNIST's form."""
+    rng, content = np.random.default_rng(0), {}
+    for split in ("train", "val", "test"):
+        content[f"{split}_images"] = rng.integers(0, 256, (40, 8, 8), dtype=np.uint8)
+        content[f"{split}_labels"] = np.arange(40)[:, None] % 2
+    np.savez(path, **content)
+
+
 def test_an_error_names_the_node_and_is_not_tried_again(open_study, connect, tmp_path):
-    run = open_study()
-    stranger = replace(
-        run,
-        splits=replace(
-            run.splits, result=run.splits.result.model_copy(update={"fingerprint": "0" * 64})
-        ),
-    )
-    diverging = with_settings(run.recipe, {"student.learning_rate": 1e30, "seeds": [3]})
+    images = tmp_path / "noise.npz"
+    save_images(images)
+    own = {"data.source": "npz", "data.root": str(tmp_path), "data.file": "noise.npz"}
+    here, elsewhere = open_study(seeds=[3]), open_study(seeds=[3], **own)
+    images.unlink()  # as where a node does not have them
+    result = here.splits.result.model_copy(update={"fingerprint": "0" * 64})
+    others = replace(here, splits=replace(here.splits, result=result))
     cases = [
-        (run, diverging, r"^the loss is .* in epoch 1, .* \(on the node "),
-        (stranger, run.recipe.model_copy(update={"seeds": [3]}), "the images here are not those"),
+        (here, {"student.learning_rate": 1e30}, r"^the loss is .* in epoch 1, .* \(on the node "),
+        (others, {}, r"^the images here are not those of the study.* \(on the node "),
+        (elsewhere, {}, rf"{re.escape(str(images))}.* \(on the node "),
     ]
-    with connect(run) as nodes:
-        for one, recipe, message in cases:
+    with connect(here) as nodes:
+        for run, settings, message in cases:
+            piece = Piece("", "control", with_settings(run.recipe, settings), None)
             reporter = Shown()
             with (
                 pytest.raises(KdtoolError, match=message),
-                on_cluster(one, Share(jobs=2, threads=1), nodes) as workers,
+                on_cluster(run, Share(jobs=2, threads=1), nodes) as workers,
             ):
-                train_pieces(
-                    [Piece("", "control", recipe, None)], reporter, workers, lambda _: True
-                )
+                train_pieces([piece], reporter, workers, lambda _: True)
             assert reporter.said == []
 
 
