@@ -77,7 +77,7 @@ def test_models_of_a_cluster_are_listed_with_its_size_and_no_names(build):
     first = student.seeds[0].model_copy(update={"trained_on": cluster})
     there = student.model_copy(update={"seeds": [first, student.seeds[1]]})
     rows = provenance_section(results.model_copy(update={"models": {"student": there}})).runs
-    assert [row.device for row in rows] == ["cpu, fp32, on a Ray cluster of 3 nodes", "cpu, fp32"]
+    assert [row.device for row in rows] == ["cpu, bf16, on a Ray cluster of 3 nodes", "cpu, bf16"]
 
 
 def test_without_teacher_nothing_is_relative(build):

@@ -88,8 +88,8 @@ def connected(address: str | None, recipe: Recipe) -> Iterator[Cluster | None]:
         except Exception as error:  # Ray raises several kinds, and `Exception` itself
             raise KdtoolError(
                 f"--cluster {address}: no Ray cluster can be used there: {reason(error)}; "
-                "`ray start --head` starts one, --cluster local one on this machine; one with a token "
-                "needs RAY_AUTH_MODE=token"
+                "`ray start --head` starts one, --cluster local one on this machine; a cluster "
+                "with a token needs RAY_AUTH_MODE=token"
             ) from error
     try:
         yield Cluster(address, nodes_of(ray))
