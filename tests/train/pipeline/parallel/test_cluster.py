@@ -79,7 +79,7 @@ def start_node(where, *options):
         "--max-worker-port=0",
         *options,
     ]
-    environment = os.environ | {"HOME": str(where)}
+    environment = os.environ | {"HOME": str(where), "TMPDIR": str(where)}
     with (where / "start.log").open("ab") as log:
         process = subprocess.Popen(
             command, stdout=log, stderr=log, cwd=where, env=environment, start_new_session=True
