@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from typing import get_args
 
 import pytest
@@ -410,6 +411,16 @@ def test_ctrl_c_while_the_command_line_is_imported_is_one_message(tmp_path):
     )
     message = "error: interrupted; nothing is lost: run the same command again\n"
     assert (done.returncode, done.stderr) == (130, message)
+
+
+@pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed")
+def test_a_cluster_without_ray_is_an_error_with_the_command_that_installs_it(
+    folder, monkeypatch, capsys
+):
+    status, _, errors = typed("distill tiny.toml --cluster local", monkeypatch, capsys)
+    assert status == 1
+    assert "error: --cluster needs Ray: " in errors
+    assert 'pip install "ray[client]' in errors
 
 
 def test_a_wheel_without_a_kit_is_a_usage_error(kdtool):
