@@ -1,16 +1,20 @@
 """Options, start and end that commands on a study share."""
 
+import re
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, redirect_stdout
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from kdtool.cli.completion import choices, recipe_keys
-from kdtool.errors import GateError, InterruptedRunError
+from kdtool.errors import GateError, InterruptedRunError, KdtoolError, did_you_mean
 
+CLUSTERS = ("local", "auto")
+ADDRESS = r"ray://(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):\d{1,5}"  # of a Ray client server
 Ending = Literal["study", "trained", "files", "kit", "explained", "devices"]
 
 if TYPE_CHECKING:
@@ -80,6 +84,16 @@ Jobs = Annotated[
         help="Number of training processes, 1 or more. [default: auto]",
     ),
 ]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="NAME",
+        help="Train the models as tasks of Ray: local (starts it on this machine), auto (the "
+        "cluster that this machine belongs to) or ray://HOST:PORT.",
+        autocompletion=choices("local", "auto", "ray://"),
+    ),
+]
 Log = Annotated[
     str | None,
     typer.Option(
@@ -93,6 +107,31 @@ Log = Annotated[
 Quiet = Annotated[
     bool, typer.Option("--quiet", help="Print only warnings and the results, no progress.")
 ]
+
+
+def check_cluster(cluster: str | None, jobs: int | None) -> None:
+    """Check the name of a cluster, and that Ray is installed; not whether the cluster exists.
+
+    Raises:
+        BadParameter: There is no such name, or `--jobs` is given too.
+        KdtoolError: Ray is missing; says how to install it.
+    """
+    if cluster is None:
+        return
+    if jobs is not None:
+        raise typer.BadParameter(
+            f"got both --jobs {jobs} and --cluster {cluster}; --jobs is for processes of this "
+            "machine, and a cluster trains as many models at a time as it has room for: remove one"
+        )
+    if cluster not in CLUSTERS and not re.fullmatch(ADDRESS, cluster):
+        raise typer.BadParameter(
+            f"got --cluster {cluster or '(nothing)'}; expected local, auto or ray://HOST:PORT, "
+            f"such as ray://10.0.0.5:10001{did_you_mean(cluster.lower(), CLUSTERS, '{}')}"
+        )
+    if find_spec("ray") is None:
+        from kdtool.install import install_command
+
+        raise KdtoolError(f"--cluster needs Ray: {install_command('ray')}")
 
 
 def start(*, quiet: bool) -> "Terminal":

@@ -1,9 +1,8 @@
 """The commands that make a study or parts of it: finetune, distill, export."""
 
-import re
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,16 +11,16 @@ from kdtool.cli.checks import (
     check_device,
     check_out_folder,
     check_recipe_path,
-    check_study_path,
     parse_log,
     parse_targets,
     split_list,
 )
 from kdtool.cli.completion import choices
+from kdtool.cli.explain import stage_again
 from kdtool.cli.options import (
     Anyway,
+    Cluster,
     Device,
-    Ending,
     Force,
     Jobs,
     Json,
@@ -32,15 +31,13 @@ from kdtool.cli.options import (
     Set,
     StudyPath,
     Sweep,
+    check_cluster,
     logged,
     resumable,
     show,
     start,
 )
 from kdtool.errors import RecipeError
-
-if TYPE_CHECKING:
-    from kdtool.edge.targets.target import Folders
 
 
 def finetune(
@@ -56,6 +53,8 @@ def finetune(
     out: Out = Path("runs"),
     settings: Set = None,
     device: Device = "auto",
+    jobs: Jobs = None,
+    cluster: Cluster = None,
     force: Force = False,
     log: Log = None,
     as_json: Json = False,
@@ -67,6 +66,7 @@ def finetune(
     """
     check_choice("--role", role, ("teacher", "student"))
     check_device(device)
+    check_cluster(cluster, jobs)
     tools = parse_log(log)
     check_recipe_path(recipe)
     from kdtool.recipe.checks import load_checked
@@ -85,7 +85,7 @@ def finetune(
             loaded,
             terminal,
             role=trained,
-            device=device,
+            machine=commands.Machine(device, jobs, cluster),
             force=force,
         )
     options = [word for text in settings or [] for word in ("--set", text)]
@@ -111,6 +111,7 @@ def distill(
     sweep: Sweep = None,
     device: Device = "auto",
     jobs: Jobs = None,
+    cluster: Cluster = None,
     force: Force = False,
     anyway: Anyway = False,
     log: Log = None,
@@ -131,6 +132,7 @@ def distill(
         subclasses=False,
         device=device,
         jobs=jobs,
+        cluster=cluster,
         force=force,
         anyway=anyway,
         log=log,
@@ -146,6 +148,7 @@ def subclass_distill(
     sweep: Sweep = None,
     device: Device = "auto",
     jobs: Jobs = None,
+    cluster: Cluster = None,
     force: Force = False,
     anyway: Anyway = False,
     log: Log = None,
@@ -165,6 +168,7 @@ def subclass_distill(
         subclasses=True,
         device=device,
         jobs=jobs,
+        cluster=cluster,
         force=force,
         anyway=anyway,
         log=log,
@@ -182,6 +186,7 @@ def _distill(
     subclasses: bool,
     device: str,
     jobs: int | None,
+    cluster: str | None,
     force: bool,
     anyway: bool,
     log: str | None,
@@ -190,6 +195,7 @@ def _distill(
 ) -> None:
     """Run a stage of a finished study again, with other settings, and print the results."""
     check_device(device)
+    check_cluster(cluster, jobs)
     tools = parse_log(log)
     check_recipe_path(recipe)
     from kdtool.recipe.checks import load_checked
@@ -222,7 +228,7 @@ def _distill(
             loaded,
             terminal,
             subclasses=subclasses,
-            machine=Machine(device, jobs),
+            machine=Machine(device, jobs, cluster),
             sweep=swept,
             consent=Consent(force=force, anyway=anyway),
         )
@@ -350,50 +356,3 @@ def export(
     }
     settings = {f"export.{key}": value for key, value in options.items() if value is not None}
     stage_again(study, "export", settings, device, folders, as_json=as_json, quiet=quiet)
-
-
-def stage_again(
-    folder: Path,
-    stage: Literal["export", "explain"],
-    settings: dict[str, object],
-    device: str,
-    folders: "Folders | None" = None,
-    *,
-    as_json: bool,
-    quiet: bool,
-) -> None:
-    """Run a stage of a finished study again, with other settings, and print the results."""
-    check_device(device)
-    check_study_path(folder)
-    from kdtool.recipe.checks import check_again
-    from kdtool.recipe.load import with_settings
-    from kdtool.study.folder import load_study
-
-    _, recipe, results = load_study(folder)
-    try:  # before PyTorch is imported
-        check_again(with_settings(recipe, settings), folder, results.data.classes)
-    except RecipeError as error:
-        raise RecipeError(_by_options(str(error), settings)) from error
-    if folders and folders.wheel is not None:
-        from kdtool.edge.kit.build import check_wheel
-
-        check_wheel(folders.wheel)
-    check_out_folder(folder)
-    with resumable():
-        terminal = start(quiet=quiet)
-        from kdtool.train.pipeline.again import again
-
-        results = again(folder, stage, settings, terminal, device=device, folders=folders)
-    ending: Ending = "explained"
-    if folders is not None:
-        ending = "kit" if folders.kit else "files"
-    asked = folders.targets if folders else ()
-    show(results, folder, ending, as_json=as_json, warned=terminal.warned, targets=asked)
-
-
-def _by_options(text: str, settings: dict[str, object]) -> str:
-    """Return an error with the options that were typed in place of the recipe's keys."""
-    for key in settings:
-        option = f"--{key.partition('.')[2].replace('_', '-')}"
-        text = re.sub(rf"\b{re.escape(key)}(?:\.\d+)?: ", f"{option}: ", text)
-    return text

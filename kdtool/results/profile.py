@@ -28,6 +28,14 @@ class Environment(Record):
     gpu: str | None  # name of the GPU that was used; None: none
 
 
+class TrainingCluster(Record):
+    """A Ray cluster that trained a model, as it was when the command began."""
+
+    num_nodes: int  # machines
+    num_workers: int  # models that trained at a time, on all nodes together
+    num_threads: int  # of PyTorch, for each model
+
+
 class Latency(Record):
     """Time of one run of a model in one setting, and the memory that it took."""
 

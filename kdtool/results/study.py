@@ -26,7 +26,7 @@ from kdtool.results.evidence import (
     Verdict,
 )
 from kdtool.results.explained import ExplainResult
-from kdtool.results.profile import Agreement, Environment, Latency
+from kdtool.results.profile import Agreement, Environment, Latency, TrainingCluster
 from kdtool.results.quantization import Ladder, Quantization
 from kdtool.results.targets import TargetResult
 
@@ -179,6 +179,7 @@ class TrainingResult(Record):
     device: str  # that trained, such as cpu or cuda
     precision: Literal["fp32", "bf16"]  # of the training arithmetic; evaluation is always fp32
     warnings: list[str] = Field(default=[])  # about the model, not the data
+    trained_on: TrainingCluster | None = None  # None: by the machine that made the study
     taken_from: str | None = None  # the study next to this one from which the model is reused
 
     @property
@@ -266,9 +267,8 @@ class DataResult(Record):
     # images of each class, in the order of `classes`
     class_counts: dict[Literal["train", "validation", "test"], list[int]]
     fine_classes: list[str] = Field(default=[])  # before `data.group` merged them; empty without
-    groups: list[list[str]] = Field(
-        default=[]
-    )  # the fine classes of each class; empty without `data.group`
+    # The fine classes of each class; empty without `data.group`
+    groups: list[list[str]] = Field(default=[])
     positive: str | None = None  # the positive class; None: more than two classes
     excluded: list[str] = Field(default=[])  # classes that students and controls do not learn from
     num_duplicates: int  # images with a bit-identical copy in another split

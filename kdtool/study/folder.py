@@ -161,6 +161,12 @@ class Study:
             if record := self.record(name):
                 yield name, record
 
+    def files_of(self, name: str) -> list[Path]:
+        """Return the record of a stage and its files; empty if it has no record."""
+        if (record := self.record(name)) is None:
+            return []
+        return [self._record(name), *(self.folder / path for path in record.files)]
+
     def has_files(self, name: str, record: StageRecord) -> bool:
         """Return whether the files of a record exist with their content; report those that do not.
 

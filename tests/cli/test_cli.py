@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from typing import get_args
 
 import pytest
@@ -42,7 +43,7 @@ WRONG = [
     ("distill tiny.toml --epochs 3", 2, "No such option: --epochs"),
     # an option of another command, of the recipe, or of none
     ("distill tiny.toml --merge x", 2, "--merge; kdtool profile takes it, kdtool distill does not"),
-    ("explain study --jobs 2", 2, "kdtool distill and subclass-distill take it, kdtool explain"),
+    ("explain study --jobs 2", 2, "distill, subclass-distill and finetune take it, kdtool expl"),
     ("profile torn.onnx --set a=b", 2, "subclass-distill, finetune and check take it, kdtool prof"),
     ("distill tiny.toml --epochs 3", 2, "it: --set teacher.epochs=VALUE or --set student.epochs="),
     ("check tiny.toml --temprature 4", 2, "the recipe has it: --set distill.temperature=VALUE"),
@@ -73,6 +74,12 @@ WRONG = [
     ("explain study --device cuda:one", 2, "got --device cuda:one"),
     ("subclass-distill tiny.toml --jobs 0", 2, "got --jobs 0; expected a whole number of 1 or mor"),
     ("distill tiny.toml --jobs=1.5", 2, "got --jobs 1.5; expected a whole number of 1 or more, su"),
+    ("distill tiny.toml --cluster", 2, "requires an argument"),
+    ("distill tiny.toml --cluster Auto", 2, "got --cluster Auto; expected local, auto or ray://H"),
+    ("distill tiny.toml --cluster aut", 2, "such as ray://10.0.0.5:10001; did you mean auto?"),
+    ("finetune tiny.toml --cluster ray://head", 2, "got --cluster ray://head; expected local, "),
+    ("distill tiny.toml --cluster=", 2, "got --cluster (nothing); expected local, auto or ray:/"),
+    ("distill tiny.toml --jobs 2 --cluster local", 2, "got both --jobs 2 and --cluster local; --j"),
     ("profile torn.onnx --seconds x", 2, "got --seconds x; expected a positive number, such as"),
     ("explain study --images 65", 2, "got --images 65; expected a whole number from 1 to 64, such"),
     ("export study --opset latest", 2, "got --opset latest; expected a whole number of 18 or more"),
@@ -404,6 +411,16 @@ def test_ctrl_c_while_the_command_line_is_imported_is_one_message(tmp_path):
     )
     message = "error: interrupted; nothing is lost: run the same command again\n"
     assert (done.returncode, done.stderr) == (130, message)
+
+
+@pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed")
+def test_a_cluster_without_ray_is_an_error_with_the_command_that_installs_it(
+    folder, monkeypatch, capsys
+):
+    status, _, errors = typed("distill tiny.toml --cluster local", monkeypatch, capsys)
+    assert status == 1
+    assert "error: --cluster needs Ray: " in errors
+    assert 'pip install "ray[client]' in errors
 
 
 def test_a_wheel_without_a_kit_is_a_usage_error(kdtool):

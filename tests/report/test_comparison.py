@@ -7,6 +7,7 @@ from kdtool.report.sections.cost.comparison import (
     cost_comparisons,
     p50_cell,
 )
+from kdtool.results.profile import TrainingCluster
 
 
 def row(results, key):
@@ -67,6 +68,16 @@ def test_rows_that_nobody_measured_are_left_out(build):
     assert "p50" not in keys
     assert "std" not in keys
     assert "size" in keys
+
+
+def test_models_of_a_cluster_are_listed_with_its_size_and_no_names(build):
+    results = build(roles=("student",), seeds=(0, 1))
+    cluster = TrainingCluster(num_nodes=3, num_workers=12, num_threads=2)
+    student = results.models["student"]
+    first = student.seeds[0].model_copy(update={"trained_on": cluster})
+    there = student.model_copy(update={"seeds": [first, student.seeds[1]]})
+    rows = provenance_section(results.model_copy(update={"models": {"student": there}})).runs
+    assert [row.device for row in rows] == ["cpu, bf16, on a Ray cluster of 3 nodes", "cpu, bf16"]
 
 
 def test_without_teacher_nothing_is_relative(build):

@@ -12,6 +12,7 @@ from kdtool.format import (
     duration,
     listed,
     metric_title,
+    plural,
     printable,
     role_name,
     roles_present,
@@ -267,5 +268,11 @@ def _row(results: Results, role: Role, run: SeedResult) -> TrainingRow:
         num_steps=count(run.num_steps),
         time=time,
         images_per_second=count(round(run.images_per_second)) if run.num_steps else "",
-        device=f"{run.device}, {run.precision}",
+        device=f"{run.device}, {run.precision}{_on_cluster(run)}",
     )
+
+
+def _on_cluster(run: SeedResult) -> str:
+    if run.trained_on is None:
+        return ""
+    return f", on a Ray cluster of {plural(run.trained_on.num_nodes, 'node')}"

@@ -20,7 +20,8 @@ from kdtool.train.export.targets.write import warn_of_old_targets
 from kdtool.train.models.networks import BUILT_IN
 from kdtool.train.pipeline.finish import Swept, conclude, methods_of, sweep_points, with_devices
 from kdtool.train.pipeline.inputs import inputs_of
-from kdtool.train.pipeline.parallel import train_ahead
+from kdtool.train.pipeline.parallel.ahead import train_ahead
+from kdtool.train.pipeline.parallel.cluster import check_answers, connected
 from kdtool.train.pipeline.roles import (
     check_method,
     check_subclasses,
@@ -51,10 +52,11 @@ DEFAULT_OPSET = ExportTable().opset
 
 @dataclass(frozen=True)
 class Machine:
-    """What a study may use of the machine."""
+    """What a study may use of this machine, and of others."""
 
     device: str  # "auto" or a PyTorch device
     jobs: int | None = None  # training processes; None: chosen by `jobs_of`
+    cluster: str | None = None  # "local", "auto" or the address of a Ray cluster
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ def distill(
         GateError: Every teacher is no better than the control.
         KdtoolError: The recipe, the data, a model, the device or the folder cannot be used.
     """
+    check_answers(machine.cluster)
     settings = grid(recipe, sweep, subclasses=subclasses)
     command = command_key(recipe, subclasses=subclasses, sweep=sweep, device=machine.device)
     with study.locked():
@@ -104,11 +107,13 @@ def distill(
         check_settings(run, settings, sweep, subclasses=subclasses, force=consent.force)
         warn_of_retraining(run, roles)
         tried = settings_of(roles, settings)
-        run = numbered(run, tried, machine.jobs)
         check = partial(check_teachers, students=students, anyway=consent.anyway)
         # A sweep of [subclass] has a subclass teacher for each of its settings.
         early = [role for role in roles if role not in students and len(tried[role]) == 1]
-        train_ahead(run, tried, machine.jobs, partial(is_checked, run, early, check))
+        with connected(machine.cluster, recipe) as cluster:
+            run = numbered(run, tried, machine.jobs, cluster)
+            checked = partial(is_checked, run, early, check)
+            train_ahead(run, tried, machine.jobs, cluster, checked)
         check(run, {role: train_role(run, role, {}) for role in early})
         if sweep:
             candidates = [try_settings(run, swept_role(sweep), *setting) for setting in settings]
@@ -243,20 +248,23 @@ def try_settings(run: Run, role: Role, settings: dict[str, Any], recipe: Recipe)
 
 
 def finetune(
-    study: Study, recipe: Recipe, reporter: Reporter, *, role: Role, device: str, force: bool
+    study: Study, recipe: Recipe, reporter: Reporter, *, role: Role, machine: Machine, force: bool
 ) -> Results:
     """Train and test the teacher, or with `role` "control" the student without a teacher.
 
     Raises:
         KdtoolError: The data, a model, the device or the folder cannot be used.
     """
+    check_answers(machine.cluster)
     with study.locked():
         if not force:
             recipe = with_cheap_tables(study, recipe)
-        run = open_run(study, recipe, device, reporter)
+        run = open_run(study, recipe, machine.device, reporter)
         check_models(run)
         claim(study, recipe, run.splits.result, sweep={}, force=force)
         warn_of_retraining(run, [role])
+        with connected(machine.cluster, recipe) as cluster:
+            train_ahead(run, {role: [({}, recipe)]}, machine.jobs, cluster, lambda: True)
         models = {role: [train_model(run, plan) for plan in plan_by_labels(run, role)]}
         results = conclude(run, models, Swept(), with_files=False)
         return write_results(study, with_devices(run, with_other_models(study, results)))

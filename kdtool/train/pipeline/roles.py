@@ -243,8 +243,7 @@ def teacher_logits(run: Run, teacher: Trained) -> Tensor:
     Returns:
         `(N, C * S)`, in the order of the transfer set.
     """
-    key = key_of("teacher-logits", teacher.key, run.fingerprint, run.splits.result.excluded)
-    name = f"{teacher.role}-logits-{short_key(key)}"
+    name, key = logits_stage(run, teacher)
     path = run.study.folder / "predictions" / f"{name}.npy"
 
     def make() -> tuple[TeacherTargets, list[Path]]:
@@ -258,6 +257,12 @@ def teacher_logits(run: Run, teacher: Trained) -> Tensor:
 
     run.study.stage(name, key, TeacherTargets, make)
     return torch.from_numpy(np.load(path, allow_pickle=False)).to(run.device)
+
+
+def logits_stage(run: Run, teacher: Trained) -> tuple[str, str]:
+    """Return name and key of the stage of `teacher_logits`."""
+    key = key_of("teacher-logits", teacher.key, run.fingerprint, run.splits.result.excluded)
+    return f"{teacher.role}-logits-{short_key(key)}", key
 
 
 def check_subclasses(run: Run) -> None:

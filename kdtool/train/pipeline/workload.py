@@ -21,7 +21,7 @@ from kdtool.train.fit.loop import Step, smaller_batches, training_step
 from kdtool.train.fit.optimizer import Phase, freeze, make_optimizer, phases_of
 from kdtool.train.models.device import choose_precision, explain_out_of_memory
 from kdtool.train.models.predict import class_logits
-from kdtool.train.pipeline.parallel import jobs_of
+from kdtool.train.pipeline.parallel.share import Cluster, share_of
 from kdtool.train.pipeline.roles import plan_role, sees_fixed_images
 from kdtool.train.pipeline.sweep import Settings
 from kdtool.train.pipeline.train_model import find_trained
@@ -93,24 +93,29 @@ class Workload:
         return max(0.0, (total - done) * rate)
 
 
-def numbered(run: Run, tried: Tried, jobs: int | None) -> Run:
+def numbered(run: Run, tried: Tried, jobs: int | None, cluster: Cluster | None = None) -> Run:
     """Say what is to be trained and about how long it takes; return a run that counts it.
 
     Args:
         run: The study.
         tried: Of `settings_of`.
         jobs: Number of training processes; None: chosen by `jobs_of`.
+        cluster: That trains them; its processors are taken to be as fast as this one. None: this
+            machine does.
     """
     models = missing_models(run, tried)
     if not models:
         return run
     roles = [r for r in tried if r not in TEACHERS for _, one in tried[r] for _ in one.seeds]
-    jobs = jobs_of(run, jobs, roles)
-    costs = Costs(run, max(1, torch.get_num_threads() // jobs))
+    share = share_of(run, jobs, cluster, roles)
+    jobs = share.jobs
+    costs = Costs(run, share.threads)
     seconds = [costs.seconds(role, recipe) for role, recipe in models]
     counts = Counter(role for role, _ in models)
     names = listed([plural(counts[role], role_name(role)) for role in ROLES if counts[role]])
     together = f" in {jobs} processes" if jobs > 1 else ""
+    if cluster is not None:
+        together += f" on {plural(len(cluster.nodes), 'node')} of a Ray cluster"
     memory = peak_memory(run.device)
     if run.device.type == "cuda":
         torch.cuda.empty_cache()  # processes that train need it

@@ -1,0 +1,202 @@
+"""Models that a Ray cluster of two nodes trained, one of which is killed, are those of one process.
+
+The cluster is a real one, on this machine: `ray start`, twice. Skipped where Ray is not installed.
+"""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_study import ROLES, Recorded, train_here, tried_by
+
+pytest.importorskip("ray")
+
+from kdtool.errors import KdtoolError
+from kdtool.recipe.load import with_settings
+from kdtool.train.pipeline.parallel.ahead import train_ahead
+from kdtool.train.pipeline.parallel.cluster import connected, on_cluster
+from kdtool.train.pipeline.parallel.pieces import Piece
+from kdtool.train.pipeline.parallel.reports import train_pieces
+from kdtool.train.pipeline.parallel.share import Share
+
+SECONDS_TO_START = 90  # a node takes 5; more where other work keeps all cores busy
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(180),
+    pytest.mark.skipif(sys.platform != "linux", reason="killpg"),
+]
+
+
+class Shown(Recorded):
+    """A reporter that acts when the nth text of a kind is shown."""
+
+    def __init__(self, text="", times=0, act=None):
+        super().__init__()
+        self.text, self.left, self.act = text, times, act
+
+    def say(self, text):
+        super().say(text)
+        if self.text in text:
+            self.left -= 1
+            if self.left == 0:
+                self.act()
+
+
+def free_ports(count):
+    """Ports that nothing listens at."""
+    with_sockets = [socket.socket() for _ in range(count)]
+    for one in with_sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in with_sockets]
+    for one in with_sockets:
+        one.close()
+    return ports
+
+
+def start_node(where, *options):
+    """Start a node of one CPU; return the group of its processes."""
+    command = [
+        str(Path(sys.executable).with_name("ray")),
+        "start",
+        "--num-cpus=1",
+        "--num-gpus=0",
+        "--object-store-memory=100000000",
+        "--disable-usage-stats",
+        "--min-worker-port=0",
+        "--max-worker-port=0",
+        *options,
+    ]
+    environment = os.environ | {"HOME": str(where), "TMPDIR": str(where)}
+    with (where / "start.log").open("ab") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, cwd=where, env=environment, start_new_session=True
+        )
+        try:
+            status = process.wait(SECONDS_TO_START)
+        except subprocess.TimeoutExpired:
+            status = "none yet"
+    if status != 0:
+        kill_node(process.pid)
+        pytest.fail(f"ray start: {status}\n{(where / 'start.log').read_text()[-2000:]}")
+    return process.pid
+
+
+def kill_node(group):
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """The address of a cluster of two nodes, and a function that kills the second."""
+    where = Path(f"/tmp/kdtool-ray-{os.getpid()}")  # short: Ray's sockets lie below it
+    where.mkdir()
+    port, client = free_ports(2)
+    groups = []
+    try:
+        groups.append(
+            start_node(
+                where,
+                "--head",
+                f"--port={port}",
+                f"--ray-client-server-port={client}",
+                f"--temp-dir={where / 'ray'}",
+                "--include-dashboard=false",
+            )
+        )
+        groups.append(start_node(where, f"--address=127.0.0.1:{port}"))
+        yield f"127.0.0.1:{port}", lambda: kill_node(groups[1])
+    finally:
+        for group in groups:
+            kill_node(group)
+        time.sleep(1)  # they write until they are gone
+        shutil.rmtree(where, ignore_errors=True)
+
+
+@pytest.fixture
+def connect(cluster, monkeypatch):
+    """A function that connects to the cluster."""
+    monkeypatch.setenv("RAY_ADDRESS", cluster[0])
+    return lambda run: connected("auto", run.recipe)
+
+
+def save_images(path):
+    """Write noise of two classes in MedMNIST's form."""
+    rng, content = np.random.default_rng(0), {}
+    for split in ("train", "val", "test"):
+        content[f"{split}_images"] = rng.integers(0, 256, (40, 8, 8), dtype=np.uint8)
+        content[f"{split}_labels"] = np.arange(40)[:, None] % 2
+    np.savez(path, **content)
+
+
+def test_an_error_names_the_node_and_is_not_tried_again(open_study, connect, tmp_path):
+    images = tmp_path / "noise.npz"
+    save_images(images)
+    own = {"data.source": "npz", "data.root": str(tmp_path), "data.file": "noise.npz"}
+    here, elsewhere = open_study(seeds=[3]), open_study(seeds=[3], **own)
+    images.unlink()  # as where a node does not have them
+    result = here.splits.result.model_copy(update={"fingerprint": "0" * 64})
+    others = replace(here, splits=replace(here.splits, result=result))
+    cases = [
+        (here, {"student.learning_rate": 1e30}, r"^the loss is .* in epoch 1, .* \(on the node "),
+        (others, {}, r"^the images here are not those of the study.* \(on the node "),
+        (elsewhere, {}, rf"{re.escape(str(images))}.* \(on the node "),
+    ]
+    with connect(here) as nodes:
+        for run, settings, message in cases:
+            piece = Piece("", "control", with_settings(run.recipe, settings), None)
+            reporter = Shown()
+            with (
+                pytest.raises(KdtoolError, match=message),
+                on_cluster(run, Share(jobs=2, threads=1), nodes) as workers,
+            ):
+                train_pieces([piece], reporter, workers, lambda _: True)
+            assert reporter.said == []
+
+
+def test_a_study_goes_on_when_a_node_is_killed_and_trains_no_finished_model_again(
+    open_study, connect, cluster
+):
+    written = {}
+    folder = open_study().study.folder
+
+    def kill():
+        written.update((path, path.stat().st_mtime_ns) for path in folder.glob("stages/*-seed*"))
+        cluster[1]()
+
+    # By then the teacher and perhaps a control are in the study, and both nodes are at work.
+    reporter = Shown("control, seed", times=1, act=kill)
+    run = open_study(reporter=reporter, **{"student.epochs": 20})
+    with connect(run) as nodes:
+        assert len(nodes.nodes) == 2
+        train_ahead(run, tried_by(run), None, nodes, lambda: True)
+    assert written
+    stages = {path: path.stat().st_mtime_ns for path in folder.glob("stages/*-seed*")}
+    assert len(stages) == 5
+    assert written.items() <= stages.items()
+    settings = {"student.epochs": 20}
+    there, here = train_here(open_study(**settings)), train_here(open_study("here", **settings))
+    assert {path: path.stat().st_mtime_ns for path in stages} == stages
+    for role in ROLES:
+        for one, other in zip(there[role], here[role], strict=True):
+            assert (one.key, one.seed) == (other.key, other.seed)
+            torch.testing.assert_close(load_file(one.checkpoint), load_file(other.checkpoint))
+            on = one.result.trained_on
+            assert (on.num_nodes, on.num_workers, on.num_threads) == (
+                2,
+                min(2, len(there[role])),
+                1,
+            )

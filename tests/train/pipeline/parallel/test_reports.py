@@ -1,0 +1,106 @@
+"""Models that train elsewhere: in which order they begin, and what is shown of them."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from queue import SimpleQueue
+from threading import Event
+
+import pytest
+from small_study import Recorded
+
+from kdtool.errors import GateError, KdtoolError
+from kdtool.train.pipeline.parallel.ahead import ready
+from kdtool.train.pipeline.parallel.pieces import Piece
+from kdtool.train.pipeline.parallel.reports import Remote, Workers, train_pieces
+
+
+class Bars(Recorded):
+    """A reporter that keeps what begins and ends."""
+
+    @contextmanager
+    def progress(self, title, total):
+        self.said.append(f"begin {title}")
+        yield lambda done, _text: self.said.append(f"{done} of {total}")
+        self.said.append(f"end {title}")
+
+
+def pieces(*titles):
+    """Models of these settings; those with a "T" are students."""
+    return [Piece(one, "student" if "T" in one else "control", None, None) for one in titles]
+
+
+@contextmanager
+def threads(train, count=2):
+    """Workers that are threads of this process, which call `train` with a reporter and a title."""
+    events = SimpleQueue()
+    with ThreadPoolExecutor(count) as pool:
+
+        def work(number, piece):
+            train(Remote(lambda *event: events.put((number, *event))), piece.title)
+            events.put((number, "over"))
+
+        yield Workers(
+            lambda number, piece: pool.submit(work, number, piece),
+            lambda _piece, future: future.result(),
+            events,
+        )
+
+
+def test_students_begin_after_the_check_and_the_controls_at_once():
+    began, checks = [], []
+
+    def checked():
+        checks.append(set(began))
+        return len(began) >= 2
+
+    with threads(lambda _, title: began.append(title)) as workers:
+        train_pieces(pieces("a", "b", "T1", "T2"), Recorded(), workers, ready(checked))
+    assert set(began[:2]) == {"a", "b"}
+    assert sorted(began) == ["T1", "T2", "a", "b"]
+    assert checks[-1] == {"a", "b"}  # and no more after it held
+
+
+def test_a_check_that_fails_ends_the_training_before_the_students():
+    began = []
+
+    def weak():
+        if began:
+            raise GateError("the teacher is no better than the control")
+        return False
+
+    with (
+        pytest.raises(GateError),
+        threads(lambda _, title: began.append(title)) as workers,
+    ):
+        train_pieces(pieces("a", "T1"), Recorded(), workers, ready(weak))
+    assert began == ["a"]
+
+
+def test_an_error_of_a_model_is_raised_while_another_one_trains():
+    other = Event()
+
+    def train(_, title):
+        if title == "b":
+            raise KdtoolError("the loss is nan")
+        assert other.wait(60)
+
+    with threads(train) as workers:
+        with pytest.raises(KdtoolError, match="the loss is nan"):
+            train_pieces(pieces("a", "b"), Recorded(), workers, lambda _: True)
+        other.set()
+
+
+def test_a_model_that_is_tried_again_has_one_bar_and_its_messages_have_its_setting():
+    def train(reporter, _):
+        reporter.send("begin", "control, seed 3", 9)  # of a process that is lost
+        with reporter.progress("control, seed 3", 9) as update:
+            update(4, "")
+            update(5, "")  # too soon after the other one
+        reporter.say("done")
+
+    shown = Bars()
+    with threads(train) as workers:
+        train_pieces(pieces("a"), shown, workers, lambda _: True)
+    title = "a: control, seed 3"
+    begun = [f"begin {title}", f"end {title}"]
+    assert shown.said == [*begun, begun[0], "4 of 9", begun[1], "a: done"]

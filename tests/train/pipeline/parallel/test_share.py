@@ -1,0 +1,92 @@
+"""How many models train at a time, and with how many threads."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from kdtool.errors import KdtoolError
+from kdtool.train.pipeline.parallel import share
+from kdtool.train.pipeline.parallel.share import (
+    Cluster,
+    Node,
+    Share,
+    jobs_of,
+    operations,
+    share_of,
+    share_of_cluster,
+)
+
+GB = 10**9
+
+
+def test_several_processes_train_only_where_training_takes_long(open_study, monkeypatch):
+    run = open_study(**{"student.model": "mnist-mlp", "student.epochs": 3})
+    roles = ["control", "student", "student"]
+    macs = 64 * 784 + 784 * 784 + 784 * 10
+    done = 3 * 2 * macs * 3 * 3 * len(run.splits.train)  # passes, mul and add; epochs, models
+    assert operations(run, roles) == done
+    assert operations(run, ["teacher"]) == 0
+    assert jobs_of(run, None, roles) == 1
+    assert jobs_of(run, 5, roles) == 3
+    monkeypatch.setattr(share, "WORTH_PROCESSES", done)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert jobs_of(run, None, roles) == 2
+    assert jobs_of(run, 1, roles) == 1
+    assert share_of(run, None, None, roles) == Share(jobs=2, threads=1)
+    assert share_of(run, 1, None, roles) == Share(jobs=1, threads=2)
+
+
+def test_every_gpu_trains_a_model(open_study, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    run = replace(open_study(), device=torch.device("cuda"))
+    assert jobs_of(run, None, ["teacher", "subclass-teacher", "control"]) == 2
+    named = replace(run, device=torch.device("cuda:1"))
+    assert jobs_of(named, None, ["teacher", "control"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("cores", "num_models", "expected"),
+    [
+        ([1, 1], 5, Share(jobs=2, threads=1)),
+        ([8, 8], 4, Share(jobs=4, threads=4)),
+        ([8, 8], 1, Share(jobs=1, threads=8)),  # no model spreads over two nodes
+        ([16, 4], 2, Share(jobs=2, threads=4)),  # the smaller node takes one too
+        ([6], 4, Share(jobs=4, threads=1)),
+        ([0, 3], 2, Share(jobs=2, threads=1)),  # a head that lends nothing
+    ],
+)
+def test_the_cores_of_a_cluster_are_divided_among_all_models(cores, num_models, expected):
+    cluster = Cluster("auto", [Node(count, 0, GB) for count in cores])
+    assert share_of_cluster(cluster, num_models, GB, gpus=False) == expected
+
+
+@pytest.mark.parametrize(
+    ("nodes", "num_models", "expected"),
+    [
+        ([(16, 2), (16, 2)], 9, Share(jobs=4, threads=8)),
+        ([(16, 2), (64, 0)], 9, Share(jobs=2, threads=8)),  # no GPU, no model
+        ([(4, 8)], 9, Share(jobs=4, threads=1)),  # each needs a core
+    ],
+)
+def test_on_gpus_a_model_has_one_of_them(nodes, num_models, expected):
+    cluster = Cluster("auto", [Node(cpus, gpus, GB) for cpus, gpus in nodes])
+    assert share_of_cluster(cluster, num_models, GB, gpus=True) == expected
+
+
+@pytest.mark.parametrize(
+    ("nodes", "gpus", "said"),
+    [
+        ([], False, "a CPU and 1.00 GB of memory for a model, got no node; add nodes"),
+        ([Node(0, 0, GB)], False, r"got 1 node \(0 CPUs, 0 GPUs, "),
+        ([Node(8, 1, GB // 2)], False, r"got 1 node \(8 CPUs, 1 GPU, 500 MB\)"),
+        (
+            [Node(8, 0, GB)],
+            True,
+            r"a CPU and a GPU and 1.00 GB .*, got 1 node \(8 CPUs, .*or give --device cpu",
+        ),
+    ],
+)
+def test_a_cluster_that_can_train_nothing_is_an_error(nodes, gpus, said):
+    with pytest.raises(KdtoolError, match=said):
+        share_of_cluster(Cluster("auto", nodes), 3, GB, gpus=gpus)
