@@ -7,10 +7,11 @@ import typer
 from kdtool import __version__
 from kdtool.cli.device import predict, profile
 from kdtool.cli.explain import explain
+from kdtool.cli.export import export
 from kdtool.cli.help import HELP_OPTIONS, Command, Group
 from kdtool.cli.inspect import check, init, status
 from kdtool.cli.report import report
-from kdtool.cli.study import distill, export, finetune, subclass_distill
+from kdtool.cli.study import distill, finetune, subclass_distill
 from kdtool.errors import InterruptedRunError, KdtoolError
 
 app = typer.Typer(
@@ -110,6 +111,10 @@ def root(
 
 def main() -> None:
     """Run the command line; a `KdtoolError` becomes one message on standard error."""
+    from kdtool.train.ranks.launched import launched
+
+    if place := launched():
+        place.be_quiet()
     try:
         app()
     except KdtoolError as error:

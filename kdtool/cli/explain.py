@@ -7,8 +7,8 @@ import typer
 
 from kdtool.cli.checks import check_choice, check_classifier
 from kdtool.cli.completion import choices
+from kdtool.cli.export import stage_again
 from kdtool.cli.options import Device, Json, Quiet, interruptible
-from kdtool.cli.study import stage_again
 
 if TYPE_CHECKING:
     from kdtool.results.explained import ExplainFilesReport, MapMethod

@@ -15,12 +15,34 @@ from kdtool.recipe.training import TrainTable
 from kdtool.results.base import Metric
 from kdtool.train.data.splits import Split
 from kdtool.train.models.networks import as_input
+from kdtool.train.ranks.group import ALONE, Ranks
 
 GEOMETRY = {"crop", "rotate", "shift"}
 LUMA = (0.2989, 0.587, 0.114)  # as torchvision's rgb_to_grayscale
 
 
-def augment(images: Tensor, wanted: Sequence[str], rng: np.random.Generator) -> Tensor:
+class PartOf:
+    """Draws for all images of a batch, and returns those of a part of them."""
+
+    def __init__(self, rng: np.random.Generator, part: slice, num: int) -> None:
+        self.rng, self.part, self.num = rng, part, num
+
+    def random(self, _size: int) -> NDArray[np.float64]:
+        """Draw from 0 to 1, `(B,)`."""
+        drawn: NDArray[np.float64] = self.rng.random(self.num)[self.part]
+        return drawn
+
+    def uniform(self, low: float, high: float, size: int | tuple[int, ...]) -> NDArray[np.float64]:
+        """Draw from `low` to `high`, `(..., B)`."""
+        before = size[:-1] if isinstance(size, tuple) else ()
+        drawn: NDArray[np.float64] = self.rng.uniform(low, high, (*before, self.num))
+        return drawn[..., self.part]
+
+
+Rng = np.random.Generator | PartOf
+
+
+def augment(images: Tensor, wanted: Sequence[str], rng: Rng) -> Tensor:
     """Augment every image at random.
 
     Cropping, rotating and shifting are one bilinear resampling. Beyond its border an image is
@@ -56,7 +78,7 @@ def augment(images: Tensor, wanted: Sequence[str], rng: np.random.Generator) -> 
 
 
 def draw_affine(
-    given: dict[str, float], count: int, aspect: float, rng: np.random.Generator
+    given: dict[str, float], count: int, aspect: float, rng: Rng
 ) -> NDArray[np.float64]:
     """Draw the affine maps from augmented images to their sources.
 
@@ -87,9 +109,7 @@ def draw_affine(
     return np.stack([np.stack(row, axis=-1) for row in rows], axis=1)
 
 
-def draw(
-    rng: np.random.Generator, middle: float, most: float, shape: int | tuple[int, ...]
-) -> NDArray[np.float64]:
+def draw(rng: Rng, middle: float, most: float, shape: int | tuple[int, ...]) -> NDArray[np.float64]:
     """Draw uniformly from `middle - most` to `middle + most`."""
     return rng.uniform(middle - most, middle + most, shape)
 
@@ -111,7 +131,9 @@ def grey(images: Tensor) -> Tensor:
 class Batch:
     """The images and targets of one step."""
 
-    images: Tensor  # (B, C, H, W) float32 in [0, 1], channels last, as the model sees them
+    # (B, C, H, W) float32 in [0, 1], channels last, as the model sees them; of several ranks those
+    # of this one
+    images: Tensor
     targets: Tensor  # (B,) int64 classes, or (B, C) float32 probabilities that sum to 1
     index: Tensor  # (B,) int64, of the images in the split
     step: int  # number of the step, from 0
@@ -126,6 +148,11 @@ class Training:
     metric: Metric = "accuracy"  # that chooses the epoch
     augment: Sequence[str] = ()  # `data.augment`
     num_logits: int | None = None  # of the model; None: one for each class
+    ranks: Ranks = ALONE  # that share each batch
+
+    def read(self, num: int) -> slice:
+        """Return which of a batch's `num` images this rank reads: its own, with mixup all."""
+        return slice(0, num) if self.table.mixup else self.ranks.rows(num)
 
 
 MakeBatch = Callable[[int, Tensor], Batch]  # number of the step and positions of the images
@@ -135,7 +162,7 @@ def batch_maker(train: Split, training: Training, num_classes: int) -> MakeBatch
     """Return the function that makes the batch of a step.
 
     Its random draws depend on the seed and the step alone, so that control and student see the
-    same images.
+    same images, and several ranks those that one would see.
 
     Args:
         train: The images.
@@ -148,12 +175,13 @@ def batch_maker(train: Split, training: Training, num_classes: int) -> MakeBatch
     table = training.table
 
     def make(number: int, index: Tensor) -> Batch:
-        pixels, targets = train.batch(index)
-        images = as_input(pixels)
+        read = training.read(len(index))
+        images = as_input(train.batch(index[read])[0])
+        targets = train.labels.index_select(0, index.to(train.device))
         if training.augment or table.mixup:
             rng = np.random.default_rng([training.seed, number])
         if training.augment:
-            images = augment(images, training.augment, rng)
+            images = augment(images, training.augment, PartOf(rng, read, len(index)))
         if table.label_smoothing or table.mixup:
             smooth = table.label_smoothing
             targets = (1 - smooth) * F.one_hot(targets, num_classes).float() + smooth / num_classes
@@ -162,6 +190,7 @@ def batch_maker(train: Split, training: Training, num_classes: int) -> MakeBatch
             partner = torch.from_numpy(rng.permutation(len(index))).to(images.device)
             images = share * images + (1 - share) * images[partner]
             targets = share * targets + (1 - share) * targets[partner]
+            images = images[training.ranks.rows(len(index))]
         images = images.contiguous(memory_format=torch.channels_last)
         return Batch(images, targets, index, number)
 

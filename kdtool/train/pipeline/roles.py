@@ -133,7 +133,8 @@ def plan_by_kd(run: Run, role: Role, seed: int, teacher: Trained) -> ModelPlan:
 
         return batch_loss
 
-    return plan_model(run, role, seed, [temperature, soft_weight, teacher.key], make_loss)
+    depends_on = [temperature, soft_weight, teacher.key]
+    return plan_model(run, role, seed, depends_on, make_loss, teacher)
 
 
 def plan_by_method(
@@ -154,7 +155,7 @@ def plan_by_method(
 
     # With every value, defaults too: another default trains another student.
     depends_on = [run.recipe.distill.method, options.model_dump(), num_warm, teacher.key]
-    return plan_model(run, role, seed, depends_on, make_loss)
+    return plan_model(run, role, seed, depends_on, make_loss, teacher)
 
 
 def warm_up_steps(run: Run, role: Role, options: Options) -> int:
@@ -229,7 +230,7 @@ def teacher_answers(run: Run, teacher: Trained, role: Role) -> Callable[[Batch],
     def answer(batch: Batch) -> Tensor:
         with torch.no_grad(), autocast(run.device, precision):
             logits: Tensor = model(batch.images)
-        return logits.float()
+        return run.ranks.whole(logits.float(), len(batch.index))
 
     return answer
 

@@ -1,12 +1,13 @@
 """One model of a study: its key, whether it is trained already, and how it is trained."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kdtool.errors import StudyError
 from kdtool.files import write_atomic
 from kdtool.format import score_with_name
+from kdtool.recipe.schema import Recipe
 from kdtool.recipe.training import TrainTable
 from kdtool.results.base import Role
 from kdtool.results.study import TrainingResult
@@ -33,6 +34,7 @@ class ModelPlan:
     key: str  # over all that its weights depend on
     checkpoint: Path  # of its weights
     make_loss: Callable[[], BatchLoss]  # makes the loss of a batch, when it is needed
+    teacher: Trained | None = None  # of a student
 
     @property
     def title(self) -> str:
@@ -46,7 +48,12 @@ class ModelPlan:
 
 
 def plan_model(
-    run: Run, role: Role, seed: int, depends_on: object, make_loss: Callable[[], BatchLoss]
+    run: Run,
+    role: Role,
+    seed: int,
+    depends_on: object,
+    make_loss: Callable[[], BatchLoss],
+    teacher: Trained | None = None,
 ) -> ModelPlan:
     """Return the plan of one model; nothing is trained.
 
@@ -57,6 +64,7 @@ def plan_model(
         seed: Of the initial weights and of the order of the images.
         depends_on: What its loss depends on, in addition to data, table and seed.
         make_loss: Makes the loss of a batch.
+        teacher: Of a student.
     """
     table, network = run.table(role), run.network(role)
     layers = describe_model(table.without_paths.model, network)
@@ -80,7 +88,8 @@ def plan_model(
         data,
         depends_on,
     )
-    return ModelPlan(role, seed, key, run.study.checkpoint(role, seed, key), make_loss)
+    checkpoint = run.study.checkpoint(role, seed, key)
+    return ModelPlan(role, seed, key, checkpoint, make_loss, teacher)
 
 
 def find_trained(run: Run, plan: ModelPlan) -> Trained | None:
@@ -183,15 +192,13 @@ def _train(run: Run, plan: ModelPlan) -> tuple[TrainingResult, list[Path]]:
         plan.state_path.unlink()
     num_images = len(splits.train)
     total = epochs_to_train(table, num_images) * num_images
+    hand_over(run, plan)
     with run.reporter.progress(title, total) as update:
-        training = Training(
-            table, plan.seed, run.recipe.metric, run.recipe.data.augment, run.num_logits(role)
-        )
         model = run.build(role, plan.seed, pretrained=True)
         result, weights = fit(
             model,
             splits,
-            training,
+            training_of(run, plan),
             plan.make_loss(),
             plan.state_path,
             update,
@@ -210,6 +217,76 @@ def _train(run: Run, plan: ModelPlan) -> tuple[TrainingResult, list[Path]]:
     for text in result.warnings:
         run.reporter.warn(f"{title}: {text}")
     return result, [plan.checkpoint]
+
+
+def training_of(run: Run, plan: ModelPlan) -> Training:
+    """Return how the model of a plan is trained."""
+    table, num_logits = run.table(plan.role), run.num_logits(plan.role)
+    metric, augment = run.recipe.metric, run.recipe.data.augment
+    return Training(table, plan.seed, metric, augment, num_logits, run.ranks)
+
+
+@dataclass(frozen=True)
+class Handed:
+    """A model that rank 0 trains with the help of the other ranks; sent to them."""
+
+    role: Role
+    recipe: Recipe  # of the one seed
+    origin: Origin | None  # what it starts from
+    teacher: Trained | None  # of a student
+    teacher_origin: Origin | None
+    files: list[str]  # that follow, relative to the study
+
+
+def hand_over(run: Run, plan: ModelPlan) -> None:
+    """On rank 0: have the other ranks train the model of a plan too; see `help_train`."""
+    if not run.ranks.are_several:
+        return
+    teacher, study = plan.teacher, run.study
+    paths = [plan.state_path, *([] if teacher is None else [teacher.checkpoint])]
+    handed = Handed(
+        role=plan.role,
+        recipe=run.recipe.model_copy(update={"seeds": [plan.seed], "teacher_seeds": None}),
+        origin=run.origin(plan.role),
+        teacher=teacher,
+        teacher_origin=None if teacher is None else run.origin(teacher.role),
+        files=[path.relative_to(study.folder).as_posix() for path in paths],
+    )
+    run.ranks.same(handed)
+    for path in paths:
+        run.ranks.carry(path)
+
+
+def help_train(
+    run: Run, handed: Handed, plan_of: Callable[[Run, Role, Trained | None], ModelPlan]
+) -> None:
+    """On another rank than 0: train a model together with rank 0, which keeps it.
+
+    Args:
+        run: Its study is a folder of this rank: rank 0 may write to another disk.
+        handed: Of rank 0; its files follow.
+        plan_of: Returns the plan of the model, given its role and teacher.
+    """
+    run, study = replace(run, recipe=handed.recipe), run.study
+    for name in handed.files:
+        (study.folder / name).unlink(missing_ok=True)
+        run.ranks.carry(study.folder / name)
+    study.record_origin(table_of(handed.role), handed.origin)
+    teacher = handed.teacher
+    if teacher is not None:
+        study.record_origin(table_of(teacher.role), handed.teacher_origin)
+        own = study.checkpoint(teacher.role, teacher.seed, teacher.key)
+        teacher = replace(teacher, checkpoint=own)
+    plan = plan_of(run, handed.role, teacher)
+    fit(
+        run.build(plan.role, plan.seed),
+        run.splits_of(plan.role),
+        training_of(run, plan),
+        plan.make_loss(),
+        plan.state_path,
+        lambda _done, _text: None,
+        run.reporter.warn,
+    )
 
 
 def _facts(run: Run, plan: ModelPlan) -> dict[str, object]:

@@ -105,12 +105,13 @@ def numbered(run: Run, tried: Tried, jobs: int | None) -> Run:
     if not models:
         return run
     roles = [r for r in tried if r not in TEACHERS for _, one in tried[r] for _ in one.seeds]
-    jobs = jobs_of(run, jobs, roles)
+    jobs = 1 if run.ranks.are_several else jobs_of(run, jobs, roles)
     costs = Costs(run, max(1, torch.get_num_threads() // jobs))
-    seconds = [costs.seconds(role, recipe) for role, recipe in models]
+    seconds = [costs.seconds(role, recipe) / run.ranks.count for role, recipe in models]
     counts = Counter(role for role, _ in models)
     names = listed([plural(counts[role], role_name(role)) for role in ROLES if counts[role]])
     together = f" in {jobs} processes" if jobs > 1 else ""
+    together += f" on {run.ranks.count} ranks" if run.ranks.are_several else ""
     memory = peak_memory(run.device)
     if run.device.type == "cuda":
         torch.cuda.empty_cache()  # processes that train need it
