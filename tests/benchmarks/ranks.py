@@ -33,7 +33,7 @@ from kdtool.train.reporter import Silent
 
 
 def seconds(splits, arguments, ranks):
-    """Train once; return how long it takes and the validation loss."""
+    """Train once; return seconds, those of this process on a core, and the validation loss."""
     table = TrainTable(
         model=arguments.model,
         epochs=arguments.epochs,
@@ -47,7 +47,7 @@ def seconds(splits, arguments, ranks):
         return F.cross_entropy(logits, batch.targets)
 
     with TemporaryDirectory() as folder:
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         result, _ = fit(
             model,
             splits,
@@ -57,7 +57,13 @@ def seconds(splits, arguments, ranks):
             lambda _done, _text: None,
             Silent().warn,
         )
-        return time.perf_counter() - began, result.epochs[-1].validation_loss
+        took = time.perf_counter() - began, time.process_time() - worked
+        return *took, result.epochs[-1].validation_loss
+
+
+def spread(ratios):
+    low, middle, high = quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
 
 
 def measure(arguments):
@@ -71,21 +77,22 @@ def measure(arguments):
     terminal = Terminal(quiet=not ranks.leads)
     table = MnistTable(source="mnist", root=arguments.root, offline="mnist-5k")
     splits = load_splits(table, terminal.warn, terminal.progress)
-    ratios = []
+    ratios, of_cores = [], []
     for number in range(arguments.times + 1):  # the first is not counted
         alone = seconds(splits, arguments, ALONE) if ranks.leads else None
         ranks.gathered(None)
         together = seconds(splits, arguments, ranks)
+        slowest = max(ranks.gathered(together[1]))
         if ranks.leads and number:
             ratios.append(alone[0] / together[0])
-            losses = " and ".join(f"{loss:.4f}" for _, loss in (alone, together))
+            of_cores.append(alone[1] / slowest)
+            losses = " and ".join(f"{one[-1]:.4f}" for one in (alone, together))
             print(f"{alone[0]:.2f} s alone, {together[0]:.2f} s together, losses {losses}")
     if ranks.leads:
-        low, middle, high = quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
         print(
             f"{arguments.model}, batches of {arguments.batch_size}, {arguments.precision}: "
-            f"{ranks.count} ranks are {middle:.2f} times as fast as one (quartiles {low:.2f} to "
-            f"{high:.2f}, {len(ratios)} pairs)"
+            f"{ranks.count} ranks are {spread(ratios)} times as fast as one; by the time on a core "
+            f"alone, without waiting, {spread(of_cores)} ({len(ratios)} pairs)"
         )
     ranks.dismiss()
 

@@ -222,7 +222,7 @@ def shared(model: nn.Module, ranks: Ranks) -> nn.Module:
 def draw_apart(ranks: Ranks) -> None:
     """Let each rank make random draws of its own from now on, as for dropout."""
     if ranks.are_several:
-        # Of the sum, a CPU's generator takes 32 bits: the factor keeps ranks, epochs and seeds apart.
+        # A CPU's generator takes 32 bits of it: the factor keeps ranks, epochs and seeds apart.
         torch.manual_seed(torch.initial_seed() + (ranks.number + 1) * 2_654_435_761)
 
 
