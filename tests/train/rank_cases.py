@@ -99,7 +99,7 @@ def train(ranks, splits, name, state_path, *, interrupt=False):
     model = seeded(build)
     table = TABLE.model_copy(update=changes)
     num_logits = model[-1].out_features
-    training = Training(table, 7, "accuracy", augment, num_logits, ranks)
+    training = Training(table, 7, "accuracy", augment, num_logits, ranks=ranks)
 
     def update(done, _text):
         if interrupt and done > NUM_IMAGES:
