@@ -21,9 +21,9 @@ SECONDS_BETWEEN_LOOKS = 0.5
 GRACE = 2.0  # seconds in which rank 0 may find the same error by itself
 SECONDS_TO_BE_ENDED = 60.0  # by torchrun, when rank 0 has reported the failure
 KILLED = (
-    "a rank ended without a word, or torchrun ended this one: it was killed, perhaps for lack of "
-    "memory, interrupted, or its machine cannot be reached; run the same command again to resume, "
-    "with as many ranks as you like"
+    "a rank is gone or does not answer, or torchrun ended this one: perhaps one was killed for lack "
+    "of memory, was interrupted, or its machine cannot be reached; run the same command again to "
+    "resume, with as many ranks as you like"
 )
 
 

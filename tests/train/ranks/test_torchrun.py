@@ -116,7 +116,9 @@ def test_a_killed_rank_ends_all_with_one_message(killed, folder):
     assert status == 1
     assert not output
     (message,) = lines_of(errors, "error: ")
-    assert message.startswith("error: a rank ended without a word, or torchrun ended this one")
+    assert message.startswith(
+        "error: a rank is gone or does not answer, or torchrun ended this one"
+    )
     assert "run the same command again to resume" in message
     assert "kdtool/train" not in errors  # no traceback of ours
     assert list((folder / "runs/tiny/checkpoints").glob("teacher-*.safetensors"))
