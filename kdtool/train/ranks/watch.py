@@ -21,9 +21,9 @@ SECONDS_BETWEEN_LOOKS = 0.5
 GRACE = 2.0  # seconds in which rank 0 may find the same error by itself
 SECONDS_TO_BE_ENDED = 60.0  # by torchrun, when rank 0 has reported the failure
 KILLED = (
-    "a rank is gone or does not answer, or torchrun ended this one: perhaps one was killed for lack "
-    "of memory, was interrupted, or its machine cannot be reached; run the same command again to "
-    "resume, with as many ranks as you like"
+    "a rank is gone or does not answer, or torchrun ended this one: perhaps one was killed for "
+    "lack of memory, was interrupted, or its machine cannot be reached; run the same command again "
+    "to resume, with as many ranks as you like"
 )
 
 
@@ -131,6 +131,8 @@ def watching(launched: Launched, end: Callable[[str], None]) -> Iterator[None]:
     thread.start()
     try:
         yield
+        # After an error torchrun may send SIGTERM before the message is printed.
+        signal.signal(signal.SIGTERM, before)
     except RuntimeError as error:
         if not is_lost(error):
             raise
@@ -139,7 +141,6 @@ def watching(launched: Launched, end: Callable[[str], None]) -> Iterator[None]:
         with speaking:
             over.set()
         signal.set_wakeup_fd(fd_before)
-        signal.signal(signal.SIGTERM, before)
         thread.join()
         ours.close()
         theirs.close()
