@@ -45,20 +45,21 @@ def seeded(build):
         return build()
 
 
+# Without kinks: a value within rounding of one takes the other side, which shows in the weights.
 def mlp(num_logits=10):
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, num_logits))
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.GELU(), nn.Linear(32, num_logits))
 
 
 def normed():
     return nn.Sequential(
         nn.Conv2d(1, 8, 3),
         nn.BatchNorm2d(8, momentum=0.01),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
+        nn.GELU(),
+        nn.AvgPool2d(2),
         nn.Flatten(),
         nn.Linear(72, 16),
         nn.BatchNorm1d(16),
-        nn.ReLU(),
+        nn.GELU(),
         nn.Linear(16, 10),
     )
 

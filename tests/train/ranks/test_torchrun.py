@@ -40,7 +40,7 @@ seconds = 0.02
 [explain]
 images = 4
 """
-# Rank 1 is killed, once, in the second control: each has 28 steps.
+# Rank 1 is killed, once, in the second control: each has 28 steps. Networks as in rank_cases.py.
 OWN_NETS = """
 import os, signal
 from pathlib import Path
@@ -58,15 +58,15 @@ class Small(nn.Sequential):
         return super().forward(x)
 
 def small(image_shape, num_classes):
-    return Small(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, num_classes))
+    return Small(nn.Flatten(), nn.Linear(64, 32), nn.GELU(), nn.Linear(32, num_classes))
 
 def normed(image_shape, num_classes):
     return nn.Sequential(
-        nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
-        nn.Linear(72, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, num_classes),
+        nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.GELU(), nn.AvgPool2d(2), nn.Flatten(),
+        nn.Linear(72, 32), nn.BatchNorm1d(32), nn.GELU(), nn.Linear(32, num_classes),
     )
 """
-TOLERANCE = 1e-4  # of the largest logit, as docs/scaling.md says
+TOLERANCE = 1e-5  # of the largest logit, as docs/scaling.md says
 
 
 def torchrun(folder, num_ranks, *arguments):
@@ -159,7 +159,7 @@ def test_its_models_are_those_of_one_process(finished, folder, monkeypatch):
             expected = load_file(folder / "alone/tiny/checkpoints" / name)
             found = load_file(folder / "runs/tiny/checkpoints" / name)
             for part, values in expected.items():
-                torch.testing.assert_close(found[part], values, rtol=0, atol=TOLERANCE)
+                torch.testing.assert_close(found[part], values, rtol=0, atol=1e-4)
 
 
 def test_a_finished_study_ends_at_once_on_all_ranks(finished, folder):
