@@ -19,17 +19,17 @@ from kdtool.train.fit.batches import (
     Batch,
     MakeBatch,
     Training,
-    batch_maker,
     batches,
     steps_per_epoch,
 )
 from kdtool.train.fit.faster import faster_parts, replaced
+from kdtool.train.fit.features import learner_of
 from kdtool.train.fit.memory import keep_freed_memory
 from kdtool.train.fit.optimizer import freeze, make_optimizer, phases_of, rates
 from kdtool.train.fit.state import State, Weights, best_epoch, patience_of
 from kdtool.train.models.checkpoint import set_weights
 from kdtool.train.models.device import Precision, autocast, choose_precision, explain_out_of_memory
-from kdtool.train.models.predict import validate
+from kdtool.train.models.predict import scored
 from kdtool.train.models.trained_teacher import chance_fault
 from kdtool.train.reporter import Update
 
@@ -78,7 +78,6 @@ def fit(
     precision = choose_precision(table.precision, device, model)
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = State.load(state_path, model, table.ema)
-    make_batch = batch_maker(splits.train, training, len(splits.classes))
     phases, begun = phases_of(table, num_images), 0
     update(len(state.epochs) * num_images, "begins")
     num_epochs = sum(phase.epochs for phase in phases)
@@ -89,8 +88,13 @@ def fit(
         optimizer = make_optimizer(model, table, phase, num_logits)
         state.attach(optimizer, number)
         rate = rates(phase, begun * num_per_epoch, num_per_epoch)
-        step = training_step(model, optimizer, make_batch, batch_loss, rate, precision)
         set_modes(model, frozen)
+        learner = learner_of(
+            model, splits, training, phase.train, precision, state_path.parent, warn
+        )
+        step = training_step(
+            learner.network, optimizer, learner.make_batch, batch_loss, rate, precision
+        )
         refresh = statistics_of(norm_layers(model), splits.train, training)
         while len(state.epochs) < begun + phase.epochs and not state.is_stale(patience, begun):
             epoch, began = len(state.epochs) + 1, time.perf_counter()
@@ -103,11 +107,13 @@ def fit(
             ):
                 set_modes(model, frozen)
                 order = batches(splits.train, table.batch_size, table.sampling)
-                loss = train_epoch(ahead(step, splits.train, order), order, epoch, show)
+                read = ahead(step, splits.train, order) if learner.sees_images else step
+                loss = train_epoch(read, order, epoch, show)
             state.seconds += time.perf_counter() - began
             refresh(state.learned)
-            found = validate(
-                state.learned,
+            logits = learner.validate(state.learned)
+            found = scored(
+                logits,
                 splits.validation,
                 len(splits.classes),
                 training.metric,
@@ -130,7 +136,7 @@ def fit(
             )
             state.save(state_path, optimizer)
             if epoch == num_epochs // 2 >= FEWEST_EPOCHS / 2:
-                warn_at_chance(state.learned, splits, phase.learning_rate, warn)
+                warn_at_chance(logits, splits, phase.learning_rate, warn)
         begun += phase.epochs
     learned, best = state.learned, best_epoch(state.epochs)
     set_weights(learned, state.best_weights)
@@ -157,10 +163,10 @@ def smaller_batches(table: TrainTable) -> str:
 
 
 def warn_at_chance(
-    model: nn.Module, splits: Splits, rate: float, warn: Callable[[str], None]
+    logits: Tensor, splits: Splits, rate: float, warn: Callable[[str], None]
 ) -> None:
     """Warn if a model is not shown to be above chance on validation, with what to try."""
-    if fault := chance_fault(model, splits.validation, len(splits.classes)):
+    if fault := chance_fault(logits, splits.validation, len(splits.classes)):
         warn(
             f"after half of its epochs it {fault}. If that does not change, interrupt (Ctrl-C) and "
             f"try a learning_rate of {rate / 10:g} (it is {rate:g}), more epochs, or, if the "

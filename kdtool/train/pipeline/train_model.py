@@ -7,6 +7,7 @@ from pathlib import Path
 from kdtool.errors import StudyError
 from kdtool.files import write_atomic
 from kdtool.format import score_with_name
+from kdtool.recipe.data import PictureKeys
 from kdtool.recipe.training import TrainTable
 from kdtool.results.base import Role
 from kdtool.results.study import TrainingResult
@@ -14,8 +15,9 @@ from kdtool.study.folder import Origin, Study
 from kdtool.study.keys import changed_algorithms, key_of
 from kdtool.train.fit.batches import Training
 from kdtool.train.fit.faster import has_own_draws
+from kdtool.train.fit.features import has_cut
 from kdtool.train.fit.loop import BatchLoss, fit
-from kdtool.train.fit.optimizer import epochs_to_train
+from kdtool.train.fit.optimizer import epochs_to_train, phases_of
 from kdtool.train.fit.state import damage_of
 from kdtool.train.models.checkpoint import save_weights, set_weights
 from kdtool.train.models.describe import describe_model, has_batch_norm
@@ -65,12 +67,14 @@ def plan_model(
     if not table.is_trained:
         precision = choose_precision(table.precision, run.device, network)
     excluded = [] if role in TEACHERS else run.splits.result.excluded
-    data = [run.fingerprint, excluded, run.recipe.data.augment, *chosen_by(run)]
+    data = [run.fingerprint, excluded, *changes_of(run), *chosen_by(run)]
     algorithms = ["train"]
     if has_batch_norm(network):
         algorithms.append("batch-norm")
     if run.device.type == "cpu" and has_own_draws(network):
         algorithms.append("dropout")
+    if learns_from_features(run, role):
+        algorithms.append("features")
     key = key_of(
         algorithms,
         content_of(table, run.origin(role)),
@@ -81,6 +85,35 @@ def plan_model(
         depends_on,
     )
     return ModelPlan(role, seed, key, run.study.checkpoint(role, seed, key), make_loss)
+
+
+def training_of(run: Run, role: Role, seed: int) -> Training:
+    """Return how a model is trained, without its loss."""
+    data = run.recipe.data
+    return Training(
+        run.table(role),
+        seed,
+        run.recipe.metric,
+        data.augment,
+        run.num_logits(role),
+        data.views,
+        data.memory if isinstance(data, PictureKeys) else None,
+    )
+
+
+def changes_of(run: Run) -> list[object]:
+    """Return what the training images of a study are changed by, for keys."""
+    data = run.recipe.data
+    return [data.augment, *(["views", data.views] if data.views else [])]
+
+
+def learns_from_features(run: Run, role: Role) -> bool:
+    """Return whether the models of a role have a phase in which only the head sees each epoch."""
+    table = run.table(role)
+    if table.is_trained or training_of(run, role, 0).num_views is None:
+        return False
+    trains = frozenset(phase.train for phase in phases_of(table, num_images=1))
+    return has_cut(run.network(role), trains, run.num_logits(role), run.image_shape)
 
 
 def find_trained(run: Run, plan: ModelPlan) -> Trained | None:
@@ -184,9 +217,7 @@ def _train(run: Run, plan: ModelPlan) -> tuple[TrainingResult, list[Path]]:
     num_images = len(splits.train)
     total = epochs_to_train(table, num_images) * num_images
     with run.reporter.progress(title, total) as update:
-        training = Training(
-            table, plan.seed, run.recipe.metric, run.recipe.data.augment, run.num_logits(role)
-        )
+        training = training_of(run, role, plan.seed)
         model = run.build(role, plan.seed, pretrained=True)
         result, weights = fit(
             model,
