@@ -6,7 +6,6 @@ is in front of the cut gives the same for an image in every epoch; the steps tra
 
 import copy
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -386,16 +385,17 @@ def _empty(
         return torch.empty(shape, dtype=dtype, device=device)
     if fits(num_bytes, memory):
         return torch.empty(shape, dtype=dtype)
-    if not hasattr(os, "posix_fallocate") or shutil.disk_usage(folder).free < num_bytes:
+    if not hasattr(os, "posix_fallocate"):
         return None
-    with TemporaryDirectory(dir=folder, prefix=".features") as scratch:
-        path = Path(scratch) / "features"
-        try:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder, prefix=".features") as scratch:
+            path = Path(scratch) / "features"
             with path.open("wb") as file:
                 os.posix_fallocate(file.fileno(), 0, num_bytes)
-        except OSError:
-            return None
-        return torch.from_file(str(path), shared=True, size=count, dtype=dtype).view(shape)
+            return torch.from_file(str(path), shared=True, size=count, dtype=dtype).view(shape)
+    except OSError:  # no room
+        return None
 
 
 def feature_batches(

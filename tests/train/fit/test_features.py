@@ -1,7 +1,7 @@
 """A head that learns from cached features ends as one whose images pass the network each time."""
 
+import errno
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -113,7 +113,6 @@ def batch_loss(logits, batch):
 
 def fitted(model, training, folder, warned=None):
     warn = ([] if warned is None else warned).append
-    folder.mkdir(exist_ok=True)
     state = folder / "a.state.pt"
     return loop.fit(model, splits(), training, batch_loss, state, lambda _done, _text: None, warn)
 
@@ -247,7 +246,11 @@ def test_features_beyond_the_memory_are_in_a_file_that_is_gone_afterwards(tmp_pa
     assert not warned
     assert all(torch.equal(weights[name], value) for name, value in expected.items())
     assert not [path for path in (tmp_path / "b").rglob("*") if "features" in path.name]
-    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+
+    def no_room(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", no_room)
     _, weights = fitted(
         network("resnet8"), replace(training, memory="0 MB"), tmp_path / "c", warned
     )
