@@ -13,7 +13,8 @@ from kdtool.recipe.training import PhaseTable, TrainTable
 from kdtool.train.data.splits import Split
 from kdtool.train.fit import loop
 from kdtool.train.fit.batches import Training, batch_maker, batches
-from kdtool.train.fit.features import cut_of, has_cut
+from kdtool.train.fit.cut import cut_of
+from kdtool.train.fit.features import has_cut
 from kdtool.train.fit.optimizer import freeze, make_optimizer, phases_of
 from kdtool.train.models.networks import build_model
 from kdtool.train.models.preprocess import Enlarge, Prepared
