@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from kdtool.environment import collect_environment
 from kdtool.files import save_arrays, sha256_of
 from kdtool.results.base import Interval, Record
 from kdtool.results.evidence import OperatingPoint
@@ -138,4 +139,8 @@ def _kept_at(run: Run, name: str) -> Path:
 
 
 def _key_of_answers(run: Run, path: Path) -> str:
-    return key_of("file-answers", sha256_of(path), run.recipe.export.input, run.fingerprint)
+    environment = collect_environment()
+    # int8 is rounded otherwise on another processor, or by another version.
+    machine = [environment.cpu, environment.packages.get("onnxruntime")]
+    settings = [run.recipe.export.input, run.fingerprint, machine]
+    return key_of("file-answers", sha256_of(path), settings)
