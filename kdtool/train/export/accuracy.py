@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from kdtool.environment import collect_environment
-from kdtool.files import save_arrays, sha256_of
+from kdtool.files import replaced, sha256_of
 from kdtool.results.base import Interval, Record
 from kdtool.results.evidence import OperatingPoint
 from kdtool.stats import intervals
@@ -118,7 +118,8 @@ def answers_on_test(run: Run, path: Path, name: str) -> tuple[Answers, Answers]:
     kept = _kept_at(run, name)
 
     def make() -> tuple[FileAnswers, list[Path]]:
-        save_arrays(kept, probabilities=probabilities)
+        with replaced(kept) as unfinished:
+            np.save(unfinished, probabilities)
         return FileAnswers(num_images=len(probabilities)), [kept]
 
     run.study.stage(f"answers-{name}", _key_of_answers(run, path), FileAnswers, make)
@@ -129,13 +130,12 @@ def probabilities_on_test(run: Run, path: Path) -> Answers:
     """Return the probabilities `(N, C)` of a file of the study on the test images."""
     if run.study.done(f"answers-{path.stem}", _key_of_answers(run, path), FileAnswers) is None:
         return answers_on_test(run, path, path.stem)[1]
-    with np.load(_kept_at(run, path.stem), allow_pickle=False) as found:
-        probabilities: Answers = found["probabilities"]
-        return probabilities
+    probabilities: Answers = np.load(_kept_at(run, path.stem), allow_pickle=False)
+    return probabilities
 
 
 def _kept_at(run: Run, name: str) -> Path:
-    return run.study.folder / "predictions" / f"{name}.onnx.npz"
+    return run.study.folder / "predictions" / f"{name}.onnx.npy"
 
 
 def _key_of_answers(run: Run, path: Path) -> str:
