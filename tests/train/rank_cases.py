@@ -91,6 +91,7 @@ CASES = {
     ),
     "subclasses": (lambda: mlp(20), subclasses, {}, []),
     "dist": (mlp, like_others, {"optimizer": "adamw"}, []),
+    "views": (mlp, labels, {}, ["rotate:20"]),
 }
 
 
@@ -100,7 +101,8 @@ def train(ranks, splits, name, state_path, *, interrupt=False):
     model = seeded(build)
     table = TABLE.model_copy(update=changes)
     num_logits = model[-1].out_features
-    training = Training(table, 7, "accuracy", augment, num_logits, ranks=ranks)
+    views = 2 if name == "views" else None
+    training = Training(table, 7, "accuracy", augment, num_logits, views=views, ranks=ranks)
 
     def update(done, _text):
         if interrupt and done > NUM_IMAGES:

@@ -21,7 +21,8 @@ from kdtool.stats.chance import balanced_accuracy
 from kdtool.stats.intervals import mcnemar_p
 from kdtool.stats.metrics import confusion_matrix
 from kdtool.train.data.splits import Split
-from kdtool.train.fit.batches import Training, augment, epoch_order
+from kdtool.train.fit.augment import augment, view_maker
+from kdtool.train.fit.batches import Training, epoch_order
 from kdtool.train.models.device import exact_arithmetic, explain_out_of_memory
 from kdtool.train.models.networks import as_input
 from kdtool.train.models.predict import SMALLER, class_logits, images_at_once
@@ -75,14 +76,19 @@ def images_of(
         ranks: That take the batches in turn.
     """
     num_batches = max(1, min(-(-len(index) // size), len(index) // 2))
+    view = view_maker(train, training.augment)
     for number, part in enumerate(index.tensor_split(num_batches)):
         if number % ranks.count != ranks.number:
             continue
-        images = as_input(train.batch(part)[0])
-        if training.augment:
+        pixels = train.batch(part)[0]
+        if training.views:
+            images = view(pixels, part, number % training.views)
+        elif training.augment:
             # A third number keeps these draws apart from those of the steps, which have two.
             rng = np.random.default_rng([training.seed, number, 1])
-            images = augment(images, training.augment, rng)
+            images = augment(as_input(pixels), training.augment, rng)
+        else:
+            images = as_input(pixels)
         yield images.contiguous(memory_format=torch.channels_last)
 
 

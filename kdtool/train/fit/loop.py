@@ -20,17 +20,17 @@ from kdtool.train.fit.batches import (
     Batch,
     MakeBatch,
     Training,
-    batch_maker,
     batches,
     steps_per_epoch,
 )
 from kdtool.train.fit.faster import faster_parts, replaced
+from kdtool.train.fit.features import learner_of
 from kdtool.train.fit.memory import keep_freed_memory
 from kdtool.train.fit.optimizer import freeze, make_optimizer, phases_of, rates
 from kdtool.train.fit.state import State, Weights, best_epoch, patience_of
 from kdtool.train.models.checkpoint import set_weights
 from kdtool.train.models.device import Precision, autocast, choose_precision, explain_out_of_memory
-from kdtool.train.models.predict import Validation, predict, scored
+from kdtool.train.models.predict import scored
 from kdtool.train.models.trained_teacher import chance_fault
 from kdtool.train.ranks.batch_norm import SyncedBatchNorm
 from kdtool.train.ranks.group import ALONE, Ranks
@@ -83,7 +83,6 @@ def fit(
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     ranks.copy(model)
     state = State.load(state_path, model, table.ema)
-    make_batch = batch_maker(splits.train, training, len(splits.classes))
     phases, begun = phases_of(table, num_images), 0
     update(len(state.epochs) * num_images, "begins")
     num_epochs = sum(phase.epochs for phase in phases)
@@ -94,8 +93,13 @@ def fit(
         optimizer = make_optimizer(model, table, phase, num_logits)
         state.attach(optimizer, number)
         rate = rates(phase, begun * num_per_epoch, num_per_epoch)
-        step = training_step(model, optimizer, make_batch, batch_loss, rate, precision, ranks)
         set_modes(model, frozen)
+        learner = learner_of(
+            model, splits, training, phase.train, precision, state_path.parent, warn
+        )
+        step = training_step(
+            learner.network, optimizer, learner.make_batch, batch_loss, rate, precision, ranks
+        )
         refresh = statistics_of(norm_layers(model), splits.train, training)
         while len(state.epochs) < begun + phase.epochs and not state.is_stale(patience, begun):
             epoch, began = len(state.epochs) + 1, time.perf_counter()
@@ -110,10 +114,20 @@ def fit(
                 order = batches(splits.train, table.batch_size, table.sampling)
                 draw_apart(ranks)
                 read = [index[training.read(len(index))] for index in order]
-                loss = train_epoch(ahead(step, splits.train, read), order, epoch, show)
+                learn = ahead(step, splits.train, read) if learner.sees_images else step
+                loss = train_epoch(learn, order, epoch, show)
             state.seconds += time.perf_counter() - began
             refresh(state.learned)
-            found = ranks.same(validate_together(state.learned, splits, training))
+            logits = learner.validate(state.learned)
+            found = ranks.same(
+                scored(
+                    logits,
+                    splits.validation,
+                    len(splits.classes),
+                    training.metric,
+                    splits.positive,
+                )
+            )
             if not math.isfinite(found.loss):
                 raise KdtoolError(
                     f"the validation loss is {found.loss} after epoch {epoch}; {REMEDY}"
@@ -132,14 +146,14 @@ def fit(
             if ranks.leads:
                 state.save(state_path, optimizer)
             if ranks.leads and epoch == num_epochs // 2 >= FEWEST_EPOCHS / 2:
-                warn_at_chance(state.learned, splits, phase.learning_rate, warn)
+                warn_at_chance(logits, splits, phase.learning_rate, warn)
         begun += phase.epochs
     learned, best = state.learned, best_epoch(state.epochs)
     set_weights(learned, state.best_weights)
     set_modes(learned, freeze(learned, phases[state.epochs[best - 1].phase - 1].train, num_logits))
-    warning = None
-    if ranks.leads:
-        warning = mode_warning(learned, splits.train, training, len(splits.classes))
+    warning = (
+        mode_warning(learned, splits.train, training, len(splits.classes)) if ranks.leads else None
+    )
     result = TrainingResult(
         epochs=state.epochs,
         best_epoch=best,
@@ -162,10 +176,10 @@ def smaller_batches(table: TrainTable) -> str:
 
 
 def warn_at_chance(
-    model: nn.Module, splits: Splits, rate: float, warn: Callable[[str], None]
+    logits: Tensor, splits: Splits, rate: float, warn: Callable[[str], None]
 ) -> None:
     """Warn if a model is not shown to be above chance on validation, with what to try."""
-    if fault := chance_fault(model, splits.validation, len(splits.classes)):
+    if fault := chance_fault(logits, splits.validation, len(splits.classes)):
         warn(
             f"after half of its epochs it {fault}. If that does not change, interrupt (Ctrl-C) and "
             f"try a learning_rate of {rate / 10:g} (it is {rate:g}), more epochs, or, if the "
@@ -224,19 +238,6 @@ def draw_apart(ranks: Ranks) -> None:
     if ranks.are_several:
         # A CPU's generator takes 32 bits of it: the factor keeps ranks, epochs and seeds apart.
         torch.manual_seed(torch.initial_seed() + (ranks.number + 1) * 2_654_435_761)
-
-
-def validate_together(model: nn.Module, splits: Splits, training: Training) -> Validation:
-    """Score a model on the validation images, of which each rank answers a part."""
-    validation, ranks = splits.validation, training.ranks
-    logits = predict(model, validation, ranks.rows(len(validation)))
-    return scored(
-        ranks.whole(logits, len(validation)),
-        validation,
-        len(splits.classes),
-        training.metric,
-        splits.positive,
-    )
 
 
 def ahead(step: Step, train: Split, order: list[Tensor]) -> Step:

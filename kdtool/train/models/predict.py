@@ -1,6 +1,6 @@
 """The logits of a model on a whole split."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,12 +26,19 @@ SMALLER = (
 
 
 @torch.no_grad()
-def predict(model: nn.Module, split: Split, rows: slice = ALL) -> Tensor:
+def predict(
+    model: nn.Module,
+    split: Split,
+    prepare: Callable[[Tensor, Tensor], Tensor] | None = None,
+    rows: slice = ALL,
+) -> Tensor:
     """Return the logits `(N, C * S)` of a split in its order, float32, without dropout.
 
     Args:
         model: On the device of the split.
         split: The images.
+        prepare: Makes of uint8 images `(B, C, H, W)` and their positions what the model is given;
+            None: `as_input`.
         rows: Those to answer; there must be some.
 
     Raises:
@@ -46,9 +53,10 @@ def predict(model: nn.Module, split: Split, rows: slice = ALL) -> Tensor:
     logits = []
     with exact_arithmetic(), explain_out_of_memory(size, split.image_shape, SMALLER):
         for number, part in enumerate(parts, start=1):
-            images, _ = split.batch(part)
+            pixels, _ = split.batch(part)
             split.expect(index[number * size : (number + 1) * size])
-            logits.append(model(channels_last_input(images)))
+            images = as_input(pixels) if prepare is None else prepare(pixels, part)
+            logits.append(model(images.contiguous(memory_format=torch.channels_last)))
     return torch.cat(logits)
 
 

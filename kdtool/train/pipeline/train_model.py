@@ -7,6 +7,7 @@ from pathlib import Path
 from kdtool.errors import StudyError
 from kdtool.files import write_atomic
 from kdtool.format import score_with_name
+from kdtool.recipe.data import PictureKeys
 from kdtool.recipe.schema import Recipe
 from kdtool.recipe.training import TrainTable
 from kdtool.results.base import Role
@@ -15,8 +16,9 @@ from kdtool.study.folder import Origin, Study
 from kdtool.study.keys import changed_algorithms, key_of
 from kdtool.train.fit.batches import Training
 from kdtool.train.fit.faster import has_own_draws
+from kdtool.train.fit.features import has_cut
 from kdtool.train.fit.loop import BatchLoss, fit
-from kdtool.train.fit.optimizer import epochs_to_train
+from kdtool.train.fit.optimizer import epochs_to_train, phases_of
 from kdtool.train.fit.state import damage_of
 from kdtool.train.models.checkpoint import save_weights, set_weights
 from kdtool.train.models.describe import describe_model, has_batch_norm
@@ -73,12 +75,14 @@ def plan_model(
     if not table.is_trained:
         precision = choose_precision(table.precision, run.device, network)
     excluded = [] if role in TEACHERS else run.splits.result.excluded
-    data = [run.fingerprint, excluded, run.recipe.data.augment, *chosen_by(run)]
+    data = [run.fingerprint, excluded, *changes_of(run), *chosen_by(run)]
     algorithms = ["train"]
     if has_batch_norm(network):
         algorithms.append("batch-norm")
     if run.device.type == "cpu" and has_own_draws(network):
         algorithms.append("dropout")
+    if learns_from_features(run, role):
+        algorithms.append("features")
     key = key_of(
         algorithms,
         content_of(table, run.origin(role)),
@@ -90,6 +94,36 @@ def plan_model(
     )
     checkpoint = run.study.checkpoint(role, seed, key)
     return ModelPlan(role, seed, key, checkpoint, make_loss, teacher)
+
+
+def training_of(run: Run, role: Role, seed: int) -> Training:
+    """Return how a model is trained, without its loss."""
+    data = run.recipe.data
+    return Training(
+        run.table(role),
+        seed,
+        run.recipe.metric,
+        data.augment,
+        run.num_logits(role),
+        data.views,
+        data.memory if isinstance(data, PictureKeys) else None,
+        run.ranks,
+    )
+
+
+def changes_of(run: Run) -> list[object]:
+    """Return what the training images of a study are changed by, for keys."""
+    data = run.recipe.data
+    return [data.augment, *(["views", data.views] if data.views else [])]
+
+
+def learns_from_features(run: Run, role: Role) -> bool:
+    """Return whether the models of a role have a phase in which only the head sees each epoch."""
+    table = run.table(role)
+    if table.is_trained or training_of(run, role, 0).num_views is None:
+        return False
+    trains = frozenset(phase.train for phase in phases_of(table, num_images=1))
+    return has_cut(run.network(role), trains, run.num_logits(role), run.image_shape)
 
 
 def find_trained(run: Run, plan: ModelPlan) -> Trained | None:
@@ -198,7 +232,7 @@ def _train(run: Run, plan: ModelPlan) -> tuple[TrainingResult, list[Path]]:
         result, weights = fit(
             model,
             splits,
-            training_of(run, plan),
+            training_of(run, role, plan.seed),
             plan.make_loss(),
             plan.state_path,
             update,
@@ -217,13 +251,6 @@ def _train(run: Run, plan: ModelPlan) -> tuple[TrainingResult, list[Path]]:
     for text in result.warnings:
         run.reporter.warn(f"{title}: {text}")
     return result, [plan.checkpoint]
-
-
-def training_of(run: Run, plan: ModelPlan) -> Training:
-    """Return how the model of a plan is trained."""
-    table, num_logits = run.table(plan.role), run.num_logits(plan.role)
-    metric, augment = run.recipe.metric, run.recipe.data.augment
-    return Training(table, plan.seed, metric, augment, num_logits, run.ranks)
 
 
 @dataclass(frozen=True)
@@ -281,7 +308,7 @@ def help_train(
     fit(
         run.build(plan.role, plan.seed),
         run.splits_of(plan.role),
-        training_of(run, plan),
+        training_of(run, plan.role, plan.seed),
         plan.make_loss(),
         plan.state_path,
         lambda _done, _text: None,

@@ -16,7 +16,8 @@ from kdtool.format import count, file_size, listed, plural, role_name
 from kdtool.recipe.schema import Recipe
 from kdtool.results.base import ROLES, TEACHER_OF, Role
 from kdtool.stats.power import expected_visible
-from kdtool.train.fit.batches import Batch, Training, batch_maker
+from kdtool.train.fit.batches import Batch, batch_maker
+from kdtool.train.fit.features import is_head
 from kdtool.train.fit.loop import Step, smaller_batches, training_step
 from kdtool.train.fit.optimizer import Phase, freeze, make_optimizer, phases_of
 from kdtool.train.models.device import choose_precision, explain_out_of_memory
@@ -24,7 +25,8 @@ from kdtool.train.models.predict import class_logits
 from kdtool.train.pipeline.parallel import jobs_of
 from kdtool.train.pipeline.roles import plan_role, sees_fixed_images
 from kdtool.train.pipeline.sweep import Settings
-from kdtool.train.pipeline.train_model import find_trained
+from kdtool.train.pipeline.train_model import find_trained, learns_from_features, training_of
+from kdtool.train.ranks.group import ALONE
 from kdtool.train.reporter import Reporter, Update
 from kdtool.train.run import TEACHERS, Run
 
@@ -176,7 +178,7 @@ class Costs:
             images = num_images * step + num_validation * FORWARD * step
             if (teacher := TEACHER_OF.get(role)) and not sees_fixed_images(run, role):
                 images += num_images * FORWARD * self._step(run, teacher, phase, forward=True)
-            total += phase.epochs * images
+            total += epochs_with_images(run, role, phase) * images
         return total
 
     def _step(self, run: Run, role: Role, phase: Phase, *, forward: bool = False) -> float:
@@ -194,6 +196,15 @@ class Costs:
         return self._per_image[key]
 
 
+def epochs_with_images(run: Run, role: Role, phase: Phase) -> int:
+    """Return in how many epochs of a phase images pass the network, and not just its head."""
+    num_views = training_of(run, role, 0).num_views
+    if num_views is None or not learns_from_features(run, role):
+        return phase.epochs
+    alone = is_head(run.network(role), phase.train, run.num_logits(role))
+    return min(phase.epochs, num_views) if alone else phase.epochs
+
+
 def seconds_per_image(run: Run, role: Role, phase: Phase, *, forward: bool) -> float:
     """Time a few steps of training of a copy of a role's network; with `forward`, forward passes.
 
@@ -205,7 +216,7 @@ def seconds_per_image(run: Run, role: Role, phase: Phase, *, forward: bool) -> f
     """
     table, splits = run.table(role), run.splits_of(role)
     num_classes, num_logits = len(splits.classes), run.num_logits(role)
-    training = Training(table, run.recipe.seeds[0], run.recipe.metric, run.recipe.data.augment)
+    training = training_of(replace(run, ranks=ALONE), role, run.recipe.seeds[0])
     make_batch = batch_maker(splits.train, training, num_classes)
     model = run.network(role) if table.is_onnx else copy.deepcopy(run.network(role))
     model.to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
