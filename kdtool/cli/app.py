@@ -1,5 +1,7 @@
 """Entry point: the commands by name, and how errors are reported."""
 
+import os
+import sys
 from typing import Annotated
 
 import typer
@@ -7,10 +9,11 @@ import typer
 from kdtool import __version__
 from kdtool.cli.device import predict, profile
 from kdtool.cli.explain import explain
+from kdtool.cli.export import export
 from kdtool.cli.help import HELP_OPTIONS, Command, Group
 from kdtool.cli.inspect import check, init, status
 from kdtool.cli.report import report
-from kdtool.cli.study import distill, export, finetune, subclass_distill
+from kdtool.cli.study import distill, finetune, subclass_distill
 from kdtool.errors import InterruptedRunError, KdtoolError
 
 app = typer.Typer(
@@ -111,6 +114,8 @@ def root(
 def main() -> None:
     """Run the command line; a `KdtoolError` becomes one message on standard error."""
     try:
+        if os.environ.get("RANK"):
+            begin_as_rank()
         app()
     except KdtoolError as error:
         fail(str(error), error.exit_code)
@@ -124,6 +129,24 @@ def main() -> None:
         if left.code == InterruptedRunError.exit_code:  # Ctrl-C before the command began
             fail("interrupted; nothing is lost: run the same command again", 130)
         raise
+
+
+def begin_as_rank() -> None:
+    """Prepare a process that `torchrun` started, perhaps.
+
+    Raises:
+        KdtoolError: The command is none that several ranks can run.
+    """
+    from kdtool.train.ranks.launched import launched
+
+    if place := launched():
+        place.be_quiet()
+        command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+        if command not in {None, "finetune", "distill", "subclass-distill"}:
+            raise KdtoolError(
+                f"torchrun is for kdtool finetune, distill and subclass-distill; run `kdtool "
+                f"{command}` without it"
+            )
 
 
 def fail(message: str, exit_code: int) -> None:

@@ -1,33 +1,16 @@
 """The command that shows what an answer depends on, of a study or of any model file: explain."""
 
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from kdtool.cli.checks import (
-    check_choice,
-    check_classifier,
-    check_device,
-    check_out_folder,
-    check_study_path,
-)
+from kdtool.cli.checks import check_choice, check_classifier
 from kdtool.cli.completion import choices
-from kdtool.cli.options import (
-    Device,
-    Ending,
-    Json,
-    Quiet,
-    interruptible,
-    resumable,
-    show,
-    start,
-)
-from kdtool.errors import RecipeError
+from kdtool.cli.export import stage_again
+from kdtool.cli.options import Device, Json, Quiet, interruptible
 
 if TYPE_CHECKING:
-    from kdtool.edge.targets.target import Folders
     from kdtool.results.explained import ExplainFilesReport, MapMethod
 
 COMMAND = "ParameterSource.COMMANDLINE"
@@ -173,50 +156,3 @@ def _method(name: str) -> "MapMethod":
 def _refuse(given: dict[str, str], names: set[str], reason: str) -> None:
     if useless := [option for name, option in given.items() if name in names]:
         raise typer.BadParameter(f"{reason}; remove {', '.join(useless)}")
-
-
-def stage_again(
-    folder: Path,
-    stage: Literal["export", "explain"],
-    settings: dict[str, object],
-    device: str,
-    folders: "Folders | None" = None,
-    *,
-    as_json: bool,
-    quiet: bool,
-) -> None:
-    """Run a stage of a finished study again, with other settings, and print the results."""
-    check_device(device)
-    check_study_path(folder)
-    from kdtool.recipe.checks import check_again
-    from kdtool.recipe.load import with_settings
-    from kdtool.study.folder import load_study
-
-    _, recipe, results = load_study(folder)
-    try:  # before PyTorch is imported
-        check_again(with_settings(recipe, settings), folder, results.data.classes)
-    except RecipeError as error:
-        raise RecipeError(_by_options(str(error), settings)) from error
-    if folders and folders.wheel is not None:
-        from kdtool.edge.kit.build import check_wheel
-
-        check_wheel(folders.wheel)
-    check_out_folder(folder)
-    with resumable():
-        terminal = start(quiet=quiet)
-        from kdtool.train.pipeline.again import again
-
-        results = again(folder, stage, settings, terminal, device=device, folders=folders)
-    ending: Ending = "explained"
-    if folders is not None:
-        ending = "kit" if folders.kit else "files"
-    asked = folders.targets if folders else ()
-    show(results, folder, ending, as_json=as_json, warned=terminal.warned, targets=asked)
-
-
-def _by_options(text: str, settings: dict[str, object]) -> str:
-    """Return an error with the options that were typed in place of the recipe's keys."""
-    for key in settings:
-        option = f"--{key.partition('.')[2].replace('_', '-')}"
-        text = re.sub(rf"\b{re.escape(key)}(?:\.\d+)?: ", f"{option}: ", text)
-    return text

@@ -20,6 +20,7 @@ Ending = Literal["study", "trained", "files", "kit", "explained", "devices"]
 if TYPE_CHECKING:
     from kdtool.results.study import Results
     from kdtool.terminal.progress import Terminal
+    from kdtool.train.ranks.group import Ranks
 
 
 RecipePath = Annotated[
@@ -165,6 +166,63 @@ def interruptible() -> Iterator[None]:
         raise InterruptedRunError(
             "interrupted; nothing is lost: run the same command again"
         ) from error
+
+
+def follows(device: str) -> bool:
+    """Help rank 0, if this process is another rank of `torchrun`; return whether it was."""
+    from kdtool.train.ranks.launched import launched
+
+    place = launched()
+    if place is None or place.leads:
+        return False
+    from kdtool.train.pipeline.commands import follow
+    from kdtool.train.ranks.watch import following
+
+    with following(place, device) as (ranks, own_device):
+        follow(ranks, place.name, own_device)
+    return True
+
+
+@contextmanager
+def leads(device: str, terminal: "Terminal") -> Iterator[tuple["Ranks", str]]:
+    """Have the other ranks of `torchrun` help in the block, if there are any.
+
+    Yields:
+        All ranks, and the device of this one.
+
+    Raises:
+        KdtoolError: A rank failed, or cannot be reached.
+    """
+    from kdtool.train.ranks.launched import launched
+    from kdtool.train.ranks.watch import leading
+
+    with leading(launched(), device, terminal.fail) as found:
+        yield found
+
+
+def dismiss_others(device: str) -> None:
+    """Let the other ranks of `torchrun` end, if there are any: nothing is left to train."""
+    from kdtool.train.ranks.launched import launched
+
+    if launched() is not None:
+        with leads(device, start(quiet=True)):
+            pass
+
+
+def check_alone(jobs: int | None, cluster: str | None) -> None:
+    """Check that --jobs and --cluster are not used together with `torchrun`.
+
+    Raises:
+        KdtoolError: They are.
+    """
+    from kdtool.train.ranks.launched import launched
+
+    for option, value in (("--jobs", jobs), ("--cluster", cluster)):
+        if value is not None and launched() is not None:
+            raise KdtoolError(
+                f"got {option} {value} under torchrun, whose ranks train each model together, one "
+                f"after the other: leave out {option}, or start kdtool without torchrun"
+            )
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The commands that make a study or parts of it: finetune, distill, export."""
+"""The commands that train a study or parts of it: finetune, distill, subclass-distill."""
 
 import shlex
 from pathlib import Path
@@ -12,11 +12,8 @@ from kdtool.cli.checks import (
     check_out_folder,
     check_recipe_path,
     parse_log,
-    parse_targets,
-    split_list,
 )
 from kdtool.cli.completion import choices
-from kdtool.cli.explain import stage_again
 from kdtool.cli.options import (
     Anyway,
     Cluster,
@@ -29,9 +26,12 @@ from kdtool.cli.options import (
     Quiet,
     RecipePath,
     Set,
-    StudyPath,
     Sweep,
+    check_alone,
     check_cluster,
+    dismiss_others,
+    follows,
+    leads,
     logged,
     resumable,
     show,
@@ -64,6 +64,9 @@ def finetune(
 
     A later `kdtool distill` with the same recipe uses the trained model and trains the others.
     """
+    if follows(device):
+        return
+    check_alone(jobs, cluster)
     check_choice("--role", role, ("teacher", "student"))
     check_device(device)
     check_cluster(cluster, jobs)
@@ -80,14 +83,15 @@ def finetune(
         from kdtool.train.pipeline import commands
 
         study = Study(out / loaded.name, terminal.warn)
-        results = commands.finetune(
-            study,
-            loaded,
-            terminal,
-            role=trained,
-            machine=commands.Machine(device, jobs, cluster),
-            force=force,
-        )
+        with leads(device, terminal) as (ranks, own_device):
+            results = commands.finetune(
+                study,
+                loaded,
+                terminal,
+                role=trained,
+                machine=commands.Machine(own_device, jobs, cluster, ranks),
+                force=force,
+            )
     options = [word for text in settings or [] for word in ("--set", text)]
     options += [] if out == Path("runs") else ["--out", str(out)]
     distillation = shlex.join(["kdtool", "distill", str(recipe), *options])
@@ -193,7 +197,10 @@ def _distill(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Run a stage of a finished study again, with other settings, and print the results."""
+    """Run a study, or if it is finished, print its results."""
+    if follows(device):
+        return
+    check_alone(jobs, cluster)
     check_device(device)
     check_cluster(cluster, jobs)
     tools = parse_log(log)
@@ -212,6 +219,7 @@ def _distill(
     study = Study(out / loaded.name)
     key = command_key(loaded, subclasses=subclasses, sweep=swept, device=device)
     if not force and (results := finished_results(study, key)):
+        dismiss_others(device)
         if not quiet:
             typer.echo(f"nothing left to do: {study.folder} is finished and unchanged", err=True)
         with logged(results, study.folder, tools):
@@ -223,136 +231,15 @@ def _distill(
         from kdtool.train.pipeline.commands import Consent, Machine
         from kdtool.train.pipeline.commands import distill as command
 
-        results = command(
-            Study(study.folder, terminal.warn),
-            loaded,
-            terminal,
-            subclasses=subclasses,
-            machine=Machine(device, jobs, cluster),
-            sweep=swept,
-            consent=Consent(force=force, anyway=anyway),
-        )
+        with leads(device, terminal) as (ranks, own_device):
+            results = command(
+                Study(study.folder, terminal.warn),
+                loaded,
+                terminal,
+                subclasses=subclasses,
+                machine=Machine(own_device, jobs, cluster, ranks),
+                sweep=swept,
+                consent=Consent(force=force, anyway=anyway),
+            )
     with logged(results, study.folder, tools):
         show(results, study.folder, "study", as_json=as_json, warned=terminal.warned)
-
-
-def export(
-    study: StudyPath,
-    precisions: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME,...",
-            help="Files of the student: fp32, and any of int8 and fp16.",
-            autocompletion=choices("fp32", "fp32,int8", "fp32,fp16", "fp32,int8,fp16"),
-        ),
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Processor that int8 files are for: x86, arm or portable.",
-            autocompletion=choices("x86", "arm", "portable"),
-        ),
-    ] = None,
-    given: Annotated[
-        str | None,
-        typer.Option(
-            "--input",
-            metavar="NAME",
-            help="Input of the files: pixels (images of the model's size), resize (images of any "
-            "size) or tensor (float32, as in PyTorch).",
-            autocompletion=choices("pixels", "resize", "tensor"),
-        ),
-    ] = None,
-    opset: Annotated[
-        int | None, typer.Option(metavar="N", min=18, help="ONNX opset of the files, 18 or higher.")
-    ] = None,
-    calibrate: Annotated[
-        bool | None,
-        typer.Option(
-            "--calibrate/--no-calibrate",
-            help="Divide the logits by the temperature fitted on validation, so that "
-            "probabilities are calibrated.",
-        ),
-    ] = None,
-    operating_point: Annotated[
-        str | None,
-        typer.Option(
-            metavar="RULE",
-            help="With two classes, how to choose the threshold of the positive class: youden, "
-            "f1, sensitivity:0.95, specificity:0.95, cost:5, or argmax for 0.5.",
-            autocompletion=choices(
-                "argmax", "youden", "f1", "sensitivity:", "specificity:", "cost:"
-            ),
-        ),
-    ] = None,
-    kit: Annotated[
-        bool,
-        typer.Option(
-            "--kit", help="Also write STUDY/kit, a folder that runs on a device without kdtool."
-        ),
-    ] = False,
-    wheel: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="KDTOOL.whl", help="Wheel of kdtool for the kit, from `uv build --wheel`."
-        ),
-    ] = None,
-    card: Annotated[
-        bool,
-        typer.Option(
-            "--card",
-            help="Also write STUDY/card, a folder to publish: ONNX files, weights, a model card in "
-            "the form of Hugging Face, and a CycloneDX bill of materials.",
-        ),
-    ] = False,
-    targets: Annotated[
-        str | None,
-        typer.Option(
-            "--for",
-            metavar="NAME,...",
-            help="Also write STUDY/targets/NAME for other runtimes: ort (its own format), "
-            "openvino, opencv, tract, ncnn, executorch, litert, web (a page for browsers). Only "
-            "where that runtime, run here, gives ONNX Runtime's class on every test image.",
-            autocompletion=choices(
-                "web", "ort", "openvino", "opencv", "tract", "ncnn", "executorch", "litert"
-            ),
-        ),
-    ] = None,
-    web_package: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PATH",
-            help="Of --for web: npm's package onnxruntime-web, its .tgz file or folder. "
-            "[default: downloaded]",
-            show_default=False,
-        ),
-    ] = None,
-    device: Device = "auto",
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Write a study's ONNX files again, with other settings, and check them.
-
-    Nothing is trained. What is not given stays as in the recipe. Each file is compared with
-    PyTorch; an int8 or fp16 file that loses too much accuracy is not written, nor a file for a
-    runtime that answers otherwise (exit status 3).
-    """
-    if wheel is not None and not kit:
-        raise typer.BadParameter(f"--wheel {wheel} goes into the kit; add --kit")
-    names = parse_targets(targets)
-    if web_package is not None and "web" not in names:
-        raise typer.BadParameter(f"--web-package {web_package} is of --for web; add it")
-    from kdtool.edge.targets.target import Folders
-
-    folders = Folders(kit=kit, wheel=wheel, card=card, targets=names, web_package=web_package)
-    options: dict[str, object] = {
-        "precisions": split_list(precisions) if precisions is not None else None,
-        "target": target,
-        "input": given,
-        "opset": opset,
-        "calibrate": calibrate,
-        "operating_point": operating_point,
-    }
-    settings = {f"export.{key}": value for key, value in options.items() if value is not None}
-    stage_again(study, "export", settings, device, folders, as_json=as_json, quiet=quiet)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from kdtool.errors import did_you_mean
 from kdtool.recipe.table import Positive, Table, TomlPath
@@ -101,6 +101,13 @@ class DataKeys(Table):
         description="random changes of the training images, drawn for each image and epoch, such "
         'as `["crop:0.8", "flip", "rotate:20"]`',
     )
+    views: int | None = Field(
+        default=None,
+        ge=1,
+        description="number of augmented views of each image, drawn once for all models: epoch e "
+        "has view e mod `views`, teachers answer once for each view, and frozen layers see each "
+        "once; without it each epoch of each seed draws new ones",
+    )
 
     @field_validator("validation")
     @classmethod
@@ -114,6 +121,16 @@ class DataKeys(Table):
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(
                 f"got {', '.join(repeated)} more than once, expected each at most once"
+            )
+        return value
+
+    @field_validator("views")
+    @classmethod
+    def _views_are_augmented(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and info.data.get("augment") == []:
+            raise ValueError(
+                f"got {value} without `augment`: all views would be the image itself; set "
+                '`augment`, such as ["crop:0.8", "flip"], or remove `views`'
             )
         return value
 

@@ -101,7 +101,7 @@ def section(results: Results) -> ProvenanceSection:
             )
             for place, name in enumerate(data.classes)
         ],
-        machine=_machine(results.environment),
+        machine=[*_machine(results.environment), *_ranks(results)],
         command=_command(results),
         recipe=tomli_w.dumps(_without_none(results.recipe)),
         has_root=results.data.source != "digits",
@@ -147,6 +147,25 @@ def _machine(environment: Environment) -> list[Fact]:
         "GPU": environment.gpu or "none",
     }
     return [Fact(name=name, value=printable(value)) for name, value in facts.items()]
+
+
+def _ranks(results: Results) -> list[Fact]:
+    """Say how many processes trained each model together, if several did."""
+    by_number: dict[int, list[str]] = {}
+    for role in roles_present(results):
+        for seed in results.models[role].seeds:
+            text = f"{role_name(role)} with seed {seed.seed}"
+            by_number.setdefault(seed.num_ranks, []).append(text)
+    if by_number.keys() <= {1}:
+        return []
+    if len(by_number) == 1:
+        (number,) = by_number
+        value = f"{number} processes of torchrun trained each model together"
+    else:
+        value = "processes of torchrun that trained a model together: " + "; ".join(
+            f"{number} for {listed(by_number[number])}" for number in sorted(by_number)
+        )
+    return [Fact(name="Ranks", value=value)]
 
 
 def _data(data: DataResult) -> list[Fact]:

@@ -178,6 +178,7 @@ class TrainingResult(Record):
     images_per_second: float  # training steps only
     device: str  # that trained, such as cpu or cuda
     precision: Literal["fp32", "bf16"]  # of the training arithmetic; evaluation is always fp32
+    num_ranks: int = 1  # processes of `torchrun` that each computed a part of every batch
     warnings: list[str] = Field(default=[])  # about the model, not the data
     trained_on: TrainingCluster | None = None  # None: by the machine that made the study
     taken_from: str | None = None  # the study next to this one from which the model is reused

@@ -18,6 +18,9 @@ ALGORITHMS: dict[str, int] = {
     "train": 2,  # 2: the loss of an epoch weighs each image alike
     "batch-norm": 2,  # 2: statistics are recomputed after training; of networks with BatchNorm only
     "dropout": 1,  # 1: 16 random bits for each value; of networks with `nn.Dropout` on a CPU only
+    # 1: a frozen trunk sees each image once, and always the same images together; of models with a
+    # phase in which only the head learns, from images that do not change
+    "features": 1,
     "origin": 1,
     "teacher-logits": 1,
     "evaluate": 1,
@@ -30,6 +33,7 @@ ALGORITHMS: dict[str, int] = {
     "smaller": 5,
     "qat": 1,
     "latency": 1,
+    "file-answers": 1,
     "against-teacher": 1,
     # 2: agreement over a stratified sample of the test images; 3: its interval; 4: deletion,
     # insertion, untrained networks, images of most and least agreement; 5: their curves

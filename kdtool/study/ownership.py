@@ -233,7 +233,7 @@ def _nameless(content: object) -> object:
     if not isinstance(content, dict):
         return content
     if "source" in content:  # the fingerprint of the data covers the other keys
-        return {key: content.get(key) for key in ("source", "augment", "positive")}
+        return {key: content.get(key) for key in ("source", "augment", "views", "positive")}
     weights, model = content.get("weights"), content.get("model")
     names = {
         "weights": "a file" if weights not in {None, "imagenet"} else weights,

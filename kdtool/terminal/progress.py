@@ -43,6 +43,12 @@ class Terminal:
             self.warned.add(text)
             print_message(self.console, text, "warning", "bold yellow")
 
+    def fail(self, text: str) -> None:
+        """Print an error after which the process ends."""
+        if self._bars is not None:
+            self._bars.stop()  # shows the cursor again
+        print_message(self.console, text, "error", "bold red")
+
     @contextmanager
     def progress(self, title: str, total: int) -> Iterator[Update]:
         """Show how far a long piece of work is; several are shown below each other.

@@ -33,6 +33,7 @@ from kdtool.train.models.device import check_precision, check_room, choose_devic
 from kdtool.train.models.networks import ImageShape, check_model_name
 from kdtool.train.models.published import Published, published
 from kdtool.train.models.trained_teacher import in_order, notes_of
+from kdtool.train.ranks.group import ALONE, Ranks
 from kdtool.train.reporter import Reporter
 
 TEACHERS: tuple[Role, ...] = ("teacher", "subclass-teacher")
@@ -55,6 +56,7 @@ class Run:
     transfer: Splits
     device: torch.device
     reporter: Reporter
+    ranks: Ranks = ALONE  # that train the models together
     # Built once: networks by table and number of outputs, origins of weights by table
     networks: dict[str, nn.Module] = field(default_factory=dict, repr=False)
     origins: dict[str, Origin | None] = field(default_factory=dict, repr=False)
@@ -145,7 +147,9 @@ def load_model(run: Run, trained: Trained) -> nn.Module:
     return model.to(run.device).eval()
 
 
-def open_run(study: Study, recipe: Recipe, device_name: str, reporter: Reporter) -> Run:
+def open_run(
+    study: Study, recipe: Recipe, device_name: str, reporter: Reporter, ranks: Ranks = ALONE
+) -> Run:
     """Check the recipe, load the data onto the device and announce them.
 
     Raises:
@@ -155,7 +159,7 @@ def open_run(study: Study, recipe: Recipe, device_name: str, reporter: Reporter)
     check_recipe(recipe, device)
     splits, transfer = load_data(recipe, device, reporter)
     announce_data(splits, transfer, reporter)
-    return Run(study, recipe, splits, transfer, device, reporter)
+    return Run(study, recipe, splits, transfer, device, reporter, ranks)
 
 
 def check_recipe(recipe: Recipe, device: torch.device) -> None:

@@ -234,6 +234,22 @@ def write(tmp_path):
         ),
         (('"digits"', '"digits"\naugment = ["flip", "flip:1"]'), ["got flip more than once"]),
         (
+            ('"digits"', '"digits"\naugment = ["flip"]\nviews = 0'),
+            ["data.views: got 0, expected a"],
+        ),
+        (
+            ('"digits"', '"digits"\naugment = ["flip"]\nviews = -2'),
+            ["views: got -2, expected a value"],
+        ),
+        (
+            ('"digits"', '"digits"\naugment = ["flip"]\nviews = 1.5'),
+            ["got 1.5, expected an integer"],
+        ),
+        (
+            ('"digits"', '"digits"\nviews = 4'),
+            ["data.views: got 4 without `augment`: all views would be the image itself; set"],
+        ),
+        (
             ('"digits"', '"digits"\naugment = ["flip:much"]'),
             ["expected flip:VALUE with the probability"],
         ),

@@ -21,8 +21,10 @@ from kdtool.train.export.accuracy import (
     accuracy_difference,
     calls_of_file,
     calls_of_model,
+    decision,
+    probabilities_on_test,
 )
-from kdtool.train.export.fp32 import decision, decision_of, export
+from kdtool.train.export.fp32 import decision_of, export
 from kdtool.train.export.int8_fp16 import Smaller, make_smaller
 from kdtool.train.export.onnx_file import given_shape
 from kdtool.train.run import Run
@@ -99,7 +101,7 @@ def against_teacher(
     path, test = run.study.folder / file.path, run.splits.test
 
     def make() -> tuple[PairedDifference, list[Path]]:
-        _, calls = calls_of_file(run, student, path, test)
+        calls = calls_of_file(run, student, probabilities_on_test(run, path))
         reference = calls_of_model(run, teacher, teacher.test_logits)
         found = accuracy_difference(calls, reference, split_labels(test))
         return PairedDifference(difference=found.difference, ci95=found.ci95), []

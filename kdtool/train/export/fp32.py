@@ -14,10 +14,9 @@ from kdtool.results.evidence import OperatingPoint
 from kdtool.results.study import Exportable, FileResult, Parity
 from kdtool.study.folder import load_study
 from kdtool.study.keys import key_of
-from kdtool.train.evaluation.calibration import fit_temperature
 from kdtool.train.evaluation.evaluate import Evaluated, split_labels
-from kdtool.train.evaluation.operating_point import operating_point
-from kdtool.train.export.onnx_file import answers, as_given, called, compare, given_shape, make_onnx
+from kdtool.train.export.accuracy import answers_on_test, decision, file_temperature
+from kdtool.train.export.onnx_file import called, compare, given_shape, make_onnx
 from kdtool.train.models.checkpoint import load_facts, load_weights
 from kdtool.train.models.create import make_model
 from kdtool.train.models.describe import describe_model
@@ -46,10 +45,10 @@ def export(run: Run, evaluated: Evaluated) -> FileResult:
             temperature,
         )
         describe(model, run, trained, temperature, point)
-        images, labels = run.splits.test.pixels, split_labels(run.splits.test)
+        labels = split_labels(run.splits.test)
         with replaced(path) as unfinished:
             onnx.save(model, unfinished)
-            logits, probabilities = answers(unfinished, as_given(images, table.input))
+            logits, probabilities = answers_on_test(run, unfinished, path.stem)
             parity = compare(logits, evaluated.test_logits / temperature)
             if not parity.passed:
                 raise GateError(f"{path} is not written: {failure(parity)}")
@@ -92,23 +91,6 @@ def tie_note(parity: Parity) -> str:
         return ""
     images = "1 is a tie" if len(parity.ties) == 1 else f"{len(parity.ties):,} are ties"
     return f" ({images} between two classes within rounding)"
-
-
-def file_temperature(run: Run, evaluated: Evaluated) -> float:
-    """Return the divisor of the logits in the file: 1, or the fitted one with `calibrate`."""
-    if not run.recipe.export.calibrate:
-        return 1.0
-    return fit_temperature(evaluated.validation_logits, split_labels(run.splits.validation))
-
-
-def decision(run: Run, evaluated: Evaluated) -> OperatingPoint | None:
-    """Return the threshold of the positive class in the files of a model; None: more classes.
-
-    Raises:
-        RecipeError: `export.operating_point` is for two classes, but the data has more.
-    """
-    rule, temperature = run.recipe.export.operating_point, file_temperature(run, evaluated)
-    return operating_point(evaluated, run.splits, rule, temperature)
 
 
 def check_exportable(run: Run, role: Role) -> None:

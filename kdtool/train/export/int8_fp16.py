@@ -16,12 +16,13 @@ from kdtool.train.evaluation.evaluate import Evaluated, split_labels
 from kdtool.train.export.accuracy import (
     AccuracyDifference,
     accuracy_difference,
+    answers_on_test,
     calls_of_file,
     calls_of_model,
+    file_temperature,
     keeps_accuracy,
     on_validation,
 )
-from kdtool.train.export.fp32 import file_temperature
 from kdtool.train.export.ladder import int8_on_validation
 from kdtool.train.export.onnx_file import compare
 from kdtool.train.run import Run
@@ -107,7 +108,8 @@ def confirm_on_test(
     The fp32 file gives PyTorch's class on every test image, ties within rounding excepted.
     """
     labels, temperature = split_labels(run.splits.test), file_temperature(run, evaluated)
-    logits, calls = calls_of_file(run, evaluated, path, run.splits.test)
+    logits, probabilities = answers_on_test(run, path, path.stem)
+    calls = calls_of_file(run, evaluated, probabilities)
     reference = calls_of_model(run, evaluated, evaluated.test_logits)
     parity = compare(logits, evaluated.test_logits / temperature)
     file = FileResult(

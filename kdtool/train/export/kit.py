@@ -16,6 +16,7 @@ from kdtool.results.study import Results
 from kdtool.train.data.large.stored import channels_last, some_of
 from kdtool.train.evaluation.evaluate import split_labels
 from kdtool.train.evaluation.operating_point import rates
+from kdtool.train.export.accuracy import probabilities_on_test
 from kdtool.train.export.onnx_file import answers, as_given
 from kdtool.train.run import Run
 
@@ -94,7 +95,7 @@ def write_kit(run: Run, results: Results, wheel: Path | None = None) -> None:
     images = run.splits.test.pixels
     labels = split_labels(run.splits.test)
     form = run.recipe.export.input
-    _, probabilities = answers(model, as_given(images, form))
+    probabilities = probabilities_on_test(run, model)
     chosen_from, rounded = np.arange(len(images)), None
     if precision == "int8":
         chosen_from = np.unique(np.linspace(0, len(images) - 1, MOST_ROUNDED).round().astype(int))

@@ -7,6 +7,7 @@ network as the teacher of its own copy, Mishra and Marr 2018, arXiv:1711.05852, 
 """
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +25,7 @@ from kdtool.results.study import TrainingResult
 from kdtool.study.keys import key_of, short_key
 from kdtool.train.data.splits import Splits
 from kdtool.train.evaluation.evaluate import Evaluated
-from kdtool.train.export.fp32 import file_temperature
+from kdtool.train.export.accuracy import file_temperature
 from kdtool.train.export.onnx_file import compare
 from kdtool.train.export.trainable import TrainableGraph, fake_quantized, trainable, with_weights
 from kdtool.train.fit.batches import Batch, Training
@@ -56,7 +57,7 @@ def fine_tune(
             memory, or the loss is not finite.
     """
     role, seed = evaluated.trained.role, evaluated.trained.seed
-    table, device = run.table(role), run.device
+    table, device, data = run.table(role), run.device, run.recipe.data
     splits, title = run.splits_of(role), f"{role}, seed {seed}, fine-tuned in {arithmetic}"
     model = fake_quantized(int8, source) if arithmetic == "int8" else trainable(source)
     teacher = trainable(source).to(device)
@@ -67,14 +68,19 @@ def fine_tune(
         [digest(source), digest(int8) if arithmetic == "int8" else None],
         tuning_table(table, run.recipe.export.qat, len(splits.train)),
         run.recipe.export.qat.soft_weight,
-        [run.fingerprint, run.splits.result.excluded, run.recipe.data.augment],
+        [
+            run.fingerprint,
+            run.splits.result.excluded,
+            data.augment,
+            *([data.views] if data.views else []),
+        ],
         [seed, device.type],
     )
     name = f"qat-{arithmetic}-{role}-seed{seed}-{short_key(key)}"
     path = run.study.folder / "checkpoints" / f"{name}.onnx"
 
     def make() -> tuple[TrainingResult, list[Path]]:
-        training = Training(table, seed, augment=run.recipe.data.augment)
+        training = Training(table, seed, augment=data.augment, views=data.views)
         state_path = path.with_suffix(".state.pt")
         if fault := damage_of(state_path):
             run.reporter.warn(f"{state_path} {fault}; {title} begins again")
@@ -116,9 +122,7 @@ def teach(
         reporter: Shows progress and warnings.
     """
     num_images = len(splits.train)
-    tuning = Training(
-        tuning_table(training.table, table, num_images), training.seed, augment=training.augment
-    )
+    tuning = replace(training, table=tuning_table(training.table, table, num_images))
     loss = tuning_loss(teacher, splits, tuning, table.soft_weight)
     total = epochs_to_train(tuning.table, num_images) * num_images
     title = f"fine-tuning in {'int8' if model.roundings else 'fp32, the control'}"

@@ -21,11 +21,13 @@ from kdtool.stats.chance import balanced_accuracy
 from kdtool.stats.intervals import mcnemar_p
 from kdtool.stats.metrics import confusion_matrix
 from kdtool.train.data.splits import Split
-from kdtool.train.fit.batches import Training, augment, epoch_order
+from kdtool.train.fit.augment import augment, view_maker
+from kdtool.train.fit.batches import Training, epoch_order
 from kdtool.train.models.device import exact_arithmetic, explain_out_of_memory
 from kdtool.train.models.networks import as_input
 from kdtool.train.models.predict import SMALLER, class_logits, images_at_once
 from kdtool.train.models.preprocess import network_of
+from kdtool.train.ranks.group import ALONE, Ranks
 
 NUM_IMAGES = 512  # 256 to 800 gave MobileNetV3 the same accuracy to a point
 FAR_WORSE = 0.1  # difference of the balanced accuracy, in [0, 1]
@@ -57,7 +59,9 @@ def sample(train: Split, training: Training) -> Tensor:
         return epoch_order(train, training.table.sampling)[:NUM_IMAGES]
 
 
-def images_of(train: Split, index: Tensor, size: int, training: Training) -> Iterator[Tensor]:
+def images_of(
+    train: Split, index: Tensor, size: int, training: Training, ranks: Ranks = ALONE
+) -> Iterator[Tensor]:
     """Yield images `(B, C, H, W)` in [0, 1], augmented as in training but not mixed.
 
     Mixed images are left out since no image that is validated is mixed: a blend of two has less
@@ -69,14 +73,22 @@ def images_of(train: Split, index: Tensor, size: int, training: Training) -> Ite
         size: The largest B, 3 where it is less: BatchNorm has no variance over a single image.
             Batches differ by one image at most, so that all weigh alike.
         training: Seed and augmentation.
+        ranks: That take the batches in turn.
     """
     num_batches = max(1, min(-(-len(index) // size), len(index) // 2))
+    view = view_maker(train, training.augment)
     for number, part in enumerate(index.tensor_split(num_batches)):
-        images = as_input(train.batch(part)[0])
-        if training.augment:
+        if number % ranks.count != ranks.number:
+            continue
+        pixels = train.batch(part)[0]
+        if training.views:
+            images = view(pixels, part, number % training.views)
+        elif training.augment:
             # A third number keeps these draws apart from those of the steps, which have two.
             rng = np.random.default_rng([training.seed, number, 1])
-            images = augment(images, training.augment, rng)
+            images = augment(as_input(pixels), training.augment, rng)
+        else:
+            images = as_input(pixels)
         yield images.contiguous(memory_format=torch.channels_last)
 
 
@@ -97,14 +109,22 @@ def statistics_of(
     def refresh(model: nn.Module) -> None:
         size = images_at_once(model, train)
         with explain_out_of_memory(size, train.image_shape, SMALLER):
-            batches = images_of(train, index, size, training)
-            recompute_statistics(model, names, batches)
+            batches = images_of(train, index, size, training, training.ranks)
+            num_batches = recompute_statistics(model, names, batches)
+        training.ranks.average(running_statistics(model, names), num_batches)
 
     return refresh
 
 
+def running_statistics(model: nn.Module, names: Iterable[str]) -> Iterator[Tensor]:
+    """Yield the running means and variances of some layers."""
+    for name in names:
+        layer = model.get_submodule(name)
+        yield from (layer.get_buffer("running_mean"), layer.get_buffer("running_var"))
+
+
 @torch.no_grad()
-def recompute_statistics(model: nn.Module, names: Iterable[str], batches: Iterable[Tensor]) -> None:
+def recompute_statistics(model: nn.Module, names: Iterable[str], batches: Iterable[Tensor]) -> int:
     """Replace running means and variances by their averages over some batches, in place.
 
     As `torch.optim.swa_utils.update_bn` does, the mean and the unbiased variance of each batch
@@ -117,12 +137,16 @@ def recompute_statistics(model: nn.Module, names: Iterable[str], batches: Iterab
         names: Of `norm_layers`; if there are none, nothing is computed.
         batches: Images `(B, C, H, W)` in [0, 1], on the model's device.
 
+    Returns:
+        The number of batches.
+
     Source: Wu and Johnson 2021, arXiv:2105.07576, section 3; for dropout, Li et al. 2018,
     arXiv:1801.05134.
     """
     layers = [model.get_submodule(name) for name in names]
     if not layers:
-        return
+        return 0
+    num_batches = 0
     calls: Counter[nn.Module] = Counter()
 
     def average(layer: nn.Module, _inputs: object) -> None:
@@ -141,12 +165,14 @@ def recompute_statistics(model: nn.Module, names: Iterable[str], batches: Iterab
         with exact_arithmetic():
             for images in batches:
                 model(images)
+                num_batches += 1
     finally:
         for hook in hooks:
             hook.remove()
         for layer, momentum in momenta.items():
             layer.momentum = momentum
         model.eval()
+    return num_batches
 
 
 @torch.no_grad()

@@ -1,120 +1,32 @@
-"""The batches of training: order, augmentation and targets of the images."""
+"""The batches of training: order, images and targets."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdtool.recipe.data import parse_augmentation
 from kdtool.recipe.training import TrainTable
 from kdtool.results.base import Metric
 from kdtool.train.data.splits import Split
+from kdtool.train.fit.augment import changed, draw_changes, view_maker
 from kdtool.train.models.networks import as_input
-
-GEOMETRY = {"crop", "rotate", "shift"}
-LUMA = (0.2989, 0.587, 0.114)  # as torchvision's rgb_to_grayscale
-
-
-def augment(images: Tensor, wanted: Sequence[str], rng: np.random.Generator) -> Tensor:
-    """Augment every image at random.
-
-    Cropping, rotating and shifting are one bilinear resampling. Beyond its border an image is
-    mirrored: black corners occur in training only, and a network would learn them.
-
-    Args:
-        images: `(B, C, H, W)` in [0, 1].
-        wanted: `data.augment`.
-        rng: Draws on the CPU, so that an image is augmented alike on every device.
-
-    Returns:
-        `(B, C, H, W)` in [0, 1].
-    """
-    given = dict(parse_augmentation(text) for text in wanted)
-    for name, dim in (("flip", 3), ("vflip", 2)):
-        if name in given:
-            mirrored = on_device(rng.random(len(images)) < given[name], images)
-            images = torch.where(mirrored.bool(), images.flip(dim), images)
-    if GEOMETRY & given.keys():
-        height, width = images.shape[2:]
-        to_source = draw_affine(given, len(images), width / height, rng)
-        theta = torch.from_numpy(to_source).to(images)
-        grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-        images = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
-    if "brightness" in given:
-        factor = on_device(draw(rng, 1, given["brightness"], len(images)), images)
-        images = (images * factor).clamp(0, 1)
-    if "contrast" in given:
-        factor = on_device(draw(rng, 1, given["contrast"], len(images)), images)
-        mean = grey(images).mean(dim=(1, 2, 3), keepdim=True)
-        images = (mean + (images - mean) * factor).clamp(0, 1)
-    return images
-
-
-def draw_affine(
-    given: dict[str, float], count: int, aspect: float, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Draw the affine maps from augmented images to their sources.
-
-    Args:
-        given: Values of "crop", "rotate" and "shift"; missing ones are not applied.
-        count: Number of images.
-        aspect: Width / height.
-        rng: Source of the draws.
-
-    Returns:
-        `(count, 2, 3)`, from positions in the new image to positions in the old one, both -1 to 1.
-
-    Source: crop as torchvision's RandomResizedCrop: uniform area, log-uniform ratio of 3/4 to 4/3,
-    here relative to the image's ratio, and closer to it where a side would exceed the image.
-    """
-    area = rng.uniform(given.get("crop", 1.0), 1.0, count)
-    # Within these bounds no side exceeds the image, and the area is the one drawn.
-    stretch = np.exp(draw(rng, 0, math.log(4 / 3), count)).clip(area, 1 / area)
-    wide, high = np.sqrt(area * stretch), np.sqrt(area / stretch)
-    angle = np.radians(draw(rng, 0, given.get("rotate", 0.0), count))
-    shift = 2 * draw(rng, 0, given.get("shift", 0.0), (2, count))
-    left, top = (rng.uniform(-1, 1, count) * (1 - side) for side in (wide, high))
-    cos, sin = np.cos(angle), np.sin(angle)
-    rows = [
-        [wide * cos, -wide * sin / aspect, left - wide * shift[0]],
-        [high * sin * aspect, high * cos, top - high * shift[1]],
-    ]
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=1)
-
-
-def draw(
-    rng: np.random.Generator, middle: float, most: float, shape: int | tuple[int, ...]
-) -> NDArray[np.float64]:
-    """Draw uniformly from `middle - most` to `middle + most`."""
-    return rng.uniform(middle - most, middle + most, shape)
-
-
-def on_device(values: NDArray[np.generic], images: Tensor) -> Tensor:
-    """Return one value for each image, `(B, 1, 1, 1)`, on the device of the images."""
-    return torch.from_numpy(values).to(images).reshape(-1, 1, 1, 1)
-
-
-def grey(images: Tensor) -> Tensor:
-    """Return the brightness `(B, 1, H, W)` of images of 1 or 3 channels."""
-    if images.shape[1] != len(LUMA):
-        return images.mean(dim=1, keepdim=True)
-    weights = torch.tensor(LUMA, dtype=images.dtype, device=images.device).reshape(1, 3, 1, 1)
-    return (images * weights).sum(dim=1, keepdim=True)
+from kdtool.train.ranks.group import ALONE, Ranks
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """The images and targets of one step."""
 
-    images: Tensor  # (B, C, H, W) float32 in [0, 1], channels last, as the model sees them
+    # (B, C, H, W) float32 in [0, 1], channels last, as the model sees them; of several ranks those
+    # of this one
+    images: Tensor
     targets: Tensor  # (B,) int64 classes, or (B, C) float32 probabilities that sum to 1
     index: Tensor  # (B,) int64, of the images in the split
     step: int  # number of the step, from 0
+    view: int = 0  # with `data.views` the number of the view, from 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +38,20 @@ class Training:
     metric: Metric = "accuracy"  # that chooses the epoch
     augment: Sequence[str] = ()  # `data.augment`
     num_logits: int | None = None  # of the model; None: one for each class
+    views: int | None = None  # `data.views`
+    memory: str | None = None  # `data.memory`
+    ranks: Ranks = ALONE  # that share each batch
+
+    @property
+    def num_views(self) -> int | None:
+        """How many images are made of each, the same in all epochs; None: new ones in each."""
+        if self.table.mixup or (self.augment and not self.views):
+            return None
+        return self.views or 1
+
+    def read(self, num: int) -> slice:
+        """Return which of a batch's `num` images this rank reads: its own, with mixup all."""
+        return slice(0, num) if self.table.mixup else self.ranks.rows(num)
 
 
 MakeBatch = Callable[[int, Tensor], Batch]  # number of the step and positions of the images
@@ -135,7 +61,8 @@ def batch_maker(train: Split, training: Training, num_classes: int) -> MakeBatch
     """Return the function that makes the batch of a step.
 
     Its random draws depend on the seed and the step alone, so that control and student see the
-    same images.
+    same images, and several ranks those that one would see. Those of views do not depend on the
+    seed either: all models see the same.
 
     Args:
         train: The images.
@@ -146,26 +73,52 @@ def batch_maker(train: Split, training: Training, num_classes: int) -> MakeBatch
     label smoothing of Szegedy et al. 2016, arXiv:1512.00567, section 7.
     """
     table = training.table
+    view_of_step, view = view_number(train, training), view_maker(train, training.augment)
+    _, height, width = train.image_shape
 
     def make(number: int, index: Tensor) -> Batch:
-        pixels, targets = train.batch(index)
-        images = as_input(pixels)
+        read, of_step = training.read(len(index)), view_of_step(number)
+        pixels, _ = train.batch(index[read])
+        targets = train.labels.index_select(0, index.to(train.device))
         if training.augment or table.mixup:
             rng = np.random.default_rng([training.seed, number])
-        if training.augment:
-            images = augment(images, training.augment, rng)
+        if training.views:
+            images = view(pixels, index[read], of_step)
+        else:
+            images = as_input(pixels)
+            if training.augment:
+                changes = draw_changes(training.augment, len(index), width / height, rng)
+                images = changed(images, changes.of(np.arange(len(index))[read]))
         if table.label_smoothing or table.mixup:
-            smooth = table.label_smoothing
-            targets = (1 - smooth) * F.one_hot(targets, num_classes).float() + smooth / num_classes
+            targets = smoothed(targets, table.label_smoothing, num_classes)
         if table.mixup:
             share = float(rng.beta(table.mixup, table.mixup))
             partner = torch.from_numpy(rng.permutation(len(index))).to(images.device)
             images = share * images + (1 - share) * images[partner]
             targets = share * targets + (1 - share) * targets[partner]
+            images = images[training.ranks.rows(len(index))]
         images = images.contiguous(memory_format=torch.channels_last)
-        return Batch(images, targets, index, number)
+        return Batch(images, targets, index, number, of_step)
 
     return make
+
+
+def view_number(train: Split, training: Training) -> Callable[[int], int]:
+    """Return the function from the number of a step to that of its view: epoch e has e mod K."""
+    num_steps, num_views = steps_per_epoch(len(train), training.table.batch_size), training.views
+    return lambda number: number // num_steps % num_views if num_views else 0
+
+
+def smoothed(labels: Tensor, smoothing: float, num_classes: int) -> Tensor:
+    """Return labels `(B,)` as probabilities `(B, C)`.
+
+    Args:
+        labels: In [0, C).
+        smoothing: Share that all classes get alike, in [0, 1).
+        num_classes: C.
+    """
+    one_hot = F.one_hot(labels, num_classes).float()
+    return (1 - smoothing) * one_hot + smoothing / num_classes
 
 
 def batches(train: Split, batch_size: int, sampling: str = "shuffle") -> list[Tensor]:

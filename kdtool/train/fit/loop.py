@@ -3,11 +3,12 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from kdtool.errors import KdtoolError
 from kdtool.format import score_text
@@ -19,18 +20,20 @@ from kdtool.train.fit.batches import (
     Batch,
     MakeBatch,
     Training,
-    batch_maker,
     batches,
     steps_per_epoch,
 )
 from kdtool.train.fit.faster import faster_parts, replaced
+from kdtool.train.fit.features import learner_of
 from kdtool.train.fit.memory import keep_freed_memory
 from kdtool.train.fit.optimizer import freeze, make_optimizer, phases_of, rates
 from kdtool.train.fit.state import State, Weights, best_epoch, patience_of
 from kdtool.train.models.checkpoint import set_weights
 from kdtool.train.models.device import Precision, autocast, choose_precision, explain_out_of_memory
-from kdtool.train.models.predict import validate
+from kdtool.train.models.predict import scored
 from kdtool.train.models.trained_teacher import chance_fault
+from kdtool.train.ranks.batch_norm import SyncedBatchNorm
+from kdtool.train.ranks.group import ALONE, Ranks
 from kdtool.train.reporter import Update
 
 # Loss of a batch, a scalar; logits `(B, C * S)`.
@@ -74,11 +77,12 @@ def fit(
     """
     keep_freed_memory()
     table, num_images, device = training.table, len(splits.train), splits.train.device
+    ranks = training.ranks
     num_logits = training.num_logits or len(splits.classes)
     precision = choose_precision(table.precision, device, model)
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ranks.copy(model)
     state = State.load(state_path, model, table.ema)
-    make_batch = batch_maker(splits.train, training, len(splits.classes))
     phases, begun = phases_of(table, num_images), 0
     update(len(state.epochs) * num_images, "begins")
     num_epochs = sum(phase.epochs for phase in phases)
@@ -89,8 +93,13 @@ def fit(
         optimizer = make_optimizer(model, table, phase, num_logits)
         state.attach(optimizer, number)
         rate = rates(phase, begun * num_per_epoch, num_per_epoch)
-        step = training_step(model, optimizer, make_batch, batch_loss, rate, precision)
         set_modes(model, frozen)
+        learner = learner_of(
+            model, splits, training, phase.train, precision, state_path.parent, warn
+        )
+        step = training_step(
+            learner.network, optimizer, learner.make_batch, batch_loss, rate, precision, ranks
+        )
         refresh = statistics_of(norm_layers(model), splits.train, training)
         while len(state.epochs) < begun + phase.epochs and not state.is_stale(patience, begun):
             epoch, began = len(state.epochs) + 1, time.perf_counter()
@@ -103,15 +112,21 @@ def fit(
             ):
                 set_modes(model, frozen)
                 order = batches(splits.train, table.batch_size, table.sampling)
-                loss = train_epoch(ahead(step, splits.train, order), order, epoch, show)
+                draw_apart(ranks)
+                read = [index[training.read(len(index))] for index in order]
+                learn = ahead(step, splits.train, read) if learner.sees_images else step
+                loss = train_epoch(learn, order, epoch, show)
             state.seconds += time.perf_counter() - began
             refresh(state.learned)
-            found = validate(
-                state.learned,
-                splits.validation,
-                len(splits.classes),
-                training.metric,
-                splits.positive,
+            logits = learner.validate(state.learned)
+            found = ranks.same(
+                scored(
+                    logits,
+                    splits.validation,
+                    len(splits.classes),
+                    training.metric,
+                    splits.positive,
+                )
             )
             if not math.isfinite(found.loss):
                 raise KdtoolError(
@@ -128,14 +143,17 @@ def fit(
                     seconds=time.perf_counter() - began,
                 )
             )
-            state.save(state_path, optimizer)
-            if epoch == num_epochs // 2 >= FEWEST_EPOCHS / 2:
-                warn_at_chance(state.learned, splits, phase.learning_rate, warn)
+            if ranks.leads:
+                state.save(state_path, optimizer)
+            if ranks.leads and epoch == num_epochs // 2 >= FEWEST_EPOCHS / 2:
+                warn_at_chance(logits, splits, phase.learning_rate, warn)
         begun += phase.epochs
     learned, best = state.learned, best_epoch(state.epochs)
     set_weights(learned, state.best_weights)
     set_modes(learned, freeze(learned, phases[state.epochs[best - 1].phase - 1].train, num_logits))
-    warning = mode_warning(learned, splits.train, training, len(splits.classes))
+    warning = (
+        mode_warning(learned, splits.train, training, len(splits.classes)) if ranks.leads else None
+    )
     result = TrainingResult(
         epochs=state.epochs,
         best_epoch=best,
@@ -143,6 +161,7 @@ def fit(
         images_per_second=len(state.epochs) * num_images / state.seconds,
         device=device.type,
         precision=precision,
+        num_ranks=ranks.count,
         warnings=[warning] if warning else [],
     )
     return result, state.best_weights
@@ -157,10 +176,10 @@ def smaller_batches(table: TrainTable) -> str:
 
 
 def warn_at_chance(
-    model: nn.Module, splits: Splits, rate: float, warn: Callable[[str], None]
+    logits: Tensor, splits: Splits, rate: float, warn: Callable[[str], None]
 ) -> None:
     """Warn if a model is not shown to be above chance on validation, with what to try."""
-    if fault := chance_fault(model, splits.validation, len(splits.classes)):
+    if fault := chance_fault(logits, splits.validation, len(splits.classes)):
         warn(
             f"after half of its epochs it {fault}. If that does not change, interrupt (Ctrl-C) and "
             f"try a learning_rate of {rate / 10:g} (it is {rate:g}), more epochs, or, if the "
@@ -175,6 +194,7 @@ def training_step(
     batch_loss: BatchLoss,
     rate: Callable[[int], float],
     precision: Precision,
+    ranks: Ranks = ALONE,
 ) -> Step:
     """Return the function that learns from one batch and returns its loss, a scalar.
 
@@ -185,22 +205,39 @@ def training_step(
         batch_loss: Loss of a batch.
         rate: From the number of the step to the share of the full learning rate.
         precision: Of matrix products and convolutions.
+        ranks: That compute a part of each batch each. The loss is that of the whole batch, whose
+            logits every rank gets, and so is the gradient.
     """
-    parts = faster_parts(model)
+    parts, network = faster_parts(model), shared(model, ranks)
+    joint = SyncedBatchNorm if ranks.are_several else nullcontext
 
     def step(number: int, index: Tensor) -> Tensor:
         for group in optimizer.param_groups:
             group["lr"] = group["full_lr"] * rate(number)
         batch = make_batch(number, index)
-        with replaced(parts), autocast(index.device, precision):
-            logits = model(batch.images)
-        loss = batch_loss(logits.float(), batch)
+        with replaced(parts), autocast(index.device, precision), joint():
+            logits = network(batch.images)
+        loss = batch_loss(ranks.whole(logits.float(), len(index)), batch)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         return loss.detach()
 
     return step
+
+
+def shared(model: nn.Module, ranks: Ranks) -> nn.Module:
+    """Return a model whose gradients become the means of those of all ranks."""
+    if not ranks.are_several:
+        return model
+    return DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=True)
+
+
+def draw_apart(ranks: Ranks) -> None:
+    """Let each rank make random draws of its own from now on, as for dropout."""
+    if ranks.are_several:
+        # A CPU's generator takes 32 bits of it: the factor keeps ranks, epochs and seeds apart.
+        torch.manual_seed(torch.initial_seed() + (ranks.number + 1) * 2_654_435_761)
 
 
 def ahead(step: Step, train: Split, order: list[Tensor]) -> Step:

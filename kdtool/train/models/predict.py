@@ -1,6 +1,6 @@
 """The logits of a model on a whole split."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,7 @@ from kdtool.train.models.preprocess import Enlarge
 CPU_BATCH, GPU_BATCH = 128, 1024
 # And the memory: MobileNetV2 holds 5 MB an image of 224 x 224 in one layer.
 CPU_PIXELS, GPU_PIXELS = 40 * 224**2, 160 * 224**2
+ALL = slice(None)
 SMALLER = (
     "end other programs on the device, make the images smaller (--set data.size), or use another "
     "--device"
@@ -25,8 +26,20 @@ SMALLER = (
 
 
 @torch.no_grad()
-def predict(model: nn.Module, split: Split) -> Tensor:
+def predict(
+    model: nn.Module,
+    split: Split,
+    prepare: Callable[[Tensor, Tensor], Tensor] | None = None,
+    rows: slice = ALL,
+) -> Tensor:
     """Return the logits `(N, C * S)` of a split in its order, float32, without dropout.
+
+    Args:
+        model: On the device of the split.
+        split: The images.
+        prepare: Makes of uint8 images `(B, C, H, W)` and their positions what the model is given;
+            None: `as_input`.
+        rows: Those to answer; there must be some.
 
     Raises:
         KdtoolError: A batch does not fit into memory.
@@ -34,15 +47,16 @@ def predict(model: nn.Module, split: Split) -> Tensor:
     device = split.device
     model.eval()
     model.to(memory_format=torch.channels_last)
-    index = torch.arange(len(split), device=device)
+    index = torch.arange(len(split), device=device)[rows]
     size = images_at_once(model, split)
     parts = torch.split(index, size)
     logits = []
     with exact_arithmetic(), explain_out_of_memory(size, split.image_shape, SMALLER):
         for number, part in enumerate(parts, start=1):
-            images, _ = split.batch(part)
+            pixels, _ = split.batch(part)
             split.expect(index[number * size : (number + 1) * size])
-            logits.append(model(channels_last_input(images)))
+            images = as_input(pixels) if prepare is None else prepare(pixels, part)
+            logits.append(model(images.contiguous(memory_format=torch.channels_last)))
     return torch.cat(logits)
 
 
@@ -106,7 +120,18 @@ def validate(
     Raises:
         KdtoolError: A batch does not fit into memory.
     """
-    logits = class_logits(predict(model, validation), num_classes)
+    return scored(predict(model, validation), validation, num_classes, metric, positive)
+
+
+def scored(
+    logits: Tensor,
+    validation: Split,
+    num_classes: int,
+    metric: Metric = "accuracy",
+    positive: int | None = None,
+) -> Validation:
+    """Score the logits `(V, C * S)` of a model on the validation split; see `validate`."""
+    logits = class_logits(logits, num_classes)
     loss = F.cross_entropy(logits, validation.labels)
     accuracy = (logits.argmax(dim=1) == validation.labels).float().mean().item()
     if metric == "accuracy" or not loss.isfinite():

@@ -139,24 +139,24 @@ def chance_warning(model: nn.Module, validation: Split, num_classes: int) -> str
         validation: Images that it did not learn from.
         num_classes: C.
     """
-    fault = chance_fault(model, validation, num_classes)
+    fault = chance_fault(predict(model, validation), validation, num_classes)
     return fault and (
         f"{fault}: it has nothing to teach; train it longer or with another learning rate"
     )
 
 
-def chance_fault(model: nn.Module, validation: Split, num_classes: int) -> str | None:
+def chance_fault(logits: Tensor, validation: Split, num_classes: int) -> str | None:
     """Return in words that a model is not shown to be above chance; None: it is.
 
     Args:
-        model: Gives logits `(B, C * S)`.
+        logits: `(V, C * S)` of the model on the images.
         validation: Images that it did not learn from.
         num_classes: C.
     """
-    logits = class_logits(predict(model, validation), num_classes).cpu().numpy()
+    of_classes = class_logits(logits, num_classes).cpu().numpy()
     labels = validation.labels.cpu().numpy()
-    fault = below_chance(labels, logits.argmax(axis=1), num_classes)
-    return None if ranks(labels, logits) else fault
+    fault = below_chance(labels, of_classes.argmax(axis=1), num_classes)
+    return None if ranks(labels, of_classes) else fault
 
 
 def sampled(splits: Sequence[Split]) -> Split:

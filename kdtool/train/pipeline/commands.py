@@ -2,21 +2,28 @@
 
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from statistics import fmean
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from kdtool.format import score_with_name
+import torch
+
+from kdtool import __version__
+from kdtool.errors import KdtoolError
+from kdtool.format import count, plural, score_with_name
 from kdtool.recipe.load import load_recipe, with_settings
 from kdtool.recipe.schema import ExportTable, Recipe
 from kdtool.results.base import ROLES, TEACHER_OF, Role
 from kdtool.results.study import ModelResult, Results, load_results
 from kdtool.study.finished import command_key, record_finished
-from kdtool.study.folder import Study, swept_role
+from kdtool.study.folder import StartTable, Study, swept_role
 from kdtool.study.ownership import CHEAP, claim, files_made_otherwise, same_but_for_files
 from kdtool.study.written import write_results
 from kdtool.train.export.fp32 import check_exportable
 from kdtool.train.export.kit import warn_of_old_kit
 from kdtool.train.export.targets.write import warn_of_old_targets
+from kdtool.train.models.device import has_bf16
 from kdtool.train.models.networks import BUILT_IN
 from kdtool.train.pipeline.finish import Swept, conclude, methods_of, sweep_points, with_devices
 from kdtool.train.pipeline.inputs import inputs_of
@@ -39,13 +46,18 @@ from kdtool.train.pipeline.sweep import (
 )
 from kdtool.train.pipeline.teachers import check_teachers, is_checked, warn_of_perfect_control
 from kdtool.train.pipeline.train_model import (
+    Handed,
+    ModelPlan,
     find_trained,
+    help_train,
     train_model,
     why_again,
 )
 from kdtool.train.pipeline.workload import numbered
-from kdtool.train.reporter import Reporter
-from kdtool.train.run import SUBCLASSED, Run, Trained, check_models, open_run
+from kdtool.train.ranks.group import ALONE, Ranks
+from kdtool.train.ranks.join import check_alike, check_batch_size
+from kdtool.train.reporter import Reporter, Silent
+from kdtool.train.run import SUBCLASSED, Run, Trained, check_models, open_run, table_of
 
 DEFAULT_OPSET = ExportTable().opset
 
@@ -57,6 +69,7 @@ class Machine:
     device: str  # "auto" or a PyTorch device
     jobs: int | None = None  # training processes; None: chosen by `jobs_of`
     cluster: str | None = None  # "local", "auto" or the address of a Ray cluster
+    ranks: Ranks = ALONE  # that train each model together
 
 
 @dataclass(frozen=True)
@@ -97,8 +110,9 @@ def distill(
     settings = grid(recipe, sweep, subclasses=subclasses)
     command = command_key(recipe, subclasses=subclasses, sweep=sweep, device=machine.device)
     with study.locked():
-        run = open_run(study, recipe, machine.device, reporter)
+        run = open_run(study, recipe, machine.device, reporter, machine.ranks)
         check_models(run)
+        meet(run, [recipe for _, recipe in settings], ["teacher", "student"])
         if not subclasses and not consent.force and has_subclasses(study):
             reporter.say("this study has subclass students too; they are kept")
             subclasses = True
@@ -112,8 +126,9 @@ def distill(
         early = [role for role in roles if role not in students and len(tried[role]) == 1]
         with connected(machine.cluster, recipe) as cluster:
             run = numbered(run, tried, machine.jobs, cluster)
-            checked = partial(is_checked, run, early, check)
-            train_ahead(run, tried, machine.jobs, cluster, checked)
+            if not run.ranks.are_several:
+                checked = partial(is_checked, run, early, check)
+                train_ahead(run, tried, machine.jobs, cluster, checked)
         check(run, {role: train_role(run, role, {}) for role in early})
         if sweep:
             candidates = [try_settings(run, swept_role(sweep), *setting) for setting in settings]
@@ -124,6 +139,7 @@ def distill(
         models: dict[Role, list[Trained]] = {}
         for role in roles:
             models[role] = train_role(run, role, models)
+        run.ranks.dismiss()
         check(run, models)
         warn_of_perfect_control(run, models)
         swept = Swept() if consent.force else earlier_sweep(run, sweep)
@@ -136,6 +152,73 @@ def distill(
         warn_of_old_targets(run, results)
         record_finished(study, command, inputs_of(recipe))
         return results
+
+
+def meet(run: Run, recipes: list[Recipe], tables: list[StartTable]) -> None:
+    """On rank 0: tell the other ranks what is studied, and check that all can do it together.
+
+    Args:
+        run: The study.
+        recipes: Of its settings.
+        tables: Of the models to train.
+
+    Raises:
+        KdtoolError: Another rank sees other data, failed, or a batch cannot be shared evenly.
+    """
+    if not run.ranks.are_several:
+        return
+    for key in tables:
+        for table in (getattr(recipe, key) for recipe in recipes):
+            if not table.is_trained:
+                check_batch_size(f"{key}.batch_size", table.batch_size, run.ranks.count)
+    run.ranks.same(run.recipe)
+    check_alike(run.ranks, "rank 0", facts_of(run))
+    run.reporter.say(
+        f"{run.ranks.count} ranks share each batch, with "
+        f"{plural(torch.get_num_threads(), 'thread')} each"
+    )
+
+
+def follow(ranks: Ranks, name: str, device: str) -> None:
+    """On another rank: train what rank 0 trains, until it needs no help any more.
+
+    Args:
+        ranks: All of them.
+        name: Of this one.
+        device: Of this one.
+    """
+    recipe: Recipe | None = ranks.same(None)
+    if recipe is None:
+        return
+    with TemporaryDirectory() as scratch:
+        try:
+            run = open_run(Study(Path(scratch)), recipe, device, Silent(), ranks)
+        except KdtoolError as error:
+            check_alike(ranks, name, str(error))
+            raise
+        check_alike(ranks, name, facts_of(run))
+        handed: Handed | None
+        while (handed := ranks.same(None)) is not None:
+            help_train(run, handed, plan_one)
+
+
+def plan_one(run: Run, role: Role, teacher: Trained | None) -> ModelPlan:
+    """Return the plan of the one model of a role in a recipe of one seed."""
+    (plan,) = plan_role(run, role, {} if teacher is None else {teacher.role: [teacher]})
+    return plan
+
+
+def facts_of(run: Run) -> dict[str, str]:
+    """Return what all ranks must have in common."""
+    data = run.splits.result
+    images = data.num_train + data.num_validation + data.num_test
+    return {
+        "data": f"{data.description}, {count(images)} images, fingerprint {data.fingerprint[:12]}",
+        "kdtool": __version__,
+        "PyTorch": torch.__version__,
+        "device": run.device.type,
+        "arithmetic": "bf16" if has_bf16(run.device) else "fp32",
+    }
 
 
 def check_settings(
@@ -259,13 +342,16 @@ def finetune(
     with study.locked():
         if not force:
             recipe = with_cheap_tables(study, recipe)
-        run = open_run(study, recipe, machine.device, reporter)
+        run = open_run(study, recipe, machine.device, reporter, machine.ranks)
         check_models(run)
+        meet(run, [recipe], [table_of(role)])
         claim(study, recipe, run.splits.result, sweep={}, force=force)
         warn_of_retraining(run, [role])
         with connected(machine.cluster, recipe) as cluster:
-            train_ahead(run, {role: [({}, recipe)]}, machine.jobs, cluster, lambda: True)
+            if not run.ranks.are_several:
+                train_ahead(run, {role: [({}, recipe)]}, machine.jobs, cluster, lambda: True)
         models = {role: [train_model(run, plan) for plan in plan_by_labels(run, role)]}
+        run.ranks.dismiss()
         results = conclude(run, models, Swept(), with_files=False)
         return write_results(study, with_devices(run, with_other_models(study, results)))
 

@@ -26,8 +26,8 @@ from kdtool.train.evaluation.methods import Tried, compare_methods
 from kdtool.train.evaluation.saliency import explain
 from kdtool.train.evaluation.subclasses import subclass_use
 from kdtool.train.evaluation.verdicts import class_summaries, summaries, summary_of, verdicts
+from kdtool.train.export.accuracy import decision, file_temperature
 from kdtool.train.export.choose import SHIPPED, Shipment, ship
-from kdtool.train.export.fp32 import decision, file_temperature
 from kdtool.train.models.count import count
 from kdtool.train.models.describe import describe_model
 from kdtool.train.models.device import gpu_name

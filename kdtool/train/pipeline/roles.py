@@ -1,11 +1,11 @@
 """What the models of each role learn from: labels, subclasses, or the logits of a teacher."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kdtool.environment import collect_environment
 from kdtool.errors import KdtoolError, RecipeError
@@ -22,6 +22,8 @@ from kdtool.recipe.distill import (
 from kdtool.results.base import TEACHER_OF, Role
 from kdtool.results.study import TeacherTargets
 from kdtool.study.keys import key_of, short_key
+from kdtool.train.data.splits import Split
+from kdtool.train.fit.augment import view_maker
 from kdtool.train.fit.batches import Batch, steps_per_epoch
 from kdtool.train.fit.loop import BatchLoss
 from kdtool.train.fit.losses import (
@@ -34,7 +36,13 @@ from kdtool.train.fit.methods import method_loss
 from kdtool.train.fit.optimizer import check_trainable, epochs_to_train
 from kdtool.train.models.device import autocast, choose_precision
 from kdtool.train.models.predict import class_logits, predict
-from kdtool.train.pipeline.train_model import ModelPlan, plan_model, train_model
+from kdtool.train.pipeline.train_model import (
+    ModelPlan,
+    changes_of,
+    plan_model,
+    train_model,
+    training_of,
+)
 from kdtool.train.run import SUBCLASSED, Run, Trained, load_model
 
 
@@ -133,7 +141,8 @@ def plan_by_kd(run: Run, role: Role, seed: int, teacher: Trained) -> ModelPlan:
 
         return batch_loss
 
-    return plan_model(run, role, seed, [temperature, soft_weight, teacher.key], make_loss)
+    depends_on = [temperature, soft_weight, teacher.key]
+    return plan_model(run, role, seed, depends_on, make_loss, teacher)
 
 
 def plan_by_method(
@@ -154,7 +163,7 @@ def plan_by_method(
 
     # With every value, defaults too: another default trains another student.
     depends_on = [run.recipe.distill.method, options.model_dump(), num_warm, teacher.key]
-    return plan_model(run, role, seed, depends_on, make_loss)
+    return plan_model(run, role, seed, depends_on, make_loss, teacher)
 
 
 def warm_up_steps(run: Run, role: Role, options: Options) -> int:
@@ -205,15 +214,16 @@ def class_weights(run: Run, role: Role) -> Tensor | None:
 
 
 def sees_fixed_images(run: Run, role: Role) -> bool:
-    """Return whether the models of a role see the same images in every epoch, unchanged."""
-    return not run.recipe.data.augment and not run.table(role).mixup
+    """Return whether the images that the models of a role see are known: unchanged, or views."""
+    return training_of(run, role, seed=0).num_views is not None
 
 
 def teacher_answers(run: Run, teacher: Trained, role: Role) -> Callable[[Batch], Tensor]:
     """Return a function from a batch to the teacher's logits `(B, C * S)`.
 
-    Where images are the same in every epoch, all logits are computed once, beforehand. Where they
-    are augmented or mixed, the teacher is evaluated on the same changed batch as the student.
+    Where images are the same in every epoch, or a few views of them are, all logits are computed
+    once, beforehand. Where they are drawn in each step, augmented or mixed, the teacher is
+    evaluated on the same changed batch as the student.
 
     Args:
         run: The study.
@@ -222,6 +232,8 @@ def teacher_answers(run: Run, teacher: Trained, role: Role) -> Callable[[Batch],
     """
     if sees_fixed_images(run, role):
         targets = teacher_logits(run, teacher)
+        if run.recipe.data.views:
+            return lambda batch: targets[batch.view][batch.index]
         return lambda batch: targets[batch.index]
     model = load_model(run, teacher)
     precision = choose_precision(run.table(role).precision, run.device, model)
@@ -229,7 +241,7 @@ def teacher_answers(run: Run, teacher: Trained, role: Role) -> Callable[[Batch],
     def answer(batch: Batch) -> Tensor:
         with torch.no_grad(), autocast(run.device, precision):
             logits: Tensor = model(batch.images)
-        return logits.float()
+        return run.ranks.whole(logits.float(), len(batch.index))
 
     return answer
 
@@ -241,19 +253,25 @@ def teacher_logits(run: Run, teacher: Trained) -> Tensor:
     that they cannot be those of another teacher or of other images.
 
     Returns:
-        `(N, C * S)`, in the order of the transfer set.
+        `(N, C * S)`, in the order of the transfer set; with `data.views` `(K, N, C * S)`.
     """
+    data, train = run.recipe.data, run.transfer.train
     name, key = logits_stage(run, teacher)
     path = run.study.folder / "predictions" / f"{name}.npy"
 
     def make() -> tuple[TeacherTargets, list[Path]]:
-        train = run.transfer.train
-        logits = predict(load_model(run, teacher), train)
-        right = class_logits(logits, len(run.splits.classes)).argmax(dim=1) == train.labels
+        model = load_model(run, teacher)
+        logits = (
+            on_views(model, train, data.augment, data.views)
+            if data.views
+            else predict(model, train)
+        )
+        calls = class_logits(logits.flatten(0, -2), len(run.splits.classes)).argmax(dim=1)
+        right = calls.view(-1, len(train)) == train.labels
         with replaced(path) as unfinished:
             np.save(unfinished, logits.cpu().numpy())
         accuracy = right.float().mean().item()
-        return TeacherTargets(num_images=len(logits), accuracy=accuracy), [path]
+        return TeacherTargets(num_images=len(train), accuracy=accuracy), [path]
 
     run.study.stage(name, key, TeacherTargets, make)
     return torch.from_numpy(np.load(path, allow_pickle=False)).to(run.device)
@@ -261,8 +279,21 @@ def teacher_logits(run: Run, teacher: Trained) -> Tensor:
 
 def logits_stage(run: Run, teacher: Trained) -> tuple[str, str]:
     """Return name and key of the stage of `teacher_logits`."""
-    key = key_of("teacher-logits", teacher.key, run.fingerprint, run.splits.result.excluded)
+    changes = changes_of(run) if run.recipe.data.views else []
+    key = key_of(
+        "teacher-logits", teacher.key, run.fingerprint, run.splits.result.excluded, *changes
+    )
     return f"{teacher.role}-logits-{short_key(key)}", key
+
+
+def on_views(model: nn.Module, train: Split, augment: Sequence[str], num_views: int) -> Tensor:
+    """Return the logits `(K, N, C * S)` of a model on each view of each image."""
+    view = view_maker(train, augment)
+
+    def of(number: int) -> Tensor:
+        return predict(model, train, lambda pixels, index: view(pixels, index, number))
+
+    return torch.stack([of(number) for number in range(num_views)])
 
 
 def check_subclasses(run: Run) -> None:
@@ -305,7 +336,8 @@ def check_memory(run: Run) -> None:
     per_class, num_images = run.recipe.subclass.per_class, len(run.transfer.train)
     # float32: the logits twice, while they are concatenated, and a head of some 1,000 inputs with
     # its gradient and Adam's two moments.
-    needed = 4 * run.num_logits("subclass-teacher") * (2 * num_images + 4 * 1000)
+    num_known = num_images * (run.recipe.data.views or 1)
+    needed = 4 * run.num_logits("subclass-teacher") * (2 * num_known + 4 * 1000)
     memory = memory_of(run.device)
     if memory is not None and needed > memory:
         most = max(1, per_class * memory // needed)

@@ -1,12 +1,14 @@
 """One model of a study: its key, whether it is trained already, and how it is trained."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kdtool.errors import StudyError
 from kdtool.files import write_atomic
 from kdtool.format import score_with_name
+from kdtool.recipe.data import PictureKeys
+from kdtool.recipe.schema import Recipe
 from kdtool.recipe.training import TrainTable
 from kdtool.results.base import Role
 from kdtool.results.study import TrainingResult
@@ -14,8 +16,9 @@ from kdtool.study.folder import Origin, Study
 from kdtool.study.keys import changed_algorithms, key_of
 from kdtool.train.fit.batches import Training
 from kdtool.train.fit.faster import has_own_draws
+from kdtool.train.fit.features import has_cut
 from kdtool.train.fit.loop import BatchLoss, fit
-from kdtool.train.fit.optimizer import epochs_to_train
+from kdtool.train.fit.optimizer import epochs_to_train, phases_of
 from kdtool.train.fit.state import damage_of
 from kdtool.train.models.checkpoint import save_weights, set_weights
 from kdtool.train.models.describe import describe_model, has_batch_norm
@@ -33,6 +36,7 @@ class ModelPlan:
     key: str  # over all that its weights depend on
     checkpoint: Path  # of its weights
     make_loss: Callable[[], BatchLoss]  # makes the loss of a batch, when it is needed
+    teacher: Trained | None = None  # of a student
 
     @property
     def title(self) -> str:
@@ -46,7 +50,12 @@ class ModelPlan:
 
 
 def plan_model(
-    run: Run, role: Role, seed: int, depends_on: object, make_loss: Callable[[], BatchLoss]
+    run: Run,
+    role: Role,
+    seed: int,
+    depends_on: object,
+    make_loss: Callable[[], BatchLoss],
+    teacher: Trained | None = None,
 ) -> ModelPlan:
     """Return the plan of one model; nothing is trained.
 
@@ -57,6 +66,7 @@ def plan_model(
         seed: Of the initial weights and of the order of the images.
         depends_on: What its loss depends on, in addition to data, table and seed.
         make_loss: Makes the loss of a batch.
+        teacher: Of a student.
     """
     table, network = run.table(role), run.network(role)
     layers = describe_model(table.without_paths.model, network)
@@ -65,12 +75,14 @@ def plan_model(
     if not table.is_trained:
         precision = choose_precision(table.precision, run.device, network)
     excluded = [] if role in TEACHERS else run.splits.result.excluded
-    data = [run.fingerprint, excluded, run.recipe.data.augment, *chosen_by(run)]
+    data = [run.fingerprint, excluded, *changes_of(run), *chosen_by(run)]
     algorithms = ["train"]
     if has_batch_norm(network):
         algorithms.append("batch-norm")
     if run.device.type == "cpu" and has_own_draws(network):
         algorithms.append("dropout")
+    if learns_from_features(run, role):
+        algorithms.append("features")
     key = key_of(
         algorithms,
         content_of(table, run.origin(role)),
@@ -80,7 +92,38 @@ def plan_model(
         data,
         depends_on,
     )
-    return ModelPlan(role, seed, key, run.study.checkpoint(role, seed, key), make_loss)
+    checkpoint = run.study.checkpoint(role, seed, key)
+    return ModelPlan(role, seed, key, checkpoint, make_loss, teacher)
+
+
+def training_of(run: Run, role: Role, seed: int) -> Training:
+    """Return how a model is trained, without its loss."""
+    data = run.recipe.data
+    return Training(
+        run.table(role),
+        seed,
+        run.recipe.metric,
+        data.augment,
+        run.num_logits(role),
+        data.views,
+        data.memory if isinstance(data, PictureKeys) else None,
+        run.ranks,
+    )
+
+
+def changes_of(run: Run) -> list[object]:
+    """Return what the training images of a study are changed by, for keys."""
+    data = run.recipe.data
+    return [data.augment, *(["views", data.views] if data.views else [])]
+
+
+def learns_from_features(run: Run, role: Role) -> bool:
+    """Return whether the models of a role have a phase in which only the head sees each epoch."""
+    table = run.table(role)
+    if table.is_trained or training_of(run, role, 0).num_views is None:
+        return False
+    trains = frozenset(phase.train for phase in phases_of(table, num_images=1))
+    return has_cut(run.network(role), trains, run.num_logits(role), run.image_shape)
 
 
 def find_trained(run: Run, plan: ModelPlan) -> Trained | None:
@@ -183,15 +226,13 @@ def _train(run: Run, plan: ModelPlan) -> tuple[TrainingResult, list[Path]]:
         plan.state_path.unlink()
     num_images = len(splits.train)
     total = epochs_to_train(table, num_images) * num_images
+    hand_over(run, plan)
     with run.reporter.progress(title, total) as update:
-        training = Training(
-            table, plan.seed, run.recipe.metric, run.recipe.data.augment, run.num_logits(role)
-        )
         model = run.build(role, plan.seed, pretrained=True)
         result, weights = fit(
             model,
             splits,
-            training,
+            training_of(run, role, plan.seed),
             plan.make_loss(),
             plan.state_path,
             update,
@@ -210,6 +251,69 @@ def _train(run: Run, plan: ModelPlan) -> tuple[TrainingResult, list[Path]]:
     for text in result.warnings:
         run.reporter.warn(f"{title}: {text}")
     return result, [plan.checkpoint]
+
+
+@dataclass(frozen=True)
+class Handed:
+    """A model that rank 0 trains with the help of the other ranks; sent to them."""
+
+    role: Role
+    recipe: Recipe  # of the one seed
+    origin: Origin | None  # what it starts from
+    teacher: Trained | None  # of a student
+    teacher_origin: Origin | None
+    files: list[str]  # that follow, relative to the study
+
+
+def hand_over(run: Run, plan: ModelPlan) -> None:
+    """On rank 0: have the other ranks train the model of a plan too; see `help_train`."""
+    if not run.ranks.are_several:
+        return
+    teacher, study = plan.teacher, run.study
+    paths = [plan.state_path, *([] if teacher is None else [teacher.checkpoint])]
+    handed = Handed(
+        role=plan.role,
+        recipe=run.recipe.model_copy(update={"seeds": [plan.seed], "teacher_seeds": None}),
+        origin=run.origin(plan.role),
+        teacher=teacher,
+        teacher_origin=None if teacher is None else run.origin(teacher.role),
+        files=[path.relative_to(study.folder).as_posix() for path in paths],
+    )
+    run.ranks.same(handed)
+    for path in paths:
+        run.ranks.carry(path)
+
+
+def help_train(
+    run: Run, handed: Handed, plan_of: Callable[[Run, Role, Trained | None], ModelPlan]
+) -> None:
+    """On another rank than 0: train a model together with rank 0, which keeps it.
+
+    Args:
+        run: Its study is a folder of this rank: rank 0 may write to another disk.
+        handed: Of rank 0; its files follow.
+        plan_of: Returns the plan of the model, given its role and teacher.
+    """
+    run, study = replace(run, recipe=handed.recipe), run.study
+    for name in handed.files:
+        (study.folder / name).unlink(missing_ok=True)
+        run.ranks.carry(study.folder / name)
+    study.record_origin(table_of(handed.role), handed.origin)
+    teacher = handed.teacher
+    if teacher is not None:
+        study.record_origin(table_of(teacher.role), handed.teacher_origin)
+        own = study.checkpoint(teacher.role, teacher.seed, teacher.key)
+        teacher = replace(teacher, checkpoint=own)
+    plan = plan_of(run, handed.role, teacher)
+    fit(
+        run.build(plan.role, plan.seed),
+        run.splits_of(plan.role),
+        training_of(run, plan.role, plan.seed),
+        plan.make_loss(),
+        plan.state_path,
+        lambda _done, _text: None,
+        run.reporter.warn,
+    )
 
 
 def _facts(run: Run, plan: ModelPlan) -> dict[str, object]:

@@ -16,15 +16,17 @@ from kdtool.format import count, file_size, listed, plural, role_name
 from kdtool.recipe.schema import Recipe
 from kdtool.results.base import ROLES, TEACHER_OF, Role
 from kdtool.stats.power import expected_visible
-from kdtool.train.fit.batches import Batch, Training, batch_maker
+from kdtool.train.fit.batches import Batch, batch_maker
+from kdtool.train.fit.features import is_head
 from kdtool.train.fit.loop import Step, smaller_batches, training_step
 from kdtool.train.fit.optimizer import Phase, freeze, make_optimizer, phases_of
 from kdtool.train.models.device import choose_precision, explain_out_of_memory
 from kdtool.train.models.predict import class_logits
-from kdtool.train.pipeline.parallel.share import Cluster, share_of
+from kdtool.train.pipeline.parallel.share import Cluster, Share, share_of
 from kdtool.train.pipeline.roles import plan_role, sees_fixed_images
 from kdtool.train.pipeline.sweep import Settings
-from kdtool.train.pipeline.train_model import find_trained
+from kdtool.train.pipeline.train_model import find_trained, learns_from_features, training_of
+from kdtool.train.ranks.group import ALONE
 from kdtool.train.reporter import Reporter, Update
 from kdtool.train.run import TEACHERS, Run
 
@@ -107,15 +109,18 @@ def numbered(run: Run, tried: Tried, jobs: int | None, cluster: Cluster | None =
     if not models:
         return run
     roles = [r for r in tried if r not in TEACHERS for _, one in tried[r] for _ in one.seeds]
-    share = share_of(run, jobs, cluster, roles)
+    share = Share(1, torch.get_num_threads())
+    if not run.ranks.are_several:
+        share = share_of(run, jobs, cluster, roles)
     jobs = share.jobs
     costs = Costs(run, share.threads)
-    seconds = [costs.seconds(role, recipe) for role, recipe in models]
+    seconds = [costs.seconds(role, recipe) / run.ranks.count for role, recipe in models]
     counts = Counter(role for role, _ in models)
     names = listed([plural(counts[role], role_name(role)) for role in ROLES if counts[role]])
     together = f" in {jobs} processes" if jobs > 1 else ""
     if cluster is not None:
         together += f" on {plural(len(cluster.nodes), 'node')} of a Ray cluster"
+    together += f" on {run.ranks.count} ranks" if run.ranks.are_several else ""
     memory = peak_memory(run.device)
     if run.device.type == "cuda":
         torch.cuda.empty_cache()  # processes that train need it
@@ -180,7 +185,7 @@ class Costs:
             images = num_images * step + num_validation * FORWARD * step
             if (teacher := TEACHER_OF.get(role)) and not sees_fixed_images(run, role):
                 images += num_images * FORWARD * self._step(run, teacher, phase, forward=True)
-            total += phase.epochs * images
+            total += epochs_with_images(run, role, phase) * images
         return total
 
     def _step(self, run: Run, role: Role, phase: Phase, *, forward: bool = False) -> float:
@@ -198,6 +203,15 @@ class Costs:
         return self._per_image[key]
 
 
+def epochs_with_images(run: Run, role: Role, phase: Phase) -> int:
+    """Return in how many epochs of a phase images pass the network, and not just its head."""
+    num_views = training_of(run, role, 0).num_views
+    if num_views is None or not learns_from_features(run, role):
+        return phase.epochs
+    alone = is_head(run.network(role), phase.train, run.num_logits(role))
+    return min(phase.epochs, num_views) if alone else phase.epochs
+
+
 def seconds_per_image(run: Run, role: Role, phase: Phase, *, forward: bool) -> float:
     """Time a few steps of training of a copy of a role's network; with `forward`, forward passes.
 
@@ -209,7 +223,7 @@ def seconds_per_image(run: Run, role: Role, phase: Phase, *, forward: bool) -> f
     """
     table, splits = run.table(role), run.splits_of(role)
     num_classes, num_logits = len(splits.classes), run.num_logits(role)
-    training = Training(table, run.recipe.seeds[0], run.recipe.metric, run.recipe.data.augment)
+    training = training_of(replace(run, ranks=ALONE), role, run.recipe.seeds[0])
     make_batch = batch_maker(splits.train, training, num_classes)
     model = run.network(role) if table.is_onnx else copy.deepcopy(run.network(role))
     model.to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as reference
 
-from kdtool.train.fit.batches import augment, draw_affine
+from kdtool.train.fit.augment import augment, draw_affine
 
 
 def smooth_images(count, channels, height, width):

@@ -5,7 +5,9 @@ from torch.nn import functional as F
 
 from kdtool.recipe.training import TrainTable
 from kdtool.train.data.splits import Split
+from kdtool.train.fit.augment import VIEW_SEED, augment, view_maker
 from kdtool.train.fit.batches import Training, batch_maker, batches, steps_per_epoch
+from kdtool.train.models.networks import as_input
 
 TABLE = TrainTable(model="mnist-mlp")
 
@@ -16,8 +18,8 @@ def split_of(labels):
     return Split(images.to(torch.uint8), torch.tensor(labels))
 
 
-def made(split, augment=(), number=0, seed=0, **changes):
-    training = Training(TABLE.model_copy(update=changes), seed, augment=augment)
+def made(split, augment=(), number=0, seed=0, views=None, **changes):
+    training = Training(TABLE.model_copy(update=changes), seed, augment=augment, views=views)
     return batch_maker(split, training, 3)(number, torch.arange(len(split)))
 
 
@@ -74,3 +76,36 @@ def test_what_is_drawn_depends_on_seed_and_step_alone():
     assert torch.equal(first.images, made(split, asked, number=7, mixup=0.4).images)
     assert not torch.equal(first.images, made(split, asked, number=8, mixup=0.4).images)
     assert not torch.equal(first.images, made(split, asked, number=7, seed=1, mixup=0.4).images)
+
+
+ASKED = ("crop:0.5", "flip", "rotate:20", "contrast")
+
+
+def test_a_view_is_what_one_augmentation_of_all_images_draws():
+    split = split_of([0, 1, 2] * 20)
+    view = view_maker(split, ASKED)
+    index = torch.tensor([7, 3, 59, 7])
+    for number in (0, 1):
+        rng = np.random.default_rng([VIEW_SEED, number])
+        expected = augment(as_input(split.images), ASKED, rng)[index]
+        assert torch.equal(view(split.images[index], index, number), expected)
+
+
+def test_views_are_the_same_for_every_seed_and_come_again_after_as_many_epochs():
+    split, keys = split_of([0, 1, 2] * 20), {"views": 3, "batch_size": 25}  # 3 steps an epoch
+    of_epoch = [made(split, ASKED, number=3 * epoch + 1, seed=epoch, **keys) for epoch in range(7)]
+    assert [batch.view for batch in of_epoch] == [0, 1, 2, 0, 1, 2, 0]
+    for epoch in range(1, 7):
+        same = torch.equal(of_epoch[epoch].images, of_epoch[0].images)
+        assert same == (epoch % 3 == 0)
+    assert torch.equal(made(split, ASKED, number=0, **keys).images, of_epoch[0].images)
+    assert made(split, ASKED, number=3).view == 0  # without views there is one
+
+
+def test_mixup_mixes_views_by_the_draws_of_the_step():
+    split, keys = split_of([0, 1, 2] * 2), {"views": 2, "batch_size": 6}
+    batch, plain = made(split, ASKED, 1, mixup=1.0, **keys), made(split, ASKED, 1, **keys)
+    rng = np.random.default_rng([0, 1])
+    share, partner = rng.beta(1, 1), rng.permutation(6)
+    mixed = share * plain.images + (1 - share) * plain.images[partner]
+    torch.testing.assert_close(batch.images, mixed, check_dtype=False)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from shell import RECIPE
+from torch import nn
 
 from kdtool.errors import RecipeError
 from kdtool.recipe.load import load_recipe
@@ -13,12 +14,13 @@ from kdtool.train.pipeline.roles import (
     check_method,
     class_weights,
     plan_role,
+    sees_fixed_images,
     teacher_answers,
     teacher_logits,
     train_role,
     warm_up_steps,
 )
-from kdtool.train.pipeline.train_model import plan_model
+from kdtool.train.pipeline.train_model import plan_model, training_of
 from kdtool.train.run import Trained, load_model, open_run
 
 
@@ -41,6 +43,58 @@ def test_the_teacher_answers_to_the_very_images_that_the_student_sees(tmp_path, 
     torch.testing.assert_close(found, expected)
     assert not found.requires_grad
     assert (found - teacher_logits(run, teacher)[:40]).abs().max() > 0.01
+
+
+VIEWS = ["data.augment=['shift:0.3','flip']", "data.views=2"]
+
+
+def test_the_answers_to_views_are_those_to_the_very_images_that_the_student_sees(tmp_path):
+    run = opened(tmp_path, "student.batch_size=600", *VIEWS)
+    (teacher,) = train_role(run, "teacher", {})
+    known = teacher_logits(run, teacher)
+    assert known.shape == (2, len(run.transfer.train), 10)
+    answers, model = teacher_answers(run, teacher, "student"), load_model(run, teacher)
+    for role, number in (("student", 0), ("control", 3), ("student", 7)):  # 3 steps an epoch
+        make_batch = batch_maker(run.transfer.train, training_of(run, role, seed=number), 10)
+        batch = make_batch(number, torch.arange(40))
+        assert batch.view == number // 3 % 2
+        with torch.no_grad():
+            expected = model(batch.images)
+        torch.testing.assert_close(answers(batch), expected, rtol=1e-4, atol=1e-4)
+    assert (known[0] - known[1]).abs().max() > 0.1
+    assert not sees_fixed_images(opened(tmp_path, "student.mixup=0.5", *VIEWS), "student")
+
+
+def test_the_teacher_sees_each_view_once_for_all_students(tmp_path):
+    run = opened(tmp_path, "student.epochs=4", *VIEWS)
+    teacher, seen = train_role(run, "teacher", {}), []
+
+    def watch(part, given):
+        if isinstance(part, nn.Conv2d) and part.in_channels == 1:
+            seen.append(len(given[0]))
+
+    hook = nn.modules.module.register_module_forward_pre_hook(watch)
+    try:
+        students = train_role(run, "student", {"teacher": teacher})  # without a convolution
+    finally:
+        hook.remove()
+    assert len(students) == 2
+    assert sum(seen) == 2 * len(run.transfer.train)
+
+
+def test_views_are_in_the_keys_where_they_are_set_and_only_there(tmp_path):
+    def keys(*settings):
+        run = opened(tmp_path, "student.precision='fp32'", *settings)
+        control = plan_role(run, "control", {})[0].key
+        return run.fingerprint, control, student_key(run)
+
+    # Written down before there were views.
+    assert keys(VIEWS[0])[1:] == (
+        "train.2:165cbfd66119ca53",
+        "train.2:8734a13736f77134",
+    )
+    found = [keys(VIEWS[0]), keys(*VIEWS), keys(VIEWS[0], "data.views=3")]
+    assert all(len(set(column)) == 3 for column in list(zip(*found, strict=True))[1:])
 
 
 def test_a_class_that_is_left_out_has_no_weight(tmp_path):

@@ -23,8 +23,9 @@ from kdtool.results.study import Results
 from kdtool.results.targets import TargetResult
 from kdtool.train.data.large.stored import channels_last
 from kdtool.train.evaluation.evaluate import split_labels
+from kdtool.train.export.accuracy import probabilities_on_test
 from kdtool.train.export.kit import no_student
-from kdtool.train.export.onnx_file import answers, as_given, in_file_form
+from kdtool.train.export.onnx_file import in_file_form
 from kdtool.train.export.targets.executorch import write_executorch
 from kdtool.train.export.targets.litert import CONVERTER, write_litert
 from kdtool.train.export.targets.ncnn import write_ncnn
@@ -137,14 +138,13 @@ def shipped_of(run: Run, results: Results, models: Mapping[Role, Sequence[Traine
     model = results.models[role]
     order: list[Precision] = list(dict.fromkeys([model.recommended or "fp32", "fp32"]))
     images = run.splits.test.pixels
-    given = as_given(images, run.recipe.export.input)
     paths = {precision: run.study.folder / model.files[precision].path for precision in order}
     sources = [
         Source(
             precision=precision,
             path=paths[precision],
             sha256=model.files[precision].sha256,
-            probabilities=answers(paths[precision], given)[1],
+            probabilities=probabilities_on_test(run, paths[precision]),
         )
         for precision in order
     ]

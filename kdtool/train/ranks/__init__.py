@@ -1,0 +1,1 @@
+"""The processes of `torchrun` that train one model together; rank 0 leads, the others follow."""
