@@ -12,6 +12,7 @@ from kdtool.edge.latency.runners import import_runner
 from kdtool.edge.metadata import write_metadata
 from kdtool.edge.session import open_session
 from kdtool.edge.targets.form import write_form
+from kdtool.edge.targets.runners.common import as_input
 from kdtool.edge.targets.target import TARGETS, target_of
 from kdtool.edge.targets.verify import compare
 from kdtool.edge.targets.write import Source
@@ -97,8 +98,9 @@ def test_a_runtime_answers_as_onnxruntime(key, precision, runtime, files, tmp_pa
         runner = import_runner(runtime)
         source = Source(precision=precision, path=path, sha256="", probabilities=expected)
         writer_of(target, model, SHAPES[key])(source, tmp_path / target.file)
+        takes = target.takes_int8 if precision == "int8" else target.takes
         loaded = runner.load(tmp_path / target.file, 1, {"precision": precision})
-        given = runner.predict(loaded, images)
+        given = runner.predict(loaded, as_input(images, {"takes": takes}))
     found = compare(given, expected, precision, positive=None, threshold=None, sha256="")
     if (key, precision, runtime) in ROUNDED:
         assert found.agreement > 0.9

@@ -34,6 +34,8 @@ def predict(model: Any, images: np.ndarray) -> np.ndarray:
         model: From `load`.
         images: float32 `(N, C, H, W)` in [0, 1].
     """
+    if images.dtype != np.float32:  # ncnn would read beyond them
+        raise ValueError(f"expected float32 images, got {images.dtype}")
     answers = []
     for image in images:
         extractor = model.create_extractor()
