@@ -69,7 +69,7 @@ def row(name, train, test, num_steps):
         batch_maker(train, training, num_classes),
         lambda logits, batch: label_loss(logits, batch.targets),
         rates(phase, 0, per_epoch),
-        "fp32",
+        loop.Passes("fp32"),
     )
     torch.manual_seed(0)
     began = time.perf_counter()

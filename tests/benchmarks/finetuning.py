@@ -78,7 +78,7 @@ def kdtool_epoch(name, split, batch_size):
         batch_maker(split, Training(table, 0, augment=AUGMENT), 2),
         lambda logits, batch: label_loss(logits, batch.targets),
         schedule.rates(phase, 0, steps_per_epoch(len(split), batch_size)),
-        precision,
+        loop.Passes(precision),
     )
 
     def epoch():

@@ -116,7 +116,7 @@ def kdtool_step(device, num_images, *, compiled):
         batch_maker(split, Training(table, 0), 2),
         lambda logits, batch: label_loss(logits, batch.targets),
         lambda _number: 1.0,
-        choose_precision("auto", device, model),
+        loop.Passes(choose_precision("auto", device, model)),
     )
     index = torch.arange(min(BATCH_SIZE, num_images), device=device)
     return lambda number: step(number, index)

@@ -116,7 +116,7 @@ def trainer(splits):
         make_batch,
         lambda logits, batch: F.cross_entropy(logits, batch.targets),
         lambda _number: 1.0,
-        "fp32",
+        loop.Passes("fp32"),
     )
 
     def train() -> None:

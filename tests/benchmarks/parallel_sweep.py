@@ -25,7 +25,7 @@ from kdtool.recipe.training import TrainTable
 from kdtool.terminal.progress import Terminal
 from kdtool.train.data.splits import load_splits
 from kdtool.train.fit.batches import Training, batch_maker, batches, steps_per_epoch
-from kdtool.train.fit.loop import training_step
+from kdtool.train.fit.loop import Passes, training_step
 from kdtool.train.fit.losses import distillation_loss
 from kdtool.train.fit.optimizer import make_optimizer, phases_of, rates
 from kdtool.train.models.device import autocast, choose_precision
@@ -75,7 +75,7 @@ class Work:
             batch_maker(self.train, Training(self.table, seed), self.num_classes),
             batch_loss,
             rates(phase, 0, steps_per_epoch(len(self.train), self.table.batch_size)),
-            self.precision,
+            Passes(self.precision),
         )
         for number, index in enumerate(self.batches(seed)):
             step(number, index)

@@ -111,7 +111,7 @@ def compare(title, splits, name, teacher, num_epochs):
         batch_maker(train, Training(table, 0), num_classes),
         batch_loss,
         schedule.rates(phase, 0, steps_per_epoch(len(train), BATCH_SIZE)),
-        precision,
+        loop.Passes(precision),
     )
 
     def our_epoch(epoch):

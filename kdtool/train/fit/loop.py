@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -26,11 +27,12 @@ from kdtool.train.fit.batches import (
 from kdtool.train.fit.faster import faster_parts, replaced
 from kdtool.train.fit.features import learner_of
 from kdtool.train.fit.memory import keep_freed_memory
+from kdtool.train.fit.micro_batch import learn_what_fits, learn_whole
 from kdtool.train.fit.optimizer import freeze, make_optimizer, phases_of, rates
 from kdtool.train.fit.state import State, Weights, best_epoch, patience_of
 from kdtool.train.models.checkpoint import set_weights
 from kdtool.train.models.device import Precision, autocast, choose_precision, explain_out_of_memory
-from kdtool.train.models.predict import scored
+from kdtool.train.models.predict import Validation, scored
 from kdtool.train.models.trained_teacher import chance_fault
 from kdtool.train.ranks.batch_norm import SyncedBatchNorm
 from kdtool.train.ranks.group import ALONE, Ranks
@@ -43,6 +45,19 @@ Step = Callable[[int, Tensor], Tensor]  # number of the step and the images' ind
 REMEDY = 'lower learning_rate, or set precision = "fp32"'
 FEWEST_EPOCHS = 4  # fewer, and half of them is too early to say anything
 STEPS_BETWEEN_CHECKS = 10  # of the loss: each check waits for the GPU
+
+
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """How the images of a batch pass a network that learns."""
+
+    precision: Precision  # of matrix products and convolutions
+    # That compute a part of each batch each. The loss is that of the whole batch, whose logits
+    # every rank gets, and so is the gradient.
+    ranks: Ranks = ALONE
+    # Is told where a batch that does not fit into memory passes in parts; None: it is an error, as
+    # it is with several ranks, which would all have to run out of it in the same step.
+    warn: Callable[[str], None] | None = None
 
 
 def fit(
@@ -84,6 +99,7 @@ def fit(
     ranks.copy(model)
     state = State.load(state_path, model, table.ema)
     phases, begun = phases_of(table, num_images), 0
+    noted: list[str] = []
     update(len(state.epochs) * num_images, "begins")
     num_epochs = sum(phase.epochs for phase in phases)
     num_per_epoch = steps_per_epoch(num_images, table.batch_size)
@@ -98,7 +114,12 @@ def fit(
             model, splits, training, phase.train, precision, state_path.parent, warn
         )
         step = training_step(
-            learner.network, optimizer, learner.make_batch, batch_loss, rate, precision, ranks
+            learner.network,
+            optimizer,
+            learner.make_batch,
+            batch_loss,
+            rate,
+            Passes(precision, ranks, noted.append),
         )
         refresh = statistics_of(norm_layers(model), splits.train, training)
         while len(state.epochs) < begun + phase.epochs and not state.is_stale(patience, begun):
@@ -119,19 +140,7 @@ def fit(
             state.seconds += time.perf_counter() - began
             refresh(state.learned)
             logits = learner.validate(state.learned)
-            found = ranks.same(
-                scored(
-                    logits,
-                    splits.validation,
-                    len(splits.classes),
-                    training.metric,
-                    splits.positive,
-                )
-            )
-            if not math.isfinite(found.loss):
-                raise KdtoolError(
-                    f"the validation loss is {found.loss} after epoch {epoch}; {REMEDY}"
-                )
+            found = ranks.same(judged(logits, splits, training, epoch))
             state.add(
                 EpochRecord(
                     epoch=epoch,
@@ -151,9 +160,10 @@ def fit(
     learned, best = state.learned, best_epoch(state.epochs)
     set_weights(learned, state.best_weights)
     set_modes(learned, freeze(learned, phases[state.epochs[best - 1].phase - 1].train, num_logits))
-    warning = (
-        mode_warning(learned, splits.train, training, len(splits.classes)) if ranks.leads else None
-    )
+    if ranks.leads and (
+        warning := mode_warning(learned, splits.train, training, len(splits.classes))
+    ):
+        noted.append(warning)
     result = TrainingResult(
         epochs=state.epochs,
         best_epoch=best,
@@ -162,9 +172,21 @@ def fit(
         device=device.type,
         precision=precision,
         num_ranks=ranks.count,
-        warnings=[warning] if warning else [],
+        warnings=noted,
     )
     return result, state.best_weights
+
+
+def judged(logits: Tensor, splits: Splits, training: Training, epoch: int) -> Validation:
+    """Return the scores of an epoch, of logits `(V, C * S)` of the validation images.
+
+    Raises:
+        KdtoolError: The loss is not finite.
+    """
+    found = scored(logits, splits.validation, len(splits.classes), training.metric, splits.positive)
+    if not math.isfinite(found.loss):
+        raise KdtoolError(f"the validation loss is {found.loss} after epoch {epoch}; {REMEDY}")
+    return found
 
 
 def smaller_batches(table: TrainTable) -> str:
@@ -193,8 +215,7 @@ def training_step(
     make_batch: MakeBatch,
     batch_loss: BatchLoss,
     rate: Callable[[int], float],
-    precision: Precision,
-    ranks: Ranks = ALONE,
+    passes: Passes,
 ) -> Step:
     """Return the function that learns from one batch and returns its loss, a scalar.
 
@@ -204,24 +225,33 @@ def training_step(
         make_batch: Of `batch_maker`.
         batch_loss: Loss of a batch.
         rate: From the number of the step to the share of the full learning rate.
-        precision: Of matrix products and convolutions.
-        ranks: That compute a part of each batch each. The loss is that of the whole batch, whose
-            logits every rank gets, and so is the gradient.
+        passes: How the images pass the model.
     """
-    parts, network = faster_parts(model), shared(model, ranks)
+    ranks, parts = passes.ranks, faster_parts(model)
+    network = shared(model, ranks)
     joint = SyncedBatchNorm if ranks.are_several else nullcontext
+
+    def forward(images: Tensor) -> Tensor:
+        with replaced(parts), autocast(images.device, passes.precision), joint():
+            logits: Tensor = network(images)
+        return logits.float()
+
+    learn = (
+        learn_whole(forward)
+        if passes.warn is None or ranks.are_several
+        else learn_what_fits(forward, model, passes.warn)
+    )
 
     def step(number: int, index: Tensor) -> Tensor:
         for group in optimizer.param_groups:
             group["lr"] = group["full_lr"] * rate(number)
         batch = make_batch(number, index)
-        with replaced(parts), autocast(index.device, precision), joint():
-            logits = network(batch.images)
-        loss = batch_loss(ranks.whole(logits.float(), len(index)), batch)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = learn(
+            batch.images, lambda logits: batch_loss(ranks.whole(logits, len(index)), batch)
+        )
         optimizer.step()
-        return loss.detach()
+        return loss
 
     return step
 

@@ -132,12 +132,15 @@ def explain_out_of_memory(
     try:
         yield
     except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(
-            error
-        ):
+        if not is_out_of_memory(error):
             raise
         channels, height, width = image_shape
         raise KdtoolError(
             f"a batch of {num_images:,} images of {width} x {height} pixels and {channels} "
             f"channels does not fit into memory; {remedy}"
         ) from error
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether an error of torch says that memory ran out, on a GPU or in the CPU's."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)

@@ -18,7 +18,7 @@ from kdtool.results.base import ROLES, TEACHER_OF, Role
 from kdtool.stats.power import expected_visible
 from kdtool.train.fit.batches import Batch, batch_maker
 from kdtool.train.fit.features import is_head
-from kdtool.train.fit.loop import Step, smaller_batches, training_step
+from kdtool.train.fit.loop import Passes, Step, smaller_batches, training_step
 from kdtool.train.fit.optimizer import Phase, freeze, make_optimizer, phases_of
 from kdtool.train.models.device import choose_precision, explain_out_of_memory
 from kdtool.train.models.predict import class_logits
@@ -237,7 +237,9 @@ def seconds_per_image(run: Run, role: Role, phase: Phase, *, forward: bool) -> f
         freeze(model.train(), phase.train, num_logits)
         optimizer = make_optimizer(model, table, phase, num_logits)
         precision = choose_precision(table.precision, run.device, model)
-        step = training_step(model, optimizer, make_batch, loss_of, lambda _: 1.0, precision)
+        # Where a batch passes in parts, training says so.
+        passes = Passes(precision, warn=lambda _: None)
+        step = training_step(model, optimizer, make_batch, loss_of, lambda _: 1.0, passes)
     with (
         torch.random.fork_rng(devices=[run.device] if run.device.type == "cuda" else []),
         torch.set_grad_enabled(not forward),

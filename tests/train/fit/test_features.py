@@ -125,7 +125,9 @@ def trained_whole(model, training):
     frozen = freeze(model, phase.train, NUM_CLASSES)
     optimizer = make_optimizer(model, training.table, phase, NUM_CLASSES)
     make = batch_maker(data.train, training, NUM_CLASSES)
-    step = loop.training_step(model, optimizer, make, batch_loss, lambda _: 1.0, "fp32")
+    step = loop.training_step(
+        model, optimizer, make, batch_loss, lambda _: 1.0, loop.Passes("fp32")
+    )
     found = []
     for epoch in range(phase.epochs):
         torch.manual_seed(training.seed * 1_000_003 + epoch + 1)

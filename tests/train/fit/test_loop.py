@@ -343,7 +343,9 @@ def test_a_loss_gets_logits_in_float32_where_the_network_computes_in_bf16(splits
     (phase,) = phases_of(table, len(splits.train))
     optimizer = make_optimizer(model, table, phase, 10)
     make_batch = batch_maker(splits.train, Training(table, seed=0), 10)
-    step = loop.training_step(model, optimizer, make_batch, batch_loss, lambda _: 1.0, "bf16")
+    step = loop.training_step(
+        model, optimizer, make_batch, batch_loss, lambda _: 1.0, loop.Passes("bf16")
+    )
     for number in range(2):
         step(number, torch.arange(8))
     assert seen == [(torch.float32, 0), (torch.float32, 1)]

@@ -1,0 +1,146 @@
+"""A batch in parts has the gradient of the whole; one that does not fit is cut until it does."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from kdtool.train.fit.losses import kd_loss
+from kdtool.train.fit.methods import dist_loss
+from kdtool.train.fit.micro_batch import learn_in_parts, learn_what_fits, learn_whole
+
+NUM_IMAGES, NUM_CLASSES = 12, 5
+
+
+def network(*, draws=False, norm=False):
+    torch.manual_seed(0)
+    layers = [nn.Flatten(), nn.Linear(8, 16)]
+    layers += [nn.BatchNorm1d(16)] * norm + [nn.Dropout(0.5)] * draws
+    return nn.Sequential(*layers, nn.ReLU(), nn.Linear(16, NUM_CLASSES)).double()
+
+
+def batch():
+    generator = torch.Generator().manual_seed(1)
+    images = torch.rand(NUM_IMAGES, 2, 2, 2, generator=generator, dtype=torch.float64)
+    return images, torch.randint(NUM_CLASSES, (NUM_IMAGES,), generator=generator)
+
+
+def loss_of(name, labels):
+    teacher = torch.linspace(-2, 2, NUM_IMAGES * NUM_CLASSES, dtype=torch.float64).sin() * 3
+    answers = teacher.view(NUM_IMAGES, NUM_CLASSES)
+    return {
+        "cross-entropy": lambda logits: F.cross_entropy(logits, labels),
+        "kd": lambda logits: kd_loss(logits, answers, 4.0),
+        "dist, which compares the images of a batch": lambda logits: dist_loss(
+            logits, answers, 1.0, 1.0, 1.0
+        ),
+    }[name]
+
+
+def gradients(model):
+    return {name: value.grad.clone() for name, value in model.named_parameters()}
+
+
+@pytest.mark.parametrize("num_parts", [1, 2, 5, NUM_IMAGES])
+@pytest.mark.parametrize(
+    "name", ["cross-entropy", "kd", "dist, which compares the images of a batch"]
+)
+def test_parts_add_up_to_the_gradient_of_the_whole_batch(name, num_parts):
+    images, labels = batch()
+    whole, cut = network(), network()
+    expected = learn_whole(whole)(images, loss_of(name, labels))
+    loss = learn_in_parts(cut, cut, images, loss_of(name, labels), num_parts)
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
+    assert not loss.requires_grad
+    torch.testing.assert_close(gradients(cut), gradients(whole), rtol=1e-10, atol=1e-14)
+
+
+def test_a_part_draws_the_same_in_both_passes():
+    """With other draws in its second pass, the gradient would be that of another function."""
+    images, labels = batch()
+    model, expected = network(draws=True), network(draws=True)
+    torch.manual_seed(7)
+    learn_in_parts(model, model, images, loss_of("cross-entropy", labels), 3)
+    after = torch.get_rng_state()
+    torch.manual_seed(7)
+    logits = torch.cat([expected(part) for part in images.tensor_split(3)])
+    F.cross_entropy(logits, labels).backward()
+    torch.testing.assert_close(gradients(model), gradients(expected), rtol=1e-10, atol=1e-14)
+    assert torch.equal(torch.get_rng_state(), after)
+
+
+def test_running_statistics_see_each_part_once():
+    images, labels = batch()
+    model, expected = network(norm=True), network(norm=True)
+    learn_in_parts(model, model, images, loss_of("cross-entropy", labels), 2)
+    for part in images.tensor_split(2):
+        expected(part)
+    for name, value in expected.named_buffers():
+        torch.testing.assert_close(model.get_buffer(name), value)
+
+
+# In a process whose address space has room for the network and half of the activations.
+WITHOUT_ROOM = """
+import resource, torch
+from torch import nn
+from torch.nn import functional as F
+from kdtool.train.fit.micro_batch import learn_what_fits, learn_whole
+
+torch.set_num_threads(1)
+NUM, WIDTH = 4096, 8192
+model = nn.Sequential(nn.Linear(16, WIDTH), nn.ReLU(), nn.Dropout(0.5), nn.Linear(WIDTH, 2))
+images, labels = torch.rand(NUM, 16), torch.randint(2, (NUM,))
+small = learn_whole(model)
+small(images[:8], lambda logits: F.cross_entropy(logits, labels[:8]))  # libraries are loaded
+model.zero_grad()
+activations = NUM * WIDTH * 4
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+told = []
+learn = learn_what_fits(model, model, told.append)
+hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+resource.setrlimit(resource.RLIMIT_AS, (used + 2 * activations, hard))
+torch.manual_seed(3)
+loss = learn(images, lambda logits: F.cross_entropy(logits, labels))
+after = torch.get_rng_state()
+num_told = len(told)
+learn(images, lambda logits: F.cross_entropy(logits, labels))
+assert len(told) == num_told, "the number of parts is kept"
+resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+torch.manual_seed(3)
+logits = torch.cat([model(part) for part in images.tensor_split(2**num_told)])
+torch.testing.assert_close(F.cross_entropy(logits, labels).detach(), loss)
+assert torch.equal(torch.get_rng_state(), after), "a step that is repeated has its own draws"
+print(told[0])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits an address space as Linux does")
+def test_a_batch_that_does_not_fit_is_cut_until_it_does():
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_ROOM], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == (
+        "a batch of 4,096 images does not fit into memory: it passes the network in 2 parts, twice "
+        "each, and its loss stays that of the whole. BatchNorm sees one part at a time; a smaller "
+        "batch_size is faster"
+    )
+
+
+def test_other_errors_and_batches_that_cannot_be_cut_end_the_step():
+    told = []
+    images = torch.rand(3, 8)
+
+    def forward(message):
+        def raises(_images):
+            raise RuntimeError(message)
+
+        return learn_what_fits(raises, nn.Linear(8, 2), told.append)
+
+    for message in ("shapes differ", "DefaultCPUAllocator: can't allocate memory"):
+        with pytest.raises(RuntimeError, match=message):
+            forward(message)(images, torch.sum)
+    assert told == []
