@@ -1,7 +1,8 @@
 """The decoded images of a set, in a file of the user's cache.
 
 It is written once, whole or not at all, and read by every model, process and later run that has the
-same files. It may be deleted at any time that nothing reads it.
+same files. It may be deleted at any time that nothing reads it; one that no run has used for a
+month is deleted when another one is written.
 """
 
 import errno
@@ -10,6 +11,7 @@ import json
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -31,6 +33,7 @@ from kdtool.train.data.large.shards import Member, PictureFile
 from kdtool.train.data.large.stored import StoredImages
 
 MOVE = "set the environment variable XDG_CACHE_HOME to a folder on a larger disk"
+UNUSED = 30 * 24 * 3600  # seconds after which a set is deleted
 READER = 1  # raise it when files of pictures are decoded to other pixels
 
 
@@ -83,11 +86,13 @@ def places(key: str) -> tuple[Path, Path]:
 
 
 def find_cached(key: str) -> Cached | None:
-    """Return a set of the cache; None: it is not there, or not whole."""
+    """Return a set of the cache, now the last used; None: it is not there, or not whole."""
     path, about = places(key)
     try:
         known = CachedSet.model_validate_json(about.read_bytes())
         size = path.stat().st_size
+        with suppress(OSError):  # a cache of somebody else, that can be read only
+            os.utime(about)
     except (OSError, ValidationError):
         return None
     rows = np.concatenate([np.arange(first, end) for first, end in known.kept])
@@ -120,7 +125,8 @@ class Writer:
 def locked(key: str) -> Iterator[None]:
     """Keep other processes from writing a set during the block; wait for one that does.
 
-    What processes left behind that were killed while they wrote any set is deleted.
+    What processes left behind that were killed while they wrote any set is deleted, and sets that
+    have not been used for a month.
 
     Raises:
         DataError: The cache cannot be written.
@@ -132,11 +138,26 @@ def locked(key: str) -> Iterator[None]:
             _, owner, _ = path.name.split(".", 2)
             with suppress(Timeout), FileLock(folder / f"{owner}.lock", timeout=0):
                 path.unlink()
+        delete_unused(folder, time.time() - UNUSED)
         held = FileLock(folder / f"{key}.lock").acquire()
     except OSError as error:
         raise DataError(f"cannot write {folder}: {reason(error)}; {MOVE}") from error
     with held:
         yield
+
+
+def delete_unused(folder: Path, since: float) -> None:
+    """Delete the sets that no run has used since a time, in seconds of `time.time`.
+
+    Raises:
+        OSError: One cannot be deleted.
+    """
+    for path in folder.glob("[!.]*.images"):
+        about = path.with_suffix(".json")
+        if not about.exists() or about.stat().st_mtime < since:
+            with suppress(Timeout), FileLock(path.with_suffix(".lock"), timeout=0):
+                for one in (about, *folder.glob(f"{path.stem}.*.json"), path):
+                    one.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -255,6 +256,30 @@ def test_what_a_killed_process_left_is_deleted_and_that_of_a_living_one_is_kept(
     read(pictures[5:], memory=LITTLE)
     assert not unfinished.exists()
     assert len(list(folder.glob("*.images"))) == 2
+
+
+def test_a_set_that_no_run_has_used_for_a_month_makes_room_for_the_next(pictures, user_cache):
+    folder = user_cache / "kdtool" / "decoded"
+    month_ago = time.time() - 31 * 24 * 3600
+
+    def sets_after(first, *, months=1):
+        """The sets in the cache after another one was read, all others not used for so long."""
+        for path in folder.glob("*.json"):
+            path.with_suffix(".pairs.json").write_text("{}")
+            os.utime(path, (month_ago, month_ago) if months else None)
+        read(pictures[first:], memory=LITTLE)
+        kept = {path.name.partition(".")[0] for path in folder.glob("*[!k]")}
+        assert kept == {path.stem for path in folder.glob("*.images")}
+        return kept
+
+    first = sets_after(4)
+    second = sets_after(5)
+    assert len(second) == 1
+    assert second.isdisjoint(first)
+    assert sets_after(5) == second  # used again, and so not deleted by the next
+    both = sets_after(6, months=0)
+    assert len(both) == 2
+    assert second < both
 
 
 def test_broken_files_are_listed_as_ever_and_leave_no_file(pictures, user_cache):
