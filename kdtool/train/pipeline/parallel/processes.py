@@ -4,6 +4,7 @@ A process returns messages only: it writes every model into the study, where the
 it.
 """
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.synchronize import Lock
@@ -130,12 +131,25 @@ def begin(start: Start, number: Any) -> None:
     """
     global _start, _device
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it through the main process
+    Thread(target=end_with_the_main_process, daemon=True).start()
     sys.stdout = sys.stderr  # standard output is for results, and a user's model may print
     torch.set_num_threads(start.threads)
     with number.get_lock():
         _device = start.devices[number.value % len(start.devices)]
         number.value += 1
     _start = start
+
+
+def end_with_the_main_process() -> None:
+    """Wait until the main process ends, and end this one.
+
+    A main process that is killed cannot end its pool, whose processes would wait for the next piece
+    for ever: each of them holds the other end of the queue.
+    """
+    main = parent_process()
+    assert main is not None
+    main.join()
+    os._exit(1)
 
 
 @cache

@@ -2,12 +2,18 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing import active_children
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from shell import RECIPE
 from small_study import ROLES, Recorded, train_here, tried_by
 from typer.testing import CliRunner
 
@@ -94,6 +100,34 @@ def test_a_killed_process_is_an_error_with_a_way_to_continue(open_study):
     ):
         train_pieces(pieces, reporter, workers, lambda _: True)
     assert len(reporter.said) < len(pieces)
+
+
+def of_session(number):
+    """The processes of a session that have not ended."""
+    stats = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            stats.append(path.read_text().rpartition(")")[2].split())
+    return [fields for fields in stats if int(fields[3]) == number and fields[0] != "Z"]
+
+
+def until(holds):
+    end = time.monotonic() + 60
+    while not holds() and time.monotonic() < end:
+        time.sleep(0.1)
+    return holds()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts processes as Linux lists them")
+def test_no_process_outlives_a_main_process_that_is_killed(tmp_path):
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    command = [sys.executable, "-m", "kdtool", "distill", "tiny.toml", "--jobs", "2"]
+    command += ["--set", "student.epochs=100000", "--quiet", "--anyway"]
+    with subprocess.Popen(command, cwd=tmp_path, start_new_session=True) as main:
+        # Beside it the two that train, their server, and what tracks the semaphores of all.
+        assert until(lambda: len(of_session(main.pid)) == 5)
+        main.kill()
+    assert until(lambda: not of_session(main.pid))
 
 
 def test_no_process_is_started_if_all_models_are_trained_or_jobs_is_1(open_study, monkeypatch):
