@@ -11,9 +11,11 @@ from unittest import mock
 import numpy as np
 from cifar_sets import cifar_arrays, write_cifar
 from pictures import save_classes
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from kdtool.cli.app import app
+from kdtool.recipe.load import check_sweep, load_recipe, parse_sweep
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -74,6 +76,42 @@ def run_pages(pages, folder, write_idx_set):
 
     The working folder must be `folder`. Only `uv run pytest` is left out.
     """
+    write_sets(folder, write_idx_set)
+    return sum(run_command(list(command)) for command in given_on(pages))
+
+
+def check_pages(pages, folder, write_idx_set):
+    """Check what the commands of `pages` would train, or that the script is there; return how many.
+
+    The working folder must be `folder`.
+    """
+    write_sets(folder, write_idx_set)
+    given = given_on(pages)
+    for command in given:
+        if "kdtool" in command:
+            check_study(list(command[command.index("kdtool") + 1 :]))
+        else:
+            assert command[:3] == ("uv", "run", "python")
+            assert Path(command[3]).name in SHORT_SCRIPTS
+            assert (ROOT / command[3]).exists()
+    return len(given)
+
+
+def check_study(arguments):
+    """Have `kdtool check` look at the recipe of a command, with its settings and sweep."""
+    with get_command(app).make_context("kdtool", ["check", arguments[1]]) as context:
+        known = get_command(app).get_command(context, arguments[0])
+        options = known.make_context(arguments[0], shortened(arguments)[1:]).params
+    settings = [part for one in options["settings"] for part in ("--set", one)]
+    done = CliRunner().invoke(app, ["check", arguments[1], *settings])
+    assert done.exit_code == 0, f"{arguments}: {done.output}"
+    recipe = load_recipe(Path(arguments[1]), options["settings"])
+    sweep = dict(parse_sweep(one) for one in options.get("sweep") or [])
+    check_sweep(recipe, sweep, subclasses=arguments[0] == "subclass-distill")
+
+
+def write_sets(folder, write_idx_set):
+    """Write a small set of each source that the pages name."""
     (folder / "recipes").symlink_to(ROOT / "recipes")
     write_idx_set(folder / "DIR", num_train=300, num_test=60, num_classes=10, size=28)
     write_npz(folder / "DIR" / "pneumoniamnist.npz", (28, 28), num_classes=2)
@@ -84,8 +122,11 @@ def run_pages(pages, folder, write_idx_set):
     save_classes(folder / "my-pictures", 40)
     (folder / "my-pictures" / "cross").rename(folder / "my-pictures" / "cat")
     (folder / "my-pictures" / "disc").rename(folder / "my-pictures" / "dog")
-    given = {without_install(command): None for page in pages for command in commands(page)}
-    return sum(run_command(list(command)) for command in given)
+
+
+def given_on(pages):
+    """Each command of `pages` once, in their order."""
+    return {without_install(command): None for page in pages for command in commands(page)}
 
 
 def without_install(command):
@@ -135,7 +176,16 @@ def run_script(path, arguments):
 
 def run_kdtool(command):
     at = command.index(">") if ">" in command else len(command)
-    arguments, output = command[:at], command[at + 1 :]
+    arguments, output = shortened(command[:at]), command[at + 1 :]
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, f"{command}: {done.output}"
+    for path in output:
+        Path(path).write_text(done.stdout)
+
+
+def shortened(command):
+    """The arguments of `kdtool` for a command, on small data and for one epoch."""
+    arguments = command
     if arguments[0] in {"distill", "subclass-distill", "finetune", "check"}:
         small = [
             part for name, short in SHORT_RECIPES.items() if name in arguments for part in short
@@ -151,7 +201,4 @@ def run_kdtool(command):
             arguments += ["--set", "export.precisions=['fp32']"]
     elif arguments[0] == "profile" and "--merge" not in arguments:
         arguments += ["--seconds", "0.02"]
-    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
-    assert done.exit_code == 0, f"{command}: {done.output}"
-    for path in output:
-        Path(path).write_text(done.stdout)
+    return arguments

@@ -1,11 +1,18 @@
-"""The results page: every command runs."""
+"""The results page: every command can train what it says, and every night each of them runs."""
 
 import pytest
-from page import RESULTS, run_pages
+from nightly import nightly
+from page import RESULTS, check_pages, run_pages
 
 from kdtool.results.study import load_results
 
 
+def test_every_study_of_the_results_can_be_trained(tmp_path, monkeypatch, write_idx_set):
+    monkeypatch.chdir(tmp_path)
+    assert check_pages([RESULTS], tmp_path, write_idx_set) == 12
+
+
+@nightly
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_every_command_of_the_results_runs(tmp_path, monkeypatch, write_idx_set):

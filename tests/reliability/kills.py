@@ -1,0 +1,244 @@
+"""Kills studies at random moments until they end, and compares them with studies left alone.
+
+    uv run python tests/reliability/kills.py --kills 1000
+
+Each run is a fork of a process that has imported everything. It is ended by SIGKILL, or as often as
+`--gentle` says by SIGTERM or SIGINT, which must end it with status 143 or 130. At the end every
+file must be that of the calm run but for what was measured, no process may live, and after gentle
+signals alone no file may stay in the folder for temporary files.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+os.environ |= {"OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": tempfile.mkdtemp(prefix="kills-cache-")}
+
+import onnxscript  # noqa: F401
+import torch._dynamo  # noqa: F401
+
+from kdtool.cli import app as cli
+from kdtool.train.fit import state
+
+RECIPE = """\
+name = "killed"
+seeds = [0, 1]
+[data]
+source = "digits"
+group = [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+[teacher]
+model = "mnist-cnn"
+epochs = 2
+[student]
+model = "mnist-mlp"
+epochs = 3
+[profile]
+seconds = 0.05
+[explain]
+images = 2
+"""
+COMMANDS = (
+    ["distill"],
+    ["subclass-distill"],
+    ["distill", "--sweep", "distill.temperature=1,4"],
+    ["distill", "--jobs", "2"],
+)
+# Times differ from run to run, and what follows from them.
+MEASURED = {
+    "seconds",
+    "images_per_second",
+    "latency",
+    "gate",
+    "recommended",
+    "p50_ms",
+    "time_ratio",
+}
+SIGNALS = {signal.SIGTERM: 143, signal.SIGINT: 130}
+
+
+def started(arguments, folder):
+    """Start a run in a session of its own; return its process."""
+    child = os.fork()
+    if child:
+        return child
+    os.setsid()
+    output = os.open(folder / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(output, stream)
+    os.chdir(folder)
+    temporary = folder / "temporary"
+    temporary.mkdir(exist_ok=True)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
+    state.SECONDS_BETWEEN_SAVES = 0  # after each epoch
+    sys.argv = ["kdtool", *arguments, "recipe.toml", "--out", str(folder), "--quiet", "--anyway"]
+    code = 1
+    try:
+        cli.main()
+        code = 0
+    except SystemExit as error:
+        code = error.code or 0
+    finally:
+        os._exit(code)
+
+
+def finish(child):
+    """Wait for a run; return its status, negative for a signal."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def wait(child, seconds):
+    """Wait at most so long; return the status, or None."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    return None
+
+
+def living(session):
+    """Processes of a session that are not about to end, after at most ten seconds."""
+    for _ in range(100):
+        found = []
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = path.read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[3]) == session and fields[0] != "Z":
+                found.append(int(path.parent.name))
+        if not found:
+            return []
+        time.sleep(0.1)
+    return found
+
+
+def content(path):
+    """What must be equal in a file: its bytes, without times if it is JSON; None: nothing."""
+    if path.suffix == ".json":
+        held = without_times(json.loads(path.read_text()))
+        if path.parent.name == "stages":
+            del held["sha256"]  # of times too
+        return sorted(held["files"]) if path.name == "finished.json" else held
+    is_report = path.name.startswith("report.") or path.suffix == ".svg"
+    return None if is_report or path.name.endswith(".lock") else path.read_bytes()
+
+
+def without_times(value):
+    if isinstance(value, dict):
+        return {key: without_times(each) for key, each in value.items() if key not in MEASURED}
+    return [without_times(each) for each in value] if isinstance(value, list) else value
+
+
+def tree(study):
+    return {path.relative_to(study): path for path in study.rglob("*") if path.is_file()}
+
+
+def differences(given, expected):
+    """Name the files in which two studies differ."""
+    files, calm = tree(given), tree(expected)
+    found = [f"{name} is left over" for name in files.keys() - calm.keys()]
+    found += [f"{name} is missing" for name in calm.keys() - files.keys()]
+    both = files.keys() & calm.keys()
+    return found + [f"{one} differs" for one in both if content(files[one]) != content(calm[one])]
+
+
+def killed_study(arguments, folder, most_seconds, kills, draw, gentle):
+    """Run a study, killed again and again, until it ends or there were `kills`.
+
+    Returns:
+        How it was ended each time, whether it finished, and what went wrong.
+    """
+    ends, faults = Counter(), []
+    while ends.total() < kills and not faults:
+        child = started(arguments, folder)
+        status = wait(child, draw.uniform(0, most_seconds))
+        if status is None:
+            number = draw.choice(list(SIGNALS)) if draw.random() < gentle else signal.SIGKILL
+            os.kill(child, number)
+            status = finish(child)
+            ends[signal.Signals(number).name] += 1
+            faults = faults_of(child, number, status, folder)
+        elif status:
+            faults = [f"ended with {status}: {(folder / 'output.txt').read_text()[-300:]}"]
+        if status == 0:
+            return ends, True, faults
+    return ends, False, faults
+
+
+def faults_of(child, number, status, folder):
+    """Say what is wrong with a run that was ended by a signal."""
+    name, faults = signal.Signals(number).name, []
+    if status not in {0, SIGNALS.get(number, -number)}:
+        faults.append(f"{name} ended it with {status}")
+    if left := living(child):
+        faults.append(f"{len(left)} processes outlive {name}")
+        for process in left:
+            os.kill(process, signal.SIGKILL)
+    if "Traceback" in (folder / "output.txt").read_text():
+        faults.append(f"traceback after {name}: {folder / 'output.txt'}")
+    return faults
+
+
+def calm_studies(root):
+    """Run each command without a signal; return the folders, and the seconds of the slowest."""
+    folders, longest = [], 0.0
+    for number, arguments in enumerate(COMMANDS):
+        folder = new_folder(root / f"calm{number}")
+        began = time.monotonic()
+        if status := finish(started(arguments, folder)):
+            sys.exit(f"a calm run ended with {status}: {folder / 'output.txt'}")
+        longest = max(longest, time.monotonic() - began)
+        folders.append(folder)
+    return folders, longest
+
+
+def new_folder(folder):
+    folder.mkdir()
+    (folder / "recipe.toml").write_text(RECIPE)
+    return folder
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--gentle", type=float, default=0.2, help="share of SIGTERM and SIGINT")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    draw, root = random.Random(given.seed), Path(tempfile.mkdtemp(prefix="kills-"))
+    calm, seconds = calm_studies(root)
+    ends, faults, num_done = Counter(), [], 0
+    while ends.total() < given.kills and not faults:
+        number, kills = num_done % len(COMMANDS), given.kills - ends.total()
+        folder = new_folder(root / f"study{num_done}")
+        settings = (COMMANDS[number], folder, seconds / 2, kills, draw, given.gentle)
+        more, done, faults = killed_study(*settings)
+        ends += more
+        if done:
+            faults += differences(folder / "killed", calm[number] / "killed")
+            left = list((folder / "temporary").iterdir())
+            if left and not more["SIGKILL"]:
+                faults.append(f"left in the temporary folder: {left}")
+            num_done += 1
+        if not faults:
+            shutil.rmtree(folder)
+    listed = ", ".join(f"{count} by {name}" for name, count in ends.items())
+    print(f"{ends.total()} runs ended ({listed}) in {num_done} studies: {len(faults)} faults")
+    print(*(f"{' '.join(COMMANDS[number])}: {one}" for one in faults), sep="\n")
+    shutil.rmtree(os.environ["XDG_CACHE_HOME"])
+    if not faults:
+        shutil.rmtree(root)
+    sys.exit(bool(faults))
+
+
+if __name__ == "__main__":
+    main()

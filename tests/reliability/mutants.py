@@ -1,0 +1,213 @@
+"""Changes files of every format that kdtool reads, and has kdtool read them, in processes apart.
+
+    uv run python tests/reliability/mutants.py --count 100000
+
+Each mutant is either used or refused with one message; what else happens is a fault: another
+exception, a process that dies, one that takes longer than its time or more than its memory, and one
+that touches anything outside of its folder. Mutant N of a format is the same in each run:
+`--only png --first N --count 1 --keep FOLDER` makes it again.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zlib
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), *(str(HERE.parent / name) for name in ("support", "train"))]
+SECONDS, MEMORY = 20, 3 * 2**30  # of one mutant; of a process over what it needs to begin
+AT_ONCE = 200  # mutants of a process
+TO_BEGIN, TOO_LONG = 300, signal.SIGALRM  # it imports PyTorch; what ends it
+FINE = ("used", "refused")
+
+
+def work(name, first, count, keep):
+    """Read mutants, in this process; write a line before and after each."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what else is printed
+    import numpy as np
+    from formats import FORMATS
+
+    from kdtool.errors import KdtoolError
+
+    kind = FORMATS[name]
+    folder = Path(tempfile.mkdtemp(dir=os.environ["TMPDIR"]))
+    valid = folder / "valid"
+    valid.mkdir()
+    kind.write(valid)
+    shutil.copytree(valid, folder / "first")
+    kind.read(folder / "first")  # raises if the valid files are refused; all is imported then
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, resource.RLIM_INFINITY))
+    watch(folder)
+    for number in range(first, first + count):
+        rng = np.random.default_rng([zlib.crc32(name.encode()), number])
+        place = folder / "mutant"
+        shutil.copytree(valid, place)
+        changed = place / kind.names[int(rng.integers(len(kind.names)))]
+        content = changed.read_bytes()
+        mutant = kind.change(content, rng)
+        changed.write_bytes(mutant)
+        if keep:
+            shutil.copytree(place, keep, dirs_exist_ok=True)
+        print(json.dumps({"begins": number}), file=answers)
+        touched.clear()
+        what, text = "used", ""
+        try:
+            kind.read(place)
+        except KdtoolError as error:
+            what, text = "refused", str(error)
+        except MemoryError as error:
+            what, text = "memory", repr(error)
+        except Exception as error:
+            what, text = "traceback", f"{type(error).__name__}: {error}"
+            if keep:
+                raise
+        if touched:
+            what, text = "touched", "; ".join(sorted(touched))
+        print(json.dumps({"ends": number, "what": what, "text": text}), file=answers)
+        shutil.rmtree(place)
+    shutil.rmtree(folder)
+
+
+touched = set()
+STARTS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "socket.connect")
+MOVES = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.chmod", "os.link", "os.symlink")
+
+
+def watch(folder):
+    """Remember what is written, deleted or started outside of `folder`."""
+    allowed = (str(folder), os.environ["TMPDIR"], "/dev/null")
+
+    def hook(event, given):
+        if event == "open":
+            path, mode, flags = given
+            writes = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) if mode is None else None
+            if not (writes or (mode and set(mode) & set("wax+"))):
+                return
+        elif event.startswith(MOVES):
+            path = given[0]
+        elif event.startswith(STARTS):
+            touched.add(event)
+            return
+        else:
+            return
+        if isinstance(path, (str, bytes, os.PathLike)):
+            full = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 (links stay)
+            if not full.startswith(allowed):
+                touched.add(f"{event} {full}")
+
+    sys.addaudithook(hook)
+
+
+def run(name, first, count, keep=None):
+    """Read mutants in a process, and in another one after each that ends it; return what happened.
+
+    Returns:
+        What happened, the number of the mutant, and the message, of each.
+    """
+    found, end = [], first + count
+    while (number := first + len(found)) < end:
+        with tempfile.TemporaryDirectory() as home, started(name, number, end, home, keep) as one:
+            reads = False
+            for said in map(json.loads, lines_of(one)):
+                reads = "begins" in said
+                if not reads:
+                    found.append((said["what"], said["ends"], said["text"]))
+        if first + len(found) < end:
+            if not reads:
+                raise SystemExit(f"{name}: a process ended with {one.returncode} before it read")
+            found.append((how_it_ended(one.returncode), first + len(found), ""))
+    return found
+
+
+def started(name, first, end, home, keep):
+    """Start a process that reads the mutants from `first` to `end`."""
+    command = [sys.executable, __file__, "--worker", "--only", name]
+    command += ["--first", str(first), "--count", str(end - first)]
+    command += ["--keep", keep] if keep else []
+    places = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME"), home)
+    quiet = {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=None if keep else subprocess.DEVNULL,
+        cwd=home,
+        env=os.environ | places | quiet,
+        text=True,
+    )
+
+
+def how_it_ended(code):
+    """Say how a process ended that did not finish."""
+    if code == -TOO_LONG:
+        return "too long"
+    return f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+
+
+def lines_of(process):
+    """Yield the lines of a process, and end it when the next one takes too long."""
+    for seconds in itertools.chain([TO_BEGIN], itertools.repeat(SECONDS)):
+        timer = threading.Timer(seconds, process.send_signal, [TOO_LONG])
+        timer.start()
+        line = process.stdout.readline()
+        timer.cancel()
+        if not line:
+            return
+        yield line
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--count", type=int, default=1000, help="mutants, of all formats together")
+    parser.add_argument("--first", type=int, default=0, help="number of the first of each format")
+    parser.add_argument("--only", help="one format")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--keep", help="a folder that gets the mutant; its exception is shown")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.worker:
+        work(given.only, given.first, given.count, given.keep)
+        return
+    from formats import FORMATS
+
+    names = [given.only] if given.only else list(FORMATS)
+    each = -(-given.count // len(names))
+    tasks = [
+        (name, given.first + done, min(AT_ONCE, each - done))
+        for done in range(0, each, AT_ONCE)
+        for name in names
+    ]
+    began, counts, faults = time.monotonic(), {name: Counter() for name in names}, []
+    with ThreadPoolExecutor(given.jobs) as pool:
+        for (name, *_), found in zip(
+            tasks, pool.map(lambda task: run(*task, given.keep), tasks), strict=True
+        ):
+            for what, number, text in found:
+                counts[name][what] += 1
+                if what not in FINE:
+                    faults.append((name, number, what, text))
+    print(f"{'format':<22}{'mutants':>9}{'used':>9}{'refused':>9}{'faults':>9}")
+    for name, of_name in [*counts.items(), ("all", sum(counts.values(), Counter()))]:
+        total, fine = of_name.total(), [of_name[what] for what in FINE]
+        print(f"{name:<22}{total:>9,}{fine[0]:>9,}{fine[1]:>9,}{total - sum(fine):>9,}")
+    print(f"{time.monotonic() - began:,.0f} s")
+    for name, number, what, text in faults[:100]:
+        print(f"{name} {number}: {what} {text[:300]}")
+    sys.exit(bool(faults))
+
+
+if __name__ == "__main__":
+    main()
