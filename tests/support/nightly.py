@@ -4,4 +4,5 @@ import os
 
 import pytest
 
-nightly = pytest.mark.skipif("KDTOOL_NIGHTLY" not in os.environ, reason="tests/nightly.sh runs it")
+IS_NIGHT = "KDTOOL_NIGHTLY" in os.environ
+nightly = pytest.mark.skipif(not IS_NIGHT, reason="tests/nightly.sh runs it")
