@@ -54,7 +54,7 @@ SETTINGS = [
     "export.max_drop=0.05",
     "export.max_fp32_layers=0",
     "export.qat.learning_rate=0.3",
-    "export.qat.min_steps=300",
+    "export.qat.min_steps=150",
 ]
 
 
