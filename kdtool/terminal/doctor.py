@@ -96,14 +96,14 @@ def _show_detectable(
     console: Console, detectable: list[Detectable], num_test: int, num_seeds: int
 ) -> None:
     sentence = f"{plural(num_test, 'test image')} and {plural(num_seeds, 'seed')} can show"
-    print_text(console, plain_text(console, f"{sentence} differences of accuracy of about"))
-    for one in detectable:
-        text = (
-            f"{percent_number(one.visible)} points or more if one of student and control alone is "
-            f"right on {percent_number(one.share, 0)} % of the images"
-            if one.visible < 1
-            else f"no size if one alone is right on {percent_number(one.share, 0)} %"
+    print_text(console, plain_text(console, f"{sentence} differences of accuracy from"))
+    for number, one in enumerate(detectable):
+        size = f"{percent_number(one.visible)} points on" if one.visible < 1 else "no size on"
+        share = f"{percent_number(one.share, 0)} % of the images"
+        why = (
+            "if student and control, one right and one wrong, differ on" if not number else "if on"
         )
+        text = f"{size} {why} {share}{', as on MNIST' if not number else ''}"
         print_hanging(console, Text("  "), plain_text(console, text))
 
 

@@ -53,11 +53,10 @@ def examine_machine(out: Path) -> tuple[Environment, list[Finding]]:
     gpu = nvidia_gpu()
     environment = collect_environment(gpu)
     versions = installed()
-    onnxruntime, _ = runtime(gpu)
     findings = [
         *package_findings(environment, versions),
         training(versions),
-        onnxruntime,
+        runtime(gpu, versions),
         judge_gpu(gpu, versions.get("torch")),
         *_computing(trains="torch" in versions),
         *_folders(out),

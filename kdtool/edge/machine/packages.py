@@ -143,40 +143,41 @@ def extra_of(extra: str, requirements: Iterable[str]) -> list[str]:
     ]
 
 
-def runtime(gpu: str | None, search_path: list[str] | None = None) -> tuple[Finding, str]:
-    """Return what is to be said of ONNX Runtime, and the provider that `auto` chooses.
+def runtime(gpu: str | None, versions: Installed, search_path: list[str] | None = None) -> Finding:
+    """Return what is to be said of ONNX Runtime.
 
     Args:
         gpu: Name of the NVIDIA GPU, if there is one.
+        versions: Of `installed`.
         search_path: As of `installed`.
-
-    Returns:
-        The provider is "" where ONNX Runtime cannot be used.
     """
     topic, breaks = "ONNX Runtime", "no ONNX file can be written, checked, measured or run"
     if fault := conflict(search_path):
-        overwritten = "whichever was installed last works, and the providers of the other are lost"
-        packages, _, cure = fault.partition(": ")
-        return (
-            Finding(topic=topic, mark="fails", found=packages, means=overwritten, fix=cure),
-            "",
-        )
+        found, _, cure = fault.partition(": ")
+        means = "the one that was installed last works, and the other's providers are lost"
+        return Finding(topic=topic, mark="fails", found=found, means=means, fix=cure)
     try:
-        from kdtool.edge.session import choose_provider, onnxruntime
+        from kdtool.edge.session import choose_provider
     except KdtoolError as error:  # it is not installed
         found, _, cure = str(error).partition(": ")
-        return Finding(topic=topic, mark="fails", found=found, means=breaks, fix=cure), ""
+        return Finding(topic=topic, mark="fails", found=found, means=breaks, fix=cure)
     except (ImportError, OSError) as error:
-        again = f"{pip()} install --force-reinstall onnxruntime"
         found = f"it cannot be loaded: {reason(error)}"
-        return Finding(topic=topic, mark="fails", found=found, means=breaks, fix=again), ""
+        cure = f"{pip()} install --force-reinstall onnxruntime"
+        return Finding(topic=topic, mark="fails", found=found, means=breaks, fix=cure)
     chosen, why = choose_provider("auto")
-    found = f"onnxruntime {onnxruntime.__version__}; --provider auto runs on {chosen}"
+    package = next((name for name in versions if name.startswith("onnxruntime")), topic)
+    found = f"{package} {versions.get(package, '')}; --provider auto runs on {chosen}"
     if gpu and chosen == "cpu":
-        cure = how_to_get("cuda") if not why else None
-        means = "files are measured on the CPU, not on the GPU" + (f" ({why})" if why else "")
-        return Finding(topic=topic, mark="warning", found=found, means=means, fix=cure), chosen
-    return Finding(topic=topic, mark="ok", found=found, means="ONNX files can be run"), chosen
+        return Finding(
+            topic=topic,
+            mark="warning",
+            found=found,
+            means="files are measured on the processor, not on the GPU"
+            + (f" ({why})" if why else ""),
+            fix=None if why else how_to_get("cuda"),
+        )
+    return Finding(topic=topic, mark="ok", found=found, means="ONNX files can be run")
 
 
 def judge_gpu(gpu: str | None, torch: str | None) -> Finding:

@@ -175,7 +175,7 @@ def by_hand(options: Options) -> float:
             sure = shares(TEACHER, 0, 0)[0]
             return sure * cross_entropy(STUDENT) + gamma * heat**2 * math.log(2)
         case WttmOptions(gamma=gamma):
-            weight = sum(share**gamma for share in shares(TEACHER, 0, 0))
+            weight = sum(math.pow(share, gamma) for share in shares(TEACHER, 0, 0))
             return weight * divergence(shares(gamma * TEACHER, 0, 0), shares(STUDENT, 0, 0))
 
 

@@ -123,8 +123,7 @@ def examine_recipe(
     expected = attempt(findings, "training steps", lambda: forecast(run, models, jobs))
     if expected is not None:
         findings += [_time(expected, device), _memory(expected, device)]
-        needed = judge_folder(folder_of("studies", folder.parent), expected.disk_bytes)
-        findings.append(needed.model_copy(update={"topic": "disk of the study"}))
+        findings.append(_disk(expected, folder))
     findings += notes.take("training")
     return Examined(findings, expected, num_test, detectable)
 
@@ -288,6 +287,13 @@ def _time(expected: Forecast, device: torch.device) -> Finding:
         found=f"{text} of training on {device}, from {plural(steps, 'step')}",
         means="evaluation, files and profiling come on top",
     )
+
+
+def _disk(expected: Forecast, folder: Path) -> Finding:
+    """Return whether the study fits on its disk."""
+    found = judge_folder(folder_of("studies", folder), expected.disk_bytes)
+    text = f"about {in_words(expected.disk_bytes)} at most; {found.found}"
+    return found.model_copy(update={"topic": "disk of the study", "found": text})
 
 
 def _memory(expected: Forecast, device: torch.device) -> Finding:

@@ -225,9 +225,8 @@ def disk_bytes(run: Run, roles: Sequence[Role], jobs: int) -> int:
     total, state = OTHER_BYTES, 0
     for role in roles:
         num_models, size = len(run.recipe.seeds_of(role)), weights_bytes(run, role)
-        total += size  # the ONNX file
-        if not run.table(role).is_onnx:
-            total += num_models * size
+        if not run.table(role).is_onnx:  # a file of the user's is not copied
+            total += (num_models + 1) * size  # weights, and the ONNX file of one of them
         answers = 4 * run.num_logits(role)
         total += num_models * len(run.splits.test) * answers
         if (teacher := TEACHER_OF.get(role)) and sees_fixed_images(run, role):
@@ -257,7 +256,7 @@ def assumptions(run: Run, shares: Mapping[Role, Share], costs: Mapping[Role, Cos
     timed = max(one.num_timed for one in costs.values())
     found = [
         f"all epochs of all phases and seeds at the mean speed of {timed} steps, with the load "
-        "that the machine has now; a step of early_stop, evaluation, ONNX files, profiling and "
+        "that the machine has now; early_stop, evaluation, ONNX files, profiling and "
         "saliency maps are not in it",
         "memory: the peak of this process after these steps"
         + (", for each process that trains" if any(s.jobs > 1 for s in shares.values()) else ""),
