@@ -20,7 +20,7 @@ def doctor(
     recipe: Annotated[
         Path | None,
         typer.Argument(
-            metavar="RECIPE",
+            metavar="[RECIPE]",
             help="TOML file that describes data and models; without it only the machine is "
             "examined.",
         ),

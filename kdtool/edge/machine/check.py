@@ -4,9 +4,8 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
-
-import onnx
 
 import kdtool
 from kdtool.edge.machine.clock import (
@@ -134,4 +133,6 @@ def _shared_memory(gpu: str | None, users: list[str]) -> Finding | None:
 
 def _packages() -> list[Path]:
     """Return folders with files that were written when they were installed."""
-    return [Path(module.__file__ or "").parent for module in (kdtool, onnx)]
+    spec = find_spec("onnx")  # not imported: it may be damaged
+    others = [Path(spec.origin).parent] if spec and spec.origin else []
+    return [Path(kdtool.__file__).parent, *others]

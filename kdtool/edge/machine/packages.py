@@ -157,13 +157,15 @@ def runtime(gpu: str | None, versions: Installed, search_path: list[str] | None 
         means = "the one that was installed last works, and the other's providers are lost"
         return Finding(topic=topic, mark="fails", found=found, means=means, fix=cure)
     try:
+        import onnx  # noqa: F401
+
         from kdtool.edge.session import choose_provider
     except KdtoolError as error:  # it is not installed
         found, _, cure = str(error).partition(": ")
         return Finding(topic=topic, mark="fails", found=found, means=breaks, fix=cure)
     except (ImportError, OSError) as error:
         found = f"it cannot be loaded: {reason(error)}"
-        cure = f"{pip()} install --force-reinstall onnxruntime"
+        cure = f"{pip()} install --force-reinstall numpy onnx onnxruntime"
         return Finding(topic=topic, mark="fails", found=found, means=breaks, fix=cure)
     chosen, why = choose_provider("auto")
     package = next((name for name in versions if name.startswith("onnxruntime")), topic)

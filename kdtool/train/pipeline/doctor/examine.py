@@ -11,7 +11,7 @@ import torch
 from kdtool.edge.machine.check import folder_of
 from kdtool.edge.machine.limits import memory
 from kdtool.edge.machine.resources import in_words, judge_folder
-from kdtool.errors import KdtoolError, StudyError
+from kdtool.errors import KdtoolError, StudyError, reason
 from kdtool.format import duration, keyboard_text, plural, score_with_name
 from kdtool.recipe.schema import Recipe
 from kdtool.results.check import ModelsToTrain
@@ -25,6 +25,7 @@ from kdtool.train.models.trained_teacher import evaluate_pretrained
 from kdtool.train.pipeline.check import check_elsewhere, models_of
 from kdtool.train.pipeline.doctor.arithmetic import arithmetic
 from kdtool.train.pipeline.doctor.forecast import forecast
+from kdtool.train.pipeline.parallel.processes import start_method
 from kdtool.train.reporter import Reporter, Update
 from kdtool.train.run import Run, announce_data, check_models, check_recipe, load_data
 
@@ -123,6 +124,8 @@ def examine_recipe(
     expected = attempt(findings, "training steps", lambda: forecast(run, models, jobs))
     if expected is not None:
         findings += [_time(expected, device), _memory(expected, device)]
+        if expected.jobs > 1:
+            findings.append(_processes(expected.jobs))
         findings.append(_disk(expected, folder))
     findings += notes.take("training")
     return Examined(findings, expected, num_test, detectable)
@@ -286,6 +289,26 @@ def _time(expected: Forecast, device: torch.device) -> Finding:
         mark="ok",
         found=f"{text} of training on {device}, from {plural(steps, 'step')}",
         means="evaluation, files and profiling come on top",
+    )
+
+
+def _processes(jobs: int) -> Finding:
+    """Return whether processes that train can be started: they share a lock, in /dev/shm."""
+    try:
+        start_method().Lock()
+    except OSError as error:
+        return Finding(
+            topic="processes",
+            mark="fails",
+            found=f"{jobs} models at a time need a lock, which cannot be made: {reason(error)}",
+            means=STOPS,
+            fix="--jobs 1, or mount shared memory: mount -t tmpfs shm /dev/shm",
+        )
+    return Finding(
+        topic="processes",
+        mark="ok",
+        found=f"{jobs} models are trained at a time",
+        means="the processes can share a lock",
     )
 
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -213,6 +215,31 @@ def test_a_set_of_few_test_images_and_one_seed_is_a_warning(light, tmp_path):
     assert warning["fix"] == "seeds = [0, 1, 2, 3, 4]"
 
 
+READ_ONLY = "mount -t tmpfs -o ro none /dev/shm && "  # in a name space of its own
+
+
+@pytest.mark.skipif(
+    subprocess.run(
+        ["unshare", "-rm", "sh", "-c", f"{READ_ONLY} true"], capture_output=True, check=False
+    ).returncode
+    if shutil.which("unshare")
+    else True,
+    reason="needs unshare of util-linux, and the right to use it",
+)
+def test_without_shared_memory_several_processes_cannot_train(light, tmp_path):
+    command = [sys.executable, "-m", "kdtool", "doctor", light, "--out", tmp_path, "--jobs", "2"]
+    script = READ_ONLY + shlex.join([*map(str, command), "--json"])
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    report = json.loads(done.stdout)
+    assert found(report, "warning")["/dev/shm"]["found"] == "it cannot be written"
+    (fault,) = found(report, "fails").values()
+    assert fault["found"].endswith("which cannot be made: Read-only file system")
+    assert fault["fix"].startswith("--jobs 1")
+
+
 MACHINE = """
 import sys
 sys.argv = ['kdtool', 'doctor', '--json']
@@ -255,13 +282,14 @@ def test_two_runtimes_that_overwrite_each_other_are_found(tmp_path):
     assert "are both installed" in found(report, "fails")["ONNX Runtime"]["found"]
 
 
-def test_a_runtime_that_cannot_be_loaded_is_found(tmp_path):
-    (tmp_path / "onnxruntime.py").write_text("raise ImportError('libonnx.so.1: no such file')")
+@pytest.mark.parametrize("package", ["onnxruntime", "onnx", "numpy"])
+def test_a_package_that_cannot_be_loaded_is_found(tmp_path, package):
+    (tmp_path / f"{package}.py").write_text("raise ImportError('libonnx.so.1: no such file')")
     code, report = machine("pass", tmp_path)
     assert code == 1
     fault = found(report, "fails")["ONNX Runtime"]
     assert fault["found"] == "it cannot be loaded: libonnx.so.1: no such file"
-    assert "--force-reinstall" in fault["fix"]
+    assert "--force-reinstall numpy onnx onnxruntime" in fault["fix"]
 
 
 def test_more_threads_than_cores_are_a_warning():
@@ -296,4 +324,5 @@ def test_options_that_make_no_sense_are_wrong_usage(arguments, message):
 def test_a_recipe_that_does_not_exist_is_an_error(tmp_path):
     done = CliRunner().invoke(app, ["doctor", str(tmp_path / "absent.toml")])
     assert done.exit_code == 1
-    assert f"recipe: cannot read recipe {tmp_path / 'absent.toml'}" in done.stdout
+    text = " ".join(done.stdout.split())
+    assert f"FAILS recipe: there is no recipe {tmp_path / 'absent.toml'}" in text
