@@ -98,12 +98,10 @@ def _show_detectable(
     sentence = f"{plural(num_test, 'test image')} and {plural(num_seeds, 'seed')} can show"
     print_text(console, plain_text(console, f"{sentence} differences of accuracy from"))
     for number, one in enumerate(detectable):
-        size = f"{percent_number(one.visible)} points on" if one.visible < 1 else "no size on"
+        size = f"{percent_number(one.visible)} points" if one.visible < 1 else "none"
+        who = "" if number else " student and control, one right and one wrong, differ"
         share = f"{percent_number(one.share, 0)} % of the images"
-        why = (
-            "if student and control, one right and one wrong, differ on" if not number else "if on"
-        )
-        text = f"{size} {why} {share}{', as on MNIST' if not number else ''}"
+        text = f"{size}, if{who} on {share}{'' if number else ', as on MNIST'}"
         print_hanging(console, Text("  "), plain_text(console, text))
 
 

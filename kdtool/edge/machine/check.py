@@ -58,7 +58,7 @@ def examine_machine(out: Path) -> tuple[Environment, list[Finding]]:
         runtime(gpu, versions),
         judge_gpu(gpu, versions.get("torch")),
         *_computing(trains="torch" in versions),
-        *_folders(out),
+        *_folders(out, trains="torch" in versions),
         judge_descriptors(descriptors()),
         _shared_memory(gpu, [name for name in ("ray",) if name in versions]),
         *judge_clock(tick_seconds(), time.time(), newest_file(_packages())),
@@ -107,16 +107,22 @@ def _computing(*, trains: bool) -> Iterator[Finding | None]:
     yield judge_memory(*memory(), trains=trains)
 
 
-def _folders(out: Path) -> Iterator[Finding]:
-    yield judge_folder(folder_of("studies", out))
+def _folders(out: Path, *, trains: bool) -> Iterator[Finding]:
+    studies = judge_folder(folder_of("studies", out))
+    yield studies if trains else softened(studies)
     try:
-        yield judge_folder(folder_of("downloads", cache_folder()))
+        yield softened(judge_folder(folder_of("downloads", cache_folder())))
     except DataError as error:
         yield no_folder("downloads", reason(error.__cause__ or error), needed=False)
     try:
         yield judge_folder(folder_of("temporary files", Path(tempfile.gettempdir())))
     except FileNotFoundError as error:
         yield no_folder("temporary files", reason(error), needed=True)
+
+
+def softened(finding: Finding) -> Finding:
+    """Return a finding that only some commands meet: what would fail is a warning."""
+    return finding.model_copy(update={"mark": "warning"}) if finding.mark == "fails" else finding
 
 
 def _shared_memory(gpu: str | None, users: list[str]) -> Finding | None:

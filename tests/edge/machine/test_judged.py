@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kdtool.edge.machine.check import folder_of, threads_of_torch
+from kdtool.edge.machine.check import folder_of, softened, threads_of_torch
 from kdtool.edge.machine.clock import (
     Letters,
     judge_clock,
@@ -100,6 +100,12 @@ def test_what_is_too_little_is_found_with_its_fix(finding, mark, found, fix):
     assert found in finding.found
     assert finding.means
     assert (fix is None and finding.fix is None) or fix in finding.fix
+
+
+def test_what_only_some_commands_need_is_a_warning():
+    fails, warns = judge_folder(folder(free_bytes=0)), judge_folder(folder(free_bytes=GB // 2))
+    assert softened(fails) == fails.model_copy(update={"mark": "warning"})
+    assert softened(warns) == warns
 
 
 def test_a_system_without_shared_memory_has_nothing_to_say():

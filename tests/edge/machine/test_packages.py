@@ -2,10 +2,12 @@
 
 import itertools
 
+import onnxruntime
 import pytest
 from packaging.specifiers import SpecifierSet
 
 from kdtool.edge.machine.packages import extra_of, holds, installed, misfits, runtime
+from kdtool.edge.providers import how_to_get, short_names
 from kdtool.install import pip
 
 VERSIONS = ["1.9", "1.20", "1.20.0", "1.20.1", "2", "2.0.0", "2.1.3", "10.0"]
@@ -58,6 +60,14 @@ def test_this_environment_fits_together():
     versions = installed()
     assert versions["numpy"]
     assert runtime(None, versions).mark == "ok"
+
+
+def test_a_runtime_without_the_gpu_that_is_there_is_a_warning():
+    if "cuda" in short_names(onnxruntime.get_available_providers()):
+        pytest.skip("this runtime has it")
+    found = runtime("NVIDIA H100", installed())
+    assert (found.mark, found.fix) == ("warning", how_to_get("cuda"))
+    assert "not on the GPU" in found.means
 
 
 def test_two_runtimes_are_found_in_the_folders_of_packages(tmp_path):
