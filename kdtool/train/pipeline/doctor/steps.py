@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from kdtool.results.base import TEACHER_OF, Role
 from kdtool.train.fit.batch_norm import norm_layers, statistics_of
 from kdtool.train.fit.batches import Batch, batch_maker, batches
-from kdtool.train.fit.loop import BatchLoss, set_modes, smaller_batches, training_step
+from kdtool.train.fit.loop import BatchLoss, Passes, set_modes, smaller_batches, training_step
 from kdtool.train.fit.losses import distillation_loss, label_loss, subclass_teacher_loss
 from kdtool.train.fit.memory import keep_freed_memory
 from kdtool.train.fit.methods import method_loss
@@ -69,7 +69,7 @@ def time_steps(run: Run, role: Role, phase: Phase) -> Timed:
         make_batch,
         loss_of(run, role),
         rates(phase, 0, max(1, len(splits.train) // table.batch_size)),
-        choose_precision(table.precision, device, model),
+        Passes(choose_precision(table.precision, device, model), warn=run.reporter.warn),
     )
     with (
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
