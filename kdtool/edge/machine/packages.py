@@ -14,6 +14,7 @@ Installed = Mapping[str, str]  # normalized name -> version
 
 # Of these, the requirements are compared with what is installed.
 COMPARED = ("kdtool", "torch", "torchvision", "onnx", "onnxruntime", "onnxruntime-gpu")
+USED_ALWAYS = ("cpu", "gpu", "train")  # extras; the others are for single options
 SHOWN = ("numpy", "onnx", "pillow", "protobuf", "pydantic")  # of a device, but for the runtime
 REQUIREMENT = re.compile(
     r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^]]*\])?\s*\(?([^;)]*)\)?\s*(?:;(.*))?"
@@ -61,26 +62,30 @@ def misfits(package: str, requirements: Iterable[str], versions: Installed) -> l
     Args:
         package: That requires them.
         requirements: As of `importlib.metadata.requires`. Those with a condition are left out, but
-            for extras, which count where their packages are installed.
+            for kdtool's extras, which count where their packages are installed.
         versions: Of `installed`.
     """
     faults = []
     for text in requirements:
         match = REQUIREMENT.fullmatch(text)
-        if match is None or (match[3] and not EXTRA.fullmatch(match[3])):
+        extra = EXTRA.fullmatch(match[3]) if match and match[3] else None
+        if match is None or (match[3] and (extra is None or package != "kdtool")):
             continue
         name, limits = normalized(match[1]), match[2].replace(" ", "").strip(",")
         version = versions.get(name)
-        if version is None and match[3]:
+        if version is None and extra:
             continue
         if version is None or not all(holds(version, limit) for limit in limits.split(",")):
             has = f"{name} {version} is installed" if version else f"{name} is not installed"
+            always = extra is None or extra[1] in USED_ALWAYS
             faults.append(
                 Finding(
                     topic="packages",
-                    mark="fails",
+                    mark="fails" if always else "warning",
                     found=f"{has}, and {package} needs {name}{limits}",
-                    means="what is built for another version fails when it is imported or used",
+                    means="what is built for another version fails when it is imported or used"
+                    if always or extra is None
+                    else f"what needs kdtool's extra {extra[1]} may fail",
                     fix=f'{pip()} install "{name}{limits}"',
                 )
             )

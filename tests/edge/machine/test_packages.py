@@ -48,7 +48,14 @@ def test_packages_of_a_wrong_version_are_named(requirements, expected):
     assert [one.found for one in found] == expected
     for one in found:
         limits = one.found.rpartition("needs ")[2]
-        assert (one.mark, one.fix) == ("fails", f'{pip()} install "{limits}"')
+        assert one.fix == f'{pip()} install "{limits}"'
+        assert one.mark == ("warning" if "timm" in limits else "fails")  # of an option only
+
+
+def test_extras_of_other_packages_do_not_count():
+    assert misfits("torch", ["numpy<2 ; extra == 'old'"], HAS) == []
+    (fault,) = misfits("kdtool", ["torch>=3 ; extra == 'train'"], HAS)
+    assert fault.mark == "fails"
 
 
 def test_an_extra_has_its_packages():
