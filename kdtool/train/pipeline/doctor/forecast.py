@@ -27,6 +27,8 @@ from kdtool.train.run import TEACHERS, Run
 START_SECONDS = 10.0  # of the processes that train: Python, PyTorch and the data
 # What a study has beside weights and predictions: report, figures, records. Of kdtool's recipes.
 OTHER_BYTES = 5_000_000
+# That evaluation, export and report add to the peak of training: 230 and 300 MB in two studies.
+FILES_MEMORY_BYTES = 300_000_000
 MOMENTS = {"adam": 2, "adamw": 2, "sgd": 1}  # that an optimizer keeps for each weight
 OF_FP32 = {"fp32": 1.0, "fp16": 0.5, "int8": 0.3}  # size of a file
 
@@ -211,7 +213,9 @@ def memory_bytes(run: Run, jobs: int) -> int | None:
     if run.device.type == "cuda":
         return jobs * torch.cuda.max_memory_reserved(run.device)
     peak = peak_bytes()
-    return None if peak is None else peak * (jobs + 1 if jobs > 1 else 1)
+    if peak is None:
+        return None
+    return peak * (jobs + 1 if jobs > 1 else 1) + FILES_MEMORY_BYTES
 
 
 def disk_bytes(run: Run, roles: Sequence[Role], jobs: int) -> int:
@@ -259,7 +263,8 @@ def assumptions(run: Run, shares: Mapping[Role, Share], costs: Mapping[Role, Cos
         "that the machine has now; early_stop, evaluation, ONNX files, profiling and "
         "saliency maps are not in it",
         "memory: the peak of this process after these steps"
-        + (", for each process that trains" if any(s.jobs > 1 for s in shares.values()) else ""),
+        + (", for each process that trains" if any(s.jobs > 1 for s in shares.values()) else "")
+        + (", and 300 MB for evaluation and files" if run.device.type == "cpu" else ""),
     ]
     if any(one.jobs > 1 for one in shares.values()):
         found.append(
