@@ -8,6 +8,7 @@ import typer
 
 from kdtool import __version__
 from kdtool.cli.device import predict, profile
+from kdtool.cli.doctor import doctor
 from kdtool.cli.explain import explain
 from kdtool.cli.export import export
 from kdtool.cli.help import HELP_OPTIONS, Command, Group
@@ -59,6 +60,10 @@ kdtool init clinic/images.csv --out clinic.toml"""
 CHECK = """\
 kdtool check recipes/mnist.toml
 kdtool check recipes/folder.toml --set data.root=photos --json"""
+DOCTOR = """\
+kdtool doctor
+kdtool doctor recipes/mnist.toml --jobs 1
+kdtool doctor recipes/folder.toml --set data.root=photos --json"""
 STATUS = """\
 kdtool status runs/mnist
 kdtool status runs/mnist --json"""
@@ -87,6 +92,7 @@ app.command(cls=Command, epilog=FINETUNE, short_help="Train one model of a study
 app.command(cls=Command, epilog=CHECK, short_help="Check a recipe and its data, train nothing.")(
     check
 )
+app.command(cls=Command, epilog=DOCTOR, short_help="Look for what would fail later.")(doctor)
 app.command(cls=Command, epilog=STATUS, short_help="Report how far a study is.")(status)
 app.command(cls=Command, epilog=EXPORT, short_help="Write and check a study's ONNX files again.")(
     export

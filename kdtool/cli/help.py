@@ -20,7 +20,7 @@ EXIT_STATUS = (
     (
         "1",
         "An error that you can fix, such as a wrong value; the message says how. Of profile also: "
-        "a file failed a --budget.",
+        "a file failed a --budget; of doctor: something would fail later.",
     ),
     ("2", "Wrong usage: an unknown command or option, or a value of the wrong kind."),
     ("3", "A file that was asked for failed its accuracy check and was not written."),

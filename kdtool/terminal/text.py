@@ -61,6 +61,20 @@ def print_text(console: Console, text: Text) -> None:
         console.print(line, soft_wrap=True)
 
 
+def print_hanging(console: Console, label: Text, text: Text) -> None:
+    """Print text next to a label; lines that it is wrapped to begin below it.
+
+    Args:
+        console: The output.
+        label: In front of the first line, with its gap.
+        text: In one paragraph.
+    """
+    first, *others = _wrapped(text, console.width - cell_len(label.plain))
+    console.print(label + first, soft_wrap=True)
+    for line in others:
+        console.print(Text(" " * cell_len(label.plain)) + line, soft_wrap=True)
+
+
 def _wrapped(text: Text, width: int) -> list[Text]:
     """Return lines of at most `width` cells, but for single words that are longer.
 

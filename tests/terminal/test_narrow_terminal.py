@@ -14,9 +14,11 @@ from sample_study import build_results
 from kdtool.report.studies import studies_report
 from kdtool.results.base import ROLES
 from kdtool.results.check import CheckReport, ModelsToTrain, NetworkCheck
+from kdtool.results.doctor import Detectable, DoctorReport, Finding, Forecast, ModelForecast
 from kdtool.results.status import RoleStatus, StudyStatus
 from kdtool.terminal.check import show_check
 from kdtool.terminal.devices import show_devices
+from kdtool.terminal.doctor import show_doctor
 from kdtool.terminal.stages import show_explained, show_kit, show_trained
 from kdtool.terminal.status import show_status
 from kdtool.terminal.studies import show_studies
@@ -63,6 +65,28 @@ def endings():
         models=[ModelsToTrain(role=one, num_models=5, num_trained=2) for one in ROLES],
         warnings=["few images"],
     )  # fmt: skip
+    doctor = DoctorReport(
+        environment=results.environment,
+        recipe="mnist",
+        findings=[
+            Finding(topic="cores", mark="ok", found="2 cores, PyTorch uses 2 threads",
+                    means="all of them are used"),
+            Finding(topic="disk, temporary files", mark="fails", found="/tmp: 1.20 MB are free",
+                    means="50 MB are needed", fix="make room, or set TMPDIR to another folder"),
+        ],
+        forecast=Forecast(
+            models=[
+                ModelForecast(role=one, num_models=5, num_trained=0, num_steps=12_000,
+                              num_timed=20, step_seconds=0.0123, seconds=147.6)
+                for one in ROLES
+            ],
+            jobs=2, threads=1, seconds=1476.0, memory_bytes=1_234_000_000, disk_bytes=64_000_000,
+            assumptions=["all epochs at the mean speed of 20 steps"],
+        ),
+        num_test=1000,
+        num_seeds=5,
+        detectable=[Detectable(share=0.02, visible=0.011), Detectable(share=0.2, visible=1.0)],
+    )  # fmt: skip
     studies = studies_report([(FOLDER, results), (Path("runs/mnist-small"), long)])
     return {
         "results": lambda console: show_results(console, results, FOLDER),
@@ -74,6 +98,7 @@ def endings():
         "devices": lambda console: show_devices(console, results, FOLDER),
         "status": lambda console: show_status(console, status),
         "check": lambda console: show_check(console, check),
+        "doctor": lambda console: show_doctor(console, doctor),
         "studies": lambda console: show_studies(console, studies, [FOLDER / "studies.html"]),
         "next": lambda console: show_next(console, next_steps(results, FOLDER, kit=False)),
     }
@@ -81,7 +106,7 @@ def endings():
 
 ENDINGS = (
     "results", "two classes", "subclasses", "export", "explain", "finetune", "devices", "status",
-    "check", "studies", "next",
+    "check", "doctor", "studies", "next",
 )  # fmt: skip
 
 

@@ -66,19 +66,28 @@ def check(folder: Path, recipe: Recipe, reporter: Reporter, *, device: str) -> C
     check_owner(run.study, recipe, run.splits.result, sweep={})
     for text in files_made_otherwise(run.study, recipe):
         listener.warn(text)
-    with TemporaryDirectory() as scratch:  # an export that is tried leaves a record
-        elsewhere = replace(run, study=Study(Path(scratch) / recipe.name))
-        settings = grid(recipe, {}, subclasses=False)
-        check_settings(elsewhere, settings, {}, subclasses=False, force=False)
+    check_elsewhere(run)
     return CheckReport(
         name=recipe.name,
         folder=str(folder),
         device=str(run.device),
         data=run.splits.result,
         networks=[_network(run, role) for role in ("teacher", "student")],
-        models=_models(run),
+        models=models_of(run),
         warnings=listener.warnings,
     )
+
+
+def check_elsewhere(run: Run) -> None:
+    """Check what a whole study needs, in a temporary folder.
+
+    Raises:
+        KdtoolError: A model cannot be trained or exported.
+    """
+    with TemporaryDirectory() as scratch:  # an export that is tried leaves a record
+        elsewhere = replace(run, study=Study(Path(scratch) / run.recipe.name))
+        settings = grid(run.recipe, {}, subclasses=False)
+        check_settings(elsewhere, settings, {}, subclasses=False, force=False)
 
 
 def _network(run: Run, role: Role) -> NetworkCheck:
@@ -97,7 +106,7 @@ def _network(run: Run, role: Role) -> NetworkCheck:
     )
 
 
-def _models(run: Run) -> list[ModelsToTrain]:
+def models_of(run: Run) -> list[ModelsToTrain]:
     """Return how many models the study has and needs; nothing is copied from another study."""
     found: dict[Role, list[Trained]] = {}
     models = []
