@@ -11,6 +11,9 @@ from kdtool.errors import did_you_mean, nearest
 from kdtool.recipe.data import TABLES
 from kdtool.recipe.schema import Recipe
 
+Location = tuple[int | str, ...]
+KINDS = {"int", "str", "Normalization"}  # of keys that may be of several
+
 
 def keys_of_source(data: object) -> dict[str, FieldInfo]:
     """Return the keys that the source of `[data]` has; none if there is no such source."""
@@ -26,13 +29,58 @@ def problems_of(error: ValidationError, content: dict[str, Any]) -> list[str]:
         error: Of the validation.
         content: What was validated.
     """
-    problems = []
+    problems: list[str] = []
+    plain: list[ErrorDetails] = []
     for problem in error.errors():
         if problem["type"] in {"union_tag_invalid", "union_tag_not_found"}:
             problems += _without_source(content["data"])
         else:
+            plain.append(problem)
+    return problems + _describe_all(plain, content)
+
+
+def _describe_all(found: list[ErrorDetails], content: dict[str, Any]) -> list[str]:
+    """Return what is wrong: of a value that may be of several kinds in one line."""
+    problems: list[str] = []
+    choices: dict[Location, list[ErrorDetails]] = {}
+    for problem in found:
+        key = _before_a_choice(problem["loc"])
+        if key is None:
             problems.append(_describe(problem, content))
+        else:
+            choices.setdefault(key, []).append(problem)
+    for key, kinds in choices.items():
+        problems += _describe_choice(key, kinds, content)
     return problems
+
+
+def _before_a_choice(loc: Location) -> Location | None:
+    """Return the key of a value that may be of several kinds; None: it may be of one.
+
+    pydantic puts the kind behind the key, such as `int` or the name of a table's class.
+    """
+    kinds = [
+        place
+        for place, part in enumerate(loc)
+        if isinstance(part, str) and (part in KINDS or part.startswith("literal["))
+    ]
+    return loc[: kinds[0]] if kinds else None
+
+
+def _describe_choice(
+    key: Location, found: list[ErrorDetails], content: dict[str, Any]
+) -> list[str]:
+    """Return what is wrong with a value that may be of several kinds."""
+    inside = [one for one in found if len(one["loc"]) > len(key) + 1]
+    if inside:  # it is a table, or a list, so that is what is meant
+        return [_describe(_at(one, key), content) for one in inside]
+    texts = [_describe(_at(one, key), content).partition(", expected ") for one in found]
+    return [f"{texts[0][0]}, expected {' or '.join(dict.fromkeys(last for *_, last in texts))}"]
+
+
+def _at(problem: ErrorDetails, key: Location) -> ErrorDetails:
+    """Return a problem without the kind that pydantic puts behind `key`."""
+    return {**problem, "loc": (*key, *problem["loc"][len(key) + 1 :])}
 
 
 def _without_source(data: dict[str, Any]) -> list[str]:
@@ -54,11 +102,12 @@ def _without_source(data: dict[str, Any]) -> list[str]:
         try:
             TABLES[owner].model_validate({"source": owner, key: value})
         except ValidationError as error:
-            problems += [
-                _describe(one | {"loc": ("data", owner, *one["loc"])}, {"data": data})
+            wrong: list[ErrorDetails] = [
+                {**one, "loc": ("data", owner, *one["loc"])}
                 for one in error.errors()
                 if one["loc"][0] == key
             ]
+            problems += _describe_all(wrong, {"data": data})
     return problems
 
 

@@ -59,6 +59,18 @@ def write(tmp_path):
             ('"digits"', '"digits"\nroot = "x"'),
             ['data.root: not a key of source "digits", only of mnist, fashion-mnist, kmnist,'],
         ),
+        (
+            ('"digits"', '"digits"\npositive = []'),
+            ["1 problem", "data.positive: got [], expected an integer or a string"],
+        ),
+        (
+            ('"mnist-mlp"', '"mnist-mlp"\nnormalize = "x"'),
+            ['student.normalize: got "x", expected one of weights, imagenet, none or a table'],
+        ),
+        (
+            ('"mnist-mlp"', '"mnist-mlp"\nnormalize = {}'),
+            ["2 problems", "student.normalize.mean: is missing: mean of each channel"],
+        ),
         (('"digits"', '"idx"'), ["data.root: is missing: folder of the data"]),
         (('"digits"', '"folder"'), ["data.root: is missing: folder of the data, relative to"]),
         (('"digits"', '"npz"\nroot = "x"'), ["data.file: is missing: the .npz file, relative to"]),

@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from kdtool.recipe.distill import (
@@ -168,6 +170,27 @@ def test_value_and_gradient_are_those_of_the_formula(options, classes):
     expected = with_gradient(lambda s: by_hand(s, teacher, labels, options), student)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, **EXACT)
+
+
+@given(
+    options=st.sampled_from(CHOSEN),
+    classes=st.integers(2, 12),
+    images=st.integers(2, 5),
+    scale=st.floats(0.01, 10),
+    offset=st.floats(-1e3, 1e3),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_any_logits_have_the_loss_of_the_formula(options, classes, images, scale, offset, seed):
+    student, teacher, labels = drawn(classes, seed, images, scale)
+    student, teacher = student + offset, teacher - offset
+    value, gradient = with_gradient(lambda s: soft_loss(s, teacher, labels, options), student)
+    torch.testing.assert_close(
+        value, by_hand(student, teacher, labels, options), rtol=1e-8, atol=1e-8, check_dtype=False
+    )
+    assert gradient.isfinite().all()
+    # An offset of all logits of an image means nothing, so the gradient has no part along it.
+    along = gradient.sum(dim=1).abs()
+    assert (along <= 1e-6 * (1 + gradient.abs().sum(dim=1))).all()
 
 
 def test_every_method_is_tested():
