@@ -242,7 +242,7 @@ def write_recipe(folder):
 FORMATS = {
     "onnx bytes": Format(write_onnx, (MODEL,), read_onnx),
     "onnx graph": Format(write_onnx, (MODEL,), read_onnx, change_onnx),
-    "onnx graph, any size": Format(
+    "onnx graph of any size": Format(
         lambda folder: write_onnx(folder, "resize"),
         (MODEL,),
         lambda folder: read_onnx(folder, {"": (4, 6, 1)}),

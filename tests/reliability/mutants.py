@@ -28,58 +28,71 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), *(str(HERE.parent / name) for name in ("support", "train"))]
 SECONDS, MEMORY = 20, 3 * 2**30  # of one mutant; of a process over what it needs to begin
-AT_ONCE = 200  # mutants of a process
+AT_ONCE = 1000  # mutants of a process
 TO_BEGIN, TOO_LONG = 300, signal.SIGALRM  # it imports PyTorch; what ends it
 FINE = ("used", "refused")
 
 
-def work(name, first, count, keep):
-    """Read mutants, in this process; write a line before and after each."""
+def work(mutants, keep):
+    """Read mutants, in this process; write a line before and after each.
+
+    Args:
+        mutants: Format and number of each.
+        keep: A folder that gets their files, and then exceptions are raised; None: nothing does.
+    """
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what else is printed
-    import numpy as np
     from formats import FORMATS
 
-    from kdtool.errors import KdtoolError
-
-    kind = FORMATS[name]
     folder = Path(tempfile.mkdtemp(dir=os.environ["TMPDIR"]))
-    valid = folder / "valid"
-    valid.mkdir()
-    kind.write(valid)
-    shutil.copytree(valid, folder / "first")
-    kind.read(folder / "first")  # raises if the valid files are refused; all is imported then
+    names = dict.fromkeys(name for name, _ in mutants)
+    for place, name in enumerate(names):
+        names[name] = folder / f"valid{place}"
+        names[name].mkdir()
+        FORMATS[name].write(names[name])
+        shutil.copytree(names[name], folder / f"read{place}")
+        FORMATS[name].read(folder / f"read{place}")  # raises if it is refused; all is imported then
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, resource.RLIM_INFINITY))
     watch(folder)
-    for number in range(first, first + count):
-        rng = np.random.default_rng([zlib.crc32(name.encode()), number])
+    for name, number in mutants:
         place = folder / "mutant"
-        shutil.copytree(valid, place)
-        changed = place / kind.names[int(rng.integers(len(kind.names)))]
-        content = changed.read_bytes()
-        mutant = kind.change(content, rng)
-        changed.write_bytes(mutant)
+        shutil.copytree(names[name], place)
+        change(FORMATS[name], place, [zlib.crc32(name.encode()), number])
         if keep:
             shutil.copytree(place, keep, dirs_exist_ok=True)
-        print(json.dumps({"begins": number}), file=answers)
-        touched.clear()
-        what, text = "used", ""
-        try:
-            kind.read(place)
-        except KdtoolError as error:
-            what, text = "refused", str(error)
-        except MemoryError as error:
-            what, text = "memory", repr(error)
-        except Exception as error:
-            what, text = "traceback", f"{type(error).__name__}: {error}"
-            if keep:
-                raise
-        if touched:
-            what, text = "touched", "; ".join(sorted(touched))
-        print(json.dumps({"ends": number, "what": what, "text": text}), file=answers)
+        print(json.dumps(None), file=answers)
+        print(json.dumps(outcome(FORMATS[name], place, raises=bool(keep))), file=answers)
         shutil.rmtree(place)
     shutil.rmtree(folder)
+
+
+def change(kind, place, seed):
+    """Change one of the files of a format, in place."""
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    path = place / kind.names[int(rng.integers(len(kind.names)))]
+    path.write_bytes(kind.change(path.read_bytes(), rng))
+
+
+def outcome(kind, place, *, raises):
+    """Read the files of a folder; return what happened, and the message."""
+    from kdtool.errors import KdtoolError
+
+    touched.clear()
+    what, text = "used", ""
+    try:
+        kind.read(place)
+    except KdtoolError as error:
+        what, text = "refused", str(error)
+    except MemoryError as error:
+        what, text = "memory", repr(error)
+    except Exception as error:
+        if raises:
+            raise
+        what, text = "traceback", f"{type(error).__name__}: {error}"
+    return ("touched", "; ".join(sorted(touched))) if touched else (what, text)
 
 
 touched = set()
@@ -112,31 +125,33 @@ def watch(folder):
     sys.addaudithook(hook)
 
 
-def run(name, first, count, keep=None):
-    """Read mutants in a process, and in another one after each that ends it; return what happened.
+def run(mutants, keep=None):
+    """Read mutants in a process, and in another one after each that ends it.
 
     Returns:
-        What happened, the number of the mutant, and the message, of each.
+        What happened, and the message, of each.
     """
-    found, end = [], first + count
-    while (number := first + len(found)) < end:
-        with tempfile.TemporaryDirectory() as home, started(name, number, end, home, keep) as one:
-            reads = False
-            for said in map(json.loads, lines_of(one)):
-                reads = "begins" in said
+    found = []
+    while len(found) < len(mutants):
+        reads = False
+        rest = mutants[len(found) :]
+        with tempfile.TemporaryDirectory() as home, started(rest, home, keep) as process:
+            for line in lines_of(process):
+                said = json.loads(line)
+                reads = said is None
                 if not reads:
-                    found.append((said["what"], said["ends"], said["text"]))
-        if first + len(found) < end:
+                    found.append(tuple(said))
+        if len(found) < len(mutants):
             if not reads:
-                raise SystemExit(f"{name}: a process ended with {one.returncode} before it read")
-            found.append((how_it_ended(one.returncode), first + len(found), ""))
+                name, number = mutants[len(found)]
+                sys.exit(f"the process ended with {process.returncode} before {name} {number}")
+            found.append((how_it_ended(process.returncode), ""))
     return found
 
 
-def started(name, first, end, home, keep):
-    """Start a process that reads the mutants from `first` to `end`."""
-    command = [sys.executable, __file__, "--worker", "--only", name]
-    command += ["--first", str(first), "--count", str(end - first)]
+def started(mutants, home, keep):
+    """Start a process that reads mutants."""
+    command = [sys.executable, __file__, "--worker", json.dumps(mutants)]
     command += ["--keep", keep] if keep else []
     places = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME"), home)
     quiet = {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
@@ -176,36 +191,30 @@ def main():
     parser.add_argument("--only", help="one format")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--keep", help="a folder that gets the mutant; its exception is shown")
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--worker", type=json.loads, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.worker:
-        work(given.only, given.first, given.count, given.keep)
+        work(given.worker, given.keep)
         return
     from formats import FORMATS
 
     names = [given.only] if given.only else list(FORMATS)
     each = -(-given.count // len(names))
-    tasks = [
-        (name, given.first + done, min(AT_ONCE, each - done))
-        for done in range(0, each, AT_ONCE)
-        for name in names
-    ]
+    mutants = [(name, given.first + number) for number in range(each) for name in names]
+    parts = [mutants[at : at + AT_ONCE] for at in range(0, len(mutants), AT_ONCE)]
     began, counts, faults = time.monotonic(), {name: Counter() for name in names}, []
     with ThreadPoolExecutor(given.jobs) as pool:
-        for (name, *_), found in zip(
-            tasks, pool.map(lambda task: run(*task, given.keep), tasks), strict=True
-        ):
-            for what, number, text in found:
-                counts[name][what] += 1
-                if what not in FINE:
-                    faults.append((name, number, what, text))
+        found = itertools.chain.from_iterable(pool.map(lambda part: run(part, given.keep), parts))
+        for (name, number), (what, text) in zip(mutants, found, strict=True):
+            counts[name][what] += 1
+            if what not in FINE:
+                faults.append(f"{name} {number}: {what} {text[:300]}")
     print(f"{'format':<22}{'mutants':>9}{'used':>9}{'refused':>9}{'faults':>9}")
     for name, of_name in [*counts.items(), ("all", sum(counts.values(), Counter()))]:
         total, fine = of_name.total(), [of_name[what] for what in FINE]
         print(f"{name:<22}{total:>9,}{fine[0]:>9,}{fine[1]:>9,}{total - sum(fine):>9,}")
     print(f"{time.monotonic() - began:,.0f} s")
-    for name, number, what, text in faults[:100]:
-        print(f"{name} {number}: {what} {text[:300]}")
+    print(*faults[:100], sep="\n")
     sys.exit(bool(faults))
 
 
