@@ -6,7 +6,7 @@ from kdtool.errors import StudyError
 from kdtool.files import write_atomic
 from kdtool.report.changes import changes_since
 from kdtool.report.decision import decide
-from kdtool.results.base import to_json
+from kdtool.results.base import sealed, to_json
 from kdtool.results.study import Results, load_results
 from kdtool.study.folder import Study, load_study
 
@@ -24,7 +24,7 @@ def write_results(study: Study, results: Results) -> Results:
     from kdtool.report.write import write_report  # needs the extra `train`
 
     results = results.model_copy(update={"decision": decide(results)})
-    results = results.model_copy(update={"changes": changes(study, results)})
+    results = sealed(results.model_copy(update={"changes": changes(study, results)}))
     write_atomic(study.results_path, to_json(results))
     write_report(results, study.folder)
     return results
