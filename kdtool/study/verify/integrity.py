@@ -1,0 +1,142 @@
+"""The SHA-256 of everything that a study lists, and the seals of its records."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from kdtool.errors import StudyError
+from kdtool.files import sha256_of
+from kdtool.results.base import is_edited
+from kdtool.results.study import Results, load_results
+from kdtool.results.verification import Mismatch, Part, compared, joined, not_checked
+from kdtool.study.finished import NAME
+from kdtool.study.folder import Study
+from kdtool.study.stages import StageRecord, read_record
+
+FILES = "files, by their SHA-256"
+RESULTS = "results.json"
+SHA256 = "SHA-256"
+
+
+def listed_files(study: Study, results: Results) -> Part:
+    """Compare every file that the study lists with its SHA-256."""
+    return joined(
+        FILES,
+        [_results(study, results), *_shipped(study, results), *_stages(study, results)],
+    )
+
+
+def _results(study: Study, results: Results) -> Part:
+    if results.sha256 is None:
+        return not_checked(
+            FILES, f"{RESULTS} itself: the kdtool that wrote it did not record its SHA-256"
+        )
+    edited = is_edited(study.results_path.read_bytes())
+    return _checked(RESULTS, results.sha256, "another one" if edited else results.sha256)
+
+
+def _checked(file: str, stored: str, found: str) -> Part:
+    return compared(FILES, file, stored, found, SHA256)
+
+
+def _of_file(study: Study, relative: str, stored: str) -> Part:
+    return _checked(relative, stored, found_sha256(study.folder / relative))
+
+
+def found_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, or in words why it has none."""
+    try:
+        return sha256_of(path)
+    except FileNotFoundError:
+        return "no such file"
+    except OSError as error:
+        return f"it cannot be read: {error.strerror}"
+
+
+def _shipped(study: Study, results: Results) -> Iterator[Part]:
+    """Compare the files of results.json, and what measurements and targets say they are of."""
+    known = set()
+    for role, precision, file in results.files:
+        known.add(file.sha256)
+        yield _of_file(study, file.path, file.sha256)
+        path = study.folder / file.path
+        if path.is_file():
+            field = f"models.{role}.files.{precision}.size_bytes"
+            yield compared(FILES, RESULTS, file.size_bytes, path.stat().st_size, field)
+    places = [
+        (f"devices[{i}].files[{k}].sha256", file.sha256)
+        for i, device in enumerate(results.devices)
+        for k, file in enumerate(device.files)
+    ]
+    places += [
+        (f"targets[{i}].checks[{k}].sha256", check.sha256)
+        for i, target in enumerate(results.targets)
+        for k, check in enumerate(target.checks)
+    ]
+    for field, sha256 in places:
+        found = sha256 if sha256 in known else "of no file of this study"
+        yield compared(FILES, RESULTS, sha256, found, field)
+
+
+def _stages(study: Study, results: Results) -> Iterator[Part]:
+    """Compare the record of every stage with its seal, and the files of the stage with theirs."""
+    for path in sorted((study.folder / "stages").glob("*.json")):
+        name = f"stages/{path.name}"
+        try:
+            record = read_record(path)
+        except (ValueError, StudyError) as error:
+            fault = f"it {error}" if isinstance(error, ValueError) else str(error)
+            yield _damaged(name, "intact", fault)
+            continue
+        if record is None:
+            continue
+        if record.is_sealed:
+            yield Part(name=FILES, num_compared=1, mismatches=[], not_checked=[])
+        else:
+            yield not_checked(FILES, f"{name} itself: kdtool 0.1.0 did not record its SHA-256")
+        for relative, sha256 in _files_of(path, record, study, results).items():
+            yield _of_file(study, relative, sha256)
+
+
+def _damaged(file: str, stored: str, found: str) -> Part:
+    one = Mismatch(file=file, field=SHA256, stored=stored, found=found)
+    return Part(name=FILES, num_compared=1, mismatches=[one], not_checked=[])
+
+
+def _files_of(path: Path, record: StageRecord, study: Study, results: Results) -> dict[str, str]:
+    """Return the files of a stage that the study still needs.
+
+    A file for users that the results do not list is of an earlier recipe and was deleted; after
+    `export`, `profile --merge` and `report`, the report is not the one that `distill` left.
+    """
+    listed = {file.path for *_, file in results.files}
+    if path.name == NAME:
+        found = found_sha256(study.results_path)
+        same = record.files.get(RESULTS) == found
+        return {name: one for name, one in record.files.items() if same and name not in listed}
+    return {
+        name: one
+        for name, one in record.files.items()
+        if "/" in name or name in listed or (study.folder / name).exists()
+    }
+
+
+def changed_file(path: Path) -> str | None:
+    """Return a warning if a model file is not the one that its study has on record.
+
+    Args:
+        path: Of a file. If it is of no study, there is no warning.
+    """
+    results_path = path.parent / RESULTS
+    if not results_path.is_file() or not path.is_file():
+        return None
+    try:
+        files = load_results(results_path).files
+    except StudyError as error:
+        return f"{path} cannot be compared with its study: {error}"
+    stored = next((file.sha256 for *_, file in files if file.path == path.name), None)
+    if stored is None or sha256_of(path) == stored:
+        return None
+    return (
+        f"{path} was changed: it does not match its SHA-256 in {results_path}, which describes "
+        f"another file; `kdtool export {path.parent}` writes it again"
+    )
