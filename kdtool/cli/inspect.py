@@ -192,11 +192,12 @@ def verify(
     from kdtool.terminal.progress import Terminal
 
     terminal = Terminal(quiet=quiet)
-    opened_study, recipe, results = opened(study, settings)
+    opened_study, recipe, results = opened(study)
+    recipe_here = opened_study.load_recipe(settings) if settings else recipe
     with interruptible(), redirect_stdout(sys.stderr):
         parts = verify_records(opened_study, recipe, results, profiles, terminal.warn)
         parts.append(recount(study, results, profiles))
-        parts += _computed_again(opened_study, recipe, results, terminal)
+        parts += _computed_again(opened_study, recipe_here, results, terminal)
     found = verification(str(study), parts)
     if as_json:
         from kdtool.results.base import to_json

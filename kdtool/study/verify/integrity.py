@@ -6,7 +6,7 @@ from pathlib import Path
 from kdtool.errors import StudyError
 from kdtool.files import sha256_of
 from kdtool.results.base import is_edited
-from kdtool.results.study import Results, load_results
+from kdtool.results.study import Results
 from kdtool.results.verification import Mismatch, Part, compared, joined, not_checked
 from kdtool.study.finished import NAME
 from kdtool.study.folder import Study
@@ -118,25 +118,3 @@ def _files_of(path: Path, record: StageRecord, study: Study, results: Results) -
         for name, one in record.files.items()
         if "/" in name or name in listed or (study.folder / name).exists()
     }
-
-
-def changed_file(path: Path) -> str | None:
-    """Return a warning if a model file is not the one that its study has on record.
-
-    Args:
-        path: Of a file. If it is of no study, there is no warning.
-    """
-    results_path = path.parent / RESULTS
-    if not results_path.is_file() or not path.is_file():
-        return None
-    try:
-        files = load_results(results_path).files
-    except StudyError as error:
-        return f"{path} cannot be compared with its study: {error}"
-    stored = next((file.sha256 for *_, file in files if file.path == path.name), None)
-    if stored is None or sha256_of(path) == stored:
-        return None
-    return (
-        f"{path} was changed: it does not match its SHA-256 in {results_path}, which describes "
-        f"another file; `kdtool export {path.parent}` writes it again"
-    )

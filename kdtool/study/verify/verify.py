@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kdtool.errors import StudyError
-from kdtool.recipe.load import load_recipe
 from kdtool.recipe.schema import Recipe
 from kdtool.results.study import Results, load_results
 from kdtool.results.verification import Part
@@ -15,12 +14,8 @@ from kdtool.study.verify.records import decided, recorded_results
 from kdtool.study.verify.scores import recounted
 
 
-def opened(folder: Path, settings: list[str] | None = None) -> tuple[Study, Recipe, Results]:
+def opened(folder: Path) -> tuple[Study, Recipe, Results]:
     """Open a finished study, whose files may be damaged.
-
-    Args:
-        folder: Of the study.
-        settings: `KEY=VALUE` each, such as where the images are on this machine.
 
     Raises:
         KdtoolError: results.json or recipe.toml cannot be read at all.
@@ -31,8 +26,7 @@ def opened(folder: Path, settings: list[str] | None = None) -> tuple[Study, Reci
             f"{study.recipe_path} is missing; copy the whole folder of the study, with its folders "
             "checkpoints, predictions and stages"
         )
-    recipe = load_recipe(study.recipe_path, settings)
-    return study, recipe, load_results(study.results_path, edited=True)
+    return study, study.load_recipe(), load_results(study.results_path, edited=True)
 
 
 def verify_records(
