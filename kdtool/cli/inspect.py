@@ -183,6 +183,12 @@ def verify(
     not changed.
     """
     check_study_path(study)
+    for text in settings or []:
+        if not text.startswith("data."):
+            raise typer.BadParameter(
+                f"got --set {text}; a study is verified with its own recipe, and only where its "
+                "images are may differ, such as --set data.root=FOLDER"
+            )
     from kdtool.study.device_profiles import load_profile
 
     profiles = [(path, load_profile(path)) for path in device_file or []]
