@@ -1,5 +1,6 @@
 """The SHA-256 of everything that a study lists, and the seals of its records."""
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +51,11 @@ def found_sha256(path: Path) -> str:
         return "no such file"
     except OSError as error:
         return f"it cannot be read: {error.strerror}"
+
+
+def sha256_of_text(text: str) -> str:
+    """Return the SHA-256 of a file with this content."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _shipped(study: Study, results: Results) -> Iterator[Part]:

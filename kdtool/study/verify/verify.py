@@ -3,15 +3,30 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from kdtool.errors import StudyError
+from kdtool.errors import StudyError, reason
 from kdtool.recipe.schema import Recipe
+from kdtool.results.base import sealed
 from kdtool.results.study import Results, load_results
-from kdtool.results.verification import Part
+from kdtool.results.verification import Mismatch, Part, not_checked
 from kdtool.study.folder import Study
 from kdtool.study.verify.devices import Profiles, measured_elsewhere
-from kdtool.study.verify.integrity import listed_files
-from kdtool.study.verify.records import decided, recorded_results
+from kdtool.study.verify.integrity import RESULTS, listed_files
+from kdtool.study.verify.pages import NAME as PAGES
+from kdtool.study.verify.pages import written_again
+from kdtool.study.verify.records import DECISION, decided, recorded_results
+from kdtool.study.verify.records import NAME as RECORDS
+from kdtool.study.verify.scores import NAME as SCORES
 from kdtool.study.verify.scores import recounted
+
+# What code raises that is given lists that do not fit together.
+CONTRADICTIONS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    StopIteration,
+    TypeError,
+    ValueError,
+)
 
 
 def opened(folder: Path) -> tuple[Study, Recipe, Results]:
@@ -50,10 +65,30 @@ def verify_records(
     """
     parts = [
         listed_files(study, results),
-        recorded_results(study, recipe, results),
-        recounted(study, results),
-        decided(results),
+        *attempted(RECORDS, results, lambda: [recorded_results(study, recipe, results)]),
+        *attempted(SCORES, results, lambda: [recounted(study, results)]),
+        *attempted(DECISION, results, lambda: [decided(results)]),
     ]
     if profiles or results.devices:
         parts.append(measured_elsewhere(study.folder, results, profiles, warn))
-    return parts
+    if any(one.file == RESULTS for part in parts for one in part.mismatches):
+        return [*parts, not_checked(PAGES, "report.html: results.json does not match")]
+    return [*parts, written_again(study, results)]
+
+
+def attempted(name: str, results: Results, make: Callable[[], list[Part]]) -> list[Part]:
+    """Return parts, or one that says that the parts of results.json do not fit together.
+
+    Args:
+        name: Of the parts.
+        results: That were read although they may have been changed.
+        make: Compares them. What it raises is an error of kdtool's if they are unchanged.
+    """
+    try:
+        return make()
+    except CONTRADICTIONS as error:
+        if sealed(results) == results:
+            raise
+        texts = {"stored": "values that fit together", "found": f"they do not: {reason(error)}"}
+        one = Mismatch(file=RESULTS, field=name, **texts)
+        return [Part(name=name, num_compared=1, mismatches=[one], not_checked=[])]

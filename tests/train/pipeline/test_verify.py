@@ -91,6 +91,7 @@ def test_a_whole_study_passes_with_all_that_can_be_checked(finished):
         "results.json",
         "scores",
         "the decision",
+        "the report",
         "ONNX files: parameters",
         "the images",
         "all numbers",
@@ -116,23 +117,28 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("pattern", FILES.values(), ids=FILES)
-@pytest.mark.parametrize("damage", ["one bit", "half of it", "gone"])
-def test_a_damaged_file_is_named(study, pattern, damage):
-    name = file_of(study, pattern)
-    if damage == "one bit":
-        flip(study / name)
-    elif damage == "half of it":
-        content = (study / name).read_bytes()
-        (study / name).write_bytes(content[: len(content) // 2])
-    else:
-        (study / name).unlink()
+@pytest.mark.parametrize("damage", ["one bit", "half of it", "gone", "a folder"])
+def test_each_damaged_file_is_named(study, damage):
+    names = {file_of(study, pattern) for pattern in FILES.values()}
+    for path in (study / name for name in names):
+        content = path.read_bytes()
+        if damage == "one bit":
+            flip(path)
+        elif damage == "half of it":
+            path.write_bytes(content[: len(content) // 2])
+        else:
+            path.unlink()
+        if damage == "a folder":
+            path.mkdir()
     found = of_records(study)
-    assert (name, SHA256) in named(found)
     assert not found.passed
-    (one,) = [one for one in found.mismatches if (one.file, one.field) == (name, SHA256)]
-    assert len(one.stored) == 64
-    assert (one.found == "no such file") == (damage == "gone")
+    hashes = {one.file: one for one in found.mismatches if one.field == SHA256}
+    assert hashes.keys() == names
+    for one in hashes.values():
+        assert len(one.stored) == 64
+        reason = {"gone": "no such file", "a folder": "it cannot be read: Is a directory"}
+        assert one.found == reason.get(damage, one.found)
+    assert CliRunner().invoke(app, ["verify", str(study)]).exit_code == 1  # and no traceback
 
 
 def test_an_edited_recipe_is_named_and_a_damaged_one_is_an_error_with_its_fix(study):
@@ -150,6 +156,25 @@ def test_an_edited_recipe_is_named_and_a_damaged_one_is_an_error_with_its_fix(st
     path.unlink()
     with pytest.raises(StudyError, match=r"recipe\.toml is missing; copy the whole folder"):
         kdtool("verify", study)
+
+
+def test_a_report_that_shows_another_number_is_named(study):
+    kdtool("export", study)  # so the report is not the one any more that `distill` left and hashed
+    for name, old in (("report.html", "</h2>"), ("report.md", "\n## ")):
+        text = (study / name).read_text()
+        (study / name).write_text(text.replace(old, f"99.9 {old}", 1))
+    assert named(of_records(study)) == {("report.html", "text"), ("report.md", "text")}
+    kdtool("report", study)
+    assert of_records(study).passed
+    (study / "report.md").unlink()
+    assert ("report.md", "text") in named(of_records(study))
+
+
+def test_the_table_of_answers_is_compared_with_the_predictions(study):
+    path = study / "predictions" / "test.csv"
+    path.write_text(path.read_text().replace("0.9", "0.8", 1))
+    status, found, _ = verify(study)
+    assert (status, named(found)) == (1, {("predictions/test.csv", "content")})
 
 
 def test_swapped_predictions_are_named_with_the_scores_that_they_change(study):
@@ -181,29 +206,58 @@ EDITED = {
     "models.student.files.int8.latency.p50_ms": 1e-6,
     "models.student.files.int8.gate.time_ratio": 0.1,
     "models.student.files.int8.parity.agreement": 0.5,
-    "models.student.files.int8.sha256": "0" * 64,
     "verdicts[0].difference": 0.5,
     "flips[0].gained": 400,
     "data.class_counts.test[3]": 7,
     "decision.because": "It is the best.",
-    "data.fingerprint": "0" * 64,
     "explain.method": "another",
 }
 
 
-@pytest.mark.parametrize(("field", "value"), EDITED.items(), ids=EDITED)
-@pytest.mark.parametrize("seal", [False, True], ids=["", "sealed again"])
-def test_a_value_that_was_edited_by_hand_is_named(study, field, value, seal):
-    edit(study, lambda content: put(content, field, value), seal=seal)
-    found = of_records(study)
-    expected = field
-    if field.endswith("sha256"):  # the stored value is the key to everything about the file
-        assert ("student.int8.onnx", SHA256) in named(found)
-    elif field == "data.fingerprint":
-        assert ("student.onnx", "kdtool.provenance.data") in named(found)
-    else:
-        assert ("results.json", expected) in named(found)
-    assert (("results.json", SHA256) in named(found)) != seal
+@pytest.mark.parametrize("seal", [False, True], ids=["by hand", "with a fitting hash"])
+def test_each_value_that_was_edited_is_named(study, seal):
+    keys = {"models.student.files.int8.sha256": "0" * 64, "data.fingerprint": "0" * 64}
+    keys["data.classes[4]"] = "another"
+    edit(study, lambda content: [put(content, *one) for one in (EDITED | keys).items()], seal=seal)
+    found = named(of_records(study))
+    assert {("results.json", field) for field in EDITED} <= found
+    assert {
+        ("student.int8.onnx", SHA256),
+        ("student.onnx", "kdtool.provenance.data"),
+        ("teacher.onnx", "kdtool.classes[4]"),
+    } <= found
+    assert (("results.json", SHA256) in found) != seal
+
+
+def test_one_edited_value_is_named_and_no_other(study):
+    edit(study, lambda content: put(content, "models.student.seeds[0].test.accuracy", 0.999))
+    expected = {("results.json", SHA256), ("results.json", "models.student.seeds[0].test.accuracy")}
+    assert named(of_records(study)) == expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content["data"]["classes"].pop(),
+        lambda content: content["models"]["student"]["seeds"].pop(),
+        lambda content: content["models"].pop("teacher"),
+        lambda content: put(content, "models.student.exported_seed", 77),
+        lambda content: put(content, "models.student.seeds[0].seed", 77),
+        lambda content: put(content, "models.student.seeds[0].best_epoch", 77),
+        lambda content: put(content, "models.student.files", {}),
+        lambda content: put(content, "verdicts[0].seeds", [77]),
+        lambda content: put(content, "data.image_shape", [3, 1, 1]),
+        lambda content: put(content, "data.positive", "ill"),
+        lambda content: content["models"]["student"]["seeds"][0]["test"]["per_class"].pop(),
+    ],
+    ids=map(str, range(11)),
+)
+def test_results_whose_parts_do_not_fit_together_are_named_without_a_traceback(study, change):
+    edit(study, change)
+    status, found, _ = verify(study, *NO_IMAGES)
+    assert status == 1
+    assert len(named(found)) > 1
+    assert ("results.json", SHA256) in named(found)
 
 
 COMPUTED = {  # by the functions of the study only

@@ -9,11 +9,17 @@ from kdtool.recipe.load import with_settings
 from kdtool.results.base import TEACHER_OF, Role
 from kdtool.results.study import Cost, TestScores, TrainingResult
 from kdtool.results.verification import Part, compared, joined, not_checked
-from kdtool.study.verify.integrity import RESULTS
+from kdtool.study.verify.integrity import RESULTS, found_sha256, sha256_of_text
 from kdtool.study.verify.records import as_json
 from kdtool.train.evaluation.bias_shift import bias_shifts
-from kdtool.train.evaluation.evaluate import evaluate_stage, split_labels
-from kdtool.train.evaluation.images import described, flips, shown_images
+from kdtool.train.evaluation.evaluate import Evaluated, evaluate_stage, split_labels
+from kdtool.train.evaluation.images import (
+    ANSWERS_TABLE,
+    answers_table,
+    described,
+    flips,
+    shown_images,
+)
 from kdtool.train.evaluation.subclasses import subclass_use
 from kdtool.train.evaluation.verdicts import verdicts
 from kdtool.train.models.count import count
@@ -92,6 +98,7 @@ def _between_models(opened: Opened) -> Iterator[Part]:
     for name, several in found.items():
         stored = [as_json(one) for one in getattr(results, name)]
         yield _compared(opened, stored, [as_json(one) for one in several], name)
+    yield _answers_table(opened, chosen)
     yield _compared(opened, results.shipped, role_to_ship(evaluated), "shipped")
     if results.gallery is not None:
         shown = sorted(shown_images(differences, uses))
@@ -101,6 +108,14 @@ def _between_models(opened: Opened) -> Iterator[Part]:
             for old, new in zip(stored_images, again, strict=False):
                 new["fine_label"] = old["fine_label"]
         yield _compared(opened, stored_images, again, "gallery.images")
+
+
+def _answers_table(opened: Opened, chosen: dict[Role, Evaluated]) -> Part:
+    if not opened.has_images:  # it names the files of the images
+        return not_checked(NAME, f"{ANSWERS_TABLE}: needs the images")
+    expected = sha256_of_text(answers_table(opened.run, chosen))
+    found = found_sha256(opened.run.study.folder / ANSWERS_TABLE)
+    return compared(NAME, ANSWERS_TABLE, expected, found, "content")
 
 
 def _sweep(opened: Opened) -> Iterator[Part]:

@@ -6,6 +6,8 @@ from kdtool.results.verification import Part, not_checked
 from kdtool.study.folder import Study
 from kdtool.study.verify.records import study_records
 from kdtool.study.verify.scores import stored_predictions
+from kdtool.study.verify.verify import attempted
+from kdtool.train.pipeline.verify.files import NAME as FILES
 from kdtool.train.pipeline.verify.files import run_again
 from kdtool.train.pipeline.verify.numbers import NAME, computed_again
 from kdtool.train.pipeline.verify.opened import open_again
@@ -23,9 +25,15 @@ def verify_numbers(
         results: Of the study.
         reporter: Shows progress.
     """
-    records = study_records(study)
-    predictions, missing = stored_predictions(study, records, results)
-    if not predictions:
-        return [not_checked(NAME, *missing)]
-    opened, data = open_again(study, recipe, results, records, predictions, reporter)
-    return [data, not_checked(NAME, *missing), computed_again(opened), run_again(opened, reporter)]
+
+    def compare() -> list[Part]:
+        records = study_records(study)
+        predictions, missing = stored_predictions(study, records, results)
+        if not predictions:
+            return [not_checked(NAME, *missing)]
+        opened, data = open_again(study, recipe, results, records, predictions, reporter)
+        numbers = attempted(NAME, results, lambda: [computed_again(opened)])
+        files = attempted(FILES, results, lambda: [run_again(opened, reporter)])
+        return [data, not_checked(NAME, *missing), *numbers, *files]
+
+    return attempted(NAME, results, compare)
