@@ -39,8 +39,11 @@ class Verbatim(str):
     __slots__ = ()
 
 
-def write_report(results: Results, folder: Path) -> None:
+def write_report(results: Results, folder: Path) -> list[str]:
     """Write report.html, report.md and the figures of report.md into the study's folder.
+
+    Returns:
+        The files, relative to the folder.
 
     Args:
         results: All that the report shows, except the pictures in files that it names.
@@ -49,8 +52,10 @@ def write_report(results: Results, folder: Path) -> None:
     Raises:
         StudyError: A file of pictures is missing or damaged, or the folder cannot be written.
     """
-    for path, content in report_files(results, folder).items():
+    files = report_files(results, folder)
+    for path, content in files.items():
         write_atomic(folder / path, content)
+    return list(files)
 
 
 def report_files(results: Results, folder: Path) -> dict[str, str]:

@@ -111,16 +111,16 @@ def _damaged(file: str, stored: str, found: str) -> Part:
 def _files_of(path: Path, record: StageRecord, study: Study, results: Results) -> dict[str, str]:
     """Return the files of a stage that the study still needs.
 
-    A file for users that the results do not list is of an earlier recipe and was deleted; after
-    `export`, `profile --merge` and `report`, the report is not the one that `distill` left.
+    A model's file that the results do not list is of an earlier recipe and was deleted. After
+    `export` and `profile --merge` the other files are not those that `distill` left.
     """
     listed = {file.path for *_, file in results.files}
     if path.name == NAME:
-        found = found_sha256(study.results_path)
-        same = record.files.get(RESULTS) == found
-        return {name: one for name, one in record.files.items() if same and name not in listed}
+        same = record.files.get(RESULTS) == found_sha256(study.results_path)
+        other = {name for name in record.files if same and not name.startswith("report.")}
+        return {name: record.files[name] for name in other - listed}
     return {
         name: one
         for name, one in record.files.items()
-        if "/" in name or name in listed or (study.folder / name).exists()
+        if not name.endswith(".onnx") or "/" in name or name in listed
     }

@@ -45,6 +45,11 @@ def as_json(record: Any) -> Any:
     return json.loads(to_json(record))
 
 
+def missing(name: str) -> Part:
+    """Return that a record is missing or damaged; if it is damaged, `listed_files` names it."""
+    return not_checked(NAME, f"what stages/{name}.json should confirm: it is missing or damaged")
+
+
 def study_records(study: Study) -> dict[str, StageRecord]:
     """Return the records of all stages by name; damaged ones are left out."""
     readable = Study(study.folder, lambda _: None)
@@ -91,18 +96,21 @@ def _models(records: dict[str, StageRecord], results: Results) -> Iterator[Part]
             field = f"models.{role}.seeds[{place}]"
             found = training_of(records, role, seed)
             if found is None:
-                yield not_checked(NAME, f"{field}: the record of its training is missing")
+                yield missing(f"{role}-seed{seed.seed}-*")
                 continue
             name, training = found
             yield compared(NAME, RESULTS, trained(seed), _known(training, TrainingResult), field)
-            test = records.get(f"evaluate-{name}")
-            if test is not None:
+            if (test := records.get(f"evaluate-{name}")) is None:
+                yield missing(f"evaluate-{name}")
+            else:
                 yield compared(NAME, RESULTS, as_json(seed.test), test.result, f"{field}.test")
         yield from _of_model(records, role, model)
 
 
 def _of_model(records: dict[str, StageRecord], role: Role, model: ModelResult) -> Iterator[Part]:
-    if cost := records.get(f"cost-{role}"):
+    if (cost := records.get(f"cost-{role}")) is None:
+        yield missing(f"cost-{role}")
+    else:
         content = as_json(model)
         stored = {name: content[name] for name in Cost.model_fields}
         yield compared(NAME, RESULTS, stored, _known(cost, Cost), f"models.{role}")
@@ -114,7 +122,7 @@ def _of_model(records: dict[str, StageRecord], role: Role, model: ModelResult) -
         if made is not None and precision != "fp32":
             made = made.get("file")
         if made is None:
-            yield not_checked(NAME, f"{field}: the record of its export is missing")
+            yield missing("export-" + file.path.removesuffix(".onnx"))
         else:
             made = _filled(made, FileResult)
             kept = made.keys() - {"gate", "latency", "against_teacher"}  # of later stages
@@ -123,11 +131,14 @@ def _of_model(records: dict[str, StageRecord], role: Role, model: ModelResult) -
                 NAME, RESULTS, {k: content[k] for k in kept}, {k: made[k] for k in kept}, field
             )
         if speed is None:
-            yield not_checked(NAME, f"{field}.latency: the record of the times is missing")
+            yield missing("latency")
         else:
             yield from _times(speed.result, file, field)
-        if against := records.get("against-teacher-" + file.path.removesuffix(".onnx")):
-            stored = as_json(file)["against_teacher"]
+        name = "against-teacher-" + file.path.removesuffix(".onnx")
+        against, stored = records.get(name), as_json(file)["against_teacher"]
+        if stored is not None and against is None:
+            yield missing(name)
+        elif against is not None:
             yield compared(NAME, RESULTS, stored, against.result, f"{field}.against_teacher")
 
 
@@ -145,7 +156,9 @@ def _times(speed: dict[str, Any], file: FileResult, field: str) -> Iterator[Part
 def _rest(records: dict[str, StageRecord], results: Results) -> Iterator[Part]:
     for name, record in (("gallery", results.gallery), ("explain", results.explain)):
         stage = records.get(name)
-        if record is not None and stage is not None:
+        if record is not None and stage is None:
+            yield missing(name)
+        elif record is not None and stage is not None:
             yield compared(NAME, RESULTS, as_json(record), _known(stage, type(record)), name)
 
 

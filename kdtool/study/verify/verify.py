@@ -18,11 +18,13 @@ from kdtool.study.verify.records import NAME as RECORDS
 from kdtool.study.verify.scores import NAME as SCORES
 from kdtool.study.verify.scores import recounted
 
-# What code raises that is given lists that do not fit together.
+# What code raises that is given lists that do not fit together; a generator makes a RuntimeError of
+# a StopIteration.
 CONTRADICTIONS = (
     ArithmeticError,
     AttributeError,
     LookupError,
+    RuntimeError,
     StopIteration,
     TypeError,
     ValueError,

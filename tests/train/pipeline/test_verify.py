@@ -114,6 +114,7 @@ FILES = {
     "the teacher's answers": "predictions/teacher-logits-*.npy",
     "images of the report": "predictions/gallery.npz",
     "the report": "report.html",
+    "a figure": "figures/tradeoff.svg",
 }
 
 
@@ -159,7 +160,7 @@ def test_an_edited_recipe_is_named_and_a_damaged_one_is_an_error_with_its_fix(st
 
 
 def test_a_report_that_shows_another_number_is_named(study):
-    kdtool("export", study)  # so the report is not the one any more that `distill` left and hashed
+    (study / "stages" / "report.json").unlink()  # so its SHA-256 is not known
     for name, old in (("report.html", "</h2>"), ("report.md", "\n## ")):
         text = (study / name).read_text()
         (study / name).write_text(text.replace(old, f"99.9 {old}", 1))
@@ -167,7 +168,18 @@ def test_a_report_that_shows_another_number_is_named(study):
     kdtool("report", study)
     assert of_records(study).passed
     (study / "report.md").unlink()
-    assert ("report.md", "text") in named(of_records(study))
+    assert named(of_records(study)) == {("report.md", SHA256), ("report.md", "text")}
+
+
+def test_a_record_that_is_gone_is_said(study):
+    gone = [path for path in (study / "stages").iterdir() if path.name != "finished.json"]
+    for path in gone:
+        path.unlink()
+    found = of_records(study)
+    assert found.passed  # what is left is whole
+    said = " ".join(found.not_checked)
+    for name in ("student-seed3-*", "cost-teacher", "export-student.int8", "latency", "explain"):
+        assert f"stages/{name}.json should confirm: it is missing or damaged" in said
 
 
 def test_the_table_of_answers_is_compared_with_the_predictions(study):
