@@ -12,7 +12,7 @@ from kdtool.cli.doctor import doctor
 from kdtool.cli.explain import explain
 from kdtool.cli.export import export
 from kdtool.cli.help import HELP_OPTIONS, Command, Group
-from kdtool.cli.inspect import check, init, status
+from kdtool.cli.inspect import check, init, status, verify
 from kdtool.cli.report import report
 from kdtool.cli.study import distill, finetune, subclass_distill
 from kdtool.errors import InterruptedRunError, KdtoolError
@@ -67,6 +67,9 @@ kdtool doctor recipes/folder.toml --set data.root=photos --json"""
 STATUS = """\
 kdtool status runs/mnist
 kdtool status runs/mnist --json"""
+VERIFY = """\
+kdtool verify runs/mnist
+kdtool verify runs/mnist --device-file pi5.json --json"""
 PROFILE = """\
 kdtool profile student.onnx teacher.onnx --threads 1,4 --json > pi5.json
 kdtool profile runs/mnist --budget max_latency_ms=20,max_size_mb=2.5
@@ -94,6 +97,9 @@ app.command(cls=Command, epilog=CHECK, short_help="Check a recipe and its data, 
 )
 app.command(cls=Command, epilog=DOCTOR, short_help="Look for what would fail later.")(doctor)
 app.command(cls=Command, epilog=STATUS, short_help="Report how far a study is.")(status)
+app.command(cls=Command, epilog=VERIFY, short_help="Check a study's files and numbers again.")(
+    verify
+)
 app.command(cls=Command, epilog=EXPORT, short_help="Write and check a study's ONNX files again.")(
     export
 )

@@ -233,6 +233,7 @@ def predict(
         raise typer.BadParameter("got both --json and --csv; give one of them")
     check_probability("--min-confidence", min_confidence)
     check_classifier(model, images)
+    _warn_of_changed([model])
     from kdtool.edge.predict import predict_files
 
     report = predict_files(model, images, threads, None if as_csv else 3, min_confidence)
@@ -301,6 +302,7 @@ def _onnx_files(paths: list[Path]) -> Iterator[list[tuple[Path, Path]]]:
                     raise StudyError(
                         f"{path} has no ONNX files; `kdtool distill RECIPE` writes them"
                     )
+                _warn_of_changed(listed)
                 files += [(file, file) for file in listed]
             elif path.suffix == ".safetensors":
                 from kdtool.train.export.fp32 import write_onnx
@@ -311,6 +313,18 @@ def _onnx_files(paths: list[Path]) -> Iterator[list[tuple[Path, Path]]]:
             else:
                 files.append((path, path))
         yield _each_once(files)
+
+
+def _warn_of_changed(files: list[Path]) -> None:
+    """Warn of files that are not those that their study has on record."""
+    from kdtool.edge.model_file import changed_file
+
+    warnings = [text for text in map(changed_file, files) if text]
+    if warnings:
+        from kdtool.terminal.progress import Terminal
+
+        for text in warnings:
+            Terminal(quiet=False).warn(text)
 
 
 def _each_once(files: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:

@@ -1,9 +1,10 @@
-"""The commands that train nothing and change no study: init, check, status."""
+"""The commands that train nothing and change no study: init, check, status, verify."""
 
 import shlex
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,8 +14,27 @@ from kdtool.cli.checks import (
     check_new_recipe,
     check_out_folder,
     check_recipe_path,
+    check_study_path,
 )
-from kdtool.cli.options import Device, Json, Out, Quiet, RecipePath, Set, resumable, start
+from kdtool.cli.options import (
+    Device,
+    Json,
+    Out,
+    Quiet,
+    RecipePath,
+    Set,
+    StudyPath,
+    interruptible,
+    resumable,
+    start,
+)
+
+if TYPE_CHECKING:
+    from kdtool.recipe.schema import Recipe
+    from kdtool.results.study import Results
+    from kdtool.results.verification import Part
+    from kdtool.study.folder import Study
+    from kdtool.terminal.progress import Terminal
 
 
 def init(
@@ -138,3 +158,84 @@ def status(
         shown.show_decision(console, results)
         shown.show_paths(console, study)
         show_next(console, shown.next_steps(results, study, kit=False))
+
+
+def verify(
+    study: StudyPath,
+    device_file: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--device-file",
+            metavar="PROFILE.json",
+            help="Output of `kdtool profile --json` on another machine, to compare with what the "
+            "study says of that machine. Repeatable.",
+        ),
+    ] = None,
+    settings: Set = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Check a study: the SHA-256 of all its files, and every number of results.json again.
+
+    Names each value that does not match, with exit status 1, and what could not be checked here.
+    The scores follow from the stored predictions, and the answers of the ONNX files from the images
+    where these are on this machine (--set data.root=FOLDER). Nothing is trained, and the study is
+    not changed.
+    """
+    check_study_path(study)
+    for text in settings or []:
+        if not text.startswith("data."):
+            raise typer.BadParameter(
+                f"got --set {text}; a study is verified with its own recipe, and only where its "
+                "images are may differ, such as --set data.root=FOLDER"
+            )
+    from kdtool.study.device_profiles import load_profile
+
+    profiles = [(path, load_profile(path)) for path in device_file or []]
+    from kdtool.edge.recount import recount
+    from kdtool.results.verification import verification
+    from kdtool.study.verify.verify import opened, verify_records
+    from kdtool.terminal.progress import Terminal
+
+    terminal = Terminal(quiet=quiet)
+    opened_study, recipe, results = opened(study)
+    recipe_here = opened_study.load_recipe(settings) if settings else recipe
+    with interruptible(), redirect_stdout(sys.stderr):
+        parts = verify_records(opened_study, recipe, results, profiles, terminal.warn)
+        parts.append(recount(study, results, profiles))
+        parts += _computed_again(opened_study, recipe_here, results, terminal)
+    found = verification(str(study), parts)
+    if as_json:
+        from kdtool.results.base import to_json
+
+        typer.echo(to_json(found), nl=False)
+    else:
+        from rich.console import Console
+
+        from kdtool.terminal.verification import show_verification
+
+        show_verification(Console(), found)
+    if not found.passed:
+        from kdtool.terminal.text import error_console, print_message
+        from kdtool.terminal.verification import failure_text
+
+        print_message(error_console(), failure_text(found), "error", "bold red")
+        raise typer.Exit(1)
+
+
+def _computed_again(
+    study: "Study", recipe: "Recipe", results: "Results", terminal: "Terminal"
+) -> list["Part"]:
+    """Return what is compared with PyTorch, or why it is not."""
+    terminal.say("loading PyTorch")
+    try:
+        from kdtool.train.pipeline.verify.verify import verify_numbers
+    except ModuleNotFoundError as error:
+        if (error.name or "kdtool").partition(".")[0] == "kdtool":
+            raise
+        from kdtool.install import install_command
+        from kdtool.results.verification import not_checked
+
+        why = f"intervals, verdicts and the files' answers: need {error.name}"
+        return [not_checked("all numbers", f"{why}; {install_command('train')}")]
+    return verify_numbers(study, recipe, results, terminal)

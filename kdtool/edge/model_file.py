@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kdtool.errors import ModelFileError
+from kdtool.errors import ModelFileError, StudyError
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
@@ -137,6 +137,31 @@ def _external_file(path: Path, location: str, end: int) -> Path:
             f"{file.stat().st_size} of {end} bytes; copy or export both files again"
         )
     return file
+
+
+def changed_file(path: Path) -> str | None:
+    """Return a warning if a model file is not the one that its study has on record.
+
+    Args:
+        path: Of a file. If it is of no study, there is no warning.
+    """
+    results_path = path.parent / "results.json"
+    if not results_path.is_file() or not path.is_file():
+        return None
+    from kdtool.files import sha256_of  # most files are of no study
+    from kdtool.results.study import load_results
+
+    try:
+        files = load_results(results_path).files
+    except StudyError as error:
+        return f"{path} cannot be compared with its study: {error}"
+    stored = next((file.sha256 for *_, file in files if file.path == path.name), None)
+    if stored is None or sha256_of(path) == stored:
+        return None
+    return (
+        f"{path} was changed: it does not match its SHA-256 in {results_path}, which describes "
+        f"another file; `kdtool export {path.parent}` writes it again"
+    )
 
 
 def model_opset(model: ModelProto) -> int:

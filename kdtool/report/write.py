@@ -39,8 +39,11 @@ class Verbatim(str):
     __slots__ = ()
 
 
-def write_report(results: Results, folder: Path) -> None:
+def write_report(results: Results, folder: Path) -> list[str]:
     """Write report.html, report.md and the figures of report.md into the study's folder.
+
+    Returns:
+        The files, relative to the folder.
 
     Args:
         results: All that the report shows, except the pictures in files that it names.
@@ -49,14 +52,24 @@ def write_report(results: Results, folder: Path) -> None:
     Raises:
         StudyError: A file of pictures is missing or damaged, or the folder cannot be written.
     """
+    files = report_files(results, folder)
+    for path, content in files.items():
+        write_atomic(folder / path, content)
+    return list(files)
+
+
+def report_files(results: Results, folder: Path) -> dict[str, str]:
+    """Return what `write_report` writes, by path relative to the folder.
+
+    Raises:
+        StudyError: A file of pictures is missing or damaged.
+    """
     with canvas.style():
         context = report_context(results, folder)
         svgs = {one.name: canvas.to_svg(one.wide, one.name) for one in drawings(context)}
         html = _render_html(context, svgs)
-    for drawing in drawings(context):
-        write_atomic(folder / drawing.path, canvas.on_white(svgs[drawing.name]))
-    write_atomic(folder / "report.md", render_markdown(context))
-    write_atomic(folder / "report.html", html)
+    figures = {one.path: canvas.on_white(svgs[one.name]) for one in drawings(context)}
+    return {**figures, "report.md": render_markdown(context), "report.html": html}
 
 
 def _render_html(context: ReportContext, svgs: Mapping[str, str]) -> str:

@@ -1,7 +1,9 @@
 """What all records share: they are frozen and strict, and their JSON has no NaN or infinity."""
 
+import hashlib
+import json
 from collections.abc import Mapping
-from typing import Final, Literal, get_args
+from typing import Final, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict
 
@@ -38,9 +40,35 @@ class Summary(Record):
     ci95: Interval  # of the mean, over seeds and test images
 
 
+R = TypeVar("R", bound=Record)
+
+
 def to_json(record: Record) -> str:
     """Return `record` as indented JSON with a final newline, without NaN or infinity."""
     return record.model_dump_json(by_alias=True, indent=1) + "\n"
+
+
+def seal_of(content: Mapping[str, object]) -> str:
+    """Return the SHA-256 of JSON content, whatever its layout and the order of its keys."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sealed(record: R) -> R:
+    """Return a record with the SHA-256 of its other fields in its field `sha256`."""
+    return record.model_copy(update={"sha256": _seals(to_json(record))[1]})
+
+
+def is_edited(text: str | bytes) -> bool:
+    """Return whether the JSON of a `sealed` record was changed; False where it has no seal."""
+    given, found = _seals(text)
+    return given is not None and given != found
+
+
+def _seals(text: str | bytes) -> tuple[object, str]:
+    """Return the seal that JSON has, and the one that its content should have."""
+    content = json.loads(text)
+    return content.pop("sha256", None), seal_of(content)
 
 
 def flat(table: Mapping[str, object], prefix: str = "") -> dict[str, object]:

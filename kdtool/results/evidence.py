@@ -176,6 +176,13 @@ class Coverage(Record):
         return self.test_ci95 is not None and self.test_ci95[0] > self.curve[0].accuracy
 
 
+class PairedDifference(Record):
+    """Accuracy of a file minus that of another model, on the same test images."""
+
+    difference: float  # in [-1, 1]
+    ci95: Interval  # paired
+
+
 class Flips(Record):
     """Test images on which two models differ, of their exported seeds."""
 

@@ -5,9 +5,8 @@ from typing import Literal
 from pydantic import Field
 
 from kdtool.results.base import SCHEMA, Interval, Record, Role
-from kdtool.results.evidence import Verdict
+from kdtool.results.evidence import PairedDifference, Verdict
 from kdtool.results.profile import Latency
-from kdtool.results.study import PairedDifference
 
 
 class StudyRow(Record):

@@ -10,7 +10,17 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from kdtool.errors import StudyError
-from kdtool.results.base import ROLES, SCHEMA, Interval, Metric, Precision, Record, Role, Summary
+from kdtool.results.base import (
+    ROLES,
+    SCHEMA,
+    Interval,
+    Metric,
+    Precision,
+    Record,
+    Role,
+    Summary,
+    is_edited,
+)
 from kdtool.results.decision import Decision
 from kdtool.results.evidence import (
     BiasShift,
@@ -21,6 +31,7 @@ from kdtool.results.evidence import (
     ImagePlace,
     MethodResult,
     OperatingPoint,
+    PairedDifference,
     SubclassUse,
     SweepPoint,
     Verdict,
@@ -46,20 +57,6 @@ class Parity(Record):
     # is no larger than `max_abs_error`: rounding decides between them.
     ties: list[int] = Field(default=[])
     passed: bool | None  # None: int8 and fp16 need not agree, they have a `Gate`
-
-
-class Exportable(Record):
-    """A model that can be written as ONNX."""
-
-    ir_version: int
-    opset: int
-
-
-class PairedDifference(Record):
-    """Accuracy of a file minus that of another model, on the same test images."""
-
-    difference: float  # in [-1, 1]
-    ci95: Interval  # paired
 
 
 class Gate(Record):
@@ -248,13 +245,6 @@ class ModelResult(Cost):
         return [best, *sorted(others, key=lambda file: file.size_bytes)]
 
 
-class TeacherTargets(Record):
-    """The teacher's outputs on the images that the students learn from."""
-
-    num_images: int
-    accuracy: float  # of the teacher on these images
-
-
 class DataResult(Record):
     """What the models were trained and tested on."""
 
@@ -314,6 +304,8 @@ class Results(Record):
     """The whole of results.json."""
 
     schema_version: Literal[1] = Field(default=SCHEMA, alias="schema")  # version of this format
+    # Of all other keys, as compact JSON with sorted keys; None: of an older kdtool
+    sha256: str | None = None
     name: str  # of the study, from the recipe
     decision: Decision | None = None  # what to ship; None: of an older kdtool
     # What changed since these results were last written, in words; empty: nothing, or they were
@@ -359,18 +351,22 @@ class Results(Record):
         return [*self.data.warnings, *about_models]
 
 
-def load_results(path: Path) -> Results:
+def load_results(path: Path, *, edited: bool = False) -> Results:
     """Read a results.json.
 
+    Args:
+        path: Of the file.
+        edited: Also if its content does not match its SHA-256.
+
     Raises:
-        StudyError: The file is missing, is not a results.json, or is that of a newer kdtool.
+        StudyError: The file is missing, was changed, or is no results.json that this kdtool reads.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise StudyError(f"cannot read {path}: {error.strerror}") from error
     try:
-        return Results.model_validate_json(content)
+        results = Results.model_validate_json(content)
     except ValidationError as error:
         if (schema := _schema_of(content)) > SCHEMA:
             raise StudyError(
@@ -383,6 +379,13 @@ def load_results(path: Path) -> Results:
             f"{path} is not a results.json of schema {SCHEMA}: {where}: {first['msg']}; delete it "
             "and run the command that made it again: it writes the file and trains nothing"
         ) from error
+    if not edited and is_edited(content):
+        raise StudyError(
+            f"{path} was changed: it does not match its SHA-256, and `kdtool verify {path.parent}` "
+            "names what differs; put the unchanged file back, or delete it and run the command "
+            "that made it again: it writes the file and trains nothing"
+        )
+    return results
 
 
 def _schema_of(content: bytes) -> int:

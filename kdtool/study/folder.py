@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 
 from pydantic import ValidationError
 
-from kdtool.errors import StudyError
+from kdtool.errors import RecipeError, StudyError
 from kdtool.files import UNFINISHED, sha256_of, write_atomic
 from kdtool.recipe.load import load_recipe, recipe_toml
 from kdtool.recipe.schema import Recipe
@@ -279,6 +279,26 @@ class Study:
         """Write the recipe, with every `--set` applied."""
         write_atomic(self.recipe_path, recipe_toml(recipe))
 
+    def load_recipe(self, overrides: list[str] | None = None) -> Recipe:
+        """Read the recipe that was run.
+
+        Args:
+            overrides: `KEY=VALUE` each.
+
+        Raises:
+            StudyError: It is damaged.
+        """
+        try:
+            return load_recipe(self.recipe_path, overrides)
+        except RecipeError as error:
+            if overrides:
+                raise  # perhaps of these
+            raise StudyError(
+                f"{error}\nit is the recipe of a study: put the unchanged file back, or delete it "
+                "and run the command that made the study again: it writes the file and trains "
+                "nothing"
+            ) from error
+
     def _record(self, name: str) -> Path:
         return self.folder / "stages" / f"{name}.json"
 
@@ -314,4 +334,4 @@ def load_study(
         raise StudyError(
             f"{folder} holds no finished study (no results.json); run `kdtool distill RECIPE` first"
         )
-    return study, load_recipe(study.recipe_path), load_results(study.results_path)
+    return study, study.load_recipe(), load_results(study.results_path)

@@ -7,7 +7,6 @@ from typing import Any
 
 from kdtool.errors import StudyError
 from kdtool.files import sha256_of
-from kdtool.recipe.load import load_recipe
 from kdtool.recipe.schema import Recipe
 from kdtool.results.study import DataResult, Results, load_results
 from kdtool.study.folder import StartTable, Study, swept_role
@@ -65,7 +64,7 @@ def _differences(
     old_results = load_results(study.results_path) if study.results_path.exists() else None
     tried = {key for point in old_results.sweep for key in point.settings} if old_results else ()
     if study.recipe_path.exists() and any(study.folder.glob("checkpoints/*")):
-        old, new = _settings(load_recipe(study.recipe_path)), _settings(recipe)
+        old, new = _settings(study.load_recipe()), _settings(recipe)
         _compare_weights(study, recipe, old, new)
         untouched = () if any(study.folder.glob("checkpoints/subclass-*")) else ("subclass.",)
         differences += [
@@ -146,7 +145,7 @@ def files_made_otherwise(study: Study, recipe: Recipe) -> list[str]:
     """
     if not (study.results_path.exists() and study.recipe_path.exists()):
         return []
-    recorded = load_recipe(study.recipe_path)
+    recorded = study.load_recipe()
     old, new = (_by_key(one.export.model_dump()) for one in (recorded, recipe))
     return [
         f"export.{key}: the files of this study were made with {_typed(old[key])} and are now made "

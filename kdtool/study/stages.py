@@ -1,6 +1,5 @@
 """The record of a stage: its key, the hashes of its files and its result, sealed by one hash."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from kdtool.errors import StudyError
 from kdtool.files import write_atomic
+from kdtool.results.base import seal_of
 
 FIELDS = {"key": str, "files": dict, "result": dict}
 
@@ -66,9 +66,3 @@ def read_record(path: Path) -> StageRecord | None:
     if (is_sealed or ":" in content["key"]) and seal != seal_of(content):
         raise ValueError("was changed: its content does not match its SHA-256")
     return StageRecord(**content, is_sealed=is_sealed)
-
-
-def seal_of(content: dict[str, Any]) -> str:
-    """Return the SHA-256 of JSON content, whatever its layout and the order of its keys."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()

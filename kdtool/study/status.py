@@ -7,7 +7,6 @@ from pathlib import Path
 from statistics import fmean
 
 from kdtool.errors import StudyError
-from kdtool.recipe.load import load_recipe
 from kdtool.recipe.schema import Recipe
 from kdtool.results.base import ROLES, Role
 from kdtool.results.decision import Decision, is_weak_teacher
@@ -36,15 +35,14 @@ def status_of(folder: Path) -> StudyStatus:
         folder: Of a study that was at least begun.
 
     Raises:
-        StudyError: It contains no study, or results.json or a record cannot be read.
-        RecipeError: The study's recipe.toml cannot be read.
+        StudyError: It contains no study, or results.json, recipe.toml or a record cannot be read.
     """
     problems: list[str] = []
     study = Study(folder, problems.append)
     running = study.is_locked()
     if not study.recipe_path.exists():
         return _without_recipe(study, running)
-    recipe = load_recipe(study.recipe_path)
+    recipe = study.load_recipe()
     results = load_results(study.results_path) if study.results_path.exists() else None
     changed = differing_tables(recipe, results) if results else []
     roles = [_role_status(study, role, recipe, results, changed) for role in _roles(study, results)]

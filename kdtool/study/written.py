@@ -3,12 +3,13 @@
 from pathlib import Path
 
 from kdtool.errors import StudyError
-from kdtool.files import write_atomic
+from kdtool.files import sha256_of, write_atomic
 from kdtool.report.changes import changes_since
 from kdtool.report.decision import decide
-from kdtool.results.base import to_json
+from kdtool.results.base import sealed, to_json
 from kdtool.results.study import Results, load_results
 from kdtool.study.folder import Study, load_study
+from kdtool.study.stages import StageRecord, write_record
 
 
 def write_results(study: Study, results: Results) -> Results:
@@ -24,9 +25,13 @@ def write_results(study: Study, results: Results) -> Results:
     from kdtool.report.write import write_report  # needs the extra `train`
 
     results = results.model_copy(update={"decision": decide(results)})
-    results = results.model_copy(update={"changes": changes(study, results)})
+    results = sealed(results.model_copy(update={"changes": changes(study, results)}))
     write_atomic(study.results_path, to_json(results))
-    write_report(results, study.folder)
+    files = write_report(results, study.folder)
+    hashes = {path: sha256_of(study.folder / path) for path in files}
+    # no stage: nothing looks for it to reuse the report, but `kdtool verify` compares its files
+    record = StageRecord(f"report:{results.sha256}", hashes, result={})
+    write_record(study.folder / "stages" / "report.json", record)
     return results
 
 

@@ -28,4 +28,4 @@ def test_the_page_is_the_same_in_every_terminal(monkeypatch):
     assert "\x1b" not in page
     lines = [line for line in page.partition("## ")[2].splitlines() if "docs/generate" not in line]
     assert max(map(len, lines)) <= 80
-    assert page.count("## kdtool") == 13
+    assert page.count("## kdtool") == 14

@@ -5,7 +5,7 @@ import pytest
 
 from kdtool.report.budget import budget_sentences
 from kdtool.report.decision import decide
-from kdtool.results.study import PairedDifference
+from kdtool.results.evidence import PairedDifference
 
 
 def with_student(results, **changes):

@@ -140,8 +140,7 @@ def evaluate(run: Run, trained: Trained) -> Evaluated:
         classes, positive = run.splits.classes, run.splits.positive
         return score(split_labels(run.splits.test), probabilities, classes, positive), [path]
 
-    key = key_of("evaluate", trained.key, run.splits.positive)
-    test = run.study.stage(f"evaluate-{trained.checkpoint.stem}", key, TestScores, make)
+    test = run.study.stage(*evaluate_stage(run, trained), TestScores, make)
     with np.load(path, allow_pickle=False) as answers:
         return Evaluated(
             trained,
@@ -150,6 +149,12 @@ def evaluate(run: Run, trained: Trained) -> Evaluated:
             answers["validation_logits"],
             answers.get("test_subclass_logits"),
         )
+
+
+def evaluate_stage(run: Run, trained: Trained) -> tuple[str, str]:
+    """Return name and key of the stage of `evaluate`."""
+    key = key_of("evaluate", trained.key, run.splits.positive)
+    return f"evaluate-{trained.checkpoint.stem}", key
 
 
 def split_labels(split: Split) -> Labels:

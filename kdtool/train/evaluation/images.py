@@ -94,8 +94,16 @@ def predicted(
         )
 
 
+ANSWERS_TABLE = "predictions/test.csv"
+
+
 def write_answers(run: Run, chosen: dict[Role, Evaluated]) -> None:
-    """Write `predictions/test.csv`, a row for each test image in its order.
+    """Write `predictions/test.csv`, of `answers_table`."""
+    write_atomic(run.study.folder / ANSWERS_TABLE, answers_table(run, chosen))
+
+
+def answers_table(run: Run, chosen: dict[Role, Evaluated]) -> str:
+    """Return the predictions of the exported models as CSV, a row for each test image in its order.
 
     Args:
         run: The study.
@@ -113,7 +121,7 @@ def write_answers(run: Run, chosen: dict[Role, Evaluated]) -> None:
         for role in chosen:
             row += [predictions[role], f"{probabilities[role]:.4f}"]
         table.writerow(row)
-    write_atomic(run.study.folder / "predictions" / "test.csv", text.getvalue())
+    return text.getvalue()
 
 
 LONGEST_SIDE = 96  # pixels, of a thumbnail

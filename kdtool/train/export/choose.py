@@ -10,8 +10,9 @@ from kdtool.edge.latency.measure import measure, ratio_of
 from kdtool.environment import collect_environment
 from kdtool.format import keyboard_text, points, points_range
 from kdtool.results.base import ROLES, TEACHER_OF, Interval, Precision, Role
+from kdtool.results.evidence import PairedDifference
 from kdtool.results.quantization import Ladder
-from kdtool.results.study import FileResult, Gate, PairedDifference, SpeedResult
+from kdtool.results.study import FileResult, Gate, SpeedResult
 from kdtool.stats import intervals
 from kdtool.stats.speed import is_faster
 from kdtool.study.keys import key_of

@@ -9,9 +9,9 @@ from kdtool.edge.count.graph import count_model
 from kdtool.edge.metadata import image_properties, model_api_properties, write_metadata
 from kdtool.errors import GateError, StudyError
 from kdtool.files import replaced, sha256_of
-from kdtool.results.base import Role
+from kdtool.results.base import Record, Role
 from kdtool.results.evidence import OperatingPoint
-from kdtool.results.study import Exportable, FileResult, Parity
+from kdtool.results.study import FileResult, Parity
 from kdtool.study.folder import load_study
 from kdtool.study.keys import key_of
 from kdtool.train.evaluation.evaluate import Evaluated, split_labels
@@ -91,6 +91,13 @@ def tie_note(parity: Parity) -> str:
         return ""
     images = "1 is a tie" if len(parity.ties) == 1 else f"{len(parity.ties):,} are ties"
     return f" ({images} between two classes within rounding)"
+
+
+class Exportable(Record):
+    """A model that can be written as ONNX."""
+
+    ir_version: int
+    opset: int
 
 
 def check_exportable(run: Run, role: Role) -> None:

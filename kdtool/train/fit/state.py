@@ -18,7 +18,9 @@ from kdtool.files import write_atomic
 from kdtool.results.study import EpochRecord
 
 Weights = dict[str, Tensor]
-MAGIC = b"kdtool state 1\n"  # followed by the SHA-256 of the rest, 32 bytes, and torch's archive
+# Followed by a SHA-256, 32 bytes, and torch's archive. It is of the file's name, which identifies
+# the training, and the archive: the state of another training is no state of this one.
+MAGIC = b"kdtool state 2\n"
 # Writing a state of 20 MB takes as long as an epoch of a small student on a few thousand images.
 SECONDS_BETWEEN_SAVES = 10.0
 
@@ -129,7 +131,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     archive = buffer.getvalue()
-    write_atomic(path, MAGIC + hashlib.sha256(archive).digest() + archive)
+    write_atomic(path, MAGIC + _seal_of(path, archive) + archive)
 
 
 def load_state(path: Path) -> dict[str, Any] | None:
@@ -141,7 +143,7 @@ def load_state(path: Path) -> dict[str, Any] | None:
     content = _read(path)
     if content is None:
         return None
-    if fault := _fault_of(content):
+    if fault := _fault_of(path, content):
         raise StudyError(
             f"cannot resume from {path}: it {fault}; delete it to train from the start"
         )
@@ -150,7 +152,8 @@ def load_state(path: Path) -> dict[str, Any] | None:
         state: dict[str, Any] = torch.load(archive, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise StudyError(
-            f"cannot resume from {path}: {error}; delete it to train this model from the start"
+            f"cannot resume from {path}: PyTorch {torch.__version__} cannot read it; delete it to "
+            "train this model from the start"
         ) from error
     return state
 
@@ -164,7 +167,7 @@ def damage_of(path: Path) -> str | None:
         StudyError: The file exists and cannot be read.
     """
     content = _read(path)
-    return None if content is None else _fault_of(content)
+    return None if content is None else _fault_of(path, content)
 
 
 def _read(path: Path) -> bytes | None:
@@ -179,10 +182,14 @@ def _read(path: Path) -> bytes | None:
         ) from error
 
 
-def _fault_of(content: bytes) -> str | None:
+def _seal_of(path: Path, archive: bytes) -> bytes:
+    return hashlib.sha256(path.name.encode() + b"\0" + archive).digest()
+
+
+def _fault_of(path: Path, content: bytes) -> str | None:
     if not content.startswith(MAGIC):
         return "is not a training state of this kdtool"
     digest, archive = content[len(MAGIC) :][:32], content[len(MAGIC) + 32 :]
-    if hashlib.sha256(archive).digest() != digest:
-        return "was changed: it does not match its SHA-256"
+    if _seal_of(path, archive) != digest:
+        return "was changed, or is of another training: it does not match its SHA-256"
     return None

@@ -12,7 +12,7 @@ import torch
 from kdtool import __version__
 from kdtool.errors import KdtoolError
 from kdtool.format import count, plural, score_with_name
-from kdtool.recipe.load import load_recipe, with_settings
+from kdtool.recipe.load import with_settings
 from kdtool.recipe.schema import ExportTable, Recipe
 from kdtool.results.base import ROLES, TEACHER_OF, Role
 from kdtool.results.study import ModelResult, Results, load_results
@@ -360,7 +360,7 @@ def with_cheap_tables(study: Study, recipe: Recipe) -> Recipe:
     """Return a recipe with its finished study's tables about files, which are not made here."""
     if not (study.results_path.exists() and study.recipe_path.exists()):
         return recipe
-    recorded = load_recipe(study.recipe_path)
+    recorded = study.load_recipe()
     return recipe.model_copy(update={table: getattr(recorded, table) for table in CHEAP})
 
 

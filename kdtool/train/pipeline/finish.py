@@ -74,7 +74,7 @@ def conclude(
         environment=collect_environment(gpu_name(run.device)),
         data=with_duplicate_images(run),
         models={
-            role: model_result(run, seeds, chosen[role], shipments.get(role))
+            role: model_result(run, seeds, chosen[role], cost_of(run, role), shipments.get(role))
             for role, seeds in evaluated.items()
         },
         metric=run.recipe.metric,
@@ -138,14 +138,14 @@ def best_on_validation(seeds: list[Evaluated]) -> Evaluated:
 
 
 def model_result(
-    run: Run, seeds: list[Evaluated], chosen: Evaluated, shipment: Shipment | None
+    run: Run, seeds: list[Evaluated], chosen: Evaluated, cost: Cost, shipment: Shipment | None
 ) -> ModelResult:
     """Collect the results of the models of one role."""
     role = chosen.trained.role
     logits, labels = [one.test_logits for one in seeds], split_labels(run.splits.test)
     validation_labels, point = split_labels(run.splits.validation), decision(run, chosen)
     return ModelResult(
-        **cost_of(run, role).model_dump(),
+        **cost.model_dump(),
         model=run.table(role).without_paths.model,
         seeds=[
             SeedResult(

@@ -19,8 +19,7 @@ from kdtool.recipe.distill import (
     two_classes_warning,
     warm_up_fault,
 )
-from kdtool.results.base import TEACHER_OF, Role
-from kdtool.results.study import TeacherTargets
+from kdtool.results.base import TEACHER_OF, Record, Role
 from kdtool.study.keys import key_of, short_key
 from kdtool.train.data.splits import Split
 from kdtool.train.fit.augment import view_maker
@@ -244,6 +243,13 @@ def teacher_answers(run: Run, teacher: Trained, role: Role) -> Callable[[Batch],
         return run.ranks.whole(logits.float(), len(batch.index))
 
     return answer
+
+
+class TeacherTargets(Record):
+    """The teacher's outputs on the images that the students learn from."""
+
+    num_images: int
+    accuracy: float  # of the teacher on these images
 
 
 def teacher_logits(run: Run, teacher: Trained) -> Tensor:

@@ -23,7 +23,7 @@ from kdtool.edge.session import open_session
 from kdtool.errors import GateError, KdtoolError, ModelFileError, RecipeError, StudyError
 from kdtool.files import sha256_of, write_atomic
 from kdtool.recipe.data import DigitsTable
-from kdtool.results.base import to_json
+from kdtool.results.base import sealed, to_json
 from kdtool.results.study import load_results
 
 pytestmark = pytest.mark.slow
@@ -158,7 +158,7 @@ def test_a_study_without_a_student_has_no_kit(study):
     results = load_results(study / "results.json")
     teacher = {"teacher": results.models["teacher"]}
     alone = results.model_copy(update={"models": teacher, "verdicts": [], "shipped": None})
-    write_atomic(study / "results.json", to_json(alone))
+    write_atomic(study / "results.json", to_json(sealed(alone)))
     before = (study / "teacher.onnx").stat().st_mtime_ns
     for options in (["--kit"], ["--card"], ["--for", "ort"]):
         with pytest.raises(StudyError, match="holds no student to ship; `kdtool distill RECIPE`"):

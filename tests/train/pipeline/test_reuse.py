@@ -218,6 +218,30 @@ def test_a_flipped_bit_of_a_training_state_is_reported_and_never_a_weight(interr
     assert not path.exists()
 
 
+def test_the_state_of_another_training_is_reported_and_not_resumed_from(interrupted):
+    """Of the same network, so that PyTorch would load it, or of another one."""
+    run, path = interrupted
+    (plan,) = plan_role(run, "control", {})
+    plan.state_path.write_bytes(path.read_bytes())
+    train_role(run, "control", {})
+    (warning,) = run.reporter.warnings
+    assert warning.startswith(f"{plan.state_path} was changed, or is of another training")
+    assert warning.endswith("control, seed 3 is trained from the start")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"PK\x03\x04", b"kdtool state 1\n" + bytes(40), b"\x80\x02}q\x00."],
+    ids=["empty", "an archive of PyTorch", "of an older kdtool", "a pickle"],
+)
+def test_what_is_no_training_state_is_reported_and_not_resumed_from(interrupted, content):
+    run, path = interrupted
+    path.write_bytes(content)
+    train_role(run, "teacher", {})
+    (warning,) = run.reporter.warnings
+    assert warning.startswith(f"{path} is not a training state of this kdtool; ")
+
+
 def test_every_part_of_a_training_state_is_checked(interrupted):
     _, path = interrupted
     whole = path.read_bytes()

@@ -1,0 +1,126 @@
+"""The SHA-256 of everything that a study lists, and the seals of its records."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from kdtool.errors import StudyError
+from kdtool.files import sha256_of
+from kdtool.results.base import is_edited
+from kdtool.results.study import Results
+from kdtool.results.verification import Mismatch, Part, compared, joined, not_checked
+from kdtool.study.finished import NAME
+from kdtool.study.folder import Study
+from kdtool.study.stages import StageRecord, read_record
+
+FILES = "files, by their SHA-256"
+RESULTS = "results.json"
+SHA256 = "SHA-256"
+
+
+def listed_files(study: Study, results: Results) -> Part:
+    """Compare every file that the study lists with its SHA-256."""
+    return joined(
+        FILES,
+        [_results(study, results), *_shipped(study, results), *_stages(study, results)],
+    )
+
+
+def _results(study: Study, results: Results) -> Part:
+    if results.sha256 is None:
+        return not_checked(
+            FILES, f"{RESULTS} itself: the kdtool that wrote it did not record its SHA-256"
+        )
+    edited = is_edited(study.results_path.read_bytes())
+    return _checked(RESULTS, results.sha256, "another one" if edited else results.sha256)
+
+
+def _checked(file: str, stored: str, found: str) -> Part:
+    return compared(FILES, file, stored, found, SHA256)
+
+
+def _of_file(study: Study, relative: str, stored: str) -> Part:
+    return _checked(relative, stored, found_sha256(study.folder / relative))
+
+
+def found_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, or in words why it has none."""
+    try:
+        return sha256_of(path)
+    except FileNotFoundError:
+        return "no such file"
+    except OSError as error:
+        return f"it cannot be read: {error.strerror}"
+
+
+def sha256_of_text(text: str) -> str:
+    """Return the SHA-256 of a file with this content."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _shipped(study: Study, results: Results) -> Iterator[Part]:
+    """Compare the files of results.json, and what measurements and targets say they are of."""
+    known = set()
+    for role, precision, file in results.files:
+        known.add(file.sha256)
+        yield _of_file(study, file.path, file.sha256)
+        path = study.folder / file.path
+        if path.is_file():
+            field = f"models.{role}.files.{precision}.size_bytes"
+            yield compared(FILES, RESULTS, file.size_bytes, path.stat().st_size, field)
+    places = [
+        (f"devices[{i}].files[{k}].sha256", file.sha256)
+        for i, device in enumerate(results.devices)
+        for k, file in enumerate(device.files)
+    ]
+    places += [
+        (f"targets[{i}].checks[{k}].sha256", check.sha256)
+        for i, target in enumerate(results.targets)
+        for k, check in enumerate(target.checks)
+    ]
+    for field, sha256 in places:
+        found = sha256 if sha256 in known else "of no file of this study"
+        yield compared(FILES, RESULTS, sha256, found, field)
+
+
+def _stages(study: Study, results: Results) -> Iterator[Part]:
+    """Compare the record of every stage with its seal, and the files of the stage with theirs."""
+    for path in sorted((study.folder / "stages").glob("*.json")):
+        name = f"stages/{path.name}"
+        try:
+            record = read_record(path)
+        except (ValueError, StudyError) as error:
+            fault = f"it {error}" if isinstance(error, ValueError) else str(error)
+            yield _damaged(name, "intact", fault)
+            continue
+        if record is None:
+            continue
+        if record.is_sealed:
+            yield Part(name=FILES, num_compared=1, mismatches=[], not_checked=[])
+        else:
+            yield not_checked(FILES, f"{name} itself: kdtool 0.1.0 did not record its SHA-256")
+        for relative, sha256 in _files_of(path, record, study, results).items():
+            yield _of_file(study, relative, sha256)
+
+
+def _damaged(file: str, stored: str, found: str) -> Part:
+    one = Mismatch(file=file, field=SHA256, stored=stored, found=found)
+    return Part(name=FILES, num_compared=1, mismatches=[one], not_checked=[])
+
+
+def _files_of(path: Path, record: StageRecord, study: Study, results: Results) -> dict[str, str]:
+    """Return the files of a stage that the study still needs.
+
+    A model's file that the results do not list is of an earlier recipe and was deleted. After
+    `export` and `profile --merge` the other files are not those that `distill` left.
+    """
+    listed = {file.path for *_, file in results.files}
+    if path.name == NAME:
+        same = record.files.get(RESULTS) == found_sha256(study.results_path)
+        other = {name for name in record.files if same and not name.startswith("report.")}
+        return {name: record.files[name] for name in other - listed}
+    return {
+        name: one
+        for name, one in record.files.items()
+        if not name.endswith(".onnx") or "/" in name or name in listed
+    }

@@ -1,0 +1,1 @@
+"""What `kdtool verify` computes again, by the functions of a study."""
