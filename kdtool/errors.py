@@ -1,5 +1,6 @@
 """Errors that the user can fix: what was given, what was expected, how to fix it."""
 
+import errno
 import re
 from collections.abc import Iterable
 
@@ -56,6 +57,51 @@ def reason(error: BaseException) -> str:
     text = re.sub(r"\w*Path\('([^']*)'\)", r"\1", text)
     text = re.sub(r"<_io\.\w+[^>]*>", "the file", text)
     return " ".join(text.split()) or type(error).__name__
+
+
+# What the system lacks or refuses, which no bug of a program causes -> how to mend it.
+OF_SYSTEM = {
+    errno.EMFILE: "the limit of open files is too low; raise it with `ulimit -n 1024`",
+    errno.ENFILE: "the system has too many open files; close other programs",
+    errno.ENOSPC: "free some space and run the same command again",
+    errno.EDQUOT: "free some of your quota and run the same command again",
+    errno.EFBIG: "the limit of file sizes is too low; raise it with `ulimit -f unlimited`",
+    errno.EROFS: "use a folder on a disk that can be written",
+    errno.EACCES: "change its permissions, or run as the user who owns it",
+    errno.EPERM: "change its permissions, or run as the user who owns it",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.ELOOP: "its links lead to each other; repair them",
+    errno.EIO: "the disk or the connection to it fails",
+    errno.ENOMEM: "close other programs, or use a machine with more memory",
+    errno.EAGAIN: "the limit of processes is too low; raise it with `ulimit -u unlimited`",
+    errno.EPIPE: "its reader has ended",
+}
+
+
+def of_machine(error: BaseException) -> str | None:
+    """Return the message for an error of the machine, such as a full disk; None: it is a bug.
+
+    Args:
+        error: Raised by anything, perhaps by a library that could not be loaded.
+    """
+    said = str(error)
+    number = getattr(error, "errno", None)
+    if isinstance(error, MemoryError):
+        number, said = errno.ENOMEM, "out of memory"
+    elif isinstance(error, ImportError) and "Too many open files" in said:
+        number, said = errno.EMFILE, "too many open files"
+    elif isinstance(error, RuntimeError) and "can't start new thread" in said:
+        number, said = errno.EAGAIN, "no further thread can be started"
+    elif "No usable temporary directory" in said:
+        return (
+            "there is no folder for temporary files; set the environment variable TMPDIR to one "
+            "that can be written"
+        )
+    elif isinstance(error, OSError) and error.strerror:
+        name = str(error.filename or "")
+        name = f"{name[:80]}..." if number == errno.ENAMETOOLONG else name
+        said = f"{name}: {error.strerror}" if name else error.strerror
+    return f"{said}; {OF_SYSTEM[number]}" if number in OF_SYSTEM else None
 
 
 def did_you_mean(given: str, known: Iterable[str], form: str = '"{}"', cutoff: float = 0.6) -> str:

@@ -1,8 +1,10 @@
 """Entry point: the commands by name, and how errors are reported."""
 
 import os
+import signal
 import sys
-from typing import Annotated
+from contextlib import suppress
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -14,8 +16,9 @@ from kdtool.cli.export import export
 from kdtool.cli.help import HELP_OPTIONS, Command, Group
 from kdtool.cli.inspect import check, init, status, verify
 from kdtool.cli.report import report
+from kdtool.cli.signals import NOTHING_LOST, exit_code, interrupted_by
 from kdtool.cli.study import distill, finetune, subclass_distill
-from kdtool.errors import InterruptedRunError, KdtoolError
+from kdtool.errors import InterruptedRunError, KdtoolError, of_machine
 
 app = typer.Typer(
     cls=Group,
@@ -124,23 +127,54 @@ def root(
 
 
 def main() -> None:
-    """Run the command line; a `KdtoolError` becomes one message on standard error."""
+    """Run the command line; what the user can fix becomes one message on standard error."""
     try:
-        if os.environ.get("RANK"):
-            begin_as_rank()
-        app()
-    except KdtoolError as error:
-        fail(str(error), error.exit_code)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in TRAIN_EXTRA:
+        try:
+            if os.environ.get("RANK"):
+                begin_as_rank()
+            app()
+        finally:
+            finish_output()
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        if (found := in_words(error)) is None:
             raise
-        from kdtool.install import install_command
+        fail(*found)
 
-        fail(f"this command needs {error.name}: {install_command('train')}", 1)
-    except SystemExit as left:
-        if left.code == InterruptedRunError.exit_code:  # Ctrl-C before the command began
-            fail("interrupted; nothing is lost: run the same command again", 130)
-        raise
+
+def in_words(error: BaseException) -> tuple[str, int] | None:
+    """Return the message and the exit status for what a command raised; None: it is a bug."""
+    text, status = of_machine(error), 1
+    match error:
+        case InterruptedRunError():
+            text, status = str(error), exit_code(interrupted_by() or signal.SIGINT)
+        case SystemExit() if error.code != InterruptedRunError.exit_code:
+            text = None
+        case SystemExit() | KeyboardInterrupt():  # typer turns a KeyboardInterrupt into an exit
+            text, status = NOTHING_LOST, exit_code(interrupted_by() or signal.SIGINT)
+        case _ if number := interrupted_by():  # a library turned it into an error of its own
+            text, status = NOTHING_LOST, exit_code(number)
+        case KdtoolError():
+            text, status = str(error), error.exit_code
+        case ModuleNotFoundError() if (error.name or "").partition(".")[0] in TRAIN_EXTRA:
+            from kdtool.install import install_command
+
+            text = f"this command needs {error.name}: {install_command('train')}"
+    return None if text is None else (text, status)
+
+
+def finish_output() -> None:
+    """Write what standard output still holds, while it can be reported that this fails.
+
+    Raises:
+        KdtoolError: The disk is full, or whatever reads it has ended.
+    """
+    try:
+        if sys.stdout is not None:  # it is closed
+            sys.stdout.flush()
+    except OSError as error:
+        # Else Python tries again at its end, and reports it in its own words.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise KdtoolError(f"cannot write standard output: {of_machine(error) or error}") from error
 
 
 def begin_as_rank() -> None:
@@ -161,9 +195,10 @@ def begin_as_rank() -> None:
             )
 
 
-def fail(message: str, exit_code: int) -> None:
+def fail(message: str, status: int) -> NoReturn:
     """Print an error and exit."""
     from kdtool.terminal.text import error_console, print_message
 
-    print_message(error_console(), message, "error", "bold red")
-    raise SystemExit(exit_code)
+    with suppress(OSError):  # standard error is full or closed too
+        print_message(error_console(), message, "error", "bold red")
+    raise SystemExit(status)

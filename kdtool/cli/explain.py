@@ -115,7 +115,8 @@ def explain(
         threads=threads,
     )
     folder = out or Path(f"{target.stem}-explained")
-    report = explain_files(target, pictures, folder, chosen, Terminal(quiet=quiet).progress)
+    with interruptible():
+        report = explain_files(target, pictures, folder, chosen, Terminal(quiet=quiet).progress)
     _show(report, as_json=as_json)
 
 

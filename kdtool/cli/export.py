@@ -170,10 +170,11 @@ def stage_again(
 
         check_wheel(folders.wheel)
     check_out_folder(folder)
-    with resumable():
+    with resumable() as work_begins:
         terminal = start(quiet=quiet)
         from kdtool.train.pipeline.again import again
 
+        work_begins()
         results = again(folder, stage, settings, terminal, device=device, folders=folders)
     ending: Ending = "explained"
     if folders is not None:

@@ -68,7 +68,8 @@ def init(
     from kdtool.terminal.progress import Terminal
     from kdtool.terminal.text import plain_text, print_text, show_next
 
-    found = command(folder, out, Terminal(quiet=quiet))
+    with interruptible():
+        found = command(folder, out, Terminal(quiet=quiet))
     console = Console()
     total, splits = sum(found.counts.values()), found.num_images
     text = (
@@ -101,10 +102,11 @@ def check(
 
     loaded = load_checked(recipe, settings, out)
     check_out_folder(out, loaded.name, writes=False)
-    with resumable():
+    with resumable() as work_begins:
         terminal = start(quiet=quiet)
         from kdtool.train.pipeline.check import check as command
 
+        work_begins()
         report = command(out / loaded.name, loaded, terminal, device=device)
     if as_json:
         from kdtool.results.base import to_json

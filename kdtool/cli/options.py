@@ -2,8 +2,8 @@
 
 import re
 import sys
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from kdtool.cli.completion import choices, recipe_keys
+from kdtool.cli.signals import NOTHING_LOST, careful
 from kdtool.errors import GateError, InterruptedRunError, KdtoolError, did_you_mean
 
 CLUSTERS = ("local", "auto")
@@ -145,27 +146,30 @@ def start(*, quiet: bool) -> "Terminal":
 
 
 @contextmanager
-def resumable() -> Iterator[None]:
-    """Turn Ctrl-C into one message and exit status 130.
+def resumable() -> Iterator[Callable[[], None]]:
+    """Turn Ctrl-C and SIGTERM into one message and exit status 130 or 143.
 
     Standard output is for results only: what a user's own model prints goes to standard error.
+
+    Yields:
+        A function to call after the imports, before anything is written: from then on a signal
+        cleans up; before, it ends the process at once.
     """
     try:
-        with redirect_stdout(sys.stderr):
-            yield
+        with redirect_stdout(sys.stderr), ExitStack() as stack:
+            yield lambda: stack.enter_context(careful())
     except KeyboardInterrupt as error:
         raise InterruptedRunError("interrupted; run the same command again to resume") from error
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Turn Ctrl-C into one message and exit status 130, where nothing is resumed."""
+    """Turn Ctrl-C and SIGTERM into one message and exit status 130 or 143: nothing is resumed."""
     try:
-        yield
+        with careful():
+            yield
     except KeyboardInterrupt as error:
-        raise InterruptedRunError(
-            "interrupted; nothing is lost: run the same command again"
-        ) from error
+        raise InterruptedRunError(NOTHING_LOST) from error
 
 
 def follows(device: str) -> bool:

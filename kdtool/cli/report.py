@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from kdtool.cli.checks import check_study_path, parse_log
-from kdtool.cli.options import Json, Log, logged, show
+from kdtool.cli.options import Json, Log, interruptible, logged, show
 
 
 def report(
@@ -47,7 +47,8 @@ def report(
         )
     from kdtool.study.written import write_report_again
 
-    results = write_report_again(studies[0])
+    with interruptible():
+        results = write_report_again(studies[0])
     with logged(results, studies[0], tools):
         show(results, studies[0], "study", as_json=as_json)
 
@@ -56,7 +57,8 @@ def _report_studies(folders: list[Path], out: Path | None, *, as_json: bool) -> 
     from kdtool.study.studies import read_studies, write_studies
 
     found = read_studies(folders)
-    written = write_studies(found, out) if out else []
+    with interruptible():
+        written = write_studies(found, out) if out else []
     if as_json:
         from kdtool.results.base import to_json
 

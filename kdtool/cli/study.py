@@ -77,11 +77,12 @@ def finetune(
     trained: Literal["teacher", "control"] = "teacher" if role == "teacher" else "control"
     loaded = load_checked(recipe, settings, out)
     check_out_folder(out, loaded.name)
-    with resumable():
+    with resumable() as work_begins:
         terminal = start(quiet=quiet)
         from kdtool.study.folder import Study
         from kdtool.train.pipeline import commands
 
+        work_begins()
         study = Study(out / loaded.name, terminal.warn)
         with leads(device, terminal) as (ranks, own_device):
             results = commands.finetune(
@@ -226,11 +227,12 @@ def _distill(
             show(results, study.folder, "study", as_json=as_json)
         return
     check_out_folder(out, loaded.name)
-    with resumable():
+    with resumable() as work_begins:
         terminal = start(quiet=quiet)
         from kdtool.train.pipeline.commands import Consent, Machine
         from kdtool.train.pipeline.commands import distill as command
 
+        work_begins()
         with leads(device, terminal) as (ranks, own_device):
             results = command(
                 Study(study.folder, terminal.warn),

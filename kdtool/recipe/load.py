@@ -2,7 +2,8 @@
 
 import itertools
 import tomllib
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from kdtool.recipe.table import Table
 
 # Keys with values that are, or may be, paths.
 PATHS = {"data.root", "teacher.model", "teacher.weights", "student.weights"}
+MOST_LEVELS = 20  # of tables and lists inside each other; a recipe has at most 4
 
 
 def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
@@ -43,7 +45,7 @@ def read_recipe(path: Path, overrides: list[str] | None = None) -> dict[str, Any
         RecipeError: The file cannot be read or is not TOML, or an override is not `KEY=VALUE`.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        content = _parsed(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise RecipeError(f"there is no recipe {path}{_other_recipes(path)}") from error
     except IsADirectoryError as error:
@@ -57,8 +59,10 @@ def read_recipe(path: Path, overrides: list[str] | None = None) -> dict[str, Any
         raise RecipeError(
             f"{path} is not text in UTF-8, expected a TOML file: {reason(error)}"
         ) from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise RecipeError(f"{path} is not valid TOML: {error}") from error
+    if faults := list(_unusable(content)):
+        raise recipe_error(str(path), faults)
     _resolve_paths(content, PATHS, path.parent)
     settings = dict(parse_setting(override) for override in overrides or [])
     _drop_min_steps(content, settings)
@@ -127,7 +131,12 @@ def parse_setting(text: str) -> tuple[str, Any]:
         raise RecipeError(
             f'got "{text}", expected a key of the recipe and a value: --set distill.temperature=4'
         )
-    return key, _parse_value(value)
+    if "\0" in key or key.count(".") >= MOST_LEVELS:
+        raise RecipeError(f"got {shown(key)}, expected a key of the recipe, such as teacher.epochs")
+    parsed = _parse_value(value)
+    if faults := list(_unusable(parsed, key)):
+        raise RecipeError("\n".join(faults))
+    return key, parsed
 
 
 def parse_sweep(text: str) -> tuple[str, list[Any]]:
@@ -215,9 +224,44 @@ def _drop_min_steps(content: dict[str, Any], settings: dict[str, Any]) -> None:
 
 def _parse_value(value: str) -> Any:
     try:
-        return tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        return _parsed(f"value = {value}")["value"]
+    except ValueError:
         return value
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """Return TOML as Python values.
+
+    Raises:
+        ValueError: The text is not TOML, or is more than Python reads; says why.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError as error:  # Python refuses to read so long a number
+        raise ValueError("a number in it has thousands of digits") from error
+    except RecursionError as error:
+        raise ValueError("tables or lists in it are nested thousands of levels deep") from error
+
+
+def _unusable(value: object, key: str = "") -> Iterator[str]:
+    """Yield what no key of a recipe can have: a character NUL, or values nested too deeply."""
+    waiting = deque([(key, value, 0)])  # not by recursion, which has a limit of its own
+    while waiting:
+        place, one, level = waiting.popleft()
+        if level > MOST_LEVELS:
+            top = ".".join(place.split(".")[:2])
+            yield f"{top}: got values nested more than {MOST_LEVELS} levels deep, expected a value"
+            return
+        if isinstance(one, dict):
+            named = [(f"{place}.{name}".lstrip("."), inner) for name, inner in one.items()]
+            waiting += [(name, inner, level + 1) for name, inner in named]
+        elif isinstance(one, list):
+            waiting += [(f"{place}.{i}", inner, level + 1) for i, inner in enumerate(one)]
+        if "\0" in place or (isinstance(one, str) and "\0" in one):
+            text = one if isinstance(one, str) else place
+            yield f"{place}: got {shown(text)} with the character NUL, which no name or path has"
 
 
 def _put(content: dict[str, Any], key: str, value: Any) -> None:

@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
-from multiprocessing import active_children, get_context, parent_process
+from multiprocessing import active_children, forkserver, get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.synchronize import Lock
@@ -55,6 +55,9 @@ def in_processes(run: Run, share: Share) -> Iterator[Workers]:
         share: How many there are, and their threads.
     """
     context = start_method()
+    if isinstance(context, ForkServerContext):
+        with deaf():
+            forkserver.ensure_running()
     incoming, outgoing = context.Pipe(duplex=False)
     start = Start(
         run.study.folder,
@@ -87,6 +90,16 @@ def start_method() -> SpawnContext | ForkServerContext:
     context = get_context("forkserver")
     context.set_forkserver_preload([__name__, "torch._dynamo"])  # an optimizer imports it
     return context
+
+
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Have Ctrl-C wait until the block ends; a process that is started in it never gets it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def device_of(run: Run, number: int) -> str:
