@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from kdtool.results.profile import ProfileReport
 
 COMMAND = "ParameterSource.COMMANDLINE"
+MOST_IMAGES = 10**9  # in a batch; more fit into no memory
 MOST_THREADS = 256  # of a model; with more, starting them takes longer than most runs
 
 
@@ -128,7 +129,7 @@ def profile(
     check_positive("--seconds", seconds)
     check_positive("--soak", soak)
     num_threads = _numbers("--threads", threads, MOST_THREADS)
-    batch_sizes = _numbers("--batch", batch)
+    batch_sizes = _numbers("--batch", batch, MOST_IMAGES)
     runtimes = parse_runtimes(runtime)
     if "onnxruntime" not in runtimes and provider not in {"auto", "cpu"}:
         raise typer.BadParameter(
@@ -269,13 +270,15 @@ def _print_predictions(report: "PredictionReport", *, as_json: bool, as_csv: boo
         show_totals(console, report)
 
 
-def _numbers(option: str, text: str, most: int | None = None) -> tuple[int, ...]:
+def _numbers(option: str, text: str, most: int) -> tuple[int, ...]:
     """Read "1,2,4"."""
     parts = split_list(text)
-    if not all(part.isdecimal() and 0 < int(part) <= (most or int(part)) for part in parts):
-        limits = f"from 1 to {most}" if most else "of 1 or more"
+    if not all(
+        part.isdecimal() and len(part) <= len(str(most)) and 0 < int(part) <= most for part in parts
+    ):
+        limits = f"from 1 to {most}" if most < MOST_IMAGES else "of 1 or more"
         raise typer.BadParameter(
-            f"got {option} {text or '(nothing)'}; expected whole numbers {limits}, such as "
+            f"got {option} {text[:80] or '(nothing)'}; expected whole numbers {limits}, such as "
             f"{option} 1,2,4"
         )
     return tuple(dict.fromkeys(map(int, parts)))

@@ -10,6 +10,7 @@ from types import FrameType
 NOTHING_LOST = "interrupted; nothing is lost: run the same command again"
 # A closed terminal sends SIGHUP, which Windows lacks.
 ENDING = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+SECONDS_TO_WAIT = 0.05  # before another look whether an import is over
 SECONDS_ALIKE = 1.0  # a terminal and `uv run` both send one Ctrl-C
 
 # Of this process, as handlers are: each ending signal that came while it worked, with its time.
@@ -59,13 +60,24 @@ def exit_code(number: int) -> int:
     return 128 + number
 
 
-def _raise(number: int, _frame: FrameType | None) -> None:
+def _raise(number: int, frame: FrameType | None) -> None:
     now = time.monotonic()
-    if not _came:
+    if not _came and _is_importing(frame) and hasattr(signal, "setitimer"):
+        # Libraries catch what is raised while they are imported, and go on.
+        signal.signal(signal.SIGALRM, lambda _alarm, later: _raise(number, later))
+        signal.setitimer(signal.ITIMER_REAL, SECONDS_TO_WAIT)
+    elif not _came:
         _came.append((number, now))
         raise KeyboardInterrupt if number == signal.SIGINT else EndedError
-    if now - _came[-1][1] > SECONDS_ALIKE:  # again: the clean-up takes too long for this user
+    elif now - _came[-1][1] > SECONDS_ALIKE:  # again: the clean-up takes too long for this user
         _end(number, "interrupted again; files named *.unfinished* may be left over")
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether a module is being imported somewhere up the stack."""
+    while frame is not None and frame.f_code.co_filename != "<frozen importlib._bootstrap>":
+        frame = frame.f_back
+    return frame is not None
 
 
 def _end_at_once(number: int, _frame: FrameType | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kdtool.errors import ModelFileError, StudyError
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 EXTERNAL = 1  # TensorProto.DataLocation: the weights are in another file
+TEXT, MESSAGE = 9, 11  # types of fields. Source: descriptor.proto of protobuf, FieldDescriptorProto
+FOR_PEOPLE = frozenset(("doc_string", "producer_name", "producer_version"))
 
 
 def check_file(path: Path) -> None:
@@ -48,19 +50,33 @@ def read_model(path: Path) -> ModelProto:
         raise ModelFileError(f"{path} {describe_damage(path)}") from error
     if not model.HasField("graph"):
         raise ModelFileError(f"{path} {describe_damage(path)}: it has no graph")
-    if any(isinstance(text, bytes) for text in _texts(model)):  # not UTF-8
-        raise ModelFileError(f"{path} {describe_damage(path)}")
+    if where := _invalid_text(model):
+        raise ModelFileError(
+            f"{path} is damaged: its {where} is not text in UTF-8; copy or export it again"
+        )
     return model
 
 
-def _texts(model: ModelProto) -> Iterator[str | bytes]:
-    """Yield all texts in `model`; protobuf returns bytes where one is not UTF-8."""
-    for node in model.graph.node:
-        yield from (node.op_type, node.domain, *node.input, *node.output)
-    for tensor in _tensors(model):
-        yield tensor.name
-        for entry in tensor.external_data:
-            yield from (entry.key, entry.value)
+def _invalid_text(message: Any) -> str:
+    """Return the field of a protobuf message that is not UTF-8, such as "graph.name"; "": none is.
+
+    What only people read is left out.
+    """
+    waiting: list[tuple[str, Any]] = [("", message)]
+    while waiting:
+        place, one = waiting.pop()
+        for field, value in one.ListFields():
+            if field.name in FOR_PEOPLE or field.type not in (TEXT, MESSAGE):
+                continue
+            name = f"{place}.{field.name}".lstrip(".")
+            values = (
+                [value] if isinstance(value, str | bytes) or hasattr(value, "ListFields") else value
+            )
+            if field.type == MESSAGE:
+                waiting += [(name, inner) for inner in values]
+            elif any(isinstance(text, bytes) for text in values):  # protobuf's for such a text
+                return name
+    return ""
 
 
 def _tensors(model: ModelProto) -> Iterator[TensorProto]:

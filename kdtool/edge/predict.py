@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from kdtool.edge.image_files import images_below
@@ -307,10 +309,7 @@ def predict_given(
         return Prediction(
             path=_text(path), label=label, classes=[], resized_from=None, error=_text(error)
         )
-    try:
-        rows = predict(session, pixels[None])
-    except RUNTIME_ERRORS as error:
-        raise ModelFileError(f"the model cannot run on {path}: {reason(error)}") from error
+    rows = probabilities_of(session, pixels[None], len(classes), _text(path))
     probabilities = rows[0]
     best = (-probabilities).argsort(kind="stable")[:top]
     called = int(decide(session, rows)[0])
@@ -326,3 +325,34 @@ def predict_given(
         resized_from=(width, height) if pixels.shape[:2] != (height, width) else None,
         error=None,
     )
+
+
+def probabilities_of(
+    session: InferenceSession, images: NDArray[np.uint8], num_classes: int, name: str
+) -> NDArray[np.floating]:
+    """Return the probabilities of a classifier, `(N, K)`, checked.
+
+    Args:
+        session: Of the classifier.
+        images: `(N, H, W, C)`.
+        num_classes: K.
+        name: Of the image, for messages.
+
+    Raises:
+        ModelFileError: The model cannot run on them, or does not answer with numbers.
+    """
+    try:
+        rows = predict(session, images)
+    except RUNTIME_ERRORS as error:
+        raise ModelFileError(f"the model cannot run on {name}: {reason(error)}") from error
+    if rows.shape != (len(images), num_classes) or rows.dtype.kind != "f":
+        raise ModelFileError(
+            f"the model answers {name} with {rows.dtype} of shape {rows.shape}; expected "
+            f"{num_classes} probabilities for each image, one for each class name; export it again"
+        )
+    if not np.isfinite(rows).all():
+        raise ModelFileError(
+            f"the model answers {name} with NaN or infinity, and not with probabilities: its "
+            "weights are damaged or its numbers overflow; export or train it again"
+        )
+    return rows

@@ -117,9 +117,23 @@ def open_session(
     check_file(path)
     provider, _ = choose_provider(provider)
     try:
-        return _start(str(path), threads, provider, optimize=optimize)
+        session = _start(str(path), threads, provider, optimize=optimize)
+        _read_texts(session)
     except RUNTIME_ERRORS as error:
         raise ModelFileError(_explain(path, str(error))) from error
+    except UnicodeDecodeError as error:
+        raise ModelFileError(
+            f"{path} is damaged: a name or its metadata are not text in UTF-8; copy or export it "
+            "again"
+        ) from error
+    return session
+
+
+def _read_texts(session: InferenceSession) -> None:
+    """Read all names and metadata of a model; UnicodeDecodeError if one is not UTF-8."""
+    for entry in (*session.get_inputs(), *session.get_outputs()):
+        _ = entry.name, entry.type, entry.shape
+    _ = session.get_modelmeta().custom_metadata_map
 
 
 def newest_opset() -> int:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from kdtool.errors import KdtoolError, ModelFileError
 
 Dims = Sequence[int | str | None]  # as declared; a name or None is a dynamic dimension
+MOST_DIGITS = 9  # of a size that is typed
 GivenShapes = Mapping[str, tuple[int, ...]]  # input ("": the only one) -> no batch
 
 
@@ -19,9 +20,12 @@ def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
     """
     name, _, sizes = text.rpartition("=")
     parts = [part.strip() for part in sizes.split(",")]
-    if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+    if not all(
+        part.isascii() and part.isdigit() and len(part) <= MOST_DIGITS and int(part) > 0
+        for part in parts
+    ):
         raise KdtoolError(
-            f"--shape is {text!r}; give the sizes of one image, without the batch, such as "
+            f"--shape is {text[:80]!r}; give the sizes of one image, without the batch, such as "
             "--shape 3,224,224 or --shape NAME=3,224,224"
         )
     return name, tuple(int(part) for part in parts)

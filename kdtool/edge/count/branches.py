@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper
 
+from kdtool.errors import ModelFileError
+
 
 def bodies(node: NodeProto) -> Iterator[GraphProto]:
     """Yield the graphs inside a node."""
@@ -26,9 +28,17 @@ def branch_of(node: NodeProto, *, condition: bool) -> tuple[list[NodeProto], lis
     """Return the nodes and stored tensors of a branch, which give the outputs of the If `node`.
 
     Both branches may use one name for two tensors, so all names get that of the If as a prefix.
+
+    Raises:
+        ModelFileError: There is no such branch, or it has another number of outputs.
     """
     wanted = "then_branch" if condition else "else_branch"
-    branch = next(one.g for one in node.attribute if one.name == wanted)
+    branch = next((one.g for one in node.attribute if one.name == wanted), GraphProto())
+    if len(branch.output) != len(node.output):
+        raise ModelFileError(
+            f"its If {node.name} has {len(node.output)} outputs, and its {wanted} "
+            f"{len(branch.output)}; export it again"
+        )
     own = {tensor.name for tensor in branch.initializer}
     own |= {name for inner in branch.node for name in inner.output if name}
     names = {name: f"{node.output[0]}/{name}" for name in own}

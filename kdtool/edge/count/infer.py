@@ -4,6 +4,7 @@ ONNX's own inference stops at sizes that a graph computes, such as the length of
 margins of a Pad. So the integer chains behind them are evaluated, and inference begins again.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -201,8 +202,14 @@ def _in_order(nodes: Sequence[NodeProto]) -> list[NodeProto]:
     """Return `nodes` with every producer before its consumers.
 
     Raises:
-        ModelFileError: An operator needs its own result.
+        ModelFileError: An operator needs its own result, or two have results of one name.
     """
+    results = Counter(name for node in nodes for name in node.output if name)
+    if twice := [name for name, number in results.items() if number > 1]:
+        raise ModelFileError(
+            f"it has {results[twice[0]]} results with the name {twice[0]!r}, where each needs a "
+            "name of its own; export it again"
+        )
     makers = {name: index for index, node in enumerate(nodes) for name in node.output if name}
     needed = {
         index: [makers[name] for name in (*node.input, *captured(node)) if name in makers]

@@ -268,7 +268,9 @@ def _replaced_norms(graph: Inferred, origins: Origins) -> set[str]:
 
     def after(name: str, op_type: str) -> str:
         """Return the result of the only user of `name`, if it combines it with stored numbers."""
-        while name and len(users[name]) == 1:
+        seen: set[str] = set()
+        while name and len(users[name]) == 1 and name not in seen:
+            seen.add(name)  # the branches of an If may form a circle
             (node,) = users[name]
             result = str(node.output[0]) if node.output else ""
             if node.op_type == op_type and any(origins.get(other) for other in node.input):

@@ -21,7 +21,7 @@ from kdtool.edge.explain.maps import (
 )
 from kdtool.edge.explain.page import page, picture_of, save_picture
 from kdtool.edge.metadata import read_metadata
-from kdtool.edge.portable.classifier import image_shape, predict
+from kdtool.edge.portable.classifier import image_shape
 from kdtool.edge.portable.picture import read_image
 from kdtool.edge.predict import (
     Prediction,
@@ -29,14 +29,16 @@ from kdtool.edge.predict import (
     class_names,
     given_images,
     predict_given,
+    probabilities_of,
 )
-from kdtool.edge.session import RUNTIME_ERRORS, InferenceSession, open_session
-from kdtool.errors import KdtoolError, ModelFileError, StudyError, did_you_mean, reason
+from kdtool.edge.session import InferenceSession, open_session
+from kdtool.errors import KdtoolError, ModelFileError, StudyError, did_you_mean
 from kdtool.files import new_folder
 from kdtool.results.explained import ExplainedFile, ExplainFilesReport, MapMethod
 
 PIXELS_AT_ONCE = 32 * 224**2  # of the images that are scored together: 5 MB, and the activations
 MOST_AT_ONCE = 128
+MOST_SIDE = 8192  # pixels of a picture that a file says it was made for
 Bar = Callable[[str, int], AbstractContextManager[Callable[[int, str], None]]]
 
 
@@ -90,7 +92,7 @@ def explain_files(
                     continue
                 progress = _counted(update, per_image * len(shown))
                 place = classes.index(prediction.decided or "") if target is None else target
-                score = _score(session, place)
+                score = _score(session, place, len(classes), prediction.path)
                 at_once = images_at_once(session, pixels)
                 heatmap = heatmap_of(pixels, score, at_once, progress, options)
                 overlay = picture_of(heatmap, pixels)
@@ -148,14 +150,11 @@ def _counted(update: Callable[[int, str], None], start: int) -> Progress:
     return progress
 
 
-def _score(session: InferenceSession, place: int) -> Score:
-    """Return the probability of a class as a function of images."""
+def _score(session: InferenceSession, place: int, num_classes: int, name: str) -> Score:
+    """Return the probability of a class as a function of images, made from the one with a name."""
 
     def score(images: Pixels) -> NDArray[np.floating]:
-        try:
-            return np.asarray(predict(session, images)[:, place])
-        except RUNTIME_ERRORS as error:
-            raise ModelFileError(f"the model cannot run: {reason(error)}") from error
+        return probabilities_of(session, images, num_classes, name)[:, place]
 
     return score
 
@@ -224,7 +223,8 @@ def _size_of(session: InferenceSession) -> list[object]:
         return [height, width, channels]
     preprocess = read_metadata(session).get("preprocess")
     if not isinstance(preprocess, dict) or not all(
-        isinstance(preprocess.get(side), int) for side in ("height", "width")
+        type(side) is int and 0 < side <= MOST_SIDE
+        for side in (preprocess.get("height"), preprocess.get("width"))
     ):
         raise ModelFileError(
             "the model takes images of any size, and its metadata do not say which one it was made "

@@ -1,5 +1,6 @@
 """A model to time, the input it gets, and the timing loops; used by worker and driver."""
 
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ if TYPE_CHECKING:  # records need pydantic, which doubles the worker's imports
 
 ANSWER = "kdtool: "  # prefix of every line that a worker sends to its driver
 PROBABILITIES = "probabilities"  # output of a classifier
+MOST_VALUES = 2**36  # of an input: half a TiB of noise
 FORKS = sys.platform == "linux"  # elsewhere libraries do not survive a fork
 FLOATS = (np.float64, np.float32, np.float16)
 INTEGERS = (
@@ -72,6 +74,11 @@ def random_input(declared: Declared, batch_size: int, shapes: GivenShapes) -> Fe
             raise ModelFileError(
                 f"input {name!r} has the type {dtype}; kdtool times models with inputs of "
                 "integers, bool, float64, float32 or float16"
+            )
+        if (values := math.prod(sizes[name])) > MOST_VALUES:
+            raise ModelFileError(
+                f"input {name!r} would have {values:,} values, more than fit into memory; give "
+                "another --shape or a smaller --batch, or export the model again"
             )
         noise = generator.random(sizes[name])  # from 0 up to, but without, 1
         if known[0] not in FLOATS:

@@ -301,8 +301,10 @@ class OnnxTeacher(nn.Module):
         self.output = "logits" if "logits" in logits else next(iter(logits))
         found = logits[self.output].astype(np.float64)
         self.num_logits = found.shape[1]
-        if np.isnan(found).any():
-            raise ModelFileError(f"{self.path} returns NaN for random images; export it again")
+        if not np.isfinite(found).all():
+            raise ModelFileError(
+                f"{self.path} returns NaN or infinity for random images; export it again"
+            )
         self.gives: Literal["logits", "probabilities", "sigmoids"] = "logits"
         # Logits of random images include negative values, or their sums differ.
         if (found >= 0).all() and np.allclose(found.sum(axis=1), 1, atol=5e-3):

@@ -13,13 +13,19 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
-from multiprocessing import active_children, forkserver, get_context, parent_process
+from multiprocessing import (
+    active_children,
+    forkserver,
+    get_context,
+    parent_process,
+    resource_tracker,
+)
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.synchronize import Lock
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Thread
+from threading import Thread, current_thread, main_thread
 from typing import Any
 
 import torch
@@ -55,9 +61,7 @@ def in_processes(run: Run, share: Share) -> Iterator[Workers]:
         share: How many there are, and their threads.
     """
     context = start_method()
-    if isinstance(context, ForkServerContext):
-        with deaf():
-            forkserver.ensure_running()
+    warm_up(context)
     incoming, outgoing = context.Pipe(duplex=False)
     start = Start(
         run.study.folder,
@@ -69,7 +73,12 @@ def in_processes(run: Run, share: Share) -> Iterator[Workers]:
     )
     before = set(active_children())
     pool = ProcessPoolExecutor(share.jobs, context, begin, (start, context.Value("i", 0)))
-    workers = Workers(lambda number, piece: pool.submit(train_here, number, piece), collect)
+
+    def submit(number: int, piece: Piece) -> Future[None]:
+        with signals_wait():  # a process that is only half started is not ended below
+            return pool.submit(train_here, number, piece)
+
+    workers = Workers(submit, collect)
     Thread(target=forward, args=(incoming, workers.events), daemon=True).start()
     try:
         yield workers
@@ -92,14 +101,38 @@ def start_method() -> SpawnContext | ForkServerContext:
     return context
 
 
+def warm_up(context: SpawnContext | ForkServerContext) -> None:
+    """Start the server of which the processes are forks, and wait until it has imported PyTorch."""
+    if isinstance(context, ForkServerContext):
+        with signals_wait():
+            resource_tracker.ensure_running()  # first, as it unblocks Ctrl-C
+            # A server that Ctrl-C reaches prints a traceback; it inherits that it is blocked.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                forkserver.ensure_running()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        first = context.Process(target=print, args=("",), kwargs={"end": ""})
+        first.start()  # seconds, in which a signal may end the command
+        first.join()
+
+
 @contextmanager
-def deaf() -> Iterator[None]:
-    """Have Ctrl-C wait until the block ends; a process that is started in it never gets it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def signals_wait() -> Iterator[None]:
+    """Have Ctrl-C and SIGTERM wait until the block, which is short, ends."""
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    if current_thread() is not main_thread():
+        yield  # Python runs handlers in the main thread
+        return
+    before = {one: signal.signal(one, lambda one, _frame: came.append(one)) for one in numbers}
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def device_of(run: Run, number: int) -> str:
