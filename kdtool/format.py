@@ -6,10 +6,14 @@ README of a kit show an equal quantity in equal digits.
 
 from __future__ import annotations
 
+import csv
+import io
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from unicodedata import category
 
 from kdtool.results.base import ROLES, Interval, Metric, Role, Summary
 
@@ -20,6 +24,10 @@ if TYPE_CHECKING:  # an error message needs this module, and no records, which t
 TIMES = "\N{MULTIPLICATION SIGN}"
 MINUS = "\N{MINUS SIGN}"
 NBSP = "\N{NO-BREAK SPACE}"  # keeps a number and its unit on one line
+
+# Categories of Unicode: controls, formats such as the direction of writing, separators of lines
+UNSEEN = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a cell begins with that Excel computes
 
 # Ratios below this are shown as "same": two decimals would show 1.00.
 SAME = 1.005
@@ -335,6 +343,35 @@ def printable(name: str) -> str:
     """Return any text on one line and without control characters."""
     one_line = " ".join(name.split())
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in one_line)
+
+
+def visible(text: str) -> str:
+    """Return text in which no character controls a terminal or changes the order of the others.
+
+    Such characters are written with a backslash and their number; line breaks and tabs stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        repr(c)[1:-1] if category(c) in UNSEEN and c not in "\n\t\u200c\u200d" else c for c in text
+    )
+
+
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Return rows as CSV (RFC 4180) in which no text is a formula or controls a terminal.
+
+    A spreadsheet computes a cell that begins with `=`, `+`, `-` or `@`; such a text gets a single
+    quote in front. Numbers stay as they are.
+    """
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([_cell(one) for one in row] for row in rows)
+    return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    if not isinstance(value, str) or re.fullmatch(r"[+-]?\d+([.,]\d+)?", value):
+        return value
+    return visible(f"'{value}" if value.startswith(FORMULA) else value)
 
 
 def listed(items: Sequence[str]) -> str:

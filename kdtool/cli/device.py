@@ -23,6 +23,7 @@ from kdtool.cli.completion import choices, providers
 from kdtool.cli.options import Json, interruptible
 from kdtool.cli.runtimes import ALL, READERS, competing, parse_runtimes, target_folders
 from kdtool.errors import StudyError
+from kdtool.format import visible
 
 if TYPE_CHECKING:
     from kdtool.edge.predict import PredictionReport
@@ -184,12 +185,10 @@ def _print(report: "ProfileReport", typed: list[str], *, as_json: bool, as_csv: 
 
         typer.echo(profile_csv(report), nl=False)
     else:
-        from rich.console import Console
-
         from kdtool.terminal.device import show_profile
-        from kdtool.terminal.text import show_next
+        from kdtool.terminal.text import output_console, show_next
 
-        console = Console()
+        console = output_console()
         show_profile(console, report)
         again = shlex.join(["kdtool", "profile", *dict.fromkeys(typed), "--json"])
         steps = [
@@ -261,11 +260,10 @@ def _print_predictions(report: "PredictionReport", *, as_json: bool, as_csv: boo
 
         typer.echo(predictions_csv(report), nl=False)
     else:
-        from rich.console import Console
-
         from kdtool.terminal.predictions import show_predictions, show_totals
+        from kdtool.terminal.text import output_console
 
-        console = Console()
+        console = output_console()
         show_predictions(console, report)
         show_totals(console, report)
 
@@ -335,7 +333,8 @@ def _each_once(files: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
     once: dict[Path, tuple[Path, Path]] = {}
     for file, name in files:
         if file.resolve() in once:
-            typer.echo(f"{name} was given more than once; it is measured once", err=True)
+            text = f"{name} was given more than once; it is measured once"
+            typer.echo(visible(text), err=True)
         else:
             once[file.resolve()] = file, name
     return list(once.values())

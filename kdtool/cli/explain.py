@@ -127,11 +127,10 @@ def _show(report: "ExplainFilesReport", *, as_json: bool) -> None:
 
         typer.echo(to_json(report), nl=False)
     else:
-        from rich.console import Console
-
         from kdtool.terminal.explained import show_explained_files
+        from kdtool.terminal.text import output_console
 
-        show_explained_files(Console(), report)
+        show_explained_files(output_console(), report)
     failures = [one.error for one in report.images if one.error]
     if failures:
         from kdtool.terminal.text import error_console, print_message

@@ -63,14 +63,12 @@ def init(
 
     if folder is None:
         folder = Path(typer.prompt("Folder of the images").strip().strip("'\"")).expanduser()
-    from rich.console import Console
-
     from kdtool.terminal.progress import Terminal
-    from kdtool.terminal.text import plain_text, print_text, show_next
+    from kdtool.terminal.text import output_console, plain_text, print_text, show_next
 
     with interruptible():
         found = command(folder, out, Terminal(quiet=quiet))
-    console = Console()
+    console = output_console()
     total, splits = sum(found.counts.values()), found.num_images
     text = (
         f"{found.description}: {total:,} images of {len(found.counts)} classes; "
@@ -113,12 +111,10 @@ def check(
 
         typer.echo(to_json(report), nl=False)
         return
-    from rich.console import Console
-
     from kdtool.terminal.check import show_check
-    from kdtool.terminal.text import show_next
+    from kdtool.terminal.text import output_console, show_next
 
-    console = Console()
+    console = output_console()
     show_check(console, report)
     options = [word for text in settings or [] for word in ("--set", text)]
     options += [] if out == Path("runs") else ["--out", str(out)]
@@ -145,16 +141,14 @@ def status(
 
         typer.echo(to_json(found), nl=False)
         return
-    from rich.console import Console
-
     from kdtool.terminal.status import show_status
+    from kdtool.terminal.text import output_console, show_next
 
-    console = Console()
+    console = output_console()
     show_status(console, found)
     if found.decision and not found.left:
         from kdtool.results.study import load_results
         from kdtool.terminal import study as shown
-        from kdtool.terminal.text import show_next
 
         results = load_results(study / "results.json")
         shown.show_decision(console, results)

@@ -13,6 +13,7 @@ import typer
 from kdtool.cli.completion import choices, recipe_keys
 from kdtool.cli.signals import NOTHING_LOST, careful
 from kdtool.errors import GateError, InterruptedRunError, KdtoolError, did_you_mean
+from kdtool.format import visible
 
 CLUSTERS = ("local", "auto")
 ADDRESS = r"ray://(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):\d{1,5}"  # of a Ray client server
@@ -242,7 +243,9 @@ def logged(results: "Results", folder: Path, tools: Collection[str]) -> Iterator
         if tools:
             from kdtool.study.tracking import log_study
 
-            log_study(results, folder, list(tools), lambda text: typer.echo(text, err=True))
+            log_study(
+                results, folder, list(tools), lambda text: typer.echo(visible(text), err=True)
+            )
 
 
 def show(
@@ -279,12 +282,10 @@ def show(
 
         typer.echo(to_json(results), nl=False)
     else:
-        from rich.console import Console
-
         from kdtool.terminal import devices, stages, study
-        from kdtool.terminal.text import show_next
+        from kdtool.terminal.text import output_console, show_next
 
-        console = Console()
+        console = output_console()
         if ending != "devices":  # measurements do not depend on the data
             study.show_warnings(console, results, warned)
         if trained:

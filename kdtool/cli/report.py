@@ -64,12 +64,10 @@ def _report_studies(folders: list[Path], out: Path | None, *, as_json: bool) -> 
 
         typer.echo(to_json(found), nl=False)
         return
-    from rich.console import Console
-
     from kdtool.terminal.studies import show_studies
-    from kdtool.terminal.text import show_next
+    from kdtool.terminal.text import output_console, show_next
 
-    console = Console()
+    console = output_console()
     show_studies(console, found, written)
     if not written:
         again = shlex.join(["kdtool", "report", *map(str, folders), "--out", "FOLDER"])

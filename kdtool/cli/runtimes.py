@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from kdtool.cli.checks import RESULTS, check_choice, split_list
+from kdtool.format import visible
 
 if TYPE_CHECKING:
     from kdtool.edge.profile import ProfileOptions
@@ -101,7 +102,7 @@ def competing(
         groups[str(path)] = [left[one] for one in accurate if one in left]
         if not accurate:
             text = f"{path}: none of its files is recommended, so none is called the fastest"
-            typer.echo(text, err=True)
+            typer.echo(visible(text), err=True)
         left = {one: file for one, file in left.items() if one not in ours}
     return groups | {str(file): [file] for file in left.values()}
 

@@ -38,6 +38,7 @@ from kdtool.cli.options import (
     start,
 )
 from kdtool.errors import RecipeError
+from kdtool.format import visible
 
 
 def finetune(
@@ -222,7 +223,8 @@ def _distill(
     if not force and (results := finished_results(study, key)):
         dismiss_others(device)
         if not quiet:
-            typer.echo(f"nothing left to do: {study.folder} is finished and unchanged", err=True)
+            text = f"nothing left to do: {study.folder} is finished and unchanged"
+            typer.echo(visible(text), err=True)
         with logged(results, study.folder, tools):
             show(results, study.folder, "study", as_json=as_json)
         return

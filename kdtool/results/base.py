@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Final, Literal, TypeVar, get_args
 
@@ -9,6 +10,8 @@ from pydantic import BaseModel, ConfigDict
 
 SCHEMA: Final = 1  # of results.json and of the JSON of `kdtool profile`
 
+# Controls beyond ASCII, and marks of the direction of writing
+CONTROLLING = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 Interval = tuple[float, float]  # lower and upper end
 
 # The models of a study, in the order in which they are shown.
@@ -44,8 +47,12 @@ R = TypeVar("R", bound=Record)
 
 
 def to_json(record: Record) -> str:
-    """Return `record` as indented JSON with a final newline, without NaN or infinity."""
-    return record.model_dump_json(by_alias=True, indent=1) + "\n"
+    """Return `record` as indented JSON with a final newline, without NaN or infinity.
+
+    Characters that control a terminal are escaped, those below 32 by any JSON.
+    """
+    text = record.model_dump_json(by_alias=True, indent=1) + "\n"
+    return CONTROLLING.sub(lambda one: f"\\u{ord(one[0]):04x}", text)
 
 
 def seal_of(content: Mapping[str, object]) -> str:

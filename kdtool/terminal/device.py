@@ -1,6 +1,5 @@
 """Tables of `kdtool profile`: cost, latency, and whether to trust them."""
 
-import csv
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from kdtool.format import (
     MAC_LINE,
     bounded,
     count,
+    csv_text,
     decimals,
     file_size,
     keyboard_text,
@@ -54,12 +54,10 @@ def profile_csv(report: ProfileReport) -> str:
     ends = ("p50_lower_ms", "p50_upper_ms")
     agreement = list(Agreement.model_fields)
     header = [*MODEL, *LISTS, *latency, *ends, *ENVIRONMENT, *agreement]
-    text = io.StringIO()
-    rows = csv.writer(text)
-    rows.writerow(header)
+    rows: list[list[object]] = [list(header)]
     for model in report.models:
         for setting in (model.latency, *model.other_latencies):
-            rows.writerow(
+            rows.append(
                 [
                     *_model_cells(model),
                     *(getattr(setting, name) for name in latency),
@@ -70,8 +68,8 @@ def profile_csv(report: ProfileReport) -> str:
             )
     for run in report.failed:
         known = {"name": run.name, "path": run.path, "runtime": run.runtime, "problem": run.reason}
-        rows.writerow([known.get(name) for name in header])
-    return text.getvalue()
+        rows.append([known.get(name) for name in header])
+    return csv_text(rows)
 
 
 def _model_cells(model: ModelProfile) -> list[object]:

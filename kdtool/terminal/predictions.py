@@ -1,18 +1,23 @@
 """What `kdtool predict` prints: a line for each image, how many were right, or a csv table."""
 
-import csv
-import io
-import re
 from collections.abc import Iterator
 
 from rich.console import Console
 from rich.text import Text
 
 from kdtool.edge.predict import Accuracy, Prediction, PredictionReport
-from kdtool.format import count, listed, percent, percent_number, percent_range, plural, printable
+from kdtool.format import (
+    FORMULA,
+    count,
+    csv_text,
+    listed,
+    percent,
+    percent_number,
+    percent_range,
+    plural,
+    printable,
+)
 from kdtool.terminal.text import plain_text, print_text
-
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a cell begins with that Excel computes
 
 
 def show_predictions(console: Console, report: PredictionReport) -> None:
@@ -88,33 +93,27 @@ def predictions_csv(report: PredictionReport) -> str:
     Args:
         report: With all classes of each image.
     """
-    text = io.StringIO()
-    rows = csv.writer(text)
-    columns = [_cell(f"p_{name}") for name in report.classes]
-    rows.writerow(["path", "answer", "class", "probability", "label", "error", *columns])
+    columns = [f"p_{name}" for name in report.classes]
+    rows: list[list[object]] = [
+        ["path", "answer", "class", "probability", "label", "error", *columns]
+    ]
     for one in report.predictions:
         probabilities = {entry.name: entry.probability for entry in one.classes}
         called = one.decided or one.refused
         answer = "unreadable" if one.error else "refused" if one.refused is not None else "given"
-        rows.writerow(
+        rows.append(
             [
                 _path_cell(one.path),
                 answer,
-                _cell(one.decided or ""),
+                one.decided or "",
                 "" if called is None else probabilities[called],
-                _cell(one.label or ""),
-                _cell(one.error or ""),
+                one.label or "",
+                one.error or "",
                 *(probabilities.get(name, "") for name in report.classes),
             ]
         )
-    return text.getvalue()
+    return csv_text(rows)
 
 
 def _path_cell(path: str) -> str:
     return f"./{path}" if path.startswith(FORMULA) else path
-
-
-def _cell(text: str) -> str:
-    """Return a text that no spreadsheet computes; a number is harmless."""
-    is_number = re.fullmatch(r"[+-]?\d+([.,]\d+)?", text) is not None
-    return f"'{text}" if text.startswith(FORMULA) and not is_number else text

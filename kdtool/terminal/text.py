@@ -1,17 +1,18 @@
 """Text that every terminal can print: messages, plain signs, narrow tables."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 from rich import box
 from rich.cells import cell_len
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.padding import Padding
+from rich.segment import Segment
 from rich.table import Column, Table
 from rich.text import Text
 
-from kdtool.format import keyboard_text
+from kdtool.format import keyboard_text, visible
 
 ROLE_STYLES = {
     "teacher": "blue",
@@ -29,9 +30,25 @@ UNBROKEN = re.compile(
 )
 
 
+class SafeConsole(Console):
+    """A console in which only Rich controls the terminal, and no name or message that is shown."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        """Yield what is written for a renderable."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
+
+
+def output_console() -> Console:
+    """Return standard output."""
+    return SafeConsole()
+
+
 def error_console() -> Console:
     """Return standard error; letters that its encoding lacks are escaped."""
-    return Console(stderr=True, highlight=False)
+    return SafeConsole(stderr=True, highlight=False)
 
 
 def print_message(console: Console, text: str, label: str = "", style: str = "") -> None:

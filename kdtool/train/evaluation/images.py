@@ -1,7 +1,5 @@
 """Flips between models, and files of test images: gallery, duplicates, predictions/test.csv."""
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from PIL import Image
 from scipy.special import softmax
 
 from kdtool.files import save_arrays, write_atomic
+from kdtool.format import csv_text
 from kdtool.results.base import Record, Role
 from kdtool.results.evidence import Flips, Gallery, GalleryImage, SubclassUse
 from kdtool.results.study import DataResult
@@ -111,17 +110,17 @@ def answers_table(run: Run, chosen: dict[Role, Evaluated]) -> str:
     """
     classes, names = run.splits.classes, run.splits.test_names
     labels = split_labels(run.splits.test)
-    text = io.StringIO(newline="")
-    table = csv.writer(text)
     head = [(f"{role} calls", f"{role} probability") for role in chosen]
-    table.writerow(["image", "file", "label", *(name for pair in head for name in pair)])
+    table: list[list[object]] = [
+        ["image", "file", "label", *(name for pair in head for name in pair)]
+    ]
     answers = predicted(chosen, classes, range(len(labels)))
     for index, (predictions, probabilities) in enumerate(answers):
-        row = [index, names[index] if names else "", classes[labels[index]]]
+        row: list[object] = [index, names[index] if names else "", classes[labels[index]]]
         for role in chosen:
             row += [predictions[role], f"{probabilities[role]:.4f}"]
-        table.writerow(row)
-    return text.getvalue()
+        table.append(row)
+    return csv_text(table)
 
 
 LONGEST_SIDE = 96  # pixels, of a thumbnail
