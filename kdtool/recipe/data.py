@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from kdtool.errors import did_you_mean
 from kdtool.recipe.table import Positive, Table, TomlPath
@@ -50,17 +50,29 @@ MEMORY = r"^[0-9]+(\.[0-9]+)? ?[MGT]B$"
 UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
+def _inside(path: Path) -> Path:
+    """Refuse a path that leaves the folder it is relative to."""
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError("Input should be a name inside data.root, without ..")
+    return path
+
+
+FileInRoot = Annotated[TomlPath, AfterValidator(_inside)]
+
+
 class IdxFiles(Table):
     """Names of four files in the MNIST format, plain or .gz, relative to `data.root`."""
 
-    train_images: TomlPath = Field(
+    train_images: FileInRoot = Field(
         default=Path("train-images-idx3-ubyte"), description="training images"
     )
-    train_labels: TomlPath = Field(
+    train_labels: FileInRoot = Field(
         default=Path("train-labels-idx1-ubyte"), description="their labels"
     )
-    test_images: TomlPath = Field(default=Path("t10k-images-idx3-ubyte"), description="test images")
-    test_labels: TomlPath = Field(
+    test_images: FileInRoot = Field(
+        default=Path("t10k-images-idx3-ubyte"), description="test images"
+    )
+    test_labels: FileInRoot = Field(
         default=Path("t10k-labels-idx1-ubyte"), description="their labels"
     )
 

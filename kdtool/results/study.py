@@ -21,6 +21,7 @@ from kdtool.results.base import (
     Summary,
     is_edited,
 )
+from kdtool.results.consistent import fault_in, unfit
 from kdtool.results.decision import Decision
 from kdtool.results.evidence import (
     BiasShift,
@@ -375,16 +376,15 @@ def load_results(path: Path, *, edited: bool = False) -> Results:
             ) from error
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
-        raise StudyError(
-            f"{path} is not a results.json of schema {SCHEMA}: {where}: {first['msg']}; delete it "
-            "and run the command that made it again: it writes the file and trains nothing"
-        ) from error
+        raise unfit(path, f"{where}: {first['msg']}") from error
     if not edited and is_edited(content):
         raise StudyError(
             f"{path} was changed: it does not match its SHA-256, and `kdtool verify {path.parent}` "
             "names what differs; put the unchanged file back, or delete it and run the command "
             "that made it again: it writes the file and trains nothing"
         )
+    if fault := fault_in(results):
+        raise unfit(path, fault)
     return results
 
 

@@ -2,6 +2,7 @@
 
 import fnmatch
 import json
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -247,15 +248,22 @@ class Study:
         except OSError as error:
             raise StudyError(f"cannot write {self.folder}: {error.strerror}") from error
         try:
-            for orphan in self.folder.rglob(f"*{UNFINISHED}*"):  # left by a killed run
-                orphan.unlink()
+            self._delete_unfinished()  # left by a killed run
             yield
         finally:
+            self._delete_unfinished()  # left by training processes that a signal ended
             if is_new and [path.name for path in self.folder.iterdir()] == [LOCK]:
                 with suppress(OSError):  # Windows does not delete open files
                     (self.folder / LOCK).unlink()
                     self.folder.rmdir()
             lock.release()
+
+    def _delete_unfinished(self) -> None:
+        for orphan in [*self.folder.rglob(f"*{UNFINISHED}*")]:
+            if orphan.is_dir() and not orphan.is_symlink():
+                shutil.rmtree(orphan, ignore_errors=True)
+            else:
+                orphan.unlink(missing_ok=True)
 
     def is_locked(self) -> bool | None:
         """Return whether a run holds the lock; None where that cannot be found out."""

@@ -1,0 +1,112 @@
+"""Whether what a results.json says fits together: its lists, its names and its paths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING
+
+from kdtool.errors import StudyError
+from kdtool.results.base import SCHEMA
+
+if TYPE_CHECKING:
+    from kdtool.results.study import ModelResult, Results, SeedResult
+
+
+def fault_in(results: Results) -> str | None:
+    """Return the first thing in a results.json that does not fit the rest; None: all fits.
+
+    Each field alone is checked when the file is read; edited by hand or damaged, they may
+    contradict each other, and a report would be wrong or fail.
+    """
+    return next(_faults(results), None)
+
+
+def unfit(path: Path, fault: str) -> StudyError:
+    """Return the error for a results.json with a fault."""
+    return StudyError(
+        f"{path} is not a results.json of schema {SCHEMA}: {fault}; delete it and run the command "
+        "that made it again: it writes the file and trains nothing"
+    )
+
+
+def _faults(results: Results) -> Iterator[str]:
+    num_classes = len(results.data.classes)
+    for split, counts in results.data.class_counts.items():
+        yield from _length(f"data.class_counts.{split}", len(counts), num_classes)
+    if results.data.groups:
+        yield from _length("data.groups", len(results.data.groups), num_classes)
+    for role, model in results.models.items():
+        yield from _model_faults(f"models.{role}", model, num_classes)
+    yield from _missing_roles(results)
+    for index, verdict in enumerate(results.verdicts):
+        if verdict.per_class:
+            yield from _length(f"verdicts.{index}.per_class", len(verdict.per_class), num_classes)
+        yield from _length(
+            f"verdicts.{index}.mcnemar_p", len(verdict.mcnemar_p), len(verdict.seeds), "seeds"
+        )
+    for place, path in _paths(results):
+        if path is not None and not is_inside(path):
+            yield f"{place}: {path} is not inside the folder of the study"
+
+
+def _model_faults(place: str, model: ModelResult, num_classes: int) -> Iterator[str]:
+    if model.exported_seed not in {run.seed for run in model.seeds}:
+        yield f"{place}.exported_seed: there is no seed {model.exported_seed}"
+    if model.per_class:
+        yield from _length(f"{place}.per_class", len(model.per_class), num_classes)
+    if model.recommended and model.recommended not in model.files:
+        yield f"{place}.recommended: there is no {model.recommended} file"
+    for index, run in enumerate(model.seeds):
+        yield from _seed_faults(f"{place}.seeds.{index}", run, num_classes)
+
+
+def _seed_faults(place: str, run: SeedResult, num_classes: int) -> Iterator[str]:
+    if run.best_epoch not in {epoch.epoch for epoch in run.epochs}:
+        yield f"{place}.best_epoch: there is no epoch {run.best_epoch}"
+    yield from _length(f"{place}.test.per_class", len(run.test.per_class), num_classes)
+    for length in (len(run.test.confusion), *map(len, run.test.confusion)):
+        yield from _length(f"{place}.test.confusion", length, num_classes)
+    total = sum(map(sum, run.test.confusion))
+    yield from _length(f"{place}.test.confusion", total, run.test.num_images, "images")
+
+
+def _missing_roles(results: Results) -> Iterator[str]:
+    """Yield which models are named that the study does not have."""
+    named = [("shipped", results.shipped)] if results.shipped else []
+    for index, verdict in enumerate(results.verdicts):
+        named += [(f"verdicts.{index}.{key}", getattr(verdict, key)) for key in ("of", "against")]
+    for index, flips in enumerate(results.flips):
+        named += [(f"flips.{index}.{key}", getattr(flips, key)) for key in ("of", "against")]
+    named += [
+        (f"subclasses.{index}.role", one.role) for index, one in enumerate(results.subclasses)
+    ]
+    named += [(f"sweep.{index}.role", one.role) for index, one in enumerate(results.sweep)]
+    for place, role in named:
+        if role not in results.models:
+            yield f"{place}: there is no model {role}"
+
+
+def _paths(results: Results) -> Iterator[tuple[str, str | None]]:
+    """Yield all paths that are relative to the study, with their places."""
+    for role, precision, file in results.files:
+        yield f"models.{role}.files.{precision}.path", file.path
+    yield "data.duplicate_images", results.data.duplicate_images
+    if results.gallery:
+        yield "gallery.path", results.gallery.path
+    if results.explain:
+        yield "explain.path", results.explain.path
+    for index, target in enumerate(results.targets):
+        yield f"targets.{index}.path", target.path
+
+
+def is_inside(path: str) -> bool:
+    """Return whether a relative path stays in its folder, on every operating system."""
+    parts = (*PurePosixPath(path).parts, *PureWindowsPath(path).parts)
+    is_rooted = PurePosixPath(path).is_absolute() or PureWindowsPath(path).anchor
+    return bool(path) and not is_rooted and ".." not in parts and "\0" not in path
+
+
+def _length(place: str, given: int, expected: int, what: str = "classes") -> Iterator[str]:
+    if given != expected:
+        yield f"{place}: got {given:,} entries for {expected:,} {what}"
