@@ -1,5 +1,8 @@
 """Entry point of `kdtool` and `python -m kdtool`."""
 
+import sys
+from pathlib import Path
+
 from kdtool.cli.signals import watch_signals
 
 
@@ -12,4 +15,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    # `python -m` looks for modules in the working folder first; a file there that is named like a
+    # library is not to replace it.
+    if not sys.flags.safe_path and sys.path[0] in {"", str(Path.cwd())}:
+        del sys.path[0]
     main()

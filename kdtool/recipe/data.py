@@ -53,7 +53,7 @@ UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
 def _inside(path: Path) -> Path:
     """Refuse a path that leaves the folder it is relative to."""
     if path.is_absolute() or ".." in path.parts:
-        raise ValueError("Input should be a name inside data.root, without ..")
+        raise ValueError(f'got "{path}", expected a name inside data.root, without ..')
     return path
 
 

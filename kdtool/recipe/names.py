@@ -3,7 +3,8 @@
 import ast
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
@@ -91,17 +92,28 @@ def find_module(name: str, path: Sequence[str] | None = None) -> ModuleSpec | No
 
     Args:
         name: In full, such as package.module.
-        path: Folders of the package; None: those of Python and the working folder.
+        path: Folders of the package; None: those of Python, then the working folder.
     """
-    before = list(sys.path)
-    sys.path.insert(0, str(Path.cwd()))
-    try:
+    with working_folder():
         for finder in sys.meta_path:
             if spec := finder.find_spec(name, path):
                 return spec
-    finally:
-        sys.path[:] = before
     return None
+
+
+@contextmanager
+def working_folder() -> Iterator[None]:
+    """Have modules of the working folder found in the block, after all others.
+
+    A file there that is named like a library does not replace it, now or in the rest of the run.
+    """
+    before, here = list(sys.path), {"", str(Path.cwd())}
+    sys.path[:] = [*(place for place in before if place not in here), str(Path.cwd())]
+    try:
+        yield
+    finally:
+        added = [place for place in sys.path[:-1] if place not in before]  # by the module itself
+        sys.path[:] = [*before, *added]
 
 
 def _function_problem(module: str, function: str) -> str | None:
@@ -110,6 +122,8 @@ def _function_problem(module: str, function: str) -> str | None:
     if not all(part.isidentifier() for part in [*parts, function]):
         return "expected package.module:function, such as nets:small for `small` in nets.py"
     PathFinder.invalidate_caches()
+    if fault := _taken(parts[0]):
+        return fault
     spec: ModuleSpec | None = None
     for depth in range(1, len(parts) + 1):
         name = ".".join(parts[:depth])
@@ -126,6 +140,18 @@ def _function_problem(module: str, function: str) -> str | None:
     assert spec is not None
     file = _source(spec)
     return None if file is None else _no_function(file, function)
+
+
+def _taken(name: str) -> str | None:
+    """Return that a module of the user's has the name of another one; None: it has not."""
+    own = Path.cwd() / f"{name}.py"
+    if name in sys.stdlib_module_names and not own.is_file():
+        return f"but {name} is a module of Python; expected one with a network of yours"
+    spec = find_module(name)
+    is_other = spec is not None and Path(spec.origin or "").resolve() != own.resolve()
+    if own.is_file() and is_other:
+        return f"but {own} has the name of another module, {name}, which is found first; rename it"
+    return None
 
 
 def _no_module(name: str, path: list[str] | None) -> str:

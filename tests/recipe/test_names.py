@@ -54,7 +54,6 @@ def here(tmp_path, monkeypatch):
         "magic:small",  # only its import can say
         "star:small",
         "clever.net:small",
-        "math:small",
     ],
 )
 def test_a_network_that_may_exist_is_no_problem(here, name):
@@ -97,6 +96,9 @@ def test_a_network_that_may_exist_is_no_problem(here, name):
             "expected package.module:function, such as nets:small for `small` in nets.py",
         ),
         ("nets:", "expected package.module:function"),
+        ("math:small", "but math is a module of Python; expected one with a network of yours"),
+        ("os:system", "but os is a module of Python"),
+        ("subprocess:run", "but subprocess is a module of Python"),
     ],
 )
 def test_a_network_that_does_not_exist_is_named_with_what_was_meant(here, name, message):

@@ -7,6 +7,11 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+ALWAYS_READ = 2**24  # pixels; a picture of this size takes 64 MB
+# Of a larger picture; deflate packs 1,032 bytes of equal pixels into one, photographs take a tenth
+# of a byte and more for each.
+MOST_PIXELS_A_BYTE = 10_000
+
 
 def read_image(path: Path | str, shape: list[Any]) -> tuple[np.ndarray, tuple[int, int]]:
     """Read an image file and bring it to the model's size.
@@ -45,6 +50,7 @@ def open_image(path: Path | str | BinaryIO, channels: int) -> Image.Image:
         # Opened here: given a name, Pillow maps a TIFF into memory and scrambles a rotated one.
         opened = Path(path).open("rb") if isinstance(path, (Path, str)) else path  # noqa: SIM115
         with opened as stream, Image.open(stream) as file:
+            check_header(file, stream)
             image = ImageOps.exif_transpose(file)
         if image.mode[0] in "IF":  # 16 bits: keep the upper 8
             values = np.asarray(image)
@@ -68,6 +74,26 @@ def open_image(path: Path | str | BinaryIO, channels: int) -> Image.Image:
         if by_system or is_bomb:
             raise ValueError(why) from error
         raise ValueError(f"it is damaged or truncated ({why})") from error
+
+
+def check_header(file: Image.Image, stream: BinaryIO) -> None:
+    """Refuse a small file that claims a huge picture, before memory is taken for its pixels.
+
+    Args:
+        file: Of which the header is read, and no pixels.
+        stream: That it is read from.
+
+    Raises:
+        ValueError: The file is far too small for the width and height in its header.
+    """
+    place = stream.tell()
+    num_bytes = stream.seek(0, 2)
+    stream.seek(place)
+    if file.width * file.height > max(ALWAYS_READ, MOST_PIXELS_A_BYTE * num_bytes):
+        raise ValueError(
+            f"its header claims {file.width} x {file.height} pixels (width x height) in a file of "
+            f"{num_bytes} bytes, too few for a picture of that size"
+        )
 
 
 def fit(image: Image.Image, width: int, height: int) -> Image.Image:

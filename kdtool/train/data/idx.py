@@ -213,4 +213,5 @@ def _check_magic(given: bytes, kind: Kind, path: Path) -> None:
 
 
 def _size(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape[-2:]))
+    height, width = shape[-2:]
+    return f"{width} x {height}"

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from kdtool.edge.portable.picture import fit, open_image
+from kdtool.edge.portable.picture import check_header, fit, open_image
 from kdtool.environment import free_memory_bytes, memory_bytes, usable_cores
 from kdtool.errors import DataError, reason
 from kdtool.format import plural
@@ -53,6 +53,7 @@ def read_header(path: PictureFile) -> Header:
         with path.open("rb") as stream, Image.open(stream) as file:
             if file.format == "EPS":  # Pillow would have Ghostscript run it
                 raise ValueError("an EPS file is a program; save it as PNG")
+            check_header(file, stream)
             width, height = file.size
             # Only if the header has it: Pillow would decode a whole PNG to look for it.
             exif = file.getexif() if {"exif", "xmp"} & file.info.keys() else {}

@@ -2,7 +2,6 @@
 
 import copy
 import importlib
-import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from kdtool.errors import KdtoolError
 from kdtool.format import plural
 from kdtool.install import install_command
-from kdtool.recipe.names import model_problem
+from kdtool.recipe.names import model_problem, working_folder
 
 ImageShape = tuple[int, int, int]  # C, H, W
 
@@ -180,8 +179,11 @@ def build_model(name: str, image_shape: ImageShape, num_classes: int, seed: int)
             elif kind == "timm":
                 model = _timm_model(rest, image_shape, num_classes)
             else:
-                model = _users_function(kind, rest)(image_shape, num_classes)
-            _check_output(model, image_shape, num_classes)
+                network = _users_function(kind, rest)
+                with working_folder():  # it may import more
+                    model = network(image_shape, num_classes)
+            with working_folder():
+                _check_output(model, image_shape, num_classes)
         except (RuntimeError, ValueError, TypeError, AssertionError) as error:
             users = colon and kind not in {"torchvision", "timm"}
             called = f"; it is called as {rest}({image_shape}, {num_classes})" if users else ""
@@ -237,14 +239,12 @@ def _timm_model(name: str, image_shape: ImageShape, num_classes: int) -> nn.Modu
 
 
 def _users_function(module: str, function: str) -> Callable[[ImageShape, int], nn.Module]:
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)  # a console script does not look there by itself
     try:
-        found = getattr(importlib.import_module(module), function)
+        with working_folder():
+            found = getattr(importlib.import_module(module), function)
     except ModuleNotFoundError as error:
         raise KdtoolError(
-            f"model {module}:{function}: cannot import {error.name}, looked in {folder} too"
+            f"model {module}:{function}: cannot import {error.name}, looked in {Path.cwd()} too"
         ) from error
     except (ImportError, SyntaxError, ValueError, TypeError) as error:
         raise KdtoolError(

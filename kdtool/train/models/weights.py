@@ -95,7 +95,13 @@ def fit_weights(
     if head == "drawn" or not all(_fits(given.get(name), own[name]) for name in own):
         last = [name for name in own if name.startswith(f"{head_name(network, num_logits)}.")]
         if head == "drawn" or not all(_fits(given.get(name), own[name]) for name in last):
-            outputs = f"{given[last[0]].shape[0]} outputs" if last[0] in given else "no head"
+            in_file = given.get(last[0])
+            if in_file is not None and in_file.ndim == 0:
+                raise KdtoolError(
+                    f"{source} is damaged: its {last[0]} is a single number, expected "
+                    f"{own[last[0]].ndim} axes; copy or save it again"
+                )
+            outputs = "no head" if in_file is None else f"{in_file.shape[0]} outputs"
             notes.append(
                 f"all layers but the head are loaded ({outputs} in the file, {num_logits} outputs "
                 "here)"

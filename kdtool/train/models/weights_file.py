@@ -87,11 +87,29 @@ def load_file_of_weights(path: Path) -> Weights:
         stat = path.stat()
     except OSError as error:
         raise KdtoolError(f"cannot read the weights {path}: {error.strerror}") from error
-    return _read(path, stat.st_mtime_ns, stat.st_size)
+    return _checked(path, stat.st_mtime_ns, stat.st_size)
 
 
 @lru_cache(maxsize=4)
-def _read(path: Path, _changed: int, _size: int) -> Weights:
+def _checked(path: Path, _changed: int, _size: int) -> Weights:
+    weights = _read(path)
+    broken = [name for name, value in weights.items() if not _is_finite(value)]
+    if broken:
+        raise KdtoolError(
+            f"the weights {path} are damaged or diverged: {len(broken):,} of {len(weights):,} "
+            f"tensors hold NaN or infinity, such as {broken[0]}; copy the file again, or take "
+            "weights from before that"
+        )
+    return weights
+
+
+def _is_finite(value: Tensor) -> bool:
+    if not value.is_floating_point():
+        return True
+    return bool((value if value.itemsize > 1 else value.float()).isfinite().all())  # 8-bit floats
+
+
+def _read(path: Path) -> Weights:
     if path.suffix.lower() == ".onnx":
         raise KdtoolError(f'{path} is an ONNX file, which can be a teacher: model = "{path.name}"')
     try:
