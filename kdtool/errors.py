@@ -99,7 +99,7 @@ def of_machine(error: BaseException) -> str | None:
         )
     elif isinstance(error, OSError) and error.strerror:
         name = str(error.filename or "")
-        name = f"{name[:80]}..." if number == errno.ENAMETOOLONG else name
+        name = f"{name[:80]}..." if number == errno.ENAMETOOLONG and name[80:] else name
         said = f"{name}: {error.strerror}" if name else error.strerror
     return f"{said}; {OF_SYSTEM[number]}" if number in OF_SYSTEM else None
 

@@ -37,6 +37,11 @@ class SafeConsole(Console):
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterator[Segment]:
         """Yield what is written for a renderable."""
+        if (
+            isinstance(renderable, Text)
+            and (shown := visible(renderable.plain)) != renderable.plain
+        ):
+            renderable = renderable.blank_copy(shown)  # before it is wrapped, so that none is cut
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(visible(segment.text), segment.style)
 

@@ -331,7 +331,7 @@ def _made_by(model: ModelProto, output: str) -> str | None:
     makers = {name: node for node in model.graph.node for name in node.output}
     node = makers.pop(output, None)  # each at most once: there may be a circle
     while node is not None and node.op_type in KEEP_VALUES:
-        node = makers.pop(node.input[0], None)
+        node = makers.pop(node.input[0], None) if node.input else None
     return node.op_type if node else None
 
 
