@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import cast
 
 from rich import box
@@ -10,7 +11,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.padding import Padding
 from rich.segment import Segment
 from rich.table import Column, Table
-from rich.text import Text
+from rich.text import Span, Text
 
 from kdtool.format import keyboard_text, visible
 
@@ -37,13 +38,19 @@ class SafeConsole(Console):
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterator[Segment]:
         """Yield what is written for a renderable."""
-        if (
-            isinstance(renderable, Text)
-            and (shown := visible(renderable.plain)) != renderable.plain
-        ):
-            renderable = renderable.blank_copy(shown)  # before it is wrapped, so that none is cut
+        if isinstance(renderable, Text):  # before it is wrapped, so that nothing is cut
+            renderable = _visible(renderable)
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(visible(segment.text), segment.style)
+
+
+def _visible(text: Text) -> Text:
+    if text.plain.isprintable():
+        return text
+    places = [0, *accumulate(len(visible(letter)) for letter in text.plain)]
+    shown = text.blank_copy(visible(text.plain))
+    shown.spans = [Span(places[one.start], places[one.end], one.style) for one in text.spans]
+    return shown
 
 
 def output_console() -> Console:
