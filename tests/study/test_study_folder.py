@@ -12,7 +12,7 @@ from kdtool.recipe.load import make_recipe, with_settings
 from kdtool.recipe.schema import QatTable
 from kdtool.results.base import to_json
 from kdtool.results.study import DataResult, Results
-from kdtool.study.folder import Study, load_study
+from kdtool.study.folder import Study, load_study, recorded_recipe
 from kdtool.study.ownership import check_owner, claim, files_made_otherwise
 
 RECIPE = make_recipe(
@@ -224,3 +224,38 @@ def test_who_only_looks_at_the_lock_stops_no_run(tmp_path, monkeypatch):
     threading.Timer(0.05, looking.close).start()
     with study.locked():
         pass
+
+
+@pytest.mark.parametrize("content", [b"name = ", b"\xff", b"", None])
+def test_a_damaged_recipe_of_a_study_is_reported_with_the_cure(tmp_path, content):
+    study = Study(tmp_path / "runs" / "tiny")
+    if content is not None:
+        write_atomic(study.recipe_path, content)
+    with pytest.raises(StudyError, match="records the recipe of the study") as damaged:
+        recorded_recipe(study)
+    assert f"`kdtool distill RECIPE --out {tmp_path / 'runs'} --force`" in str(damaged.value)
+    study.record_recipe(RECIPE)
+    assert recorded_recipe(study) == RECIPE
+
+
+def test_what_ended_processes_left_is_deleted_files_and_folders_alike(tmp_path):
+    study = Study(tmp_path / "tiny")
+    (tmp_path / "tiny" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "tiny" / "kept.txt").touch()
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "kept.txt").touch()
+
+    def leave(name):
+        folder = tmp_path / "tiny" / "checkpoints"
+        (folder / f".a{name}.unfinished.npz").touch()
+        (folder / f".b{name}.unfinished").mkdir()
+        (folder / f".b{name}.unfinished" / "inside").touch()
+        (folder / f".c{name}.unfinished").symlink_to(tmp_path / "outside")
+
+    leave(1)
+    with study.locked():
+        assert [*(tmp_path / "tiny" / "checkpoints").iterdir()] == []
+        leave(2)
+    assert [*(tmp_path / "tiny" / "checkpoints").iterdir()] == []
+    assert (tmp_path / "outside" / "kept.txt").exists()
+    assert (tmp_path / "tiny" / "kept.txt").exists()

@@ -1,3 +1,4 @@
+import importlib
 import sys
 from pathlib import Path
 
@@ -147,3 +148,37 @@ def test_a_model_that_cannot_be_used(name, shape, message):
 def test_pixels_become_shares_of_one():
     images = torch.tensor([[[[0, 51, 255]]]], dtype=torch.uint8)
     torch.testing.assert_close(as_input(images), torch.tensor([[[[0.0, 0.2, 1.0]]]]))
+
+
+@pytest.mark.usefixtures("users_folder")
+def test_a_file_of_the_working_folder_never_replaces_a_library(monkeypatch):
+    for name in ("tomllib", "timm", "colorsys"):
+        Path(f"{name}.py").write_text("raise SystemExit('this file must not run')")
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    before = list(sys.path)
+    build_model("users_models:small", (1, 4, 4), 3, seed=0)
+    assert sys.path == before
+    assert importlib.import_module("colorsys").rgb_to_hsv
+    with pytest.raises(
+        KdtoolError, match=r"tomllib\.py has the name of another module, tomllib, wh"
+    ):
+        build_model("tomllib:small", (1, 4, 4), 3, seed=0)
+
+
+@pytest.mark.usefixtures("users_folder")
+def test_a_function_of_the_users_may_import_files_beside_it_whenever_it_is_called():
+    Path("users_parts.py").write_text("from torch import nn\nlayer = nn.Flatten\n")
+    Path("users_whole.py").write_text(
+        "from torch import nn\n"
+        "def net(shape, classes):\n"
+        "    from users_parts import layer\n"
+        "    return nn.Sequential(layer(), nn.Linear(16, classes))\n"
+    )
+    assert num_params(build_model("users_whole:net", (1, 4, 4), 3, seed=0)) == 16 * 3 + 3
+
+
+@pytest.mark.parametrize("name", ["os:getcwd", "subprocess:run", "builtins:print"])
+def test_functions_of_python_are_not_called(name, capfd):
+    with pytest.raises(KdtoolError, match="is a module of Python; expected one with a network"):
+        build_model(name, (1, 4, 4), 3, seed=0)
+    assert capfd.readouterr() == ("", "")

@@ -146,3 +146,28 @@ def test_a_head_of_other_meaning_is_not_taken_though_it_fits():
     assert notes == ["all layers but the head are loaded (2 outputs in the file, 2 outputs here)"]
     assert torch.equal(model.conv1[0].weight, given["conv1.0.weight"])
     assert not torch.equal(model.fc.weight, given["fc.weight"])
+
+
+def test_a_head_that_is_a_single_number_is_one_message(weights):
+    damaged = weights | {"fc.weight": torch.tensor(1.0)}
+    with pytest.raises(
+        KdtoolError, match=r"is damaged: its fc\.weight is a single number, expected"
+    ):
+        fit(damaged)
+
+
+@pytest.mark.parametrize(
+    ("number", "dtype"),
+    [
+        (float("nan"), torch.float32),
+        (float("inf"), torch.float32),
+        (float("inf"), torch.float16),
+        (float("nan"), torch.float8_e4m3fn),  # which has no infinity
+    ],
+)
+def test_weights_that_are_no_numbers_are_refused_with_the_tensor(tmp_path, number, dtype):
+    good, bad = torch.ones(3, dtype=dtype), torch.tensor([1.0, number]).to(dtype)
+    path = tmp_path / "w.pth"
+    torch.save({"state_dict": {"a.weight": good, "b.bias": bad, "n": torch.tensor(3)}}, path)
+    with pytest.raises(KdtoolError, match=r"1 of 3 tensors hold NaN or infinity, such as b\.bias"):
+        load_file_of_weights(path)
