@@ -25,6 +25,7 @@ EXIT_STATUS = (
     ("2", "Wrong usage: an unknown command or option, or a value of the wrong kind."),
     ("3", "A file that was asked for failed its accuracy check and was not written."),
     ("130", "Interrupted (Ctrl-C); the same command resumes the work, or starts again (profile)."),
+    ("143", "Ended by SIGTERM, in the same way; 129 where the terminal was closed."),
 )
 
 

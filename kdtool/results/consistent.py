@@ -1,16 +1,14 @@
 """Whether what a results.json says fits together: its lists, its names and its paths."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING
+from typing import Any
 
 from kdtool.errors import StudyError
 from kdtool.results.base import SCHEMA
 
-if TYPE_CHECKING:
-    from kdtool.results.study import ModelResult, Results, SeedResult
+# Of `kdtool.results.study`, which imports this module.
+Results = ModelResult = SeedResult = Any
 
 
 def fault_in(results: Results) -> str | None:

@@ -43,8 +43,8 @@ def test_a_signal_during_training_ends_all_processes(tmp_path, number, to_all):
         env=os.environ | {"TMPDIR": str(tmp_path / "temporary")},
         start_new_session=True,
     )
-    for line in process.stderr:  # the control is done, the teacher trains
-        if line.startswith("control, seed"):
+    for line in process.stderr:  # until a process of its own has trained for ten seconds
+        if "teacher, seed 3: " in line:
             break
     (os.killpg if to_all else os.kill)(process.pid, number)
     rest = process.stderr.read()
