@@ -1,4 +1,7 @@
-"""Whether what a results.json says fits together: its lists, its names and its paths."""
+"""Whether what a results.json says fits together: its lists, its names and its paths.
+
+The records that it looks at are those of `kdtool.results.study`, which imports this module.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -7,11 +10,8 @@ from typing import Any
 from kdtool.errors import StudyError
 from kdtool.results.base import SCHEMA
 
-# Of `kdtool.results.study`, which imports this module.
-Results = ModelResult = SeedResult = Any
 
-
-def fault_in(results: Results) -> str | None:
+def fault_in(results: Any) -> str | None:
     """Return the first thing in a results.json that does not fit the rest; None: all fits.
 
     Each field alone is checked when the file is read; edited by hand or damaged, they may
@@ -28,7 +28,7 @@ def unfit(path: Path, fault: str) -> StudyError:
     )
 
 
-def _faults(results: Results) -> Iterator[str]:
+def _faults(results: Any) -> Iterator[str]:
     num_classes = len(results.data.classes)
     for split, counts in results.data.class_counts.items():
         yield from _length(f"data.class_counts.{split}", len(counts), num_classes)
@@ -48,7 +48,7 @@ def _faults(results: Results) -> Iterator[str]:
             yield f"{place}: {path} is not inside the folder of the study"
 
 
-def _model_faults(place: str, model: ModelResult, num_classes: int) -> Iterator[str]:
+def _model_faults(place: str, model: Any, num_classes: int) -> Iterator[str]:
     if model.exported_seed not in {run.seed for run in model.seeds}:
         yield f"{place}.exported_seed: there is no seed {model.exported_seed}"
     if model.per_class:
@@ -59,7 +59,7 @@ def _model_faults(place: str, model: ModelResult, num_classes: int) -> Iterator[
         yield from _seed_faults(f"{place}.seeds.{index}", run, num_classes)
 
 
-def _seed_faults(place: str, run: SeedResult, num_classes: int) -> Iterator[str]:
+def _seed_faults(place: str, run: Any, num_classes: int) -> Iterator[str]:
     if run.best_epoch not in {epoch.epoch for epoch in run.epochs}:
         yield f"{place}.best_epoch: there is no epoch {run.best_epoch}"
     yield from _length(f"{place}.test.per_class", len(run.test.per_class), num_classes)
@@ -69,7 +69,7 @@ def _seed_faults(place: str, run: SeedResult, num_classes: int) -> Iterator[str]
     yield from _length(f"{place}.test.confusion", total, run.test.num_images, "images")
 
 
-def _missing_roles(results: Results) -> Iterator[str]:
+def _missing_roles(results: Any) -> Iterator[str]:
     """Yield which models are named that the study does not have."""
     named = [("shipped", results.shipped)] if results.shipped else []
     for index, verdict in enumerate(results.verdicts):
@@ -85,7 +85,7 @@ def _missing_roles(results: Results) -> Iterator[str]:
             yield f"{place}: there is no model {role}"
 
 
-def _paths(results: Results) -> Iterator[tuple[str, str | None]]:
+def _paths(results: Any) -> Iterator[tuple[str, str | None]]:
     """Yield all paths that are relative to the study, with their places."""
     for role, precision, file in results.files:
         yield f"models.{role}.files.{precision}.path", file.path

@@ -12,7 +12,7 @@ from kdtool.recipe.load import make_recipe, with_settings
 from kdtool.recipe.schema import QatTable
 from kdtool.results.base import to_json
 from kdtool.results.study import DataResult, Results
-from kdtool.study.folder import Study, load_study, recorded_recipe
+from kdtool.study.folder import Study, load_study
 from kdtool.study.ownership import check_owner, claim, files_made_otherwise
 
 RECIPE = make_recipe(
@@ -231,11 +231,12 @@ def test_a_damaged_recipe_of_a_study_is_reported_with_the_cure(tmp_path, content
     study = Study(tmp_path / "runs" / "tiny")
     if content is not None:
         write_atomic(study.recipe_path, content)
-    with pytest.raises(StudyError, match="records the recipe of the study") as damaged:
-        recorded_recipe(study)
-    assert f"`kdtool distill RECIPE --out {tmp_path / 'runs'} --force`" in str(damaged.value)
+    with pytest.raises(
+        StudyError, match="it is the recipe of a study: put the unchanged file back"
+    ):
+        study.load_recipe()
     study.record_recipe(RECIPE)
-    assert recorded_recipe(study) == RECIPE
+    assert study.load_recipe() == RECIPE
 
 
 def test_what_ended_processes_left_is_deleted_files_and_folders_alike(tmp_path):
