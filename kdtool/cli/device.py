@@ -23,7 +23,6 @@ from kdtool.cli.completion import choices, providers
 from kdtool.cli.options import Json, interruptible
 from kdtool.cli.runtimes import ALL, READERS, competing, parse_runtimes, target_folders
 from kdtool.errors import StudyError
-from kdtool.format import visible
 
 if TYPE_CHECKING:
     from kdtool.edge.predict import PredictionReport
@@ -333,8 +332,9 @@ def _each_once(files: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
     once: dict[Path, tuple[Path, Path]] = {}
     for file, name in files:
         if file.resolve() in once:
-            text = f"{name} was given more than once; it is measured once"
-            typer.echo(visible(text), err=True)
+            from kdtool.terminal.progress import Terminal
+
+            Terminal().say(f"{name} was given more than once; it is measured once")
         else:
             once[file.resolve()] = file, name
     return list(once.values())

@@ -13,7 +13,6 @@ import typer
 from kdtool.cli.completion import choices, recipe_keys
 from kdtool.cli.signals import NOTHING_LOST, careful
 from kdtool.errors import GateError, InterruptedRunError, KdtoolError, did_you_mean
-from kdtool.format import visible
 
 CLUSTERS = ("local", "auto")
 ADDRESS = r"ray://(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):\d{1,5}"  # of a Ray client server
@@ -242,10 +241,9 @@ def logged(results: "Results", folder: Path, tools: Collection[str]) -> Iterator
     finally:
         if tools:
             from kdtool.study.tracking import log_study
+            from kdtool.terminal.progress import Terminal
 
-            log_study(
-                results, folder, list(tools), lambda text: typer.echo(visible(text), err=True)
-            )
+            log_study(results, folder, list(tools), Terminal().say)
 
 
 def show(

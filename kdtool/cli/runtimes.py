@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import typer
 
 from kdtool.cli.checks import RESULTS, check_choice, split_list
-from kdtool.format import visible
 
 if TYPE_CHECKING:
     from kdtool.edge.profile import ProfileOptions
@@ -102,7 +101,9 @@ def competing(
         groups[str(path)] = [left[one] for one in accurate if one in left]
         if not accurate:
             text = f"{path}: none of its files is recommended, so none is called the fastest"
-            typer.echo(visible(text), err=True)
+            from kdtool.terminal.progress import Terminal
+
+            Terminal().say(text)
         left = {one: file for one, file in left.items() if one not in ours}
     return groups | {str(file): [file] for file in left.values()}
 

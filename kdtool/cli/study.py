@@ -38,7 +38,6 @@ from kdtool.cli.options import (
     start,
 )
 from kdtool.errors import RecipeError
-from kdtool.format import visible
 
 
 def finetune(
@@ -223,8 +222,9 @@ def _distill(
     if not force and (results := finished_results(study, key)):
         dismiss_others(device)
         if not quiet:
-            text = f"nothing left to do: {study.folder} is finished and unchanged"
-            typer.echo(visible(text), err=True)
+            from kdtool.terminal.progress import Terminal
+
+            Terminal().say(f"nothing left to do: {study.folder} is finished and unchanged")
         with logged(results, study.folder, tools):
             show(results, study.folder, "study", as_json=as_json)
         return

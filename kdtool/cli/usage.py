@@ -12,7 +12,6 @@ from typing import Any, cast
 import typer
 
 from kdtool.errors import did_you_mean, nearest
-from kdtool.format import visible
 
 # What typer raises for a wrong command line; it does not export the name.
 UsageError = cast("type[Exception]", typer.BadParameter.__bases__[0])
@@ -95,7 +94,9 @@ def usage_wrapped() -> Iterator[None]:
     except UsageError as error:
         if not sys.stderr.isatty():
             raise
-        text = visible("Error: " + cast("Any", error).format_message())
+        from kdtool.terminal.text import safe
+
+        text = safe("Error: " + cast("Any", error).format_message())
         width = shutil.get_terminal_size().columns
         lines = textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
         raise _usage_error(lines.removeprefix("Error: "), cast("Any", error).ctx) from None

@@ -12,7 +12,7 @@ from kdtool.edge.latency.job import Job
 from kdtool.edge.latency.measure import Measurement, matrix_rate, measure_jobs, ratio_of
 from kdtool.edge.latency.soak import soak
 from kdtool.edge.metadata import read_metadata, shape_of_image
-from kdtool.edge.model_file import model_opset, read_model
+from kdtool.edge.model_file import check_file, model_opset, read_model
 from kdtool.edge.providers import NVIDIA
 from kdtool.edge.targets.classifier import facts_of
 from kdtool.edge.targets.fastest import fastest_of
@@ -67,6 +67,8 @@ def profile_models(paths: Sequence[Path], options: ProfileOptions) -> ProfileRep
     """
     if not paths:
         raise KdtoolError("no model given; give one or more .onnx files")
+    for path in paths:
+        check_file(path)
     settings = list(product(options.threads, options.batch_sizes))
     if not settings or not options.runtimes:
         raise KdtoolError("give at least one number of threads, one batch size and one runtime")

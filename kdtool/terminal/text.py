@@ -53,6 +53,11 @@ def _visible(text: Text) -> Text:
     return shown
 
 
+def safe(text: str) -> str:
+    """Return text as it is shown by a `SafeConsole`."""
+    return visible(text)
+
+
 def output_console() -> Console:
     """Return standard output."""
     return SafeConsole()

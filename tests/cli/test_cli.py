@@ -405,9 +405,13 @@ def test_a_usage_error_is_wrapped_between_words_in_a_terminal(folder, monkeypatc
 
 
 def test_ctrl_c_while_the_command_line_is_imported_is_one_message(tmp_path):
-    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt")
+    (tmp_path / "typer.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)")
     done = subprocess.run(
-        [sys.executable, "-m", "kdtool"], capture_output=True, text=True, check=False, cwd=tmp_path
+        [sys.executable, "-m", "kdtool"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
     )
     message = "error: interrupted; nothing is lost: run the same command again\n"
     assert (done.returncode, done.stderr) == (130, message)

@@ -35,7 +35,8 @@ def warn_of_old_card(run: Run, results: Results) -> None:
     """Warn if the card of the study holds other files than the study has now."""
     folder = run.study.folder / "card"
     now = {file.sha256 for *_, file in results.files}
-    if any(sha256_of(file) not in now for file in (folder / "onnx").glob("*.onnx")):
+    files = (folder / "onnx").glob("*.onnx")
+    if any(file.is_dir() or sha256_of(file) not in now for file in files):
         run.reporter.warn(
             f"{folder} holds older files; move it away, and `kdtool export {run.study.folder} "
             "--card` writes it again"

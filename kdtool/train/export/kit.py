@@ -27,7 +27,7 @@ def warn_of_old_kit(run: Run, results: Results) -> None:
     """Warn if the kit of the study holds another file than the one that is recommended now."""
     model = run.study.folder / "kit" / MODEL
     shipped = [m.files[m.recommended].sha256 for m in results.models.values() if m.recommended]
-    if model.exists() and sha256_of(model) not in shipped:
+    if model.exists() and (model.is_dir() or sha256_of(model) not in shipped):
         run.reporter.warn(
             f"{model.parent} holds an older model; `kdtool export {run.study.folder} --kit` "
             "writes the kit again"
