@@ -109,10 +109,11 @@ def _with_recipe(
 def _examined(
     recipe: "Recipe", out: Path, device: str, jobs: int | None, *, quiet: bool
 ) -> "Examined":
-    with resumable():
+    with resumable() as work_begins:
         terminal = start(quiet=quiet)
         from kdtool.train.pipeline.doctor.examine import examine_recipe
 
+        work_begins()
         return examine_recipe(out / recipe.name, recipe, terminal, device_name=device, jobs=jobs)
 
 
@@ -134,8 +135,7 @@ def _show(report: "DoctorReport", *, as_json: bool) -> None:
 
         typer.echo(to_json(report), nl=False)
         return
-    from rich.console import Console
-
     from kdtool.terminal.doctor import show_doctor
+    from kdtool.terminal.text import output_console
 
-    show_doctor(Console(), report)
+    show_doctor(output_console(), report)

@@ -115,8 +115,7 @@ def explain(
         threads=threads,
     )
     folder = out or Path(f"{target.stem}-explained")
-    with interruptible():
-        report = explain_files(target, pictures, folder, chosen, Terminal(quiet=quiet).progress)
+    report = explain_files(target, pictures, folder, chosen, Terminal(quiet=quiet).progress)
     _show(report, as_json=as_json)
 
 
