@@ -49,7 +49,7 @@ DAMAGES = {
     "one byte short": (SMALL_IMAGES[:-1], "file is truncated: expected 28 bytes, got 27"),
     "one byte more": (
         SMALL_IMAGES + b"\0",
-        "file has more data after the 2 images of 2 x 3 pixels of its header: expected 28 bytes",
+        "file has more data after the 2 images of 3 x 2 pixels of its header: expected 28 bytes",
     ),
     "a labels file": (
         bytes.fromhex("00000801 00000002 0102"),
@@ -67,7 +67,7 @@ DAMAGES = {
     ),
     "no pixels": (
         bytes.fromhex("00000803 00000002 00000000 0000001c"),
-        "file holds 2 images of 0 x 28 pixels, expected at least one",
+        "file holds 2 images of 28 x 0 pixels, expected at least one",
     ),
     "gzip without .gz": (gzip.compress(SMALL_IMAGES), "file is gzip but not named .gz"),
 }
@@ -216,7 +216,7 @@ def test_labels_of_the_other_split_are_an_error(tmp_path, write_idx_set):
 def test_train_and_test_images_of_two_sizes_are_an_error(tmp_path, write_idx_set, idx_bytes):
     write_idx_set(tmp_path, size=6)
     (tmp_path / "t10k-images-idx3-ubyte").write_bytes(idx_bytes(np.zeros((20, 5, 7))))
-    with pytest.raises(DataError, match="6 x 6 pixels, t10k-images-idx3-ubyte of 5 x 7"):
+    with pytest.raises(DataError, match="6 x 6 pixels, t10k-images-idx3-ubyte of 7 x 5"):
         load_idx(idx_table(tmp_path))
 
 
