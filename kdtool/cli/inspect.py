@@ -206,11 +206,10 @@ def verify(
 
         typer.echo(to_json(found), nl=False)
     else:
-        from rich.console import Console
-
+        from kdtool.terminal.text import output_console
         from kdtool.terminal.verification import show_verification
 
-        show_verification(Console(), found)
+        show_verification(output_console(), found)
     if not found.passed:
         from kdtool.terminal.text import error_console, print_message
         from kdtool.terminal.verification import failure_text
