@@ -11,13 +11,17 @@ from kdtool.errors import StudyError
 from kdtool.results.base import SCHEMA
 
 
-def fault_in(results: Any) -> str | None:
+def fault_in(results: Any, *, only_paths: bool = False) -> str | None:
     """Return the first thing in a results.json that does not fit the rest; None: all fits.
 
     Each field alone is checked when the file is read; edited by hand or damaged, they may
     contradict each other, and a report would be wrong or fail.
+
+    Args:
+        results: To look at.
+        only_paths: Whether only paths out of the study count, as `kdtool verify` names the rest.
     """
-    return next(_faults(results), None)
+    return next(_outside(results) if only_paths else _faults(results), None)
 
 
 def unfit(path: Path, fault: str) -> StudyError:
@@ -43,6 +47,10 @@ def _faults(results: Any) -> Iterator[str]:
         yield from _length(
             f"verdicts.{index}.mcnemar_p", len(verdict.mcnemar_p), len(verdict.seeds), "seeds"
         )
+    yield from _outside(results)
+
+
+def _outside(results: Any) -> Iterator[str]:
     for place, path in _paths(results):
         if path is not None and not is_inside(path):
             yield f"{place}: {path} is not inside the folder of the study"

@@ -383,7 +383,7 @@ def load_results(path: Path, *, edited: bool = False) -> Results:
             "names what differs; put the unchanged file back, or delete it and run the command "
             "that made it again: it writes the file and trains nothing"
         )
-    if fault := fault_in(results):
+    if fault := fault_in(results, only_paths=edited):
         raise unfit(path, fault)
     return results
 
