@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from kdtool.cli.signals import watch_signals
+from kdtool.cli.shell.signals import watch_signals
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import typer
 from typer.main import get_command
 
 from kdtool.cli.app import app
-from kdtool.cli.help import HELP_OPTIONS
+from kdtool.cli.shell.help import HELP_OPTIONS
 
 PAGE = Path(__file__).parents[1] / "cli.md"
 INTRODUCTION = """\

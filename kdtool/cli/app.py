@@ -13,10 +13,10 @@ from kdtool.cli.device import predict, profile
 from kdtool.cli.doctor import doctor
 from kdtool.cli.explain import explain
 from kdtool.cli.export import export
-from kdtool.cli.help import HELP_OPTIONS, Command, Group
 from kdtool.cli.inspect import check, init, status, verify
 from kdtool.cli.report import report
-from kdtool.cli.signals import NOTHING_LOST, exit_code, interrupted_by
+from kdtool.cli.shell.help import HELP_OPTIONS, Command, Group
+from kdtool.cli.shell.signals import NOTHING_LOST, exit_code, interrupted_by
 from kdtool.cli.study import distill, finetune, subclass_distill
 from kdtool.errors import InterruptedRunError, KdtoolError, of_machine
 

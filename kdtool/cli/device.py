@@ -19,9 +19,9 @@ from kdtool.cli.checks import (
     parse_budgets,
     split_list,
 )
-from kdtool.cli.completion import choices, providers
 from kdtool.cli.options import Json, interruptible
 from kdtool.cli.runtimes import ALL, READERS, competing, parse_runtimes, target_folders
+from kdtool.cli.shell.completion import choices, providers
 from kdtool.errors import StudyError
 
 if TYPE_CHECKING:

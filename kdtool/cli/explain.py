@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 from kdtool.cli.checks import check_choice, check_classifier
-from kdtool.cli.completion import choices
 from kdtool.cli.export import stage_again
 from kdtool.cli.options import Device, Json, Quiet, interruptible
+from kdtool.cli.shell.completion import choices
 
 if TYPE_CHECKING:
     from kdtool.results.explained import ExplainFilesReport, MapMethod

@@ -13,8 +13,8 @@ from kdtool.cli.checks import (
     parse_targets,
     split_list,
 )
-from kdtool.cli.completion import choices
 from kdtool.cli.options import Device, Ending, Json, Quiet, StudyPath, resumable, show, start
+from kdtool.cli.shell.completion import choices
 from kdtool.errors import RecipeError
 
 if TYPE_CHECKING:

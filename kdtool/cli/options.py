@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from kdtool.cli.completion import choices, recipe_keys
-from kdtool.cli.signals import NOTHING_LOST, careful
+from kdtool.cli.shell.completion import choices, recipe_keys
+from kdtool.cli.shell.signals import NOTHING_LOST, careful
 from kdtool.errors import GateError, InterruptedRunError, KdtoolError, did_you_mean
 
 CLUSTERS = ("local", "auto")

@@ -13,7 +13,6 @@ from kdtool.cli.checks import (
     check_recipe_path,
     parse_log,
 )
-from kdtool.cli.completion import choices
 from kdtool.cli.options import (
     Anyway,
     Cluster,
@@ -37,6 +36,7 @@ from kdtool.cli.options import (
     show,
     start,
 )
+from kdtool.cli.shell.completion import choices
 from kdtool.errors import RecipeError
 
 

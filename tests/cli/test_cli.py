@@ -15,7 +15,7 @@ from PIL import Image
 
 from kdtool import __version__
 from kdtool.cli.app import app, main
-from kdtool.cli.usage import NUMBERS
+from kdtool.cli.shell.usage import NUMBERS
 from kdtool.results.base import to_json
 
 RECIPE = """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperCommand, TyperGroup
 
-from kdtool.cli.usage import no_command_in_words, usage_in_words, usage_wrapped
+from kdtool.cli.shell.usage import no_command_in_words, usage_in_words, usage_wrapped
 
 if TYPE_CHECKING:
     from typer import Context
