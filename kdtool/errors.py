@@ -90,6 +90,8 @@ def of_machine(error: BaseException) -> str | None:
         number, said = errno.ENOMEM, "out of memory"
     elif isinstance(error, ImportError) and "Too many open files" in said:
         number, said = errno.EMFILE, "too many open files"
+    elif isinstance(error, ImportError) and "failed to map segment" in said:
+        number, said = errno.ENOMEM, f"out of memory while a library was loaded ({said})"
     elif isinstance(error, RuntimeError) and "can't start new thread" in said:
         number, said = errno.EAGAIN, "no further thread can be started"
     elif "No usable temporary directory" in said:

@@ -209,7 +209,12 @@ def check_classifier(session: InferenceSession, path: Path) -> None:
             f"{path} has the input {given}; kdtool predicts with models that have one input, "
             "uint8 (N, H, W, C) or float32 (N, C, H, W); export the model with kdtool"
         )
-    channels = image_shape(session)[2]
+    height, width, channels = image_shape(session)
+    if isinstance(height, int) != isinstance(width, int):
+        raise ModelFileError(
+            f"{path} has the input {inputs[0].name}: {inputs[0].shape}; kdtool predicts with "
+            "models whose height and width are both given, or both open; export the model with kdtool"
+        )
     if channels not in (1, 3):
         raise ModelFileError(
             f"{path} takes images with {channels} channels; image files are read with 1 (gray) or "

@@ -3,12 +3,12 @@
 The records that it looks at are those of `kdtool.results.study`, which imports this module.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from kdtool.errors import StudyError
-from kdtool.results.base import SCHEMA
+from kdtool.results.base import SCHEMA, Record
 
 
 def fault_in(results: Any, *, only_paths: bool = False) -> str | None:
@@ -41,6 +41,7 @@ def _faults(results: Any) -> Iterator[str]:
     for role, model in results.models.items():
         yield from _model_faults(f"models.{role}", model, num_classes)
     yield from _missing_roles(results)
+    yield from _no_shares("models", results.models)
     for index, verdict in enumerate(results.verdicts):
         if verdict.per_class:
             yield from _length(f"verdicts.{index}.per_class", len(verdict.per_class), num_classes)
@@ -75,6 +76,24 @@ def _seed_faults(place: str, run: Any, num_classes: int) -> Iterator[str]:
         yield from _length(f"{place}.test.confusion", length, num_classes)
     total = sum(map(sum, run.test.confusion))
     yield from _length(f"{place}.test.confusion", total, run.test.num_images, "images")
+
+
+SHARES = {"accuracy", "validation_accuracy", "validation_score"}
+
+
+def _no_shares(place: str, value: Any) -> Iterator[str]:
+    """Yield the scores in a record, and in those that it holds, that are outside of [0, 1]."""
+    inner: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, Record):
+        inner = value
+    elif isinstance(value, dict):
+        inner = value.items()
+    elif isinstance(value, list):
+        inner = enumerate(value)
+    for name, one in inner:
+        if name in SHARES and isinstance(one, float) and not 0 <= one <= 1:
+            yield f"{place}.{name}: got {one}, expected 0 to 1"
+        yield from _no_shares(f"{place}.{name}", one)
 
 
 def _missing_roles(results: Any) -> Iterator[str]:

@@ -131,7 +131,8 @@ def _inferred(
     model.graph.initializer.extend(map(_without_large, stored))
     try:
         return shape_inference.infer_shapes(model, data_prop=True).graph
-    except shape_inference.InferenceError as error:
+    # Of sizes that no computer has, its C++ raises whatever it meets first.
+    except (shape_inference.InferenceError, ValueError, RuntimeError) as error:
         raise ModelFileError(f"its shapes contradict each other: {error}") from error
 
 

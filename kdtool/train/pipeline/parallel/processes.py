@@ -30,7 +30,7 @@ from typing import Any
 
 import torch
 
-from kdtool.errors import KdtoolError
+from kdtool.errors import KdtoolError, reason
 from kdtool.recipe.schema import Recipe
 from kdtool.study.folder import Study
 from kdtool.train.pipeline.parallel.pieces import Piece
@@ -61,6 +61,7 @@ def in_processes(run: Run, share: Share) -> Iterator[Workers]:
         share: How many there are, and their threads.
     """
     context = start_method()
+    lock = lock_of(context)
     warm_up(context)
     incoming, outgoing = context.Pipe(duplex=False)
     start = Start(
@@ -69,7 +70,7 @@ def in_processes(run: Run, share: Share) -> Iterator[Workers]:
         [device_of(run, number) for number in range(share.jobs)],
         share.threads,
         outgoing,
-        context.Lock(),
+        lock,
     )
     before = set(active_children())
     pool = ProcessPoolExecutor(share.jobs, context, begin, (start, context.Value("i", 0)))
@@ -87,6 +88,21 @@ def in_processes(run: Run, share: Share) -> Iterator[Workers]:
             process.terminate()
         pool.shutdown(cancel_futures=True)
         outgoing.close()  # the last end of the pipe for writing, and so `forward` ends
+
+
+def lock_of(context: SpawnContext | ForkServerContext) -> Lock:
+    """Return a lock for several processes.
+
+    Raises:
+        KdtoolError: The system has no room for one.
+    """
+    try:
+        return context.Lock()
+    except OSError as error:
+        raise KdtoolError(
+            f"training processes need locks, on Linux in /dev/shm: {reason(error)}; use --jobs 1, "
+            "or let it be written (docker run --shm-size=1g)"
+        ) from error
 
 
 def start_method() -> SpawnContext | ForkServerContext:
