@@ -213,7 +213,7 @@ def check_classifier(session: InferenceSession, path: Path) -> None:
     if isinstance(height, int) != isinstance(width, int):
         raise ModelFileError(
             f"{path} has the input {inputs[0].name}: {inputs[0].shape}; kdtool predicts with "
-            "models whose height and width are both given, or both open; export the model with kdtool"
+            "models whose height and width are both given, or both open; export it with kdtool"
         )
     if channels not in (1, 3):
         raise ModelFileError(

@@ -69,6 +69,9 @@ def _model_faults(place: str, model: Any, num_classes: int) -> Iterator[str]:
 
 
 def _seed_faults(place: str, run: Any, num_classes: int) -> Iterator[str]:
+    numbers = [epoch.epoch for epoch in run.epochs]
+    if numbers not in ([0], list(range(1, len(numbers) + 1))):
+        yield f"{place}.epochs: they are numbered {numbers}, expected 1, 2, ..."
     if run.best_epoch not in {epoch.epoch for epoch in run.epochs}:
         yield f"{place}.best_epoch: there is no epoch {run.best_epoch}"
     yield from _length(f"{place}.test.per_class", len(run.test.per_class), num_classes)

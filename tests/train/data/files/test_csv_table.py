@@ -190,7 +190,7 @@ BAD_ROWS = {
     "absolute": (put(5, 0, "/etc/hostname"), "line 5: /etc/hostname leads out of data.root"),
     "no name": (put(5, 0, ""), "line 5: no file name"),
     "long name": (put(5, 0, 300 * "x"), "line 5: not a valid file name: File name too long"),
-    "zero byte": (put(5, 0, "a\0.png"), "line 5: not a valid file name: embedded null byte"),
+    "zero byte": (put(5, 0, "a\0.png"), "line 5: not a valid file name: "),
     "no label": (put(7, 1, " "), "line 7: no label for 05.png"),
     "unknown split": (
         put(7, 2, "holdout"),
