@@ -181,7 +181,7 @@ def test_without_onnxruntime_the_message_lists_the_packages_to_install():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert 'pip install "onnxruntime>=1.25", or' in done.stderr
     assert "NVIDIA GPU: " in done.stderr
-    assert done.stderr.endswith('pip install "onnxruntime-gpu[cuda,cudnn]>=1.20"\n')
+    assert done.stderr.endswith('pip install "onnxruntime-gpu[cuda,cudnn]>=1.25"\n')
     assert "Traceback" not in done.stderr
 
 
