@@ -70,7 +70,7 @@ def test_every_provider_has_a_way_to_get_it(provider):
 
 def test_the_package_for_cuda_replaces_the_one_for_the_cpu():
     assert how_to_get("cuda") == (
-        f'{pip()} uninstall onnxruntime, then {pip()} install "onnxruntime-gpu[cuda,cudnn]>=1.20"'
+        f'{pip()} uninstall onnxruntime, then {pip()} install "onnxruntime-gpu[cuda,cudnn]>=1.25"'
     )
 
 
