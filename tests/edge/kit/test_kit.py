@@ -477,5 +477,5 @@ def test_few_images_and_a_constant_model_give_golden_images_as_well():
 @pytest.mark.parametrize("script", ["predict.py", "check.py", "classifier.py", "picture.py"])
 def test_scripts_are_short_and_do_not_import_kdtool(script):
     text = files("kdtool.edge.portable").joinpath(script).read_text(encoding="utf-8")
-    assert len(text.splitlines()) < 110
+    assert len(text.splitlines()) < 120
     assert "kdtool" not in text.replace('"kdtool.', "")  # the names of metadata in the file

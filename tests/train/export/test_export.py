@@ -157,7 +157,8 @@ def test_the_card_holds_the_files_their_names_and_their_weights(study):
 def test_a_study_without_a_student_has_no_kit(study):
     results = load_results(study / "results.json")
     teacher = {"teacher": results.models["teacher"]}
-    alone = results.model_copy(update={"models": teacher, "verdicts": [], "shipped": None})
+    none = {"verdicts": [], "flips": [], "shipped": None}
+    alone = results.model_copy(update={"models": teacher, **none})
     write_atomic(study / "results.json", to_json(sealed(alone)))
     before = (study / "teacher.onnx").stat().st_mtime_ns
     for options in (["--kit"], ["--card"], ["--for", "ort"]):

@@ -143,6 +143,7 @@ def test_its_models_are_those_of_one_process(finished, folder, monkeypatch):
     assert finished[0] == 0
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "own_nets", raising=False)  # that of another test
     kdtool("distill", "tiny.toml", "--device", "cpu", "--jobs", "1", "--out", "alone")
     paths = sorted((folder / "alone/tiny/predictions").glob("*-seed*.npz"))
     assert len(paths) == 5
