@@ -25,7 +25,8 @@ import onnxscript  # noqa: F401
 import torch._dynamo  # noqa: F401
 from studies import RECIPE, differences
 
-from kdtool.cli import app as cli
+import kdtool.cli.app  # noqa: F401
+from kdtool import __main__ as command_line
 from kdtool.train.fit import state
 
 COMMANDS = (
@@ -54,7 +55,7 @@ def started(arguments, folder):
     sys.argv = ["kdtool", *arguments, "recipe.toml", "--out", str(folder), "--quiet", "--anyway"]
     code = 1
     try:
-        cli.main()
+        command_line.main()
         code = 0
     except SystemExit as error:
         code = error.code or 0

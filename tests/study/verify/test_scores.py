@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from sklearn import metrics
 
 from kdtool.results.evidence import OperatingPoint, Rates
 from kdtool.study.verify.scores import called, counted_scores
+
+metrics = pytest.importorskip("sklearn.metrics")
 
 
 def sample(num_classes, num_images=500):
