@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-os.environ |= {"OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": tempfile.mkdtemp(prefix="kills-cache-")}
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import onnxscript  # noqa: F401
 import torch._dynamo  # noqa: F401
@@ -53,14 +53,8 @@ def started(arguments, folder):
     os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
     state.SECONDS_BETWEEN_SAVES = 0  # after each epoch
     sys.argv = ["kdtool", *arguments, "recipe.toml", "--out", str(folder), "--quiet", "--anyway"]
-    code = 1
-    try:
-        command_line.main()
-        code = 0
-    except SystemExit as error:
-        code = error.code or 0
-    finally:
-        os._exit(code)
+    command_line.main()
+    sys.exit()  # with what Python does at its end
 
 
 def finish(child):
@@ -158,6 +152,7 @@ def main():
     parser.add_argument("--gentle", type=float, default=0.2, help="share of SIGTERM and SIGINT")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="kills-cache-")
     draw, root = random.Random(given.seed), Path(tempfile.mkdtemp(prefix="kills-"))
     calm, seconds = calm_studies(root)
     ends, faults, num_done = Counter(), [], 0
