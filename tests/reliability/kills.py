@@ -99,7 +99,7 @@ def killed_study(arguments, folder, most_seconds, kills, draw, gentle):
     ends, faults = Counter(), []
     while ends.total() < kills and not faults:
         child = started(arguments, folder)
-        status = wait(child, draw.uniform(0, most_seconds))
+        status = wait(child, draw.uniform(0.2, most_seconds))
         if status is None:
             number = draw.choice(list(SIGNALS)) if draw.random() < gentle else signal.SIGKILL
             os.kill(child, number)
