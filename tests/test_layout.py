@@ -6,6 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 MOST_ARROWS = 50
 MOST_LINES = 400
+MOST_FILES = 14  # of a folder, but for its __init__.py
 
 
 def imported(path):
@@ -33,3 +34,9 @@ def test_few_rooms_of_the_package_know_each_other():
 def test_no_file_is_too_long_to_read():
     for path in (ROOT / "kdtool").rglob("*.py"):
         assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES, path
+
+
+def test_no_folder_is_too_full_to_see():
+    for folder in {path.parent for path in (ROOT / "kdtool").rglob("*.py")}:
+        names = {path.name for path in folder.glob("*.py")} - {"__init__.py"}
+        assert len(names) <= MOST_FILES, folder

@@ -12,7 +12,7 @@ from kdtool.errors import KdtoolError, reason
 
 if TYPE_CHECKING:
     from kdtool.recipe.schema import Recipe
-    from kdtool.results.doctor import DoctorReport, Finding
+    from kdtool.results.commands.doctor import DoctorReport, Finding
     from kdtool.train.pipeline.doctor.examine import Examined
 
 
@@ -47,7 +47,7 @@ def doctor(
         check_recipe_path(recipe)
     with interruptible():
         from kdtool.edge.machine.check import examine_machine
-        from kdtool.results.doctor import DoctorReport
+        from kdtool.results.commands.doctor import DoctorReport
 
         environment, findings = examine_machine(out)
         report = DoctorReport(
@@ -122,7 +122,7 @@ def _adding(report: "DoctorReport", findings: list["Finding"]) -> "DoctorReport"
 
 
 def _stops(topic: str, found: str, fix: str | None = None) -> "Finding":
-    from kdtool.results.doctor import Finding
+    from kdtool.results.commands.doctor import Finding
 
     return Finding(
         topic=topic, mark="fails", found=found, means="kdtool distill stops here", fix=fix
@@ -135,7 +135,7 @@ def _show(report: "DoctorReport", *, as_json: bool) -> None:
 
         typer.echo(to_json(report), nl=False)
         return
-    from kdtool.terminal.doctor import show_doctor
+    from kdtool.terminal.commands.doctor import show_doctor
     from kdtool.terminal.text import output_console
 
     show_doctor(output_console(), report)

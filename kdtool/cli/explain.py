@@ -126,7 +126,7 @@ def _show(report: "ExplainFilesReport", *, as_json: bool) -> None:
 
         typer.echo(to_json(report), nl=False)
     else:
-        from kdtool.terminal.explained import show_explained_files
+        from kdtool.terminal.commands.explained import show_explained_files
         from kdtool.terminal.text import output_console
 
         show_explained_files(output_console(), report)

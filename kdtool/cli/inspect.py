@@ -31,8 +31,8 @@ from kdtool.cli.options import (
 
 if TYPE_CHECKING:
     from kdtool.recipe.schema import Recipe
+    from kdtool.results.commands.verification import Part
     from kdtool.results.study import Results
-    from kdtool.results.verification import Part
     from kdtool.study.folder import Study
     from kdtool.terminal.progress import Terminal
 
@@ -111,7 +111,7 @@ def check(
 
         typer.echo(to_json(report), nl=False)
         return
-    from kdtool.terminal.check import show_check
+    from kdtool.terminal.commands.check import show_check
     from kdtool.terminal.text import output_console, show_next
 
     console = output_console()
@@ -141,7 +141,7 @@ def status(
 
         typer.echo(to_json(found), nl=False)
         return
-    from kdtool.terminal.status import show_status
+    from kdtool.terminal.commands.status import show_status
     from kdtool.terminal.text import output_console, show_next
 
     console = output_console()
@@ -189,7 +189,7 @@ def verify(
 
     profiles = [(path, load_profile(path)) for path in device_file or []]
     from kdtool.edge.recount import recount
-    from kdtool.results.verification import verification
+    from kdtool.results.commands.verification import verification
     from kdtool.study.verify.verify import opened, verify_records
     from kdtool.terminal.progress import Terminal
 
@@ -206,13 +206,13 @@ def verify(
 
         typer.echo(to_json(found), nl=False)
     else:
+        from kdtool.terminal.commands.verification import show_verification
         from kdtool.terminal.text import output_console
-        from kdtool.terminal.verification import show_verification
 
         show_verification(output_console(), found)
     if not found.passed:
+        from kdtool.terminal.commands.verification import failure_text
         from kdtool.terminal.text import error_console, print_message
-        from kdtool.terminal.verification import failure_text
 
         print_message(error_console(), failure_text(found), "error", "bold red")
         raise typer.Exit(1)
@@ -229,7 +229,7 @@ def _computed_again(
         if (error.name or "kdtool").partition(".")[0] == "kdtool":
             raise
         from kdtool.install import install_command
-        from kdtool.results.verification import not_checked
+        from kdtool.results.commands.verification import not_checked
 
         why = f"intervals, verdicts and the files' answers: need {error.name}"
         return [not_checked("all numbers", f"{why}; {install_command('train')}")]

@@ -8,9 +8,9 @@ from kdtool.edge.metadata import read_metadata
 from kdtool.edge.model_file import model_opset, read_model
 from kdtool.errors import ModelFileError
 from kdtool.results.base import Precision, Role
+from kdtool.results.commands.verification import Part, compared, joined, not_checked
 from kdtool.results.profile import ProfileReport
 from kdtool.results.study import FileResult, Results
-from kdtool.results.verification import Part, compared, joined, not_checked
 
 NAME = "ONNX files: parameters, MACs and metadata"
 

@@ -9,8 +9,8 @@ from statistics import fmean
 from kdtool.errors import StudyError
 from kdtool.recipe.schema import Recipe
 from kdtool.results.base import ROLES, Role
+from kdtool.results.commands.status import RoleStatus, StudyStatus
 from kdtool.results.decision import Decision, is_weak_teacher
-from kdtool.results.status import RoleStatus, StudyStatus
 from kdtool.results.study import Results, TrainingResult, load_results
 from kdtool.study.folder import Study
 from kdtool.study.ownership import differing_tables

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kdtool.results.verification import Part, compared, not_checked, verification
+from kdtool.results.commands.verification import Part, compared, not_checked, verification
 
 
 def fields(part):

@@ -11,7 +11,13 @@ from sample_models import ACCURACY, model_result, summary
 from sample_scores import with_scores
 
 from kdtool.results.evidence import SweepPoint, Uncertainty, Verdict
-from kdtool.results.explained import Curve, ExplainedImage, ExplainResult, Faithfulness, Mean
+from kdtool.results.explained import (
+    Curve,
+    ExplainedImage,
+    ExplainResult,
+    Faithfulness,
+    Mean,
+)
 from kdtool.results.study import DataResult, Results
 
 AGREEMENT = {

@@ -13,14 +13,20 @@ from sample_study import build_results
 
 from kdtool.report.studies import studies_report
 from kdtool.results.base import ROLES
-from kdtool.results.check import CheckReport, ModelsToTrain, NetworkCheck
-from kdtool.results.doctor import Detectable, DoctorReport, Finding, Forecast, ModelForecast
-from kdtool.results.status import RoleStatus, StudyStatus
-from kdtool.terminal.check import show_check
+from kdtool.results.commands.check import CheckReport, ModelsToTrain, NetworkCheck
+from kdtool.results.commands.doctor import (
+    Detectable,
+    DoctorReport,
+    Finding,
+    Forecast,
+    ModelForecast,
+)
+from kdtool.results.commands.status import RoleStatus, StudyStatus
+from kdtool.terminal.commands.check import show_check
+from kdtool.terminal.commands.doctor import show_doctor
+from kdtool.terminal.commands.status import show_status
 from kdtool.terminal.devices import show_devices
-from kdtool.terminal.doctor import show_doctor
 from kdtool.terminal.stages import show_explained, show_kit, show_trained
-from kdtool.terminal.status import show_status
 from kdtool.terminal.studies import show_studies
 from kdtool.terminal.study import next_steps, show_results
 from kdtool.terminal.text import new_table, print_table, print_text, show_next

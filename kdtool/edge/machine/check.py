@@ -36,7 +36,7 @@ from kdtool.edge.machine.resources import (
 from kdtool.environment import collect_environment, nvidia_gpu
 from kdtool.errors import DataError, reason
 from kdtool.files import cache_folder
-from kdtool.results.doctor import Finding
+from kdtool.results.commands.doctor import Finding
 from kdtool.results.profile import Environment
 
 SHARED_MEMORY = Path("/dev/shm")  # Linux

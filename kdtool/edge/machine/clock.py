@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kdtool.format import plural
-from kdtool.results.doctor import Finding
+from kdtool.results.commands.doctor import Finding
 
 COARSE = 1e-4  # seconds; the fastest models take a tenth of it
 SKEW = 3600.0  # seconds that the clock of a file server may be ahead

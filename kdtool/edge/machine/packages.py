@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, distributions, requires
 from kdtool.edge.providers import conflict, how_to_get
 from kdtool.errors import KdtoolError, reason
 from kdtool.install import install_command, normalized, pip
-from kdtool.results.doctor import Finding
+from kdtool.results.commands.doctor import Finding
 from kdtool.results.profile import Environment
 
 Installed = Mapping[str, str]  # normalized name -> version

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdtool.format import file_size, keyboard_text, listed, plural
-from kdtool.results.doctor import Finding
+from kdtool.results.commands.doctor import Finding
 
 # PyTorch alone takes 300 to 500 MB, ONNX Runtime 50.
 LEAST_TO_TRAIN, LEAST_TO_RUN = 10**9, 10**8  # bytes of memory

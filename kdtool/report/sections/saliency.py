@@ -28,7 +28,13 @@ from kdtool.report.parts.canvas import (
 )
 from kdtool.report.parts.pictures import PIXELATED_BELOW, Picture, data_url, reading, rgb
 from kdtool.results.base import ROLES, Role
-from kdtool.results.explained import Curve, ExplainedImage, ExplainResult, Faithfulness, Mean
+from kdtool.results.explained import (
+    Curve,
+    ExplainedImage,
+    ExplainResult,
+    Faithfulness,
+    Mean,
+)
 from kdtool.results.study import Results
 
 if TYPE_CHECKING:

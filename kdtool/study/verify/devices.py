@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from kdtool.results.commands.verification import Mismatch, Part, compared, joined, not_checked
 from kdtool.results.machines import setting
 from kdtool.results.profile import ProfileReport
 from kdtool.results.study import DeviceProfile, Results
-from kdtool.results.verification import Mismatch, Part, compared, joined, not_checked
 from kdtool.study.device_profiles import device_profile
 from kdtool.study.verify.integrity import RESULTS
 from kdtool.study.verify.records import as_json

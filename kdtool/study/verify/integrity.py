@@ -7,8 +7,8 @@ from pathlib import Path
 from kdtool.errors import StudyError
 from kdtool.files import sha256_of
 from kdtool.results.base import is_edited
+from kdtool.results.commands.verification import Mismatch, Part, compared, joined, not_checked
 from kdtool.results.study import Results
-from kdtool.results.verification import Mismatch, Part, compared, joined, not_checked
 from kdtool.study.finished import NAME
 from kdtool.study.folder import Study
 from kdtool.study.stages import StageRecord, read_record

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import kdtool
 from kdtool.errors import StudyError
+from kdtool.results.commands.verification import Part, compared, joined, not_checked
 from kdtool.results.study import Results
-from kdtool.results.verification import Part, compared, joined, not_checked
 from kdtool.study.folder import Study
 
 NAME = "the report, written again from results.json"

@@ -10,9 +10,9 @@ from kdtool.errors import StudyError
 from kdtool.recipe.schema import Recipe
 from kdtool.report.decision import decide
 from kdtool.results.base import Role, to_json
+from kdtool.results.commands.verification import Part, compared, joined, not_checked
 from kdtool.results.profile import Latency
 from kdtool.results.study import Cost, FileResult, ModelResult, Results, SeedResult, TrainingResult
-from kdtool.results.verification import Part, compared, joined, not_checked
 from kdtool.study.folder import Study
 from kdtool.study.ownership import differing_tables
 from kdtool.study.stages import StageRecord

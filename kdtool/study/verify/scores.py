@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from kdtool.errors import reason
 from kdtool.results.base import Metric, Role
+from kdtool.results.commands.verification import Part, compared, joined, not_checked
 from kdtool.results.evidence import Flips, OperatingPoint, Verdict
 from kdtool.results.study import ModelResult, Results, TestScores
-from kdtool.results.verification import Part, compared, joined, not_checked
 from kdtool.study.folder import Study
 from kdtool.study.stages import StageRecord
 from kdtool.study.verify.integrity import RESULTS

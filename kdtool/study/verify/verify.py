@@ -6,8 +6,8 @@ from pathlib import Path
 from kdtool.errors import StudyError, reason
 from kdtool.recipe.schema import Recipe
 from kdtool.results.base import sealed
+from kdtool.results.commands.verification import Mismatch, Part, not_checked
 from kdtool.results.study import Results, load_results
-from kdtool.results.verification import Mismatch, Part, not_checked
 from kdtool.study.folder import Study
 from kdtool.study.verify.devices import Profiles, measured_elsewhere
 from kdtool.study.verify.integrity import RESULTS, listed_files

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 from kdtool.recipe.schema import Recipe
 from kdtool.results.base import TEACHER_OF, Role
-from kdtool.results.check import CheckReport, ModelsToTrain, NetworkCheck
+from kdtool.results.commands.check import CheckReport, ModelsToTrain, NetworkCheck
 from kdtool.results.study import TrainingResult
 from kdtool.study.folder import Study
 from kdtool.study.ownership import check_owner, files_made_otherwise

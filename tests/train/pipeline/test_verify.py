@@ -14,8 +14,8 @@ from kdtool.cli.app import app
 from kdtool.edge.recount import recount
 from kdtool.errors import StudyError
 from kdtool.results.base import sealed, to_json
+from kdtool.results.commands.verification import verification
 from kdtool.results.study import load_results
-from kdtool.results.verification import verification
 from kdtool.study.stages import StageRecord, read_record, write_record
 from kdtool.study.verify.verify import opened, verify_records
 

@@ -21,7 +21,7 @@ from kdtool.recipe.distill import (
     WttmOptions,
 )
 from kdtool.recipe.schema import Recipe
-from kdtool.results.doctor import Finding
+from kdtool.results.commands.doctor import Finding
 from kdtool.train.fit.losses import (
     auxiliary_loss,
     distillation_loss,

@@ -14,8 +14,8 @@ from kdtool.edge.machine.resources import in_words, judge_folder
 from kdtool.errors import KdtoolError, StudyError, reason
 from kdtool.format import duration, keyboard_text, plural, score_with_name
 from kdtool.recipe.schema import Recipe
-from kdtool.results.check import ModelsToTrain
-from kdtool.results.doctor import Detectable, Finding, Forecast, Mark
+from kdtool.results.commands.check import ModelsToTrain
+from kdtool.results.commands.doctor import Detectable, Finding, Forecast, Mark
 from kdtool.stats.power import TYPICAL, expected_visible
 from kdtool.study.folder import Study
 from kdtool.study.ownership import check_owner, files_made_otherwise

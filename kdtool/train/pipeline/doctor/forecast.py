@@ -12,8 +12,8 @@ from kdtool.edge.latency.worker import peak_bytes
 from kdtool.errors import KdtoolError
 from kdtool.recipe.training import TrainTable
 from kdtool.results.base import TEACHER_OF, Role
-from kdtool.results.check import ModelsToTrain
-from kdtool.results.doctor import Forecast, ModelForecast
+from kdtool.results.commands.check import ModelsToTrain
+from kdtool.results.commands.doctor import Forecast, ModelForecast
 from kdtool.train.fit.batches import steps_per_epoch
 from kdtool.train.fit.loop import REMEDY
 from kdtool.train.fit.optimizer import phases_of

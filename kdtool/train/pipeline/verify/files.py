@@ -8,9 +8,9 @@ import numpy as np
 from kdtool.edge.session import RUNTIME_ERRORS
 from kdtool.errors import KdtoolError, reason
 from kdtool.results.base import TEACHER_OF, Precision, Role
+from kdtool.results.commands.verification import Part, compared, joined, not_checked
 from kdtool.results.evidence import PairedDifference
 from kdtool.results.study import FileResult, SpeedResult
-from kdtool.results.verification import Part, compared, joined, not_checked
 from kdtool.study.verify.integrity import RESULTS, found_sha256
 from kdtool.study.verify.records import as_json
 from kdtool.study.verify.scores import UNREADABLE

@@ -7,8 +7,8 @@ from typing import Any
 from kdtool.errors import KdtoolError, reason
 from kdtool.recipe.load import with_settings
 from kdtool.results.base import TEACHER_OF, Role
+from kdtool.results.commands.verification import Part, compared, joined, not_checked
 from kdtool.results.study import Cost, TestScores, TrainingResult
-from kdtool.results.verification import Part, compared, joined, not_checked
 from kdtool.study.verify.integrity import RESULTS, found_sha256, sha256_of_text
 from kdtool.study.verify.records import as_json
 from kdtool.train.evaluation.bias_shift import bias_shifts

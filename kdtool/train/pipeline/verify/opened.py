@@ -13,8 +13,8 @@ from kdtool.environment import collect_environment
 from kdtool.errors import KdtoolError, reason
 from kdtool.recipe.schema import Recipe
 from kdtool.results.base import Role
+from kdtool.results.commands.verification import Part, compared, joined, not_checked
 from kdtool.results.study import Results, TrainingResult
-from kdtool.results.verification import Part, compared, joined, not_checked
 from kdtool.study.folder import Study
 from kdtool.study.stages import StageRecord
 from kdtool.study.verify.integrity import RESULTS

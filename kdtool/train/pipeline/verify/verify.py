@@ -1,8 +1,8 @@
 """The part of `kdtool verify` that needs PyTorch and, for the files' answers, the images."""
 
 from kdtool.recipe.schema import Recipe
+from kdtool.results.commands.verification import Part, not_checked
 from kdtool.results.study import Results
-from kdtool.results.verification import Part, not_checked
 from kdtool.study.folder import Study
 from kdtool.study.verify.records import study_records
 from kdtool.study.verify.scores import stored_predictions

@@ -15,7 +15,7 @@ from shell import RECIPE
 from typer.testing import CliRunner
 
 from kdtool.cli.app import app
-from kdtool.results.doctor import DoctorReport
+from kdtool.results.commands.doctor import DoctorReport
 from kdtool.results.study import load_results
 from kdtool.study.folder import Study
 from kdtool.train.pipeline.doctor.steps import NUM_STEPS

@@ -5,7 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kdtool.format import plural, printable, role_name
-from kdtool.results.status import RoleStatus, StudyStatus
+from kdtool.results.commands.status import RoleStatus, StudyStatus
 from kdtool.terminal.text import (
     ROLE_STYLES,
     new_table,

@@ -17,7 +17,7 @@ from kdtool.format import (
     role_name,
     short_count,
 )
-from kdtool.results.check import CheckReport, ModelsToTrain
+from kdtool.results.commands.check import CheckReport, ModelsToTrain
 from kdtool.results.study import DataResult
 from kdtool.terminal.text import ROLE_STYLES, new_table, plain_text, print_table, print_text
 

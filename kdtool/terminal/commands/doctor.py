@@ -15,7 +15,14 @@ from kdtool.format import (
     role_name,
     three_digits,
 )
-from kdtool.results.doctor import Detectable, DoctorReport, Finding, Forecast, Mark, ModelForecast
+from kdtool.results.commands.doctor import (
+    Detectable,
+    DoctorReport,
+    Finding,
+    Forecast,
+    Mark,
+    ModelForecast,
+)
 from kdtool.terminal.text import new_table, plain_text, print_hanging, print_table, print_text
 
 MARKS: dict[Mark, tuple[str, str]] = {

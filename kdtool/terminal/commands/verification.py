@@ -3,7 +3,7 @@
 from rich.console import Console
 
 from kdtool.format import plural, printable
-from kdtool.results.verification import Mismatch, Verification
+from kdtool.results.commands.verification import Mismatch, Verification
 from kdtool.terminal.text import new_table, plain_text, print_table, print_text
 
 MOST_SHOWN = 40  # mismatches; --json has all of them

@@ -1,0 +1,1 @@
+"""The records that single commands return as JSON: status, check, doctor, verify."""

@@ -1,0 +1,1 @@
+"""What status, check, doctor, explain and verify print at their end."""
