@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What a change does not wait for: the suite on each Python that is here, with the highest and the
 # lowest packages that pyproject.toml allows; every command of the long pages; random examples;
-# kills; mutants. Hours on two cores. tests/nightly.sh [FOLDER for the environments]
+# kills; damages; mutants. Hours on two cores. tests/nightly.sh [FOLDER for the environments]
 set -uo pipefail
 cd "$(dirname "$0")/.."
 folder="${1:-$(mktemp -d)}"
@@ -37,6 +37,11 @@ done
 KDTOOL_NIGHTLY=1 try "the commands of the long pages" uv run pytest tests/train/docs
 try "random examples" tests/random_run.sh 10000
 try "kills" uv run python tests/reliability/kills.py --kills 1000
+try "a study to damage" uv run kdtool distill recipes/digits.toml
+if [ ! -e runs/digits/kit ]; then
+    try "its folders" uv run kdtool export runs/digits --kit --card --for ort,tract
+fi
+try "damages" uv run python tests/reliability/damage.py runs/digits
 try "mutants" uv run python tests/reliability/mutants.py --count 100000
 
 if [ "${#failed[@]}" -gt 0 ]; then

@@ -188,7 +188,8 @@ def verify(
     from kdtool.study.device_profiles import load_profile
 
     profiles = [(path, load_profile(path)) for path in device_file or []]
-    from kdtool.edge.recount import recount
+    from kdtool.edge.verify.folders import made_folders
+    from kdtool.edge.verify.recount import recount
     from kdtool.results.commands.verification import verification
     from kdtool.study.verify.verify import opened, verify_records
     from kdtool.terminal.progress import Terminal
@@ -198,7 +199,7 @@ def verify(
     recipe_here = opened_study.load_recipe(settings) if settings else recipe
     with interruptible(), redirect_stdout(sys.stderr):
         parts = verify_records(opened_study, recipe, results, profiles, terminal.warn)
-        parts.append(recount(study, results, profiles))
+        parts += [recount(study, results, profiles), made_folders(study, results)]
         parts += _computed_again(opened_study, recipe_here, results, terminal)
     found = verification(str(study), parts)
     if as_json:

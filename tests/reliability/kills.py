@@ -168,6 +168,7 @@ def main():
             if left and not more["SIGKILL"]:
                 faults.append(f"left in the temporary folder: {left}")
             num_done += 1
+            print(f"{ends.total()} ends in {num_done} studies", file=sys.stderr)
         if not faults:
             shutil.rmtree(folder)
     listed = ", ".join(f"{count} by {name}" for name, count in ends.items())

@@ -10,10 +10,11 @@ from pathlib import Path
 from kdtool import __version__
 from kdtool.errors import StudyError
 from kdtool.files import sha256_of
-from kdtool.results.base import SCHEMA
+from kdtool.results.base import SCHEMA, is_edited, seal_of
 
 MANIFEST = "manifest.json"
 MAX_CHANGES = 5  # of an old folder, listed in a message
+CHANGED = "was changed"
 FOLDERS = ("golden", "site", "site/golden")  # whose files count; the last two are for browsers
 
 
@@ -41,13 +42,14 @@ def replaced_folder(folder: Path, kind: str) -> Iterator[Path]:
 
 
 def write_manifest(folder: Path, facts: Mapping[str, str]) -> None:
-    """Write the manifest of a folder: facts, and the SHA-256 of every file."""
-    document = {
+    """Write the manifest of a folder: facts, the SHA-256 of every file, and one of all this."""
+    document: dict[str, object] = {
         "schema": SCHEMA,
         "kdtool": __version__,
         **facts,
         "files": {name: sha256_of(folder / name) for name in kit_files(folder)},
     }
+    document["sha256"] = seal_of(document)
     text = json.dumps(document, ensure_ascii=False, indent=1) + "\n"
     (folder / MANIFEST).write_text(text, encoding="utf-8", newline="\n")
 
@@ -58,21 +60,27 @@ def changed_files(folder: Path, kind: str = "kit") -> list[str]:
     Raises:
         StudyError: It has no manifest of kdtool.
     """
+    return [f"{name} {change}" for name, change in changes_of(folder, kind).items()]
+
+
+def changes_of(folder: Path, kind: str = "kit") -> dict[str, str]:
+    """Return what happened to each file of a folder that is not as in its manifest.
+
+    Raises:
+        StudyError: It has no manifest of kdtool.
+    """
     try:
-        wanted = json.loads((folder / MANIFEST).read_bytes())["files"]
+        text = (folder / MANIFEST).read_bytes()
+        wanted = json.loads(text)["files"]
         hashes = {str(name): str(sha256) for name, sha256 in wanted.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StudyError(f"{folder} is not a {kind}: it has no readable {MANIFEST}") from error
     present = kit_files(folder)
-    return [
-        *(f"{name} is missing" for name in hashes if name not in present),
-        *(f"{name} does not belong to the {kind}" for name in present if name not in hashes),
-        *(
-            f"{name} was changed"
-            for name in present
-            if name in hashes and not _holds(folder / name, hashes[name])
-        ),
-    ]
+    changes = {MANIFEST: CHANGED} if is_edited(text) else {}
+    changes |= {name: "is missing" for name in hashes if name not in present}
+    changes |= {name: f"does not belong to the {kind}" for name in present if name not in hashes}
+    both = [name for name in present if name in hashes]
+    return changes | {n: CHANGED for n in both if not _holds(folder / n, hashes[n])}
 
 
 def kit_files(folder: Path) -> list[str]:

@@ -71,7 +71,8 @@ class KitFacts:
     @property
     def identity(self) -> dict[str, str]:
         """Which file it is, for the manifest."""
-        return {"study": self.study, "role": self.role, "precision": self.precision}
+        about = {"study": self.study, "role": self.role, "precision": self.precision}
+        return about | {"source": self.file.sha256}
 
 
 def golden_name(index: int, num_golden: int) -> str:

@@ -52,7 +52,7 @@ class Verification(Record):
 
 
 def verification(study: str, parts: Iterable[Part]) -> Verification:
-    """Return the parts as a whole; those of one name become one."""
+    """Return the parts as a whole; those of one name become one, and empty ones are left out."""
     kept: dict[str, Part] = {}
     for part in parts:
         old = kept.get(part.name)
@@ -61,7 +61,7 @@ def verification(study: str, parts: Iterable[Part]) -> Verification:
         study=study,
         passed=not any(part.mismatches for part in kept.values()),
         num_compared=sum(part.num_compared for part in kept.values()),
-        parts=list(kept.values()),
+        parts=[one for one in kept.values() if one.num_compared or one.not_checked],
     )
 
 

@@ -16,6 +16,8 @@ from kdtool.study.stages import StageRecord, read_record
 FILES = "files, by their SHA-256"
 RESULTS = "results.json"
 SHA256 = "SHA-256"
+LAST = (NAME, "report.json")  # records, written when all others are
+UNLISTED = (".state.pt", "test.csv")
 
 
 def listed_files(study: Study, results: Results) -> Part:
@@ -85,6 +87,8 @@ def _shipped(study: Study, results: Results) -> Iterator[Part]:
 
 def _stages(study: Study, results: Results) -> Iterator[Part]:
     """Compare the record of every stage with its seal, and the files of the stage with theirs."""
+    listed: set[str] = set()
+    are_whole = True
     for path in sorted((study.folder / "stages").glob("*.json")):
         name = f"stages/{path.name}"
         try:
@@ -92,6 +96,7 @@ def _stages(study: Study, results: Results) -> Iterator[Part]:
         except (ValueError, StudyError) as error:
             fault = f"it {error}" if isinstance(error, ValueError) else str(error)
             yield _damaged(name, "intact", fault)
+            are_whole = False
             continue
         if record is None:
             continue
@@ -99,8 +104,27 @@ def _stages(study: Study, results: Results) -> Iterator[Part]:
             yield Part(name=FILES, num_compared=1, mismatches=[], not_checked=[])
         else:
             yield not_checked(FILES, f"{name} itself: kdtool 0.1.0 did not record its SHA-256")
+        listed |= record.files.keys()
         for relative, sha256 in _files_of(path, record, study, results).items():
             yield _of_file(study, relative, sha256)
+    if are_whole and results.sha256 is not None:
+        yield from _unrecorded(study, listed)
+
+
+def _unrecorded(study: Study, listed: set[str]) -> Iterator[Part]:
+    """Name the weights and predictions of no record, and the last records if they are missing.
+
+    States of unfinished trainings are no results, and the table of answers has no record: it is
+    written again from the predictions and the images.
+    """
+    for name in LAST:
+        if not (study.folder / "stages" / name).exists():
+            yield _damaged(f"stages/{name}", "written last", "no such file")
+    for folder in ("checkpoints", "predictions"):
+        for path in sorted((study.folder / folder).glob("*")):
+            file = f"{folder}/{path.name}"
+            if file not in listed and not path.name.endswith(UNLISTED):
+                yield _damaged(file, "listed by the record of a stage", "no record lists it")
 
 
 def _damaged(file: str, stored: str, found: str) -> Part:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,26 +11,36 @@ from kdtool.errors import StudyError
 from kdtool.recipe.schema import Recipe
 from kdtool.report.decision import decide
 from kdtool.results.base import Role, to_json
-from kdtool.results.commands.verification import Part, compared, joined, not_checked
+from kdtool.results.commands.verification import Mismatch, Part, compared, joined, not_checked
 from kdtool.results.profile import Latency
 from kdtool.results.study import Cost, FileResult, ModelResult, Results, SeedResult, TrainingResult
 from kdtool.study.folder import Study
 from kdtool.study.ownership import differing_tables
-from kdtool.study.stages import StageRecord
+from kdtool.study.stages import StageRecord, read_record
 from kdtool.study.verify.integrity import RESULTS
 
 NAME = "results.json, with the records of the stages"
+RECORD = "record of the stage"
 LEAST_LIKENESS = 0.8  # share of equal values; of two trainings, the values of each epoch differ
 DECISION = "the decision, with all other results"
 
 
 def recorded_results(study: Study, recipe: Recipe, results: Results) -> Part:
-    """Compare results.json with recipe.toml and the records of the stages."""
+    """Compare results.json with recipe.toml and the records of the stages.
+
+    Records that are missing are mismatches; those that are damaged are named by `listed_files`.
+    """
     found = study_records(study)
-    return joined(
+    part = joined(
         NAME,
         [_recipe(recipe, results), *_models(found, results), *_rest(found, results)],
     )
+    kept = [
+        one
+        for one in part.mismatches
+        if one.field != RECORD or not any(study.folder.glob(one.file))
+    ]
+    return part.model_copy(update={"mismatches": kept})
 
 
 def decided(results: Results) -> Part:
@@ -46,17 +57,20 @@ def as_json(record: Any) -> Any:
 
 
 def missing(name: str) -> Part:
-    """Return that a record is missing or damaged; if it is damaged, `listed_files` names it."""
-    return not_checked(NAME, f"what stages/{name}.json should confirm: it is missing or damaged")
+    """Return that there is no record of that name, which may have wildcards."""
+    text = "no such file"
+    one = Mismatch(file=f"stages/{name}.json", field=RECORD, stored="written", found=text)
+    return Part(name=NAME, num_compared=1, mismatches=[one], not_checked=[])
 
 
 def study_records(study: Study) -> dict[str, StageRecord]:
     """Return the records of all stages by name; damaged ones are left out."""
-    readable = Study(study.folder, lambda _: None)
-    try:
-        return dict(readable.records("*"))
-    except StudyError:
-        return {}  # `listed_files` names the record that cannot be read
+    found = {}
+    for path in sorted((study.folder / "stages").glob("*.json")):
+        with suppress(StudyError, ValueError):  # `listed_files` names it
+            if record := read_record(path):
+                found[path.stem] = record
+    return found
 
 
 def training_of(
@@ -116,13 +130,13 @@ def _of_model(records: dict[str, StageRecord], role: Role, model: ModelResult) -
         yield compared(NAME, RESULTS, stored, _known(cost, Cost), f"models.{role}")
     speed = records.get("latency")
     for precision, file in model.files.items():
-        field = f"models.{role}.files.{precision}"
-        stage = records.get("export-" + file.path.removesuffix(".onnx"))
+        field, stem = f"models.{role}.files.{precision}", file.path.removesuffix(".onnx")
+        stage = records.get(f"export-{stem}")
         made = None if stage is None else stage.result
         if made is not None and precision != "fp32":
             made = made.get("file")
         if made is None:
-            yield missing("export-" + file.path.removesuffix(".onnx"))
+            yield missing(f"export-{stem}")
         else:
             made = _filled(made, FileResult)
             kept = made.keys() - {"gate", "latency", "against_teacher"}  # of later stages
@@ -134,7 +148,7 @@ def _of_model(records: dict[str, StageRecord], role: Role, model: ModelResult) -
             yield missing("latency")
         else:
             yield from _times(speed.result, file, field)
-        name = "against-teacher-" + file.path.removesuffix(".onnx")
+        name = f"against-teacher-{stem}"
         against, stored = records.get(name), as_json(file)["against_teacher"]
         if stored is not None and against is None:
             yield missing(name)

@@ -11,7 +11,7 @@ from shell import kdtool
 from typer.testing import CliRunner
 
 from kdtool.cli.app import app
-from kdtool.edge.recount import recount
+from kdtool.edge.verify.recount import recount
 from kdtool.errors import StudyError
 from kdtool.results.base import sealed, to_json
 from kdtool.results.commands.verification import verification
@@ -164,22 +164,43 @@ def test_a_report_that_shows_another_number_is_named(study):
     for name, old in (("report.html", "</h2>"), ("report.md", "\n## ")):
         text = (study / name).read_text()
         (study / name).write_text(text.replace(old, f"99.9 {old}", 1))
-    assert named(of_records(study)) == {("report.html", "text"), ("report.md", "text")}
+    assert named(of_records(study)) == {
+        ("stages/report.json", SHA256),
+        ("report.html", "text"),
+        ("report.md", "text"),
+    }
     kdtool("report", study)
     assert of_records(study).passed
     (study / "report.md").unlink()
     assert named(of_records(study)) == {("report.md", SHA256), ("report.md", "text")}
 
 
-def test_a_record_that_is_gone_is_said(study):
-    gone = [path for path in (study / "stages").iterdir() if path.name != "finished.json"]
-    for path in gone:
+def test_each_record_that_is_gone_is_named(study):
+    for path in (study / "stages").iterdir():
         path.unlink()
     found = of_records(study)
-    assert found.passed  # what is left is whole
-    said = " ".join(found.not_checked)
-    for name in ("student-seed3-*", "cost-teacher", "export-student.int8", "latency", "explain"):
-        assert f"stages/{name}.json should confirm: it is missing or damaged" in said
+    listed = {one.file for one in found.mismatches}
+    for name in (
+        "student-seed3-*",
+        "cost-teacher",
+        "export-student.int8",
+        "latency",
+        "explain",
+        "report",
+        "finished",
+    ):
+        assert f"stages/{name}.json" in listed
+
+
+def test_weights_and_predictions_of_no_record_are_named(study):
+    record = study / "stages" / "answers-student.int8.json"
+    record.unlink()
+    for name in ("checkpoints/other.safetensors", "checkpoints/student-seed3-0.state.pt"):
+        (study / name).write_bytes(b"x")
+    assert named(of_records(study)) == {
+        ("checkpoints/other.safetensors", SHA256),
+        ("predictions/student.int8.onnx.npy", SHA256),
+    }
 
 
 def test_the_table_of_answers_is_compared_with_the_predictions(study):

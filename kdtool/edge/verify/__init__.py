@@ -1,0 +1,1 @@
+"""What `kdtool verify` compares of the files that ship."""
