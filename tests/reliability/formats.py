@@ -16,7 +16,7 @@ from loading import no_progress
 from mutate import change_bytes, change_json, change_onnx, change_toml
 from PIL import Image
 from safetensors.torch import save_file
-from sample_files import environment, timing
+from sample_files import environment, model_profile, timing
 from sample_study import build_results
 from torch import nn
 
@@ -28,7 +28,7 @@ from kdtool.recipe.load import load_recipe
 from kdtool.recipe.training import TrainTable
 from kdtool.report.write import write_report
 from kdtool.results.base import to_json
-from kdtool.results.profile import ModelProfile, OperatorTime, ProfileReport
+from kdtool.results.profile import OperatorTime, ProfileReport
 from kdtool.results.study import EpochRecord, load_results
 from kdtool.study.device_profiles import device_profile, load_profile
 from kdtool.train.data.images import read_pictures
@@ -205,20 +205,12 @@ def write_profile(folder):
     study = results()
     (folder / "results.json").write_text(to_json(study))
     file = study.models["student"].files["fp32"]
-    model = ModelProfile(
-        name="student.onnx",
-        path="student.onnx",
+    model = model_profile(
+        "student.onnx",
+        timing(0.5),
         sha256=file.sha256,
         size_bytes=file.size_bytes,
-        opset=18,
-        num_params=7_850,
-        num_bn_statistics=0,
-        num_macs=7_840,
-        num_flops=15_680,
-        partial=False,
-        uncounted_ops=[],
         metadata={"kdtool_version": "0.2.0", "role": "student"},
-        latency=timing(0.5),
         other_latencies=[timing(0.3, threads=4)],
         operators=[OperatorTime(op_type="Gemm", num_nodes=1, mean_ms=0.4, share=0.8)],
     )

@@ -7,10 +7,12 @@ import pytest
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
 
+from sample_files import model_profile
+
 from kdtool.errors import StudyError
 from kdtool.results.base import to_json
 from kdtool.results.machines import joined, machine, still_valid
-from kdtool.results.profile import Agreement, Comparison, ModelProfile, ProfileReport
+from kdtool.results.profile import Agreement, Comparison, ProfileReport
 from kdtool.results.study import load_results
 from kdtool.study.device_profiles import load_profile, merge
 from kdtool.study.folder import Study
@@ -39,26 +41,6 @@ def study(build, tmp_path):
     return Study(folder), results
 
 
-def model_profile(path, sha256, latency, others=(), name=None):
-    return ModelProfile(
-        name=name or path,
-        path=path,
-        sha256=sha256,
-        size_bytes=1000,
-        opset=18,
-        num_params=10,
-        num_bn_statistics=0,
-        num_macs=10,
-        num_flops=20,
-        partial=False,
-        uncounted_ops=[],
-        metadata={},
-        latency=latency,
-        other_latencies=list(others),
-        operators=[],
-    )
-
-
 def faster(latency, times, **changes):
     return latency.model_copy(update={"p50_ms": latency.p50_ms / times, **changes})
 
@@ -75,8 +57,13 @@ def report(study):
     return ProfileReport(
         environment=environment,
         models=[
-            model_profile(first, fp32.sha256, latency, [in_four]),
-            model_profile(second, int8.sha256, faster(latency, 2), [faster(in_four, 2)]),
+            model_profile(first, latency, sha256=fp32.sha256, other_latencies=[in_four]),
+            model_profile(
+                second,
+                faster(latency, 2),
+                sha256=int8.sha256,
+                other_latencies=[faster(in_four, 2)],
+            ),
         ],
         comparisons=[
             Comparison(
@@ -158,9 +145,8 @@ def test_the_same_machine_replaces_what_it_measured_before(study, report, tmp_pa
 
 def test_several_machines_and_runtimes_are_shown_side_by_side(study, report, tmp_path):
     fp32 = report.models[0]
-    openvino = model_profile(
-        fp32.path, fp32.sha256, faster(fp32.latency, 2, runtime="openvino"), name="a (openvino)"
-    )
+    twice = faster(fp32.latency, 2, runtime="openvino")
+    openvino = model_profile(fp32.path, twice, sha256=fp32.sha256, name="a (openvino)")
     other = report.environment.model_copy(update={"cpu": "Cortex-A53"})
     reports = [
         report.model_copy(update={"models": [*report.models, openvino]}),
@@ -186,7 +172,7 @@ def test_a_converted_file_is_a_timing_of_its_source_with_its_answers(study, repo
     )
     changes = {"source_sha256": fp32.sha256, "agreement": agreement}
     ncnn, ort = (
-        model_profile(path, sha * 32, faster(fp32.latency, 2, runtime=runtime)).model_copy(
+        model_profile(path, faster(fp32.latency, 2, runtime=runtime), sha256=sha * 32).model_copy(
             update=changes
         )
         for path, sha, runtime in (
@@ -225,8 +211,8 @@ def test_joining_twice_is_joining_once(build):
 
 
 def test_models_of_other_studies_are_named_and_left_out(study, report, tmp_path):
-    stranger = model_profile("dir/resnet50.onnx", "00" * 32, report.models[0].latency)
-    again = model_profile("student.int8.onnx", "11" * 32, report.models[0].latency)
+    stranger = model_profile("dir/resnet50.onnx", report.models[0].latency, sha256="00" * 32)
+    again = model_profile("student.int8.onnx", report.models[0].latency, sha256="11" * 32)
     report = report.model_copy(update={"models": [report.models[0], stranger, again]})
     warnings = []
     path = written(report, tmp_path / "pi.json")
@@ -314,7 +300,7 @@ def test_a_study_in_use_is_left_alone(study, report, tmp_path):
 
 def test_a_profile_without_a_file_of_the_study_changes_nothing(study, report, tmp_path):
     folder = study[0].folder
-    exported_again = model_profile("student.onnx", "00" * 32, report.models[0].latency)
+    exported_again = model_profile("student.onnx", report.models[0].latency, sha256="00" * 32)
     good = written(report, tmp_path / "good.json")
     bad = report.model_copy(update={"models": [exported_again], "comparisons": []})
     before = study[0].results_path.read_bytes()

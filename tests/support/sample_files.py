@@ -1,6 +1,6 @@
 """Files of a study, their latency, and the machines that measured it."""
 
-from kdtool.results.profile import Environment, Latency
+from kdtool.results.profile import Environment, Latency, ModelProfile
 from kdtool.results.quantization import Ladder, Quantization, Rung, SensitiveLayer
 from kdtool.results.study import (
     DeviceFile,
@@ -35,6 +35,28 @@ def file_result(role, num_images, accuracy, latency):
         ),
         latency=timing(p50) if latency else None,
     )
+
+
+def model_profile(path, latency, **changes):
+    """What `kdtool profile` says of a file, of 10 parameters and MACs."""
+    values = {
+        "name": path,
+        "path": path,
+        "sha256": "0" * 64,
+        "size_bytes": 1000,
+        "opset": 18,
+        "num_params": 10,
+        "num_bn_statistics": 0,
+        "num_macs": 10,
+        "num_flops": 20,
+        "partial": False,
+        "uncounted_ops": [],
+        "metadata": {},
+        "latency": latency,
+        "other_latencies": [],
+        "operators": [],
+    }
+    return ModelProfile(**values | changes)
 
 
 def timing(p50, **changes):
