@@ -74,8 +74,11 @@ def wait(child, seconds):
 
 
 def living(session):
-    """Processes of a session that are not about to end, after at most ten seconds."""
-    for _ in range(100):
+    """Processes of a session that are not about to end, after at most a minute.
+
+    One that imports PyTorch finds out only after that, on a busy machine after many seconds.
+    """
+    for _ in range(600):
         found = []
         for path in Path("/proc").glob("[0-9]*/stat"):
             try:
@@ -122,8 +125,9 @@ def faults_of(child, number, status, folder):
     if status not in {0, SIGNALS.get(number, -number), -number if is_over else 0}:
         faults.append(f"{name} ended it with {status}")
     if left := living(child):
-        faults.append(f"{len(left)} processes outlive {name}")
         for process in left:
+            command = Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ")
+            faults.append(f"process {process} outlives {name}: {command[:300].decode()}")
             os.kill(process, signal.SIGKILL)
     if "Traceback" in output:
         faults.append(f"traceback after {name}: {folder / 'output.txt'}")
