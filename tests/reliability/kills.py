@@ -166,7 +166,7 @@ def main():
     while ends.total() < given.kills and not faults:
         number, kills = num_done % len(COMMANDS), given.kills - ends.total()
         folder = new_folder(root / f"study{num_done}")
-        settings = (COMMANDS[number], folder, seconds / 2, kills, draw, given.gentle)
+        settings = (COMMANDS[number], folder, seconds / 3, kills, draw, given.gentle)
         more, done, faults = killed_study(*settings)
         ends += more
         if done:

@@ -205,7 +205,9 @@ def main():
     began, counts, faults = time.monotonic(), {name: Counter() for name in names}, []
     with ThreadPoolExecutor(given.jobs) as pool:
         found = itertools.chain.from_iterable(pool.map(lambda part: run(part, given.keep), parts))
-        for (name, number), (what, text) in zip(mutants, found, strict=True):
+        for count, ((name, number), (what, text)) in enumerate(zip(mutants, found, strict=True), 1):
+            if count % 5000 == 0:
+                print(f"{count:,} of {len(mutants):,}", file=sys.stderr)
             counts[name][what] += 1
             if what not in FINE:
                 faults.append(f"{name} {number}: {what} {text[:300]}")
