@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kdtool.cli.checks import check_device, check_out_folder, check_recipe_path
-from kdtool.cli.options import Device, Jobs, Json, Out, Quiet, Set, interruptible, resumable, start
+from kdtool.cli.options import (
+    Device,
+    Jobs,
+    Json,
+    Out,
+    Quiet,
+    Set,
+    Subclasses,
+    interruptible,
+    resumable,
+    start,
+)
 from kdtool.errors import KdtoolError, reason
 
 if TYPE_CHECKING:
@@ -27,6 +38,7 @@ def doctor(
     ] = None,
     out: Out = Path("runs"),
     settings: Set = None,
+    subclasses: Subclasses = False,
     device: Device = "auto",
     jobs: Jobs = None,
     as_json: Json = False,
@@ -40,8 +52,8 @@ def doctor(
     written. Exit status 1 if something would fail.
     """
     check_device(device)
-    if recipe is None and (settings or jobs):
-        option = "--set" if settings else "--jobs"
+    if recipe is None and (settings or jobs or subclasses):
+        option = "--set" if settings else "--jobs" if jobs else "--subclasses"
         raise typer.BadParameter(f"got {option} without a recipe: kdtool doctor RECIPE {option}")
     if recipe is not None:
         check_recipe_path(recipe)
@@ -60,7 +72,10 @@ def doctor(
             detectable=[],
         )
     if recipe is not None:
-        report = _with_recipe(report, recipe, settings, out, device, jobs, quiet=quiet)
+        machine = device, jobs
+        report = _with_recipe(
+            report, recipe, settings, out, machine, subclasses=subclasses, quiet=quiet
+        )
     _show(report, as_json=as_json)
     if not report.passes:
         raise typer.Exit(1)
@@ -71,9 +86,9 @@ def _with_recipe(
     path: Path,
     settings: list[str] | None,
     out: Path,
-    device: str,
-    jobs: int | None,
+    machine: tuple[str, int | None],
     *,
+    subclasses: bool,
     quiet: bool,
 ) -> "DoctorReport":
     """Return a report with what was found out about a recipe."""
@@ -91,7 +106,7 @@ def _with_recipe(
         fault = _stops("recipe", "PyTorch is not installed", install_command("train"))
         return _adding(report, [fault])
     try:
-        examined = _examined(recipe, out, device, jobs, quiet=quiet)
+        examined = _examined(recipe, out, machine, subclasses=subclasses, quiet=quiet)
     except (ImportError, OSError) as error:
         fault = _stops(
             "recipe", f"PyTorch or a package that it needs cannot be loaded: {reason(error)}"
@@ -107,14 +122,27 @@ def _with_recipe(
 
 
 def _examined(
-    recipe: "Recipe", out: Path, device: str, jobs: int | None, *, quiet: bool
+    recipe: "Recipe",
+    out: Path,
+    machine: tuple[str, int | None],
+    *,
+    subclasses: bool,
+    quiet: bool,
 ) -> "Examined":
+    device, jobs = machine
     with resumable() as work_begins:
         terminal = start(quiet=quiet)
         from kdtool.train.pipeline.doctor.examine import examine_recipe
 
         work_begins()
-        return examine_recipe(out / recipe.name, recipe, terminal, device_name=device, jobs=jobs)
+        return examine_recipe(
+            out / recipe.name,
+            recipe,
+            terminal,
+            device_name=device,
+            jobs=jobs,
+            subclasses=subclasses,
+        )
 
 
 def _adding(report: "DoctorReport", findings: list["Finding"]) -> "DoctorReport":
@@ -124,9 +152,7 @@ def _adding(report: "DoctorReport", findings: list["Finding"]) -> "DoctorReport"
 def _stops(topic: str, found: str, fix: str | None = None) -> "Finding":
     from kdtool.results.commands.doctor import Finding
 
-    return Finding(
-        topic=topic, mark="fails", found=found, means="kdtool distill stops here", fix=fix
-    )
+    return Finding(topic=topic, mark="fails", found=found, means="the study stops here", fix=fix)
 
 
 def _show(report: "DoctorReport", *, as_json: bool) -> None:

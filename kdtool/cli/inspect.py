@@ -24,6 +24,7 @@ from kdtool.cli.options import (
     RecipePath,
     Set,
     StudyPath,
+    Subclasses,
     interruptible,
     resumable,
     start,
@@ -85,6 +86,7 @@ def check(
     recipe: RecipePath,
     out: Out = Path("runs"),
     settings: Set = None,
+    subclasses: Subclasses = False,
     device: Device = "auto",
     as_json: Json = False,
     quiet: Quiet = False,
@@ -92,7 +94,8 @@ def check(
     """Check a recipe: load the images, build the networks, and say what would be trained.
 
     Nothing is trained, and the folder of the study is not changed. Reports every warning; exit
-    status 1 if `kdtool distill` could not train the recipe.
+    status 1 if `kdtool distill`, with --subclasses `kdtool subclass-distill`, could not train the
+    recipe.
     """
     check_device(device)
     check_recipe_path(recipe)
@@ -105,7 +108,7 @@ def check(
         from kdtool.train.pipeline.check import check as command
 
         work_begins()
-        report = command(out / loaded.name, loaded, terminal, device=device)
+        report = command(out / loaded.name, loaded, terminal, device=device, subclasses=subclasses)
     if as_json:
         from kdtool.results.base import to_json
 
@@ -118,7 +121,8 @@ def check(
     show_check(console, report)
     options = [word for text in settings or [] for word in ("--set", text)]
     options += [] if out == Path("runs") else ["--out", str(out)]
-    show_next(console, [("run it", shlex.join(["kdtool", "distill", str(recipe), *options]))])
+    command_name = "subclass-distill" if subclasses else "distill"
+    show_next(console, [("run it", shlex.join(["kdtool", command_name, str(recipe), *options]))])
 
 
 def status(

@@ -76,6 +76,10 @@ Anyway = Annotated[
         help="Train the students even if the teacher is no better than the control.",
     ),
 ]
+Subclasses = Annotated[
+    bool,
+    typer.Option("--subclasses", help="For `kdtool subclass-distill`, with its models too."),
+]
 Jobs = Annotated[
     int | None,
     typer.Option(

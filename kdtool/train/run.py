@@ -14,7 +14,7 @@ from kdtool.format import file_size, keyboard_text
 from kdtool.recipe.data import FEW_VALIDATION
 from kdtool.recipe.schema import Recipe, check_operating_point
 from kdtool.recipe.training import TrainTable
-from kdtool.results.base import Role
+from kdtool.results.base import ROLES, Role
 from kdtool.results.study import TrainingResult
 from kdtool.study.folder import Origin, StartTable, Study
 from kdtool.train.data.large.stored import StoredImages
@@ -38,6 +38,11 @@ from kdtool.train.reporter import Reporter
 
 TEACHERS: tuple[Role, ...] = ("teacher", "subclass-teacher")
 SUBCLASSED: tuple[Role, ...] = ("subclass-teacher", "subclass-student")
+
+
+def roles_of(*, subclasses: bool) -> list[Role]:
+    """Return the roles of a study: of subclass-distill, or of distill."""
+    return [role for role in ROLES if subclasses or role not in SUBCLASSED]
 
 
 def table_of(role: Role) -> StartTable:

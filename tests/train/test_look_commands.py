@@ -92,6 +92,17 @@ def test_check_reads_a_study_and_leaves_it_unchanged(study, recipe):
     assert [path.name for path in study.parent.iterdir()] == ["tiny"]
 
 
+def test_check_counts_the_models_of_subclass_distill(recipe, tmp_path):
+    out = ("--out", tmp_path / "runs")
+    report = json.loads(kdtool("check", recipe, *out, "--subclasses", "--json").stdout)
+    more = {"subclass-teacher": 1, "subclass-student": 2}
+    models = {one["role"]: one["num_models"] for one in report["models"]}
+    assert models == {"teacher": 1, "control": 2, "student": 2} | more
+    assert {one["role"] for one in report["networks"]} == {"teacher", "student", *more}
+    shown = kdtool("check", recipe, *out, "--subclasses").stdout
+    assert "kdtool subclass-distill " in " ".join(shown.split())
+
+
 CANNOT_BE_TRAINED = [
     ("student.model=torchvision:alexnet", "cannot be used for images of 8x8 with 1 channel"),
     ("export.opset=99", "got export.opset = 99, but the highest that PyTorch writes"),

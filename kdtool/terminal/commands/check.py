@@ -88,7 +88,9 @@ def _networks(console: Console, report: CheckReport) -> Table:
 def _sentences(report: CheckReport) -> Iterator[str]:
     models = [_plural(one, one.num_models) for one in report.models]
     trained = [_plural(one, one.num_trained) for one in report.models if one.num_trained]
-    text = f"kdtool distill would train on {report.device}: {listed(models)}"
+    has_subclasses = any(one.role == "subclass-student" for one in report.models)
+    command = "subclass-distill" if has_subclasses else "distill"
+    text = f"kdtool {command} would train on {report.device}: {listed(models)}"
     yield text + (f"; trained already: {listed(trained)}." if trained else ".")
     warnings = plural(len(report.warnings), "warning") if report.warnings else "no warning"
     yield f"The recipe can be trained; {warnings}."

@@ -19,9 +19,7 @@ from kdtool.train.pipeline.roles import plan_role
 from kdtool.train.pipeline.sweep import grid
 from kdtool.train.pipeline.train_model import ModelPlan
 from kdtool.train.reporter import Reporter, Update
-from kdtool.train.run import Run, Trained, check_models, open_run
-
-ROLES: tuple[Role, ...] = ("teacher", "control", "student")  # of `kdtool distill`
+from kdtool.train.run import Run, Trained, check_models, open_run, roles_of
 
 
 class Listener:
@@ -46,7 +44,9 @@ class Listener:
         return self.reporter.progress(title, total)
 
 
-def check(folder: Path, recipe: Recipe, reporter: Reporter, *, device: str) -> CheckReport:
+def check(
+    folder: Path, recipe: Recipe, reporter: Reporter, *, device: str, subclasses: bool = False
+) -> CheckReport:
     """Load the data, build the networks with their weights, and check the folder of the study.
 
     Nothing is trained, and the folder is neither made nor changed.
@@ -56,9 +56,10 @@ def check(folder: Path, recipe: Recipe, reporter: Reporter, *, device: str) -> C
         recipe: Of the study.
         reporter: Shows progress and warnings.
         device: As of `distill`.
+        subclasses: Whether for subclass-distill.
 
     Raises:
-        KdtoolError: `kdtool distill` could not train this recipe here.
+        KdtoolError: This recipe could not be trained here.
     """
     listener = Listener(reporter)
     run = open_run(Study(folder, listener.warn), recipe, device, listener)
@@ -66,28 +67,33 @@ def check(folder: Path, recipe: Recipe, reporter: Reporter, *, device: str) -> C
     check_owner(run.study, recipe, run.splits.result, sweep={})
     for text in files_made_otherwise(run.study, recipe):
         listener.warn(text)
-    check_elsewhere(run)
+    check_elsewhere(run, subclasses=subclasses)
+    networks = [role for role in roles_of(subclasses=subclasses) if role != "control"]
     return CheckReport(
         name=recipe.name,
         folder=str(folder),
         device=str(run.device),
         data=run.splits.result,
-        networks=[_network(run, role) for role in ("teacher", "student")],
-        models=models_of(run),
+        networks=[_network(run, role) for role in networks],
+        models=models_of(run, subclasses=subclasses),
         warnings=listener.warnings,
     )
 
 
-def check_elsewhere(run: Run) -> None:
+def check_elsewhere(run: Run, *, subclasses: bool) -> None:
     """Check what a whole study needs, in a temporary folder.
+
+    Args:
+        run: The study.
+        subclasses: Whether it is one of subclass-distill.
 
     Raises:
         KdtoolError: A model cannot be trained or exported.
     """
     with TemporaryDirectory() as scratch:  # an export that is tried leaves a record
         elsewhere = replace(run, study=Study(Path(scratch) / run.recipe.name))
-        settings = grid(run.recipe, {}, subclasses=False)
-        check_settings(elsewhere, settings, {}, subclasses=False, force=False)
+        settings = grid(run.recipe, {}, subclasses=subclasses)
+        check_settings(elsewhere, settings, {}, subclasses=subclasses, force=False)
 
 
 def _network(run: Run, role: Role) -> NetworkCheck:
@@ -106,11 +112,16 @@ def _network(run: Run, role: Role) -> NetworkCheck:
     )
 
 
-def models_of(run: Run) -> list[ModelsToTrain]:
-    """Return how many models the study has and needs; nothing is copied from another study."""
+def models_of(run: Run, *, subclasses: bool) -> list[ModelsToTrain]:
+    """Return how many models the study has and needs; nothing is copied from another study.
+
+    Args:
+        run: The study.
+        subclasses: Whether it is one of subclass-distill.
+    """
     found: dict[Role, list[Trained]] = {}
     models = []
-    for role in ROLES:
+    for role in roles_of(subclasses=subclasses):
         num_models = len(run.recipe.seeds_of(role))
         teacher = TEACHER_OF.get(role)  # the keys of its students depend on its own
         if teacher is None or len(found[teacher]) == len(run.recipe.seeds_of(teacher)):

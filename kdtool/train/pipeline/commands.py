@@ -57,7 +57,7 @@ from kdtool.train.pipeline.workload import numbered
 from kdtool.train.ranks.group import ALONE, Ranks
 from kdtool.train.ranks.join import check_alike, check_batch_size
 from kdtool.train.reporter import Reporter, Silent
-from kdtool.train.run import SUBCLASSED, Run, Trained, check_models, open_run, table_of
+from kdtool.train.run import Run, Trained, check_models, open_run, roles_of, table_of
 
 DEFAULT_OPSET = ExportTable().opset
 
@@ -116,7 +116,7 @@ def distill(
         if not subclasses and not consent.force and has_subclasses(study):
             reporter.say("this study has subclass students too; they are kept")
             subclasses = True
-        roles = [role for role in ROLES if subclasses or role not in SUBCLASSED]
+        roles = roles_of(subclasses=subclasses)
         students = [role for role in roles if role in TEACHER_OF]
         check_settings(run, settings, sweep, subclasses=subclasses, force=consent.force)
         warn_of_retraining(run, roles)

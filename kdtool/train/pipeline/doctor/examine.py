@@ -30,7 +30,7 @@ from kdtool.train.reporter import Reporter, Update
 from kdtool.train.run import Run, announce_data, check_models, check_recipe, load_data
 
 T = TypeVar("T")
-STOPS = "kdtool distill stops here"
+STOPS = "the study stops here"
 FEW_TEST = 10  # images of a class; one is then 10 points of its accuracy or more
 SHARES = (TYPICAL.image + TYPICAL.rest, 0.05, 0.1, 0.2)  # that one of two models alone gets right
 BLUNT = 0.05  # a study that only shows larger differences of accuracy shows hardly any
@@ -76,7 +76,13 @@ class Notes:
 
 
 def examine_recipe(
-    folder: Path, recipe: Recipe, reporter: Reporter, *, device_name: str, jobs: int | None
+    folder: Path,
+    recipe: Recipe,
+    reporter: Reporter,
+    *,
+    device_name: str,
+    jobs: int | None,
+    subclasses: bool = False,
 ) -> Examined:
     """Look at all that a study needs; where something is wrong, go on with what can be known.
 
@@ -86,6 +92,7 @@ def examine_recipe(
         reporter: Shows progress.
         device_name: As of `distill`.
         jobs: As of `distill`.
+        subclasses: Whether for subclass-distill.
     """
     notes, findings = Notes(reporter), list[Finding]()
     seeds = recipe.seeds
@@ -113,7 +120,7 @@ def examine_recipe(
     if any(one.mark == "fails" for one in findings):
         return Examined(findings, None, num_test, detectable)
     reporter.say("building the models")
-    models = attempt(findings, "models", lambda: _models(run))
+    models = attempt(findings, "models", lambda: _models(run, subclasses=subclasses))
     findings += notes.take("models")
     if models is None:
         return Examined(findings, None, num_test, detectable)
@@ -220,7 +227,7 @@ def _visible(recipe: Recipe, num_test: int, detectable: list[Detectable]) -> Fin
     return Finding(topic="evidence", mark=mark, found=found, means=means, fix=fix)
 
 
-def _models(run: Run) -> list[ModelsToTrain]:
+def _models(run: Run, *, subclasses: bool) -> list[ModelsToTrain]:
     """Check models, settings and folder, and return what there is to train.
 
     Raises:
@@ -235,8 +242,8 @@ def _models(run: Run) -> list[ModelsToTrain]:
     check_owner(run.study, run.recipe, run.splits.result, sweep={})
     for text in files_made_otherwise(run.study, run.recipe):
         run.reporter.warn(text)
-    check_elsewhere(run)
-    return models_of(run)
+    check_elsewhere(run, subclasses=subclasses)
+    return models_of(run, subclasses=subclasses)
 
 
 def _what_is_trained(models: list[ModelsToTrain]) -> Finding:

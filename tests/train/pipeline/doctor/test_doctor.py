@@ -72,6 +72,19 @@ def test_a_recipe_that_can_be_trained_passes_and_nothing_is_written(light, tmp_p
     assert {path.name for path in cache.iterdir()} <= {"matplotlib"} if cache.exists() else True
 
 
+def test_models_of_subclass_distill_are_counted_and_checked(light, tmp_path):
+    code, report = doctor(light, "--out", tmp_path / "runs", "--subclasses")
+    assert code == 0, found(report, "fails")
+    models = {one["role"]: one["num_models"] for one in report["forecast"]["models"]}
+    of_distill = {"teacher": 1, "control": 2, "student": 2}
+    assert models == of_distill | {"subclass-teacher": 1, "subclass-student": 2}
+    assert all(one["num_timed"] == NUM_STEPS for one in report["forecast"]["models"])
+    setting = ("--subclasses", "--set", "subclass.per_class=1000000")
+    code, report = doctor(light, "--out", tmp_path / "runs", *setting)
+    assert (code, report["forecast"]) == (1, None)
+    assert "2 to 10 are usual" in found(report, "fails")["models"]["found"]
+
+
 def test_a_person_reads_a_line_for_each_finding(light, tmp_path):
     done = CliRunner().invoke(app, ["doctor", str(light), "--out", str(tmp_path), "--quiet"])
     assert done.exit_code == 0
@@ -312,6 +325,7 @@ def test_without_a_recipe_torch_is_not_loaded(tmp_path):
     [
         (["--set", "seeds=[1]"], "got --set without a recipe: kdtool doctor RECIPE --set"),
         (["--jobs", "2"], "got --jobs without a recipe"),
+        (["--subclasses"], "got --subclasses without a recipe"),
         (["--device", "gpu"], "did you mean cuda?"),
     ],
 )
