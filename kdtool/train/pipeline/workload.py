@@ -1,6 +1,5 @@
 """What is left to train: how many models, and about how long they take, before and meanwhile."""
 
-import copy
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,33 +7,24 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from kdtool.edge.latency.worker import peak_bytes
 from kdtool.format import count, file_size, listed, plural, role_name
 from kdtool.recipe.schema import Recipe
 from kdtool.results.base import ROLES, TEACHER_OF, Role
 from kdtool.stats.power import expected_visible
-from kdtool.train.fit.batches import Batch, batch_maker
 from kdtool.train.fit.features import is_head
-from kdtool.train.fit.loop import Passes, Step, smaller_batches, training_step
-from kdtool.train.fit.optimizer import Phase, freeze, make_optimizer, phases_of
-from kdtool.train.models.device import choose_precision, explain_out_of_memory
-from kdtool.train.models.predict import class_logits
+from kdtool.train.fit.optimizer import Phase, phases_of
 from kdtool.train.pipeline.parallel.share import Cluster, Share, share_of
 from kdtool.train.pipeline.roles import plan_role, sees_fixed_images
+from kdtool.train.pipeline.steps import QUICK, Timed, time_steps
 from kdtool.train.pipeline.sweep import Settings
 from kdtool.train.pipeline.train_model import find_trained, learns_from_features, training_of
-from kdtool.train.ranks.group import ALONE
-from kdtool.train.reporter import Reporter, Update
+from kdtool.train.reporter import Reporter, Silent, Update
 from kdtool.train.run import TEACHERS, Run
 
 Tried = Mapping[Role, Sequence[tuple[Settings, Recipe]]]
 
-NUM_STEPS = 3  # that are timed, after one that is not
-ENOUGH = 3.0  # seconds; a slower step is timed once
-FORWARD = 1 / 3  # of a step of training: the backward pass takes twice as long
 TRUSTED = 0.02  # share of the work after which the time that it took predicts the rest
 
 
@@ -171,36 +161,33 @@ class Costs:
 
     def __init__(self, run: Run, threads: int) -> None:
         """Time with `threads` threads of PyTorch, as each process will have."""
-        self.run, self.threads = run, threads
-        self._per_image: dict[str, float] = {}
+        self.run, self.threads = replace(run, reporter=Silent()), threads
+        self._timed: dict[str, Timed] = {}
 
     def seconds(self, role: Role, recipe: Recipe) -> float:
         """Return about how many seconds the training of a model takes."""
         run = replace(self.run, recipe=recipe)
-        table, splits = run.table(role), run.splits_of(role)
-        num_images, num_validation = len(splits.train), len(splits.validation)
-        total = 0.0
-        for phase in phases_of(table, num_images):
-            step = self._step(run, role, phase)
-            images = num_images * step + num_validation * FORWARD * step
-            if (teacher := TEACHER_OF.get(role)) and not sees_fixed_images(run, role):
-                images += num_images * FORWARD * self._step(run, teacher, phase, forward=True)
-            total += epochs_with_images(run, role, phase) * images
+        splits, total = run.splits_of(role), 0.0
+        for phase in phases_of(run.table(role), len(splits.train)):
+            one = self._of(run, role, phase)
+            epoch = len(splits.train) * one.image_seconds
+            epoch += len(splits.validation) * one.forward_seconds
+            total += epochs_with_images(run, role, phase) * epoch
         return total
 
-    def _step(self, run: Run, role: Role, phase: Phase, *, forward: bool = False) -> float:
-        """Return the seconds that an image takes in a phase; with `forward`, 3 forward passes."""
-        if forward:
-            phase = replace(phase, train="all")
-        key = f"{run.num_logits(role)} {phase.train} {forward} {run.table(role).model_dump_json()}"
-        if key not in self._per_image:
+    def _of(self, run: Run, role: Role, phase: Phase) -> Timed:
+        """Time the steps of a phase, once for all seeds and for settings that cost the same."""
+        asks = role in TEACHER_OF and not sees_fixed_images(run, role)
+        table = run.table(role).model_dump_json()
+        key = f"{run.num_logits(role)} {phase.train} {asks} {table}"
+        if key not in self._timed:
             before = torch.get_num_threads()
             torch.set_num_threads(self.threads)
             try:
-                self._per_image[key] = seconds_per_image(run, role, phase, forward=forward)
+                self._timed[key] = time_steps(run, role, phase, QUICK)
             finally:
                 torch.set_num_threads(before)
-        return self._per_image[key]
+        return self._timed[key]
 
 
 def epochs_with_images(run: Run, role: Role, phase: Phase) -> int:
@@ -210,52 +197,6 @@ def epochs_with_images(run: Run, role: Role, phase: Phase) -> int:
         return phase.epochs
     alone = is_head(run.network(role), phase.train, run.num_logits(role))
     return min(phase.epochs, num_views) if alone else phase.epochs
-
-
-def seconds_per_image(run: Run, role: Role, phase: Phase, *, forward: bool) -> float:
-    """Time a few steps of training of a copy of a role's network; with `forward`, forward passes.
-
-    Returns:
-        Seconds of a step for each image; a forward pass counts as `FORWARD` of one.
-
-    Raises:
-        KdtoolError: A batch does not fit into memory.
-    """
-    table, splits = run.table(role), run.splits_of(role)
-    num_classes, num_logits = len(splits.classes), run.num_logits(role)
-    training = training_of(replace(run, ranks=ALONE), role, run.recipe.seeds[0])
-    make_batch = batch_maker(splits.train, training, num_classes)
-    model = run.network(role) if table.is_onnx else copy.deepcopy(run.network(role))
-    model.to(device=run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    index = torch.arange(min(table.batch_size, len(splits.train)), device=run.device)
-
-    def loss_of(logits: Tensor, batch: Batch) -> Tensor:
-        return F.cross_entropy(class_logits(logits, num_classes), batch.targets)
-
-    step: Step = lambda number, index: model(make_batch(number, index).images)  # noqa: E731
-    if not forward:
-        freeze(model.train(), phase.train, num_logits)
-        optimizer = make_optimizer(model, table, phase, num_logits)
-        precision = choose_precision(table.precision, run.device, model)
-        # Where a batch passes in parts, training says so.
-        passes = Passes(precision, warn=lambda _: None)
-        step = training_step(model, optimizer, make_batch, loss_of, lambda _: 1.0, passes)
-    with (
-        torch.random.fork_rng(devices=[run.device] if run.device.type == "cuda" else []),
-        torch.set_grad_enabled(not forward),
-        explain_out_of_memory(table.batch_size, run.image_shape, smaller_batches(table)),
-    ):
-        first = timed(step, 0, index)
-        rest = [timed(step, number + 1, index) for number in range(NUM_STEPS * (first < ENOUGH))]
-    seconds = min([first, *rest]) / len(index)
-    return seconds / FORWARD if forward else seconds
-
-
-def timed(step: Step, number: int, index: Tensor) -> float:
-    """Return the seconds that a step takes, until its result is there."""
-    began = time.perf_counter()
-    step(number, index).sum().item()
-    return time.perf_counter() - began
 
 
 def roughly(seconds: float) -> str:

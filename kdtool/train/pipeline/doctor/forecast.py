@@ -18,9 +18,9 @@ from kdtool.train.fit.batches import steps_per_epoch
 from kdtool.train.fit.loop import REMEDY
 from kdtool.train.fit.optimizer import phases_of
 from kdtool.train.models.trained_teacher import MOST_IMAGES
-from kdtool.train.pipeline.doctor.steps import Timed, time_forward, time_steps
 from kdtool.train.pipeline.parallel.share import Share, share_of
 from kdtool.train.pipeline.roles import sees_fixed_images
+from kdtool.train.pipeline.steps import Timed, time_forward, time_steps
 from kdtool.train.pipeline.workload import epochs_with_images
 from kdtool.train.run import TEACHERS, Run
 

@@ -18,7 +18,7 @@ from kdtool.cli.app import app
 from kdtool.results.commands.doctor import DoctorReport
 from kdtool.results.study import load_results
 from kdtool.study.folder import Study
-from kdtool.train.pipeline.doctor.steps import NUM_STEPS
+from kdtool.train.pipeline.steps import THOROUGH
 
 TEACHER = RECIPE.index("[teacher]")
 # Steps of few images: 20 of them are timed in each role.
@@ -78,7 +78,7 @@ def test_models_of_subclass_distill_are_counted_and_checked(light, tmp_path):
     models = {one["role"]: one["num_models"] for one in report["forecast"]["models"]}
     of_distill = {"teacher": 1, "control": 2, "student": 2}
     assert models == of_distill | {"subclass-teacher": 1, "subclass-student": 2}
-    assert all(one["num_timed"] == NUM_STEPS for one in report["forecast"]["models"])
+    assert all(one["num_timed"] == THOROUGH.num_steps for one in report["forecast"]["models"])
     setting = ("--subclasses", "--set", "subclass.per_class=1000000")
     code, report = doctor(light, "--out", tmp_path / "runs", *setting)
     assert (code, report["forecast"]) == (1, None)
@@ -103,7 +103,7 @@ def test_steps_and_disk_are_those_of_the_finished_study(recipe, finished, tmp_pa
     results = load_results(finished / "results.json")
     for one in expected["models"]:
         assert one["num_steps"] == results.models[one["role"]].seeds[0].num_steps
-        assert (one["num_timed"], one["num_trained"]) == (NUM_STEPS, 0)
+        assert (one["num_timed"], one["num_trained"]) == (THOROUGH.num_steps, 0)
         assert one["seconds"] >= one["num_steps"] * one["step_seconds"] * 0.9 > 0
     by_role = {one["role"]: one["num_models"] for one in expected["models"]}
     assert by_role == {"teacher": 1, "control": 2, "student": 2}

@@ -1,5 +1,7 @@
 """What a study is expected to take: sums in closed form, and a finished study as the reference."""
 
+from dataclasses import replace
+
 import pytest
 from shell import RECIPE
 
@@ -14,7 +16,7 @@ from kdtool.train.pipeline.doctor.forecast import (
     finished_after,
     training_cost,
 )
-from kdtool.train.pipeline.doctor.steps import NUM_STEPS, NUM_WARM, Timed, time_steps
+from kdtool.train.pipeline.steps import QUICK, THOROUGH, Timed, time_steps
 from kdtool.train.reporter import Silent
 from kdtool.train.run import open_run
 
@@ -108,13 +110,23 @@ LEARNS = [
 ]
 
 
+def test_a_step_that_takes_long_is_taken_once(opened):
+    (phase,) = phases_of(opened.recipe.student, len(opened.splits.train))
+    quick = time_steps(opened, "student", phase, QUICK)
+    assert (quick.num_steps, len(quick.losses)) == (3, 4)
+    once = time_steps(opened, "student", phase, replace(QUICK, most_seconds=0.0))
+    assert (once.num_steps, len(once.losses)) == (1, 1)
+    assert once.image_seconds == once.step_seconds / opened.recipe.student.batch_size
+    assert (once.forward_seconds, once.refresh_seconds) == (once.image_seconds / 3, 0.0)
+
+
 @pytest.mark.parametrize("settings", LEARNS, ids=str)
 def test_steps_of_every_kind_are_timed(opened, settings):
     recipe = with_settings(opened.recipe, settings)
     run = open_run(opened.study, recipe, "cpu", Silent())
     (phase,) = phases_of(recipe.student, len(run.splits.train))
     found = time_steps(run, "student", phase)
-    assert len(found.losses) == NUM_WARM + NUM_STEPS
+    assert len(found.losses) == THOROUGH.num_warm + THOROUGH.num_steps
     assert all(loss > 0 for loss in found.losses)
     assert 0 < found.image_seconds < found.step_seconds
     assert found.forward_seconds > 0

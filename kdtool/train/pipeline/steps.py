@@ -3,7 +3,7 @@
 import copy
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from kdtool.results.base import TEACHER_OF, Role
 from kdtool.train.fit.batch_norm import norm_layers, statistics_of
 from kdtool.train.fit.batches import Batch, batch_maker, batches
-from kdtool.train.fit.loop import BatchLoss, Passes, set_modes, smaller_batches, training_step
+from kdtool.train.fit.loop import BatchLoss, Passes, Step, set_modes, smaller_batches, training_step
 from kdtool.train.fit.losses import distillation_loss, label_loss, subclass_teacher_loss
 from kdtool.train.fit.memory import keep_freed_memory
 from kdtool.train.fit.methods import method_loss
@@ -24,17 +24,30 @@ from kdtool.train.pipeline.train_model import training_of
 from kdtool.train.ranks.group import ALONE
 from kdtool.train.run import SUBCLASSED, Run
 
-NUM_WARM = 2  # steps that are not timed: memory is taken, and kernels are chosen
-NUM_STEPS = 20  # that are timed
-MOST_SECONDS = 20.0  # after which no more of them are, but for the first two
 FORWARD_BATCHES = 4  # of validation that are timed, after one that is not
+FORWARD = 1 / 3  # of a step, where validation is not timed: the backward pass takes twice as long
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is timed."""
+
+    num_warm: int  # steps that are not: memory is taken, and kernels are chosen
+    num_steps: int  # that are
+    most_seconds: float  # after which no more steps are taken
+    is_whole: bool  # also what an epoch has beside its steps: validation, statistics of BatchNorm
+
+
+THOROUGH = Effort(num_warm=2, num_steps=20, most_seconds=20.0, is_whole=True)
+# Before a study trains; a step that takes longer than that is taken once.
+QUICK = Effort(num_warm=1, num_steps=3, most_seconds=3.0, is_whole=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Timed:
     """What a network takes in one phase of its training."""
 
-    num_steps: int  # that were timed
+    num_steps: int  # that were timed; 1 may be the first one, where steps take long
     step_seconds: float  # mean of them
     image_seconds: float  # of a step, for each image
     forward_seconds: float  # of an image that is validated
@@ -42,13 +55,14 @@ class Timed:
     losses: list[float]  # of all steps, those that were not timed included
 
 
-def time_steps(run: Run, role: Role, phase: Phase) -> Timed:
+def time_steps(run: Run, role: Role, phase: Phase, effort: Effort = THOROUGH) -> Timed:
     """Train a copy of a role's network for a few steps.
 
     Args:
         run: The study. Nothing of it is changed.
         role: Of a network that learns.
         phase: The parts that learn, and how fast.
+        effort: How many steps, and what else.
 
     Raises:
         KdtoolError: A batch does not fit into memory, or the weights cannot be loaded.
@@ -61,7 +75,6 @@ def time_steps(run: Run, role: Role, phase: Phase) -> Timed:
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     frozen = freeze(model, phase.train, num_logits)
     set_modes(model, frozen)
-    refresh = statistics_of(norm_layers(model), splits.train, training)
     make_batch = batch_maker(splits.train, training, len(splits.classes))
     step = training_step(
         model,
@@ -78,29 +91,57 @@ def time_steps(run: Run, role: Role, phase: Phase) -> Timed:
     ):
         torch.manual_seed(seed)
         order = itertools.cycle(batches(splits.train, table.batch_size, table.sampling))
-        losses = [step(number, next(order)) for number in range(NUM_WARM)]
-        wait(losses[-1])
-        began, num_images = time.perf_counter(), 0
-        for number in range(NUM_STEPS):
-            index = next(order)
-            losses.append(step(NUM_WARM + number, index))
-            num_images += len(index)
-            if number and time.perf_counter() - began > MOST_SECONDS:
-                break
-        wait(losses[-1])
-        seconds = time.perf_counter() - began
-    num_steps = len(losses) - NUM_WARM
-    began = time.perf_counter()
-    refresh(model)
-    refresh_seconds = time.perf_counter() - began
+        first = counted = take(step, order, 0, effort.num_warm, effort.most_seconds)
+        if first.seconds <= effort.most_seconds:
+            counted = take(step, order, len(first.losses), effort.num_steps, effort.most_seconds)
+    losses = first.losses if counted is first else [*first.losses, *counted.losses]
+    image_seconds, refresh_seconds = counted.seconds / counted.num_images, 0.0
+    forward_seconds = FORWARD * image_seconds
+    if effort.is_whole:
+        began = time.perf_counter()
+        statistics_of(norm_layers(model), splits.train, training)(model)
+        refresh_seconds = time.perf_counter() - began
+        forward_seconds = time_forward(run, role, model)
     return Timed(
-        num_steps,
-        seconds / num_steps,
-        seconds / num_images,
-        time_forward(run, role, model),
+        len(counted.losses),
+        counted.seconds / len(counted.losses),
+        image_seconds,
+        forward_seconds,
         refresh_seconds,
         torch.stack(losses).tolist(),
     )
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Steps that were taken."""
+
+    seconds: float
+    num_images: int
+    losses: list[Tensor]
+
+
+def take(
+    step: Step, order: Iterator[Tensor], number: int, num_steps: int, most_seconds: float
+) -> Taken:
+    """Take some steps, fewer where they take longer than `most_seconds`.
+
+    Args:
+        step: Of training.
+        order: The indices of the images of each step.
+        number: Of the first step.
+        num_steps: How many to take.
+        most_seconds: After which no more of them begin.
+    """
+    losses, num_images = list[Tensor](), 0
+    began = time.perf_counter()
+    for index in itertools.islice(order, num_steps):
+        losses.append(step(number + len(losses), index))
+        num_images += len(index)
+        if time.perf_counter() - began > most_seconds:
+            break
+    wait(losses[-1])
+    return Taken(time.perf_counter() - began, num_images, losses)
 
 
 def time_forward(run: Run, role: Role, model: nn.Module) -> float:
