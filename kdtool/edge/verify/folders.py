@@ -11,6 +11,8 @@ from kdtool.results.commands.verification import Mismatch, Part, compared, joine
 from kdtool.results.study import Results
 
 NAME = "kit, folders of other runtimes, card: by their manifests"
+SHA256 = "SHA-256"
+NO_FILE = "of no file of this study"
 COPIES = ("*.onnx", "*.safetensors")  # of a card, whose texts are its user's
 
 
@@ -33,19 +35,20 @@ def _folder(study: Path, name: str, known: set[str]) -> Iterator[Part]:
         changes = changes_of(study / name, "folder of kdtool")
         manifest = json.loads((study / name / MANIFEST).read_bytes())
     except StudyError:
-        yield _damaged(f"{name}/{MANIFEST}", "SHA-256", "missing, or cannot be read")
+        yield _damaged(f"{name}/{MANIFEST}", "missing, or cannot be read")
         return
     num_whole = max(0, len(manifest["files"]) + 1 - len(changes))
     yield Part(name=NAME, num_compared=num_whole, mismatches=[], not_checked=[])
     for file, change in changes.items():
-        yield _damaged(f"{name}/{file}", "SHA-256", f"the file {change}")
-    if source := manifest.get("source"):
-        found = source if source in known else "of no file of this study"
+        yield _damaged(f"{name}/{file}", f"the file {change}")
+    if "source" in manifest:  # not in kits of kdtool 0.1.0
+        source = str(manifest["source"])
+        found = source if source in known else NO_FILE
         yield compared(NAME, f"{name}/{MANIFEST}", source, found, "source")
 
 
-def _damaged(file: str, field: str, found: str) -> Part:
-    one = Mismatch(file=file, field=field, stored="as it was written", found=found)
+def _damaged(file: str, found: str) -> Part:
+    one = Mismatch(file=file, field=SHA256, stored="as it was written", found=found)
     return Part(name=NAME, num_compared=1, mismatches=[one], not_checked=[])
 
 
@@ -56,5 +59,5 @@ def _card(study: Path, known: set[str]) -> Iterator[Part]:
         for path in sorted((study / "card").rglob(pattern)):
             found = sha256_of(path) if path.is_file() else "no file"
             file = path.relative_to(study).as_posix()
-            same = found if found in known | weights else "of no file of this study"
-            yield compared(NAME, file, found, same, "SHA-256")
+            same = found if found in known | weights else NO_FILE
+            yield compared(NAME, file, found, same, SHA256)

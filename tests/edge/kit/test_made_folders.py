@@ -88,6 +88,15 @@ def edit(path, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
+@pytest.mark.parametrize("source", [[], {}, 3, None])
+def test_a_manifest_of_another_kind_is_named(study, source):
+    edit(study[0] / "kit" / "manifest.json", source=source)
+    assert named(study) == {
+        ("kit/manifest.json", "SHA-256", CHANGED),
+        ("kit/manifest.json", "source", NO_FILE),
+    }
+
+
 def test_what_was_made_from_another_model_is_named(study):
     folder, results = study
     assert named((folder, of_file(results, "0" * 64))) == {
