@@ -25,6 +25,7 @@ NVIDIA_NAMES = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 MEMORY_MAX = Path("/sys/fs/cgroup/memory.max")
 MEMORY_INFO = Path("/proc/meminfo")
+CPU_INFO = Path("/proc/cpuinfo")
 FLAG_KEYS = {"flags", "Features"}
 CPU_FEATURES = (
     "avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8",  # x86
@@ -44,8 +45,8 @@ def collect_environment(gpu: str | None = None, others: tuple[str, ...] = ()) ->
         python=platform.python_version(),
         packages=_installed((*PACKAGES, *others)),
         os=platform.platform(),
-        cpu=cpu_name(Path("/proc/cpuinfo")),
-        cpu_features=cpu_features(Path("/proc/cpuinfo")),
+        cpu=cpu_name(CPU_INFO),
+        cpu_features=cpu_features(CPU_INFO),
         num_cores=usable_cores(),
         memory_bytes=memory_bytes(),
         gpu=gpu,

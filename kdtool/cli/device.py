@@ -163,6 +163,7 @@ def profile(
         report = profile_models(files, replace(options, groups=competing(models, files, options)))
     report = _with_names(report, {str(file): str(name) for file, name in names})
     report = with_budgets(report, limits)
+    _warn_of_saturation(report)
     chosen = () if runtime == "onnxruntime" else ("--runtime", runtime)
     _print(report, [*map(str, models), *chosen], as_json=as_json, as_csv=as_csv)
     if any(check.fit != "within budget" for check in report.budgets):
@@ -235,7 +236,8 @@ def predict(
     _warn_of_changed([model])
     from kdtool.edge.predict import predict_files
 
-    report = predict_files(model, images, threads, None if as_csv else 3, min_confidence)
+    top = None if as_csv else 3
+    report = predict_files(model, images, threads, top, min_confidence, _warn)
     _print_predictions(report, as_json=as_json, as_csv=as_csv)
     failures = [prediction.error for prediction in report.predictions if prediction.error]
     if failures:
@@ -319,12 +321,24 @@ def _warn_of_changed(files: list[Path]) -> None:
     """Warn of files that are not those that their study has on record."""
     from kdtool.edge.model_file import changed_file
 
-    warnings = [text for text in map(changed_file, files) if text]
-    if warnings:
-        from kdtool.terminal.progress import Terminal
+    for text in map(changed_file, files):
+        if text:
+            _warn(text)
 
-        for text in warnings:
-            Terminal(quiet=False).warn(text)
+
+def _warn_of_saturation(report: "ProfileReport") -> None:
+    """Warn of int8 files that this processor computes otherwise."""
+    from kdtool.edge.int8.saturation import saturation
+
+    for one in report.models:
+        if text := saturation(one.path, one.metadata):
+            _warn(text)
+
+
+def _warn(text: str) -> None:
+    from kdtool.terminal.progress import Terminal
+
+    Terminal(quiet=False).warn(text)
 
 
 def _each_once(files: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:

@@ -3,7 +3,7 @@
 import json
 import math
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from kdtool.edge.image_files import images_below
+from kdtool.edge.int8.saturation import saturation
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.session import RUNTIME_ERRORS, InferenceSession, open_session
 from kdtool.errors import KdtoolError, ModelFileError, reason
@@ -105,6 +106,7 @@ def predict_files(
     threads: int = 1,
     top: int | None = 3,
     min_confidence: float | None = None,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> PredictionReport:
     """Classify image files, one at a time.
 
@@ -116,6 +118,7 @@ def predict_files(
         threads: At least 1.
         top: Number of classes to list; None: all.
         min_confidence: In [0, 1]; an answer is refused if the probability of its class is lower.
+        warn: Called if this processor computes the model otherwise.
 
     Raises:
         KdtoolError: The model cannot be used, or a folder has no images. For an image that cannot
@@ -126,6 +129,8 @@ def predict_files(
     check_classifier(session, model)
     classes = class_names(session, model)
     chosen = check_decision(session, model, classes)
+    if text := saturation(str(model), read_metadata(session)):
+        warn(text)
     predictions = [
         predict_given(session, one, classes, top or len(classes), min_confidence) for one in given
     ]

@@ -206,11 +206,11 @@ def main():
     with ThreadPoolExecutor(given.jobs) as pool:
         found = itertools.chain.from_iterable(pool.map(lambda part: run(part, given.keep), parts))
         for count, ((name, number), (what, text)) in enumerate(zip(mutants, found, strict=True), 1):
-            if count % 5000 == 0:
-                print(f"{count:,} of {len(mutants):,}", file=sys.stderr)
             counts[name][what] += 1
             if what not in FINE:
                 faults.append(f"{name} {number}: {what} {text[:300]}")
+            if count % 5000 == 0:
+                print(f"{count:,} of {len(mutants):,}: {len(faults)} faults", file=sys.stderr)
     print(f"{'format':<22}{'mutants':>9}{'used':>9}{'refused':>9}{'faults':>9}")
     for name, of_name in [*counts.items(), ("all", sum(counts.values(), Counter()))]:
         total, fine = of_name.total(), [of_name[what] for what in FINE]

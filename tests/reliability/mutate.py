@@ -2,6 +2,7 @@
 
 import json
 import re
+from copy import deepcopy
 
 import onnx
 
@@ -85,7 +86,7 @@ def change_json(content, rng):
             case 3 if isinstance(parent[key], (int, float)):
                 parent[key] = parent[key] * float(rng.choice([-1, 0, 0.5, 2, 1e9])) + 1
             case _:
-                parent[key] = VALUES[int(rng.integers(len(VALUES)))]
+                parent[key] = deepcopy(VALUES[int(rng.integers(len(VALUES)))])
     return json.dumps(tree).encode()
 
 

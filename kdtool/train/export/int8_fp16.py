@@ -6,6 +6,7 @@ from pathlib import Path
 import onnx
 
 from kdtool.edge.fp16 import to_fp16
+from kdtool.edge.int8.saturation import saturation
 from kdtool.edge.model_file import model_opset, read_model
 from kdtool.files import sha256_of, write_atomic
 from kdtool.results.base import Precision, Record
@@ -49,6 +50,9 @@ def make_smaller(run: Run, evaluated: Evaluated, fp32: FileResult, precision: Pr
 
     def make() -> tuple[Smaller, list[Path]]:
         run.reporter.say(f"making {path.name}")
+        asked = {"quantization": {"target": table.target}}
+        if precision == "int8" and (text := saturation(path.name, asked)):
+            run.reporter.warn(text)
         with tempfile.TemporaryDirectory() as scratch:
             trial, original = Path(scratch) / path.name, folder / fp32.path
             quantization, ladder = None, None

@@ -1,0 +1,33 @@
+"""int8 files whose sums a processor cuts off."""
+
+from collections.abc import Mapping
+
+from kdtool import environment
+
+X86 = {"avx2", "avx512f"}
+SUMS_IN_32_BITS = {"avx_vnni", "avx512_vnni"}
+
+
+def saturation(name: str, metadata: Mapping[str, object]) -> str | None:
+    """Return a warning if this processor cuts off sums of an int8 file; None: it does not.
+
+    Without VNNI, x86 processors add two products of 8 bits in 16 bits, which holds 7-bit weights
+    (`target = "portable"`) but not 8-bit ones (`"x86"`).
+
+    Args:
+        name: Of the file.
+        metadata: Of `read_metadata`.
+
+    Source: ONNX Runtime's documentation, "Quantize ONNX models", on U8S8 and saturation.
+    """
+    quantization = metadata.get("quantization")
+    if not isinstance(quantization, dict) or quantization.get("target") != "x86":
+        return None
+    features = set(environment.cpu_features(environment.CPU_INFO))
+    if not features & X86 or features & SUMS_IN_32_BITS:
+        return None
+    return (
+        f"{name} was made for x86 processors with VNNI, which this one lacks: it cuts off sums of "
+        "the 8-bit weights, so classes may change; `kdtool export STUDY --target portable` "
+        "makes a file that answers alike on all"
+    )
