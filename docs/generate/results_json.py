@@ -56,6 +56,7 @@ This page is generated: after a change in `kdtool/results`, run
 `uv run python docs/generate/results_json.py`.
 """
 NAMES = {"str": "text", "int": "integer", "float": "number", "bool": "true or false"}
+NAMES |= {"PositiveInt": "integer above 0", "PositiveFloat": "number above 0"}
 ALIASES = {
     "Interval": "[number, number]",
     "Role": "role",

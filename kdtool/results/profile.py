@@ -5,7 +5,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from kdtool.results.base import SCHEMA, Interval, Record
 from kdtool.results.decision import BudgetCheck
@@ -41,19 +41,20 @@ class Latency(Record):
 
     runtime: Runtime  # that ran the file
     arithmetic: str | None = None  # precision that the runtime was forced to; None: the file's own
-    threads: int  # that the runtime may use
+    threads: PositiveInt  # that the runtime may use
     provider: str  # execution provider
     provider_share: float | None = None  # of the nodes, that ran there; None: unknown
-    batch_size: int  # images of one run
-    num_runs: int  # timed runs
-    p50_ms: float  # median time of one run
-    p50_ci95_ms: Interval  # block bootstrap: successive runs are not independent
-    p90_ms: float | None  # None: fewer than 64 runs
-    p95_ms: float | None  # None: fewer than 130 runs
-    p99_ms: float | None  # None: fewer than 662 runs
-    min_ms: float  # fastest run
-    mean_ms: float  # mean of the runs
-    images_per_second: float  # from the mean
+    batch_size: PositiveInt  # images of one run
+    num_runs: PositiveInt  # timed runs
+    p50_ms: PositiveFloat  # median time of one run
+    # Of the median; block bootstrap, as successive runs are not independent
+    p50_ci95_ms: tuple[PositiveFloat, PositiveFloat]
+    p90_ms: PositiveFloat | None  # None: fewer than 64 runs
+    p95_ms: PositiveFloat | None  # None: fewer than 130 runs
+    p99_ms: PositiveFloat | None  # None: fewer than 662 runs
+    min_ms: PositiveFloat  # fastest run
+    mean_ms: PositiveFloat  # mean of the runs
+    images_per_second: PositiveFloat  # from the mean
     load_ms: float  # making the session, in a process that has run another one before
     first_run_ms: float  # the first run, which warms up
     peak_memory_bytes: int | None  # resident, of the process that ran it; None: unknown

@@ -209,6 +209,7 @@ def main():
             counts[name][what] += 1
             if what not in FINE:
                 faults.append(f"{name} {number}: {what} {text[:300]}")
+                print(faults[-1], file=sys.stderr)
             if count % 5000 == 0:
                 print(f"{count:,} of {len(mutants):,}: {len(faults)} faults", file=sys.stderr)
     print(f"{'format':<22}{'mutants':>9}{'used':>9}{'refused':>9}{'faults':>9}")
@@ -216,7 +217,6 @@ def main():
         total, fine = of_name.total(), [of_name[what] for what in FINE]
         print(f"{name:<22}{total:>9,}{fine[0]:>9,}{fine[1]:>9,}{total - sum(fine):>9,}")
     print(f"{time.monotonic() - began:,.0f} s")
-    print(*faults[:100], sep="\n")
     sys.exit(bool(faults))
 
 

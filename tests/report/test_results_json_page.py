@@ -62,7 +62,7 @@ def test_every_key_of_a_study_is_on_the_page(full, subclass, mhist):
     [
         ("num_near_duplicates", "May be absent: `0`"),
         ("confusion", "list of list of integer"),
-        ("p50_ci95_ms", "[number, number]"),
+        ("p50_ci95_ms", "[number above 0, number above 0]"),
         ("target", '`"x86"` or `"arm"` or `"portable"`'),
     ],
 )

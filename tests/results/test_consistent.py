@@ -66,6 +66,12 @@ CONTRADICTIONS = {
         "files"
     ]["fp32"].update(path="../student.onnx"),
     "explain.path: /tmp/x.npz is not inside": lambda d: d["explain"].update(path="/tmp/x.npz"),
+    "models.teacher.files.fp32.latency.p50_ms: Input should be greater than 0": lambda d: d[
+        "models"
+    ]["teacher"]["files"]["fp32"]["latency"].update(p50_ms=0),
+    "models.student.files.fp32.latency.p50_ci95_ms.0": lambda d: d["models"]["student"]["files"][
+        "fp32"
+    ]["latency"].update(p50_ci95_ms=[-1, 2]),
     "data.duplicate_images": lambda d: d["data"].update(duplicate_images="a/../../b.npz"),
 }
 

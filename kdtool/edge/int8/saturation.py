@@ -29,5 +29,5 @@ def saturation(name: str, metadata: Mapping[str, object]) -> str | None:
     return (
         f"{name} was made for x86 processors with VNNI, which this one lacks: it cuts off sums of "
         "the 8-bit weights, so classes may change; `kdtool export STUDY --target portable` "
-        "makes a file that answers alike on all"
+        "makes a file that none cuts off"
     )
