@@ -1,7 +1,14 @@
 """int8 files for tests that are not about how ranges are found."""
 
+import pytest
+
 from kdtool.edge.int8.quantize import prepared, to_int8
 from kdtool.edge.int8.ranges import measure_activations, min_max
+from kdtool.edge.int8.saturation import saturation
+
+# Files for x86 are computed as they are written only where no sum is cut off.
+X86 = {"quantization": {"target": "x86"}}
+x86_sums = pytest.mark.skipif(saturation("", X86) is not None, reason="a processor without VNNI")
 
 
 def int8_of(model, images, target, kept_fp32=()):

@@ -7,7 +7,7 @@ import pytest
 from int8_networks import IMAGES as PICTURES
 from int8_networks import loud_channel
 from onnx import TensorProto, helper, numpy_helper
-from quantized import int8_of
+from quantized import int8_of, x86_sums
 
 from kdtool.edge.fp16 import to_fp16
 from kdtool.edge.metadata import read_metadata, write_metadata
@@ -90,6 +90,7 @@ def test_the_range_of_an_activation_is_what_the_images_gave(model):
     assert tensors["active_scale"] == pytest.approx(hidden.max() / 255, rel=1e-5)
 
 
+@x86_sums
 def test_outputs_stay_close_and_probabilities_are_not_rounded_to_8_bits(model, tmp_path):
     logits, _ = run(model, IMAGES, tmp_path)
     given, probabilities = run(int8_of(model, IMAGES, "x86"), IMAGES, tmp_path)

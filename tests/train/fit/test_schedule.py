@@ -96,7 +96,6 @@ def test_a_warmup_may_be_longer_than_its_phase():
         ("mnist", 3600, 27),  # 5,000 digits: 15 steps in an epoch, at least 400 steps
         ("mnist", 54_000, 12),
         ("mnist-2x5", 3600, 27),
-        ("digits", 1294, 37),
     ],
 )
 def test_recipes_of_small_datasets_train_as_long_as_ever(name, num_images, expected):
