@@ -328,10 +328,10 @@ def _warn_of_changed(files: list[Path]) -> None:
 
 def _warn_of_saturation(report: "ProfileReport") -> None:
     """Warn of int8 files that this processor computes otherwise."""
-    from kdtool.edge.int8.saturation import saturation
+    from kdtool.edge.int8.saturation import saturation, target_of
 
     for one in report.models:
-        if text := saturation(one.path, one.metadata):
+        if text := saturation(one.path, target_of(one.metadata)):
             _warn(text)
 
 

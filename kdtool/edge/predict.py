@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from kdtool.edge.image_files import images_below
-from kdtool.edge.int8.saturation import saturation
+from kdtool.edge.int8.saturation import saturation, target_of
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.session import RUNTIME_ERRORS, InferenceSession, open_session
 from kdtool.errors import KdtoolError, ModelFileError, reason
@@ -129,7 +129,7 @@ def predict_files(
     check_classifier(session, model)
     classes = class_names(session, model)
     chosen = check_decision(session, model, classes)
-    if text := saturation(str(model), read_metadata(session)):
+    if text := saturation(str(model), target_of(read_metadata(session))):
         warn(text)
     predictions = [
         predict_given(session, one, classes, top or len(classes), min_confidence) for one in given

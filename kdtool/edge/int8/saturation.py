@@ -8,7 +8,13 @@ X86 = {"avx2", "avx512f"}
 SUMS_IN_32_BITS = {"avx_vnni", "avx512_vnni"}
 
 
-def saturation(name: str, metadata: Mapping[str, object]) -> str | None:
+def target_of(metadata: Mapping[str, object]) -> object:
+    """Return the processor that an int8 file was made for, from `read_metadata`; None: no such."""
+    quantization = metadata.get("quantization")
+    return quantization.get("target") if isinstance(quantization, dict) else None
+
+
+def saturation(name: str, target: object) -> str | None:
     """Return a warning if this processor cuts off sums of an int8 file; None: it does not.
 
     Without VNNI, x86 processors add two products of 8 bits in 16 bits, which holds 7-bit weights
@@ -16,12 +22,11 @@ def saturation(name: str, metadata: Mapping[str, object]) -> str | None:
 
     Args:
         name: Of the file.
-        metadata: Of `read_metadata`.
+        target: That it was made for, as `export.target`.
 
     Source: ONNX Runtime's documentation, "Quantize ONNX models", on U8S8 and saturation.
     """
-    quantization = metadata.get("quantization")
-    if not isinstance(quantization, dict) or quantization.get("target") != "x86":
+    if target != "x86":
         return None
     features = set(environment.cpu_features(environment.CPU_INFO))
     if not features & X86 or features & SUMS_IN_32_BITS:

@@ -7,11 +7,10 @@ from pathlib import Path
 from kdtool.edge.kit.folder import MANIFEST, changes_of
 from kdtool.errors import StudyError
 from kdtool.files import sha256_of
-from kdtool.results.commands.verification import Mismatch, Part, compared, joined
+from kdtool.results.commands.verification import SHA256, Part, compared, joined, mismatched
 from kdtool.results.study import Results
 
 NAME = "kit, folders of other runtimes, card: by their manifests"
-SHA256 = "SHA-256"
 NO_FILE = "of no file of this study"
 COPIES = ("*.onnx", "*.safetensors")  # of a card, whose texts are its user's
 
@@ -48,8 +47,7 @@ def _folder(study: Path, name: str, known: set[str]) -> Iterator[Part]:
 
 
 def _damaged(file: str, found: str) -> Part:
-    one = Mismatch(file=file, field=SHA256, stored="as it was written", found=found)
-    return Part(name=NAME, num_compared=1, mismatches=[one], not_checked=[])
+    return mismatched(NAME, file, SHA256, "as it was written", found)
 
 
 def _card(study: Path, known: set[str]) -> Iterator[Part]:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from kdtool.results.base import SCHEMA, Record
 
+SHA256 = "SHA-256"  # the field of a mismatch of a whole file
 RELATIVE, ABSOLUTE = 1e-6, 1e-12  # by which numbers may differ: of the larger one, and at all
 MOST_CHARACTERS = 80  # of a value that is shown
 
@@ -79,6 +80,12 @@ def joined(name: str, parts: Iterable[Part]) -> Part:
 def not_checked(name: str, *reasons: str) -> Part:
     """Return a part in which nothing could be compared."""
     return Part(name=name, num_compared=0, mismatches=[], not_checked=list(reasons))
+
+
+def mismatched(name: str, file: str, field: str, stored: str, found: str) -> Part:
+    """Return a part of one comparison, which failed."""
+    one = Mismatch(file=file, field=field, stored=stored, found=found)
+    return Part(name=name, num_compared=1, mismatches=[one], not_checked=[])
 
 
 def compared(name: str, file: str, stored: object, found: object, field: str = "") -> Part:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from kdtool.results.commands.verification import Mismatch, Part, compared, joined, not_checked
+from kdtool.results.commands.verification import Part, compared, joined, mismatched, not_checked
 from kdtool.results.machines import setting
 from kdtool.results.profile import ProfileReport
 from kdtool.results.study import DeviceProfile, Results
@@ -60,10 +60,5 @@ def _device(path: Path, profile: DeviceProfile, results: Results) -> Iterator[Pa
                 continue
             latency = timing.latency
             what = f"{file.role} {file.precision}, {latency.threads} threads, {latency.provider}"
-            one = Mismatch(
-                file=RESULTS,
-                field=f"devices: {what}",
-                stored="nothing",
-                found=f"{latency.p50_ms:g} ms in {path.name}; `profile --merge` adds it",
-            )
-            yield Part(name=NAME, num_compared=1, mismatches=[one], not_checked=[])
+            found = f"{latency.p50_ms:g} ms in {path.name}; `profile --merge` adds it"
+            yield mismatched(NAME, RESULTS, f"devices: {what}", "nothing", found)

@@ -7,7 +7,14 @@ from pathlib import Path
 from kdtool.errors import StudyError
 from kdtool.files import sha256_of
 from kdtool.results.base import is_edited
-from kdtool.results.commands.verification import Mismatch, Part, compared, joined, not_checked
+from kdtool.results.commands.verification import (
+    SHA256,
+    Part,
+    compared,
+    joined,
+    mismatched,
+    not_checked,
+)
 from kdtool.results.study import Results
 from kdtool.study.finished import NAME
 from kdtool.study.folder import Study
@@ -15,7 +22,6 @@ from kdtool.study.stages import StageRecord, read_record
 
 FILES = "files, by their SHA-256"
 RESULTS = "results.json"
-SHA256 = "SHA-256"
 LAST = (NAME, "report.json")  # records, written when all others are
 UNLISTED = (".state.pt", "test.csv")
 
@@ -128,8 +134,7 @@ def _unrecorded(study: Study, listed: set[str]) -> Iterator[Part]:
 
 
 def _damaged(file: str, stored: str, found: str) -> Part:
-    one = Mismatch(file=file, field=SHA256, stored=stored, found=found)
-    return Part(name=FILES, num_compared=1, mismatches=[one], not_checked=[])
+    return mismatched(FILES, file, SHA256, stored, found)
 
 
 def _files_of(path: Path, record: StageRecord, study: Study, results: Results) -> dict[str, str]:

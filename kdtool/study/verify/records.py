@@ -11,7 +11,7 @@ from kdtool.errors import StudyError
 from kdtool.recipe.schema import Recipe
 from kdtool.report.decision import decide
 from kdtool.results.base import Role, to_json
-from kdtool.results.commands.verification import Mismatch, Part, compared, joined, not_checked
+from kdtool.results.commands.verification import Part, compared, joined, mismatched, not_checked
 from kdtool.results.profile import Latency
 from kdtool.results.study import Cost, FileResult, ModelResult, Results, SeedResult, TrainingResult
 from kdtool.study.folder import Study
@@ -58,9 +58,7 @@ def as_json(record: Any) -> Any:
 
 def missing(name: str) -> Part:
     """Return that there is no record of that name, which may have wildcards."""
-    text = "no such file"
-    one = Mismatch(file=f"stages/{name}.json", field=RECORD, stored="written", found=text)
-    return Part(name=NAME, num_compared=1, mismatches=[one], not_checked=[])
+    return mismatched(NAME, f"stages/{name}.json", RECORD, "written", "no such file")
 
 
 def study_records(study: Study) -> dict[str, StageRecord]:

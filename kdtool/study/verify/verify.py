@@ -6,7 +6,7 @@ from pathlib import Path
 from kdtool.errors import StudyError, reason
 from kdtool.recipe.schema import Recipe
 from kdtool.results.base import sealed
-from kdtool.results.commands.verification import Mismatch, Part, not_checked
+from kdtool.results.commands.verification import Part, mismatched, not_checked
 from kdtool.results.study import Results, load_results
 from kdtool.study.folder import Study
 from kdtool.study.verify.devices import Profiles, measured_elsewhere
@@ -91,6 +91,5 @@ def attempted(name: str, results: Results, make: Callable[[], list[Part]]) -> li
     except CONTRADICTIONS as error:
         if sealed(results) == results:
             raise
-        texts = {"stored": "values that fit together", "found": f"they do not: {reason(error)}"}
-        one = Mismatch(file=RESULTS, field=name, **texts)
-        return [Part(name=name, num_compared=1, mismatches=[one], not_checked=[])]
+        found = f"they do not: {reason(error)}"
+        return [mismatched(name, RESULTS, name, "values that fit together", found)]

@@ -50,8 +50,7 @@ def make_smaller(run: Run, evaluated: Evaluated, fp32: FileResult, precision: Pr
 
     def make() -> tuple[Smaller, list[Path]]:
         run.reporter.say(f"making {path.name}")
-        asked = {"quantization": {"target": table.target}}
-        if precision == "int8" and (text := saturation(path.name, asked)):
+        if precision == "int8" and (text := saturation(path.name, table.target)):
             run.reporter.warn(text)
         with tempfile.TemporaryDirectory() as scratch:
             trial, original = Path(scratch) / path.name, folder / fp32.path

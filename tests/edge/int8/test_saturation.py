@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from kdtool import environment
 from kdtool.cli.app import app
-from kdtool.edge.int8.saturation import saturation
+from kdtool.edge.int8.saturation import saturation, target_of
 from kdtool.edge.metadata import write_metadata
 
 AVX2 = "fma avx avx2"
@@ -39,7 +39,7 @@ def machine(tmp_path, monkeypatch):
 def test_only_8_bit_weights_without_vnni_are_cut_off(machine, target, flags, warns):
     machine(flags)
     metadata = {} if target is None else {"quantization": {"target": target}}
-    text = saturation("m.int8.onnx", metadata)
+    text = saturation("m.int8.onnx", target_of(metadata))
     assert (text is not None) == warns
     if warns:
         assert text.startswith("m.int8.onnx was made for x86 processors with VNNI, which this one")
@@ -48,15 +48,15 @@ def test_only_8_bit_weights_without_vnni_are_cut_off(machine, target, flags, war
 def test_arm_and_unknown_processors_do_not_warn(machine, tmp_path, monkeypatch):
     metadata = {"quantization": {"target": "x86"}}
     machine("fp asimd asimddp", "Features")
-    assert saturation("m.onnx", metadata) is None
+    assert saturation("m.onnx", target_of(metadata)) is None
     monkeypatch.setattr(environment, "CPU_INFO", tmp_path / "nowhere")
-    assert saturation("m.onnx", metadata) is None
+    assert saturation("m.onnx", target_of(metadata)) is None
 
 
 @pytest.mark.parametrize("value", ["x86", ["x86"], {"target": ["x86"]}, 3, None])
 def test_metadata_of_others_do_not_warn(machine, value):
     machine(AVX2)
-    assert saturation("m.onnx", {"quantization": value}) is None
+    assert saturation("m.onnx", target_of({"quantization": value})) is None
 
 
 @pytest.mark.parametrize("command", ["predict", "profile"])
