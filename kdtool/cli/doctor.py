@@ -1,5 +1,6 @@
 """The command that looks for what would fail later: doctor."""
 
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,6 +26,19 @@ if TYPE_CHECKING:
     from kdtool.recipe.schema import Recipe
     from kdtool.results.commands.doctor import DoctorReport, Finding
     from kdtool.train.pipeline.doctor.examine import Examined
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the command was given with a recipe."""
+
+    path: Path
+    settings: list[str] | None
+    out: Path
+    device: str
+    jobs: int | None
+    subclasses: bool
+    quiet: bool
 
 
 def doctor(
@@ -72,31 +86,20 @@ def doctor(
             detectable=[],
         )
     if recipe is not None:
-        machine = device, jobs
-        report = _with_recipe(
-            report, recipe, settings, out, machine, subclasses=subclasses, quiet=quiet
-        )
+        given = Given(recipe, settings, out, device, jobs, subclasses, quiet)
+        report = _with_recipe(report, given)
     _show(report, as_json=as_json)
     if not report.passes:
         raise typer.Exit(1)
 
 
-def _with_recipe(
-    report: "DoctorReport",
-    path: Path,
-    settings: list[str] | None,
-    out: Path,
-    machine: tuple[str, int | None],
-    *,
-    subclasses: bool,
-    quiet: bool,
-) -> "DoctorReport":
+def _with_recipe(report: "DoctorReport", given: Given) -> "DoctorReport":
     """Return a report with what was found out about a recipe."""
     from kdtool.recipe.checks import load_checked
 
     try:
-        recipe = load_checked(path, settings, out)
-        check_out_folder(out, recipe.name)
+        recipe = load_checked(given.path, given.settings, given.out)
+        check_out_folder(given.out, recipe.name)
     except KdtoolError as error:
         return _adding(report, [_stops("recipe", str(error))])
     report = report.model_copy(update={"recipe": recipe.name, "num_seeds": len(recipe.seeds)})
@@ -106,7 +109,7 @@ def _with_recipe(
         fault = _stops("recipe", "PyTorch is not installed", install_command("train"))
         return _adding(report, [fault])
     try:
-        examined = _examined(recipe, out, machine, subclasses=subclasses, quiet=quiet)
+        examined = _examined(recipe, given)
     except (ImportError, OSError) as error:
         fault = _stops(
             "recipe", f"PyTorch or a package that it needs cannot be loaded: {reason(error)}"
@@ -121,27 +124,19 @@ def _with_recipe(
     )
 
 
-def _examined(
-    recipe: "Recipe",
-    out: Path,
-    machine: tuple[str, int | None],
-    *,
-    subclasses: bool,
-    quiet: bool,
-) -> "Examined":
-    device, jobs = machine
+def _examined(recipe: "Recipe", given: Given) -> "Examined":
     with resumable() as work_begins:
-        terminal = start(quiet=quiet)
+        terminal = start(quiet=given.quiet)
         from kdtool.train.pipeline.doctor.examine import examine_recipe
 
         work_begins()
         return examine_recipe(
-            out / recipe.name,
+            given.out / recipe.name,
             recipe,
             terminal,
-            device_name=device,
-            jobs=jobs,
-            subclasses=subclasses,
+            device_name=given.device,
+            jobs=given.jobs,
+            subclasses=given.subclasses,
         )
 
 

@@ -3,6 +3,7 @@
 import shlex
 import sys
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,10 +32,8 @@ from kdtool.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from kdtool.recipe.schema import Recipe
     from kdtool.results.commands.verification import Part
-    from kdtool.results.study import Results
-    from kdtool.study.folder import Study
+    from kdtool.study.verify.finished_study import FinishedStudy
     from kdtool.terminal.progress import Terminal
 
 
@@ -195,16 +194,20 @@ def verify(
     from kdtool.edge.verify.folders import made_folders
     from kdtool.edge.verify.recount import recount
     from kdtool.results.commands.verification import verification
-    from kdtool.study.verify.verify import opened, verify_records
+    from kdtool.study.verify.finished_study import open_study
+    from kdtool.study.verify.verify import verify_records
     from kdtool.terminal.progress import Terminal
 
     terminal = Terminal(quiet=quiet)
-    opened_study, recipe, results = opened(study)
-    recipe_here = opened_study.load_recipe(settings) if settings else recipe
+    finished = open_study(study)
+    here = finished
+    if settings:
+        here = replace(finished, recipe=finished.study.load_recipe(settings))
     with interruptible(), redirect_stdout(sys.stderr):
-        parts = verify_records(opened_study, recipe, results, profiles, terminal.warn)
+        parts = verify_records(finished, profiles, terminal.warn)
+        results = finished.results
         parts += [recount(study, results, profiles), made_folders(study, results)]
-        parts += _computed_again(opened_study, recipe_here, results, terminal)
+        parts += _computed_again(here, terminal)
     found = verification(str(study), parts)
     if as_json:
         from kdtool.results.base import to_json
@@ -223,9 +226,7 @@ def verify(
         raise typer.Exit(1)
 
 
-def _computed_again(
-    study: "Study", recipe: "Recipe", results: "Results", terminal: "Terminal"
-) -> list["Part"]:
+def _computed_again(finished: "FinishedStudy", terminal: "Terminal") -> list["Part"]:
     """Return what is compared with PyTorch, or why it is not."""
     terminal.say("loading PyTorch")
     try:
@@ -238,4 +239,4 @@ def _computed_again(
 
         why = f"intervals, verdicts and the files' answers: need {error.name}"
         return [not_checked("all numbers", f"{why}; {install_command('train')}")]
-    return verify_numbers(study, recipe, results, terminal)
+    return verify_numbers(finished, terminal)

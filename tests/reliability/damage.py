@@ -20,8 +20,9 @@ from pathlib import Path
 from kdtool.edge.verify.folders import made_folders
 from kdtool.edge.verify.recount import recount
 from kdtool.errors import KdtoolError
+from kdtool.study.verify.finished_study import open_study
 from kdtool.study.verify.integrity import listed_files
-from kdtool.study.verify.verify import opened, verify_records
+from kdtool.study.verify.verify import verify_records
 from kdtool.terminal.progress import Terminal
 from kdtool.train.pipeline.verify.verify import verify_numbers
 
@@ -47,13 +48,12 @@ def held(content):
 
 def compared(folder):
     """What `verify` finds, part after part."""
-    study, recipe, results = opened(folder)
-    terminal = Terminal(quiet=True)
-    yield listed_files(study, results)  # a part of the next line, and quick
-    yield made_folders(folder, results)
-    yield from verify_records(study, recipe, results, [], terminal.warn)
-    yield recount(folder, results)
-    yield from verify_numbers(study, recipe, results, terminal)
+    finished, terminal = open_study(folder), Terminal(quiet=True)
+    yield listed_files(finished)  # a part of verify_records, and quick
+    yield made_folders(folder, finished.results)
+    yield from verify_records(finished, [], terminal.warn)
+    yield recount(folder, finished.results)
+    yield from verify_numbers(finished, terminal)
 
 
 def is_named(folder, name):

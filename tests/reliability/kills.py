@@ -96,14 +96,22 @@ def living(session):
 def killed_study(arguments, folder, most_seconds, kills, draw, gentle):
     """Run a study, killed again and again, until it ends or there were `kills`.
 
+    Args:
+        arguments: Of the command.
+        folder: For it.
+        most_seconds: Until the end of a run, longer after runs that finish no stage.
+        kills: After which there are no more.
+        draw: Of moments and signals.
+        gentle: Share of SIGTERM and SIGINT.
+
     Returns:
         How it was ended each time, whether it finished, and what went wrong.
     """
-    ends, faults = Counter(), []
+    ends, faults, num_stages, longest = Counter(), [], 0, most_seconds
     while ends.total() < kills and not faults:
         child = started(arguments, folder)
-        # more often early, so that there are more of them in a study, and late ones that it ends
-        status = wait(child, 0.2 + most_seconds * draw.random() ** 2)
+        # more often early, so that there are more of them in a study
+        status = wait(child, 0.2 + longest * draw.random() ** 2)
         if status is None:
             number = draw.choice(list(SIGNALS)) if draw.random() < gentle else signal.SIGKILL
             os.kill(child, number)
@@ -112,6 +120,8 @@ def killed_study(arguments, folder, most_seconds, kills, draw, gentle):
             faults = faults_of(child, number, status, folder)
         elif status:
             faults = [f"ended with {status}: {(folder / 'output.txt').read_text()[-300:]}"]
+        before, num_stages = num_stages, len(list(folder.glob("killed/stages/*.json")))
+        longest = most_seconds if num_stages > before else 1.15 * longest  # so that it ends
         if status == 0:
             return ends, True, faults
     return ends, False, faults

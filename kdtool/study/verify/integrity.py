@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from kdtool.errors import StudyError
 from kdtool.files import sha256_of
 from kdtool.results.base import is_edited
 from kdtool.results.commands.verification import (
@@ -18,7 +17,8 @@ from kdtool.results.commands.verification import (
 from kdtool.results.study import Results
 from kdtool.study.finished import NAME
 from kdtool.study.folder import Study
-from kdtool.study.stages import StageRecord, read_record
+from kdtool.study.stages import StageRecord
+from kdtool.study.verify.finished_study import FinishedStudy
 
 FILES = "files, by their SHA-256"
 RESULTS = "results.json"
@@ -26,12 +26,10 @@ LAST = (NAME, "report.json")  # records, written when all others are
 UNLISTED = (".state.pt", "test.csv")
 
 
-def listed_files(study: Study, results: Results) -> Part:
-    """Compare every file that the study lists with its SHA-256."""
-    return joined(
-        FILES,
-        [_results(study, results), *_shipped(study, results), *_stages(study, results)],
-    )
+def listed_files(finished: FinishedStudy) -> Part:
+    """Compare every file that a study lists with its SHA-256."""
+    study, results = finished.study, finished.results
+    return joined(FILES, [_results(study, results), *_shipped(study, results), *_stages(finished)])
 
 
 def _results(study: Study, results: Results) -> Part:
@@ -91,29 +89,21 @@ def _shipped(study: Study, results: Results) -> Iterator[Part]:
         yield compared(FILES, RESULTS, sha256, found, field)
 
 
-def _stages(study: Study, results: Results) -> Iterator[Part]:
+def _stages(finished: FinishedStudy) -> Iterator[Part]:
     """Compare the record of every stage with its seal, and the files of the stage with theirs."""
-    listed: set[str] = set()
-    are_whole = True
-    for path in sorted((study.folder / "stages").glob("*.json")):
-        name = f"stages/{path.name}"
-        try:
-            record = read_record(path)
-        except (ValueError, StudyError) as error:
-            fault = f"it {error}" if isinstance(error, ValueError) else str(error)
-            yield _damaged(name, "intact", fault)
-            are_whole = False
-            continue
-        if record is None:
-            continue
+    study, results, listed = finished.study, finished.results, set[str]()
+    for name, fault in finished.damaged.items():
+        yield _damaged(f"stages/{name}.json", "intact", fault)
+    for name, record in finished.records.items():
         if record.is_sealed:
             yield Part(name=FILES, num_compared=1, mismatches=[], not_checked=[])
         else:
-            yield not_checked(FILES, f"{name} itself: kdtool 0.1.0 did not record its SHA-256")
+            why = "itself: kdtool 0.1.0 did not record its SHA-256"
+            yield not_checked(FILES, f"stages/{name}.json {why}")
         listed |= record.files.keys()
-        for relative, sha256 in _files_of(path, record, study, results).items():
+        for relative, sha256 in _files_of(name, record, study, results).items():
             yield _of_file(study, relative, sha256)
-    if are_whole and results.sha256 is not None:
+    if not finished.damaged and results.sha256 is not None:
         yield from _unrecorded(study, listed)
 
 
@@ -137,19 +127,19 @@ def _damaged(file: str, stored: str, found: str) -> Part:
     return mismatched(FILES, file, SHA256, stored, found)
 
 
-def _files_of(path: Path, record: StageRecord, study: Study, results: Results) -> dict[str, str]:
+def _files_of(name: str, record: StageRecord, study: Study, results: Results) -> dict[str, str]:
     """Return the files of a stage that the study still needs.
 
     A model's file that the results do not list is of an earlier recipe and was deleted. After
     `export` and `profile --merge` the other files are not those that `distill` left.
     """
     listed = {file.path for *_, file in results.files}
-    if path.name == NAME:
+    if f"{name}.json" == NAME:
         same = record.files.get(RESULTS) == found_sha256(study.results_path)
-        other = {name for name in record.files if same and not name.startswith("report.")}
-        return {name: record.files[name] for name in other - listed}
+        other = {one for one in record.files if same and not one.startswith("report.")}
+        return {one: record.files[one] for one in other - listed}
     return {
-        name: one
-        for name, one in record.files.items()
-        if not name.endswith(".onnx") or "/" in name or name in listed
+        file: sha256
+        for file, sha256 in record.files.items()
+        if not file.endswith(".onnx") or "/" in file or file in listed
     }

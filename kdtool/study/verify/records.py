@@ -2,45 +2,34 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from fnmatch import fnmatch
 from typing import Any
 
 from pydantic import ValidationError
 
-from kdtool.errors import StudyError
 from kdtool.recipe.schema import Recipe
 from kdtool.report.decision import decide
 from kdtool.results.base import Role, to_json
 from kdtool.results.commands.verification import Part, compared, joined, mismatched, not_checked
 from kdtool.results.profile import Latency
 from kdtool.results.study import Cost, FileResult, ModelResult, Results, SeedResult, TrainingResult
-from kdtool.study.folder import Study
 from kdtool.study.ownership import differing_tables
-from kdtool.study.stages import StageRecord, read_record
+from kdtool.study.stages import StageRecord
+from kdtool.study.verify.finished_study import FinishedStudy
 from kdtool.study.verify.integrity import RESULTS
 
 NAME = "results.json, with the records of the stages"
-RECORD = "record of the stage"
 LEAST_LIKENESS = 0.8  # share of equal values; of two trainings, the values of each epoch differ
 DECISION = "the decision, with all other results"
 
 
-def recorded_results(study: Study, recipe: Recipe, results: Results) -> Part:
+def recorded_results(finished: FinishedStudy) -> Part:
     """Compare results.json with recipe.toml and the records of the stages.
 
     Records that are missing are mismatches; those that are damaged are named by `listed_files`.
     """
-    found = study_records(study)
-    part = joined(
-        NAME,
-        [_recipe(recipe, results), *_models(found, results), *_rest(found, results)],
-    )
-    kept = [
-        one
-        for one in part.mismatches
-        if one.field != RECORD or not any(study.folder.glob(one.file))
-    ]
-    return part.model_copy(update={"mismatches": kept})
+    recipe, results = finished.recipe, finished.results
+    return joined(NAME, [_recipe(recipe, results), *_models(finished), *_rest(finished)])
 
 
 def decided(results: Results) -> Part:
@@ -56,19 +45,13 @@ def as_json(record: Any) -> Any:
     return json.loads(to_json(record))
 
 
-def missing(name: str) -> Part:
-    """Return that there is no record of that name, which may have wildcards."""
-    return mismatched(NAME, f"stages/{name}.json", RECORD, "written", "no such file")
-
-
-def study_records(study: Study) -> dict[str, StageRecord]:
-    """Return the records of all stages by name; damaged ones are left out."""
-    found = {}
-    for path in sorted((study.folder / "stages").glob("*.json")):
-        with suppress(StudyError, ValueError):  # `listed_files` names it
-            if record := read_record(path):
-                found[path.stem] = record
-    return found
+def _missing(finished: FinishedStudy, name: str) -> Iterator[Part]:
+    """Say that no record of that name, which may have wildcards, has what results.json says."""
+    if any(fnmatch(one, name) for one in finished.damaged):
+        return
+    is_there = any(fnmatch(one, name) for one in finished.records)
+    found = "other values" if is_there else "no such file"
+    yield mismatched(NAME, f"stages/{name}.json", "record of the stage", "written", found)
 
 
 def training_of(
@@ -102,26 +85,28 @@ def _recipe(recipe: Recipe, results: Results) -> Part:
     return part.model_copy(update={"num_compared": len(recipe.model_dump())})
 
 
-def _models(records: dict[str, StageRecord], results: Results) -> Iterator[Part]:
+def _models(finished: FinishedStudy) -> Iterator[Part]:
+    records, results = finished.records, finished.results
     for role, model in results.models.items():
         for place, seed in enumerate(model.seeds):
             field = f"models.{role}.seeds[{place}]"
             found = training_of(records, role, seed)
             if found is None:
-                yield missing(f"{role}-seed{seed.seed}-*")
+                yield from _missing(finished, f"{role}-seed{seed.seed}-*")
                 continue
             name, training = found
             yield compared(NAME, RESULTS, trained(seed), _known(training, TrainingResult), field)
             if (test := records.get(f"evaluate-{name}")) is None:
-                yield missing(f"evaluate-{name}")
+                yield from _missing(finished, f"evaluate-{name}")
             else:
                 yield compared(NAME, RESULTS, as_json(seed.test), test.result, f"{field}.test")
-        yield from _of_model(records, role, model)
+        yield from _of_model(finished, role, model)
 
 
-def _of_model(records: dict[str, StageRecord], role: Role, model: ModelResult) -> Iterator[Part]:
+def _of_model(finished: FinishedStudy, role: Role, model: ModelResult) -> Iterator[Part]:
+    records = finished.records
     if (cost := records.get(f"cost-{role}")) is None:
-        yield missing(f"cost-{role}")
+        yield from _missing(finished, f"cost-{role}")
     else:
         content = as_json(model)
         stored = {name: content[name] for name in Cost.model_fields}
@@ -134,7 +119,7 @@ def _of_model(records: dict[str, StageRecord], role: Role, model: ModelResult) -
         if made is not None and precision != "fp32":
             made = made.get("file")
         if made is None:
-            yield missing(f"export-{stem}")
+            yield from _missing(finished, f"export-{stem}")
         else:
             made = _filled(made, FileResult)
             kept = made.keys() - {"gate", "latency", "against_teacher"}  # of later stages
@@ -143,13 +128,13 @@ def _of_model(records: dict[str, StageRecord], role: Role, model: ModelResult) -
                 NAME, RESULTS, {k: content[k] for k in kept}, {k: made[k] for k in kept}, field
             )
         if speed is None:
-            yield missing("latency")
+            yield from _missing(finished, "latency")
         else:
             yield from _times(speed.result, file, field)
         name = f"against-teacher-{stem}"
         against, stored = records.get(name), as_json(file)["against_teacher"]
         if stored is not None and against is None:
-            yield missing(name)
+            yield from _missing(finished, name)
         elif against is not None:
             yield compared(NAME, RESULTS, stored, against.result, f"{field}.against_teacher")
 
@@ -165,11 +150,12 @@ def _times(speed: dict[str, Any], file: FileResult, field: str) -> Iterator[Part
         yield compared(NAME, RESULTS, given, found, f"{field}.gate")
 
 
-def _rest(records: dict[str, StageRecord], results: Results) -> Iterator[Part]:
+def _rest(finished: FinishedStudy) -> Iterator[Part]:
+    results = finished.results
     for name, record in (("gallery", results.gallery), ("explain", results.explain)):
-        stage = records.get(name)
+        stage = finished.records.get(name)
         if record is not None and stage is None:
-            yield missing(name)
+            yield from _missing(finished, name)
         elif record is not None and stage is not None:
             yield compared(NAME, RESULTS, as_json(record), _known(stage, type(record)), name)
 

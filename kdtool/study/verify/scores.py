@@ -21,9 +21,9 @@ from kdtool.results.commands.verification import Part, compared, joined, not_che
 from kdtool.results.evidence import Flips, OperatingPoint, Verdict
 from kdtool.results.study import ModelResult, Results, TestScores
 from kdtool.study.folder import Study
-from kdtool.study.stages import StageRecord
+from kdtool.study.verify.finished_study import FinishedStudy
 from kdtool.study.verify.integrity import RESULTS
-from kdtool.study.verify.records import as_json, study_records, training_of
+from kdtool.study.verify.records import as_json, training_of
 
 NAME = "scores, counted from the stored predictions"
 SIMPLE: tuple[Metric, ...] = ("accuracy", "balanced_accuracy", "weighted_f1", "macro_f1")
@@ -51,7 +51,7 @@ Predicted = Mapping[tuple[Role, int], Predictions]  # by role and seed
 
 
 def stored_predictions(
-    study: Study, records: Mapping[str, StageRecord], results: Results
+    finished: FinishedStudy,
 ) -> tuple[dict[tuple[Role, int], Predictions], list[str]]:
     """Read the predictions of all models of results.json.
 
@@ -59,14 +59,14 @@ def stored_predictions(
         Those that can be read, and why others cannot.
     """
     found, missing = {}, []
-    for role, model in results.models.items():
+    for role, model in finished.results.models.items():
         for seed in model.seeds:
-            training = training_of(records, role, seed)
+            training = training_of(finished.records, role, seed)
             if training is None:
                 missing.append(f"{role}, seed {seed.seed}: the record of its training is missing")
                 continue
             try:
-                found[role, seed.seed] = read_predictions(study.folder, training[0])
+                found[role, seed.seed] = read_predictions(finished.study.folder, training[0])
             except UNREADABLE as error:
                 file = f"predictions/{training[0]}.npz"
                 why = f"{file} cannot be read: {reason(error)}"
@@ -89,9 +89,10 @@ def read_predictions(folder: Path, name: str) -> Predictions:
         )
 
 
-def recounted(study: Study, results: Results) -> Part:
+def recounted(finished: FinishedStudy) -> Part:
     """Count scores, differences and flips again, and compare them with results.json."""
-    predictions, missing = stored_predictions(study, study_records(study), results)
+    results = finished.results
+    predictions, missing = stored_predictions(finished)
     if not predictions:
         return not_checked(NAME, *missing)
     parts = [
@@ -100,7 +101,7 @@ def recounted(study: Study, results: Results) -> Part:
         *_models(predictions, results),
         *(_verdict(predictions, results, *one) for one in enumerate(results.verdicts)),
         *(_flips(predictions, results, *one) for one in enumerate(results.flips)),
-        *_files(study, predictions, results),
+        *_files(finished.study, predictions, results),
     ]
     return joined(NAME, parts)
 

@@ -17,7 +17,8 @@ from kdtool.results.base import sealed, to_json
 from kdtool.results.commands.verification import verification
 from kdtool.results.study import load_results
 from kdtool.study.stages import StageRecord, read_record, write_record
-from kdtool.study.verify.verify import opened, verify_records
+from kdtool.study.verify.finished_study import open_study
+from kdtool.study.verify.verify import verify_records
 
 pytestmark = pytest.mark.slow
 
@@ -31,9 +32,9 @@ NO_IMAGES = [  # as on a machine without them
 
 def of_records(folder, profiles=()):
     """What is compared without PyTorch and without images."""
-    study, recipe, results = opened(folder)
-    parts = verify_records(study, recipe, results, profiles, print)
-    return verification(str(folder), [*parts, recount(folder, results, profiles)])
+    finished = open_study(folder)
+    parts = verify_records(finished, profiles, print)
+    return verification(str(folder), [*parts, recount(folder, finished.results, profiles)])
 
 
 def verify(folder, *options):

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from kdtool import __version__
 from kdtool.environment import collect_environment
 from kdtool.errors import KdtoolError, reason
-from kdtool.recipe.schema import Recipe
 from kdtool.results.base import Role
 from kdtool.results.commands.verification import Part, compared, joined, not_checked
 from kdtool.results.study import Results, TrainingResult
-from kdtool.study.folder import Study
 from kdtool.study.stages import StageRecord
+from kdtool.study.verify.finished_study import FinishedStudy
 from kdtool.study.verify.integrity import RESULTS
 from kdtool.study.verify.records import as_json, training_of
 from kdtool.study.verify.scores import Predicted, Predictions
@@ -42,43 +41,34 @@ class Opened:
 
 
 def open_again(
-    study: Study,
-    recipe: Recipe,
-    results: Results,
-    records: Mapping[str, StageRecord],
-    predictions: Predicted,
-    reporter: Reporter,
+    finished: FinishedStudy, predictions: Predicted, reporter: Reporter
 ) -> tuple[Opened, Part]:
     """Load the images, if they are here, and read the models' predictions.
 
     Args:
-        study: Whose files may be damaged.
-        recipe: Of the study.
-        results: Of the study.
-        records: Of its stages.
+        finished: The study.
         predictions: Of its models, at least of one.
         reporter: Shows progress.
 
     Returns:
         The study, and whether the images are its own.
     """
-    run, part = _run(study, recipe, results, predictions, reporter)
+    results, records = finished.results, finished.records
+    run, part = _run(finished, predictions, reporter)
     has_images = run is not None
     if run is None:
         splits = labels_alone(results, next(iter(predictions.values())))
-        run = Run(study, recipe, splits, splits, torch.device("cpu"), Silent())
+        device = torch.device("cpu")
+        run = Run(finished.study, finished.recipe, splits, splits, device, Silent())
     evaluated = _evaluated(run, results, records, predictions)
     return Opened(run, results, records, evaluated, has_images, _same_machine(results)), part
 
 
 def _run(
-    study: Study,
-    recipe: Recipe,
-    results: Results,
-    predictions: Predicted,
-    reporter: Reporter,
+    finished: FinishedStudy, predictions: Predicted, reporter: Reporter
 ) -> tuple[Run | None, Part]:
     """Load the images; None if they are not those of the study, or not on this machine."""
+    recipe, results = finished.recipe, finished.results
     device = torch.device("cpu")
     reporter.say("loading the images")
     try:
@@ -103,7 +93,7 @@ def _run(
     part = joined(DATA, parts)
     if part.mismatches:
         return None, part
-    return Run(study, recipe, splits, transfer, device, Silent()), part
+    return Run(finished.study, recipe, splits, transfer, device, Silent()), part
 
 
 def labels_alone(results: Results, one: Predictions) -> Splits:
