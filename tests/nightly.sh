@@ -27,7 +27,7 @@ for python in 3.11 3.12 3.13 3.14; do
     for resolution in highest lowest-direct; do
         name="$python, $resolution packages"
         if environment "$python" "$resolution"; then
-            try "$name" "$folder/$python-$resolution/bin/python" -m pytest
+            try "$name" "$folder/$python-$resolution/bin/pytest"
         else
             failed+=("$name: no environment")
         fi
@@ -35,6 +35,7 @@ for python in 3.11 3.12 3.13 3.14; do
 done
 
 KDTOOL_NIGHTLY=1 try "the commands of the long pages" uv run pytest tests/train/docs
+KDTOOL_NIGHTLY=1 try "signals to torchrun" uv run pytest tests/train/ranks
 try "random examples" tests/random_run.sh 10000
 try "kills" uv run python tests/reliability/kills.py --kills 1000
 try "a study to damage" uv run kdtool distill recipes/digits.toml

@@ -2,12 +2,15 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
+from nightly import nightly
+from processes import in_group
 from safetensors.torch import load_file
 from shell import kdtool
 
@@ -66,18 +69,21 @@ def normed(image_shape, num_classes):
         nn.Linear(72, 32), nn.BatchNorm1d(32), nn.GELU(), nn.Linear(32, num_classes),
     )
 """
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "COLUMNS": "400"}
 TOLERANCE = 1e-5  # of the largest logit, as docs/scaling.md says
+
+
+def command(num_ranks, *arguments):
+    launched = (sys.executable, "-m", "torch.distributed.run", "--standalone")
+    return [*launched, "--nproc-per-node", str(num_ranks), "-m", "kdtool", *arguments]
 
 
 def torchrun(folder, num_ranks, *arguments):
     """Run a command on some ranks; return exit status, output and errors."""
     done = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-            *("--nproc-per-node", str(num_ranks), "-m", "kdtool", *arguments),
-        ],
+        command(num_ranks, *arguments),
         cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "400"},
+        env=os.environ | ENVIRONMENT,
         capture_output=True,
         text=True,
         timeout=280,
@@ -172,3 +178,36 @@ def test_a_finished_study_ends_at_once_on_all_ranks(finished, folder):
     assert json.loads(output) == json.loads(finished[1])
     assert "nothing left to do: runs/tiny is finished and unchanged" in errors
     assert not lines_of(errors, "loading PyTorch")
+
+
+@nightly
+@pytest.mark.parametrize(
+    ("number", "to_all", "says"),
+    [
+        (signal.SIGTERM, False, "a rank is gone or does not answer, or torchrun ended this one"),
+        (signal.SIGINT, True, "interrupted; run the same command again to resume"),
+    ],
+)
+def test_a_signal_ends_all_ranks_with_one_message(tmp_path, number, to_all, says):
+    """As a scheduler's time limit and a terminal's Ctrl-C do."""
+    (tmp_path / "tiny.toml").write_text(RECIPE.replace("epochs = 2", "epochs = 5000"))
+    (tmp_path / "own_nets.py").write_text(OWN_NETS)
+    process = subprocess.Popen(
+        command(2, "distill", "tiny.toml", "--anyway", "--device", "cpu"),
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | ENVIRONMENT,
+        start_new_session=True,
+    )
+    for line in process.stderr:
+        if "model 1 of 5" in line:  # it trains
+            break
+    (os.killpg if to_all else os.kill)(process.pid, number)
+    errors = process.stderr.read()
+    assert process.wait(60) == 1
+    (message,) = lines_of(errors, "error: ")
+    assert message.startswith(f"error: {says}")
+    assert "kdtool/train" not in errors
+    assert in_group(process.pid) == []
+    assert [*tmp_path.rglob("*unfinished*")] == []

@@ -6,21 +6,13 @@ import subprocess
 import sys
 
 import pytest
+from processes import in_group
 from shell import RECIPE
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc"),
 ]
-
-
-def in_group(number):
-    """The processes of a group that are not over."""
-    listed = subprocess.run(
-        ["ps", "-eo", "pgid=,stat=,pid="], capture_output=True, text=True, check=True
-    )
-    rows = [line.split() for line in listed.stdout.splitlines()]
-    return [pid for group, state, pid in rows if group == str(number) and state[0] != "Z"]
 
 
 @pytest.mark.parametrize(("number", "to_all"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
