@@ -1,7 +1,7 @@
 """How a study was made: its training runs, files, data, machine and recipe."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import tomli_w
 
@@ -207,10 +207,10 @@ def _left_out(data: DataResult) -> str:
     )
 
 
-def _without_none(table: dict[str, object]) -> dict[str, object]:
+def _without_none(value: Any) -> Any:
     """Leave out unset keys: TOML has no null."""
-    return {
-        key: _without_none(value) if isinstance(value, dict) else value
-        for key, value in table.items()
-        if value is not None
-    }
+    if isinstance(value, dict):
+        return {key: _without_none(one) for key, one in value.items() if one is not None}
+    if isinstance(value, list):
+        return [_without_none(one) for one in value if one is not None]
+    return value

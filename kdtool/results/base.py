@@ -20,6 +20,10 @@ ROLES: tuple[Role, ...] = get_args(Role)
 # The teacher of each student.
 TEACHER_OF: dict[Role, Role] = {"student": "teacher", "subclass-student": "subclass-teacher"}
 
+# The parts of the images.
+SplitName = Literal["train", "validation", "test"]
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+
 # Scores of a model on images. With two classes, ROC AUC and PR AUC are those of the positive class;
 # with more, the mean over the classes, each against the rest.
 Metric = Literal["accuracy", "balanced_accuracy", "weighted_f1", "macro_f1", "roc_auc", "pr_auc"]

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from kdtool.errors import StudyError
-from kdtool.results.base import SCHEMA, Record
+from kdtool.results.base import SCHEMA, SPLITS, Record
 
 
 def fault_in(results: Any, *, only_paths: bool = False) -> str | None:
@@ -34,6 +34,7 @@ def unfit(path: Path, fault: str) -> StudyError:
 
 def _faults(results: Any) -> Iterator[str]:
     num_classes = len(results.data.classes)
+    yield from _keys("data.class_counts", results.data.class_counts, SPLITS)
     for split, counts in results.data.class_counts.items():
         yield from _length(f"data.class_counts.{split}", len(counts), num_classes)
     if results.data.groups:
@@ -41,6 +42,7 @@ def _faults(results: Any) -> Iterator[str]:
     for role, model in results.models.items():
         yield from _model_faults(f"models.{role}", model, num_classes)
     yield from _missing_roles(results)
+    yield from _missing_keys(results)
     yield from _no_shares("models", results.models)
     for index, verdict in enumerate(results.verdicts):
         if verdict.per_class:
@@ -62,6 +64,8 @@ def _model_faults(place: str, model: Any, num_classes: int) -> Iterator[str]:
         yield f"{place}.exported_seed: there is no seed {model.exported_seed}"
     if model.per_class:
         yield from _length(f"{place}.per_class", len(model.per_class), num_classes)
+    if model.files:
+        yield from _keys(f"{place}.files", model.files, ["fp32"])
     if model.recommended and model.recommended not in model.files:
         yield f"{place}.recommended: there is no {model.recommended} file"
     for index, run in enumerate(model.seeds):
@@ -115,6 +119,21 @@ def _missing_roles(results: Any) -> Iterator[str]:
             yield f"{place}: there is no model {role}"
 
 
+def _missing_keys(results: Any) -> Iterator[str]:
+    """Yield which scores and answers lack one that the others have."""
+    metrics = {results.metric, *(name for model in results.models.values() for name in model.test)}
+    for role, model in results.models.items():
+        yield from _keys(f"models.{role}.test", model.test, sorted(metrics))
+    for name, shown in (("gallery", results.gallery), ("explain", results.explain)):
+        for index, image in enumerate(shown.images if shown else []):
+            place = f"{name}.images.{index}.probabilities"
+            yield from _keys(place, image.probabilities, image.predictions)
+    swept: dict[str, Any] = {}  # role -> its settings
+    for index, point in enumerate(results.sweep):
+        expected = swept.setdefault(point.role, point.settings)
+        yield from _keys(f"sweep.{index}.settings", point.settings, expected)
+
+
 def _paths(results: Any) -> Iterator[tuple[str, str | None]]:
     """Yield all paths that are relative to the study, with their places."""
     for role, precision, file in results.files:
@@ -133,6 +152,12 @@ def is_inside(path: str) -> bool:
     parts = (*PurePosixPath(path).parts, *PureWindowsPath(path).parts)
     is_rooted = PurePosixPath(path).is_absolute() or PureWindowsPath(path).anchor
     return bool(path) and not is_rooted and ".." not in parts and "\0" not in path
+
+
+def _keys(place: str, given: Iterable[str], expected: Iterable[str]) -> Iterator[str]:
+    for key in expected:
+        if key not in given:
+            yield f"{place}: there is no {key}"
 
 
 def _length(place: str, given: int, expected: int, what: str = "classes") -> Iterator[str]:

@@ -18,6 +18,7 @@ from kdtool.results.base import (
     Precision,
     Record,
     Role,
+    SplitName,
     Summary,
     is_edited,
 )
@@ -257,7 +258,7 @@ class DataResult(Record):
     num_validation: int  # images
     num_test: int  # images
     # images of each class, in the order of `classes`
-    class_counts: dict[Literal["train", "validation", "test"], list[int]]
+    class_counts: dict[SplitName, list[int]]
     fine_classes: list[str] = Field(default=[])  # before `data.group` merged them; empty without
     # The fine classes of each class; empty without `data.group`
     groups: list[list[str]] = Field(default=[])

@@ -17,7 +17,7 @@ from mutate import change_bytes, change_json, change_onnx, change_toml
 from PIL import Image
 from safetensors.torch import save_file
 from sample_files import environment, model_profile, timing
-from sample_study import build_results
+from sample_study import build_results, write_saliency
 from torch import nn
 
 from kdtool.edge.count.graph import count_graph
@@ -192,9 +192,19 @@ def read_checkpoint(folder):
     all_of(lambda: load_facts(path), lambda: load_weights(path, network()))
 
 
-def results():
-    classes = ("a", "b", "c")
-    return build_results(classes=classes, num_test=60, devices=(("Cortex-A76", 3.0, 0.6),))
+def results(**more):
+    devices = (("Cortex-A76", 3.0, 0.6),)
+    return build_results(classes=("a", "b"), num_test=60, devices=devices, **more)
+
+
+def write_results(folder):
+    """Results with every part of a report."""
+    scores = {"metric": "balanced_accuracy", "duplicates": False}
+    study = results(sweep_keys=1, explain=True, evidence={}, int8=True, scores=scores)
+    write_saliency(study, folder)
+    images = np.zeros((len(study.gallery.images), 8, 8, 1), np.uint8)
+    np.savez(folder / study.gallery.path, images=images)
+    (folder / "results.json").write_text(to_json(study))
 
 
 def read_results(folder):
@@ -298,17 +308,8 @@ FORMATS = {
         ("model.state.pt",),
         lambda folder: State.load(folder / "model.state.pt", network(), 0.0),
     ),
-    "results.json": Format(
-        lambda folder: (folder / "results.json").write_text(to_json(results())),
-        ("results.json",),
-        read_results,
-        change_json,
-    ),
-    "results.json bytes": Format(
-        lambda folder: (folder / "results.json").write_text(to_json(results())),
-        ("results.json",),
-        read_results,
-    ),
+    "results.json": Format(write_results, ("results.json",), read_results, change_json),
+    "results.json bytes": Format(write_results, ("results.json",), read_results),
     "profile": Format(write_profile, ("device.json",), read_profile, change_json),
     "profile bytes": Format(write_profile, ("device.json",), read_profile),
     "recipe": Format(

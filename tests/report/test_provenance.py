@@ -1,5 +1,7 @@
 """How a study was made."""
 
+import tomllib
+
 from kdtool.report.provenance import section
 
 
@@ -30,3 +32,9 @@ def test_the_number_of_ranks_is_given_where_there_were_several(build):
     assert four.startswith("4 for ")
     assert f"control with seed {seeds[1]}" in four
     assert f"control with seed {seeds[0]}" not in four
+
+
+def test_what_the_recipe_does_not_set_is_left_out_of_its_toml(build):
+    recipe = {"name": "one", "data": {"root": None, "group": [1, None]}, "phase": [{"train": None}]}
+    shown = section(build().model_copy(update={"recipe": recipe})).recipe
+    assert tomllib.loads(shown) == {"name": "one", "data": {"group": [1]}, "phase": [{}]}

@@ -13,7 +13,7 @@ from kdtool.results.study import load_results
 
 @pytest.fixture(scope="module")
 def content():
-    return to_json(build_results(explain=True))
+    return to_json(build_results(explain=True, sweep_keys=1, evidence={}))
 
 
 def loaded(path, content, change):
@@ -28,6 +28,7 @@ def test_the_results_of_a_study_fit_together(tmp_path, content):
 
 
 CONTRADICTIONS = {
+    "data.class_counts: there is no train": lambda d: d["data"]["class_counts"].pop("train"),
     "data.class_counts.train": lambda d: d["data"]["class_counts"]["train"].pop(),
     "models.student.exported_seed: there is no seed 99": lambda d: d["models"]["student"].update(
         exported_seed=99
@@ -61,6 +62,21 @@ CONTRADICTIONS = {
         d["models"].pop("subclass-student", None),
         d.update(shipped="subclass-student"),
     ),
+    "models.control.test: there is no accuracy": lambda d: d["models"]["control"]["test"].pop(
+        "accuracy"
+    ),
+    "models.teacher.files: there is no fp32": lambda d: d["models"]["teacher"].update(
+        files={"fp16": d["models"]["teacher"]["files"]["fp32"]}
+    ),
+    "explain.images.2.probabilities: there is no student": lambda d: d["explain"]["images"][2][
+        "probabilities"
+    ].pop("student"),
+    "gallery.images.0.probabilities: there is no teacher": lambda d: d["gallery"]["images"][0][
+        "probabilities"
+    ].pop("teacher"),
+    "sweep.1.settings: there is no distill.temperature": lambda d: d["sweep"][1][
+        "settings"
+    ].clear(),
     "verdicts.0.mcnemar_p": lambda d: d["verdicts"][0]["mcnemar_p"].append(0.5),
     "files.fp32.path: ../student.onnx is not inside the folder": lambda d: d["models"]["student"][
         "files"

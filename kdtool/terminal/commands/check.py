@@ -1,7 +1,6 @@
 """What `kdtool check` prints: images, networks, and what would be trained."""
 
 from collections.abc import Iterator
-from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -17,12 +16,12 @@ from kdtool.format import (
     role_name,
     short_count,
 )
+from kdtool.results.base import SPLITS
 from kdtool.results.commands.check import CheckReport, ModelsToTrain
 from kdtool.results.study import DataResult
 from kdtool.terminal.text import ROLE_STYLES, new_table, plain_text, print_table, print_text
 
 MOST_CLASSES = 30  # rows of the table; of more classes, those with the fewest images
-SPLITS: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
 
 
 def show_check(console: Console, report: CheckReport) -> None:

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from kdtool.edge.image_files import is_system
 from kdtool.errors import DataError
 from kdtool.recipe.data import CsvTable, PictureKeys
+from kdtool.results.base import SPLITS
 from kdtool.train.data.checks import check_classes, classes_below, split_size
 from kdtool.train.data.images import read_pictures
 from kdtool.train.data.large.shards import Member, PictureFile
-from kdtool.train.data.source import SPLITS, Progress, SourceData, first_of, problem_list
+from kdtool.train.data.source import Progress, SourceData, first_of, problem_list
 from kdtool.train.data.stratify import divided, grouped_split, stratified_split
 
 # What folders, columns and arrays call the splits, in lower case, and the split that each usually

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,6 @@ from kdtool.train.reporter import Update
 
 # Shows the progress of long work, as `Terminal.progress` does: its title and number of units.
 Progress = Callable[[str, int], AbstractContextManager[Update]]
-SPLITS: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

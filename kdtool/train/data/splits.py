@@ -24,6 +24,7 @@ from kdtool.recipe.data import (
     ParquetTable,
     WebDatasetTable,
 )
+from kdtool.results.base import SPLITS
 from kdtool.results.evidence import ImagePlace
 from kdtool.results.study import DataResult
 from kdtool.train.data.checks import (
@@ -60,7 +61,7 @@ from kdtool.train.data.large.stored import Images, StoredImages
 from kdtool.train.data.npz import load_npz
 from kdtool.train.data.published.cifar import load_cifar
 from kdtool.train.data.published.mnist import load_digits, load_mnist
-from kdtool.train.data.source import SPLITS, Progress, SourceData
+from kdtool.train.data.source import Progress, SourceData
 from kdtool.train.data.stratify import divided, stratified_split
 
 NUM_LISTED = 20  # duplicates in results.json, which says "the first 20"

@@ -1,5 +1,6 @@
 """An ONNX file as teacher: it runs in ONNX Runtime, with its preprocessing."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,6 +156,7 @@ def normalization(
 
 
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue; ITU-R BT.601
+MOST_VALUES = 2**28  # of a batch: 1 GiB of float32
 FLOOR = 1e-12  # of a probability before its logarithm
 CEILING = 1e-7  # distance from 1 of a probability before its logit: the resolution of float32
 KEEP_VALUES = {"Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze"}  # operators
@@ -166,6 +168,8 @@ class OnnxTeacher(nn.Module):
     `forward` takes float32 `(B, C, H, W)` in [0, 1], on any device, and returns float32 logits
     `(B, K)` there; no gradient passes through it.
     """
+
+    SMALLEST = 2  # images of a batch that it is tried on, if it takes any number
 
     def __init__(self, table: TrainTable, image_shape: ImageShape) -> None:
         """Open the file and run it on images of that shape.
@@ -185,6 +189,7 @@ class OnnxTeacher(nn.Module):
         self.input = image_input(
             self.session, self.path, table.input_size, any_size=form == "resize"
         )
+        self._check_batch()
         said = self.session.get_modelmeta().custom_metadata_map.get("Image.NominalPixelRange")
         said = "Normalized_0_1" if form == "tensor" else said  # kdtool's own
         self.mean, self.std = normalization(table, self.path, self.input, said)
@@ -275,10 +280,23 @@ class OnnxTeacher(nn.Module):
             notes.append("it takes grey images: colour images are converted to grey (luma)")
         return notes
 
+    def _check_batch(self) -> None:
+        """Raise ModelFileError if a batch of the file's own sizes would be too large."""
+        taken, (channels, *size) = self.input, self.image_shape
+        height, width = taken.size or size
+        num_images = taken.batch or self.SMALLEST
+        values = max(taken.channels * height * width, channels * math.prod(size))
+        if num_images * values > MOST_VALUES:
+            raise ModelFileError(
+                f"{self.path} takes {num_images:,} images of {height:,}x{width:,} at a time, more "
+                "than kdtool keeps in memory; export it with a dynamic batch size, or for smaller "
+                "images"
+            )
+
     def _choose_output(self, model: ModelProto) -> None:
         """Run the file once; find the output with the logits, and whether it has probabilities."""
         draws = torch.Generator().manual_seed(0)
-        images = torch.rand(self.input.batch or 2, *self.image_shape, generator=draws)
+        images = torch.rand(self.input.batch or self.SMALLEST, *self.image_shape, generator=draws)
         declared = self.session.get_outputs()
         answers = self._run(self.session, [one.name for one in declared], self._batches(images)[0])
         named = dict(zip([one.name for one in declared], answers, strict=True))

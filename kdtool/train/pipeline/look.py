@@ -18,6 +18,7 @@ from kdtool.recipe.cifar import FORMS, find_cifar
 from kdtool.recipe.data import CifarTable, CsvTable, FolderTable, IdxFiles, IdxTable, NpzTable
 from kdtool.recipe.load import make_recipe
 from kdtool.recipe.suggestion import Looked, drawn_sizes, recipe_text
+from kdtool.results.base import SPLITS
 from kdtool.train.data.checks import check_classes, split_size
 from kdtool.train.data.files.csv_table import list_table
 from kdtool.train.data.files.folder import list_folder
@@ -26,7 +27,7 @@ from kdtool.train.data.images import Header, for_all, read_header
 from kdtool.train.data.labelled_files import LabelledFiles, divide, shown
 from kdtool.train.data.npz import load_npz
 from kdtool.train.data.published.cifar import load_cifar
-from kdtool.train.data.source import SPLITS, Progress, SourceData, problem_list
+from kdtool.train.data.source import Progress, SourceData, problem_list
 from kdtool.train.pipeline.look_csv import guess_table, tables_in
 from kdtool.train.reporter import Reporter
 

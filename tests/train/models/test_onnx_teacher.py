@@ -265,6 +265,14 @@ TWO_OUTPUTS = [
             {"normalize": "none"},
             "returns NaN or infinity for random images",
         ),
+        *(
+            (TWO_OUTPUTS, {"image": (TensorProto.FLOAT, dims)}, ["first"], {}, message)
+            for dims, message in (
+                ([2**40, 3, 2, 4], r"takes 1,099,511,627,776 images of 2x4 at a time"),
+                ([2**63 - 1, 3, 2, 4], r"images of 2x4 at a time.* dynamic batch size"),
+                (["N", 3, 2**20, 2**20], r"takes 2 images of 1,048,576x1,048,576 at a time"),
+            )
+        ),
     ],
 )
 def test_a_file_that_cannot_teach(make_onnx, nodes, inputs, outputs, keys, message):

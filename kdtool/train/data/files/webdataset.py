@@ -11,10 +11,11 @@ from kdtool.edge.image_files import is_system
 from kdtool.errors import DataError, reason
 from kdtool.format import plural
 from kdtool.recipe.data import Shards, WebDatasetTable
+from kdtool.results.base import SPLITS
 from kdtool.train.data.files.csv_table import in_order
 from kdtool.train.data.labelled_files import LabelledFiles, shown
 from kdtool.train.data.large.shards import Member, members_of
-from kdtool.train.data.source import SPLITS, find_below, problem_list
+from kdtool.train.data.source import find_below, problem_list
 
 MOST_LISTED = 100  # problems; of more, the first
 IMAGES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm")
