@@ -17,7 +17,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from kdtool.results.base import METRICS, ROLES, SCHEMA, Precision, Record
+from kdtool.results.base import METRICS, ROLES, SCHEMA, SPLITS, Precision, Record
 from kdtool.results.profile import Runtime
 from kdtool.results.study import Results
 
@@ -47,6 +47,7 @@ meaning.
 - A role is one of {_listed(ROLES)}.
 - A metric is one of {_listed(METRICS)}.
 - A precision is one of {_listed(get_args(Precision))}.
+- A split is one of {_listed(SPLITS)}.
 - A runtime is one of {_listed(get_args(Runtime))}.
 
 To read a value on the command line: `jq '.verdicts[0].verdict' runs/mnist/results.json`; in Python,
@@ -63,6 +64,7 @@ ALIASES = {
     "Metric": "metric",
     "Precision": "precision",
     "Runtime": "runtime",
+    "SplitName": "split",
     "Word": "HELPED, NO EVIDENCE or HURT",
 }
 

@@ -24,6 +24,12 @@ def test_the_page_is_up_to_date():
     assert written == generate.page(), "run `uv run python docs/generate/results_json.py`"
 
 
+def test_every_type_that_it_names_has_a_part():
+    page = generate.page()
+    parts = {title.lower() for title in re.findall(r"^#+ (\w+)$", page, re.MULTILINE)}
+    assert set(re.findall(r"\]\(#(\w+)\)", page)) <= parts
+
+
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)
 def test_every_field_has_a_meaning(record):
     for name in record.model_fields:
