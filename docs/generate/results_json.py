@@ -7,12 +7,14 @@ import ast
 import inspect
 import json
 import re
+import sys
 import textwrap
 import tokenize
 from collections.abc import Sequence
+from functools import cache
 from io import StringIO
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -65,7 +67,6 @@ ALIASES = {
     "Precision": "precision",
     "Runtime": "runtime",
     "SplitName": "split",
-    "Word": "HELPED, NO EVIDENCE or HURT",
 }
 
 
@@ -140,16 +141,29 @@ def _words(node: ast.expr) -> str:
     if isinstance(node, ast.Subscript):
         return _generic(node)
     written = ast.unparse(node)
-    if written in NAMES or written in ALIASES:
-        return NAMES.get(written) or ALIASES[written]
+    for known in (NAMES, ALIASES, _choices()):
+        if written in known:
+            return known[written]
     return "any value" if written == "object" else f"[{written}](#{written.lower()})"
+
+
+@cache
+def _choices() -> dict[str, str]:
+    """Return the values of each named choice, by its name."""
+    modules = {sys.modules[record.__module__] for record in records(Results)}
+    named = [pair for module in modules for pair in vars(module).items()]
+    return {name: _either(get_args(one)) for name, one in named if get_origin(one) is Literal}
+
+
+def _either(values: Sequence[object]) -> str:
+    return " or ".join(f"`{json.dumps(one)}`" for one in values)
 
 
 def _generic(node: ast.Subscript) -> str:
     inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
     outer = ast.unparse(node.value)
     if outer == "Literal":
-        return " or ".join(f"`{ast.unparse(one)}`".replace("'", '"') for one in inner)
+        return _either([ast.literal_eval(one) for one in inner])
     words = [_words(one) for one in inner]
     if outer == "dict":
         return f"object: {words[0]} to {words[1]}"
