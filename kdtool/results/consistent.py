@@ -43,6 +43,10 @@ def _faults(results: Any) -> Iterator[str]:
         yield from _model_faults(f"models.{role}", model, num_classes)
     yield from _missing_roles(results)
     yield from _missing_keys(results)
+    if results.gallery:
+        yield from _gallery_faults(results)
+    if results.explain:
+        yield from _curve_faults(results.explain.faithfulness)
     yield from _no_shares("models", results.models)
     for index, verdict in enumerate(results.verdicts):
         if verdict.per_class:
@@ -124,14 +128,48 @@ def _missing_keys(results: Any) -> Iterator[str]:
     metrics = {results.metric, *(name for model in results.models.values() for name in model.test)}
     for role, model in results.models.items():
         yield from _keys(f"models.{role}.test", model.test, sorted(metrics))
-    for name, shown in (("gallery", results.gallery), ("explain", results.explain)):
-        for index, image in enumerate(shown.images if shown else []):
-            place = f"{name}.images.{index}.probabilities"
-            yield from _keys(place, image.probabilities, image.predictions)
+    for index, image in enumerate(results.explain.images if results.explain else []):
+        place = f"explain.images.{index}.probabilities"
+        yield from _keys(place, image.probabilities, image.predictions)
     swept: dict[str, Any] = {}  # role -> its settings
     for index, point in enumerate(results.sweep):
         expected = swept.setdefault(point.role, point.settings)
         yield from _keys(f"sweep.{index}.settings", point.settings, expected)
+
+
+def _gallery_faults(results: Any) -> Iterator[str]:
+    """Yield which images are shown that the gallery does not have, or has without an answer."""
+    roles = {role for flips in results.flips for role in (flips.of, flips.against)}
+    roles |= {use.role for use in results.subclasses}
+    images = {image.index for image in results.gallery.images}
+    for index, image in enumerate(results.gallery.images):
+        for name in ("predictions", "probabilities"):
+            place, given = f"gallery.images.{index}.{name}", getattr(image, name)
+            yield from _keys(place, given, sorted(roles | image.predictions.keys()))
+    named = [
+        (f"flips.{index}.{name}", getattr(flips, name))
+        for index, flips in enumerate(results.flips)
+        for name in ("gained_images", "lost_images")
+    ]
+    named += [
+        (f"subclasses.{index}.per_class.{place}.claimed", claimed)
+        for index, use in enumerate(results.subclasses)
+        for place, of_class in enumerate(use.per_class)
+        for claimed in of_class.claimed
+    ]
+    for place, shown in named:
+        for image in shown:
+            if image not in images:
+                yield f"{place}: image {image} is not in the gallery"
+
+
+def _curve_faults(faithfulness: Any) -> Iterator[str]:
+    for role, one in faithfulness.items():
+        for name in ("deletion", "insertion", "random_deletion", "random_insertion"):
+            curve = getattr(one, f"{name}_curve")
+            if curve is not None and curve.ci95:
+                place = f"explain.faithfulness.{role}.{name}_curve.ci95"
+                yield from _length(place, len(curve.ci95), len(curve.means), "means")
 
 
 def _paths(results: Any) -> Iterator[tuple[str, str | None]]:

@@ -200,7 +200,8 @@ def results(**more):
 def write_results(folder):
     """Results with every part of a report."""
     scores = {"metric": "balanced_accuracy", "duplicates": False}
-    study = results(sweep_keys=1, explain=True, evidence={}, int8=True, scores=scores)
+    evidence = {"fine_classes": ("p", "q", "r", "s"), "excluded": ("b",)}
+    study = results(sweep_keys=1, explain=True, evidence=evidence, int8=True, scores=scores)
     write_saliency(study, folder)
     images = np.zeros((len(study.gallery.images), 8, 8, 1), np.uint8)
     np.savez(folder / study.gallery.path, images=images)

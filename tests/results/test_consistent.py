@@ -74,6 +74,15 @@ CONTRADICTIONS = {
     "gallery.images.0.probabilities: there is no teacher": lambda d: d["gallery"]["images"][0][
         "probabilities"
     ].pop("teacher"),
+    "gallery.images.3.predictions: there is no control": lambda d: d["gallery"]["images"][3][
+        "predictions"
+    ].pop("control"),
+    "flips.0.gained_images: image 77 is not in the gallery": lambda d: d["flips"][0][
+        "gained_images"
+    ].append(77),
+    "explain.faithfulness.student.deletion_curve.ci95": lambda d: d["explain"]["faithfulness"][
+        "student"
+    ]["deletion_curve"]["ci95"].pop(),
     "sweep.1.settings: there is no distill.temperature": lambda d: d["sweep"][1][
         "settings"
     ].clear(),
