@@ -34,11 +34,7 @@ def unfit(path: Path, fault: str) -> StudyError:
 
 def _faults(results: Any) -> Iterator[str]:
     num_classes = len(results.data.classes)
-    yield from _keys("data.class_counts", results.data.class_counts, SPLITS)
-    for split, counts in results.data.class_counts.items():
-        yield from _length(f"data.class_counts.{split}", len(counts), num_classes)
-    if results.data.groups:
-        yield from _length("data.groups", len(results.data.groups), num_classes)
+    yield from _data_faults(results.data)
     for role, model in results.models.items():
         yield from _model_faults(f"models.{role}", model, num_classes)
     yield from _missing_roles(results)
@@ -48,13 +44,29 @@ def _faults(results: Any) -> Iterator[str]:
     if results.explain:
         yield from _curve_faults(results.explain.faithfulness)
     yield from _no_shares("models", results.models)
+    yield from _comparison_faults(results, num_classes)
+    yield from _outside(results)
+
+
+def _data_faults(data: Any) -> Iterator[str]:
+    yield from _keys("data.class_counts", data.class_counts, SPLITS)
+    for split, counts in data.class_counts.items():
+        yield from _length(f"data.class_counts.{split}", len(counts), len(data.classes))
+    if data.groups:
+        yield from _length("data.groups", len(data.groups), len(data.classes))
+
+
+def _comparison_faults(results: Any, num_classes: int) -> Iterator[str]:
     for index, verdict in enumerate(results.verdicts):
         if verdict.per_class:
             yield from _length(f"verdicts.{index}.per_class", len(verdict.per_class), num_classes)
         yield from _length(
             f"verdicts.{index}.mcnemar_p", len(verdict.mcnemar_p), len(verdict.seeds), "seeds"
         )
-    yield from _outside(results)
+    for index, shift in enumerate(results.bias_shifts):
+        yield from _length(f"bias_shifts.{index}.per_class", len(shift.per_class), num_classes)
+    for index, use in enumerate(results.subclasses):
+        yield from _subclass_faults(f"subclasses.{index}", use, results.data)
 
 
 def _outside(results: Any) -> Iterator[str]:
@@ -87,6 +99,18 @@ def _seed_faults(place: str, run: Any, num_classes: int) -> Iterator[str]:
         yield from _length(f"{place}.test.confusion", length, num_classes)
     total = sum(map(sum, run.test.confusion))
     yield from _length(f"{place}.test.confusion", total, run.test.num_images, "images")
+
+
+def _subclass_faults(place: str, use: Any, data: Any) -> Iterator[str]:
+    yield from _length(f"{place}.per_class", len(use.per_class), len(data.classes))
+    if use.fine is None:
+        return
+    yield from _length(
+        f"{place}.fine.table", len(use.fine.table), len(data.fine_classes) or 1, "fine classes"
+    )
+    num_subclasses = sum(len(of_class.shares) for of_class in use.per_class)
+    for row in use.fine.table:
+        yield from _length(f"{place}.fine.table", len(row), num_subclasses, "subclasses")
 
 
 SHARES = {"accuracy", "validation_accuracy", "validation_score"}

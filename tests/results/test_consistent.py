@@ -6,14 +6,16 @@ import pytest
 from sample_study import build_results
 
 from kdtool.errors import StudyError
-from kdtool.results.base import to_json
+from kdtool.results.base import ROLES, to_json
 from kdtool.results.consistent import is_inside
 from kdtool.results.study import load_results
+
+EVIDENCE = {"fine_classes": tuple("abcdefghijklmnopqrst"), "excluded": ("3",)}
 
 
 @pytest.fixture(scope="module")
 def content():
-    return to_json(build_results(explain=True, sweep_keys=1, evidence={}))
+    return to_json(build_results(explain=True, sweep_keys=1, roles=ROLES, evidence=EVIDENCE))
 
 
 def loaded(path, content, change):
@@ -83,6 +85,21 @@ CONTRADICTIONS = {
     "explain.faithfulness.student.deletion_curve.ci95": lambda d: d["explain"]["faithfulness"][
         "student"
     ]["deletion_curve"]["ci95"].pop(),
+    "bias_shifts.0.per_class: got 9 entries for 10 classes": lambda d: d["bias_shifts"][0][
+        "per_class"
+    ].pop(),
+    "subclasses.0.per_class: got 9 entries for 10 classes": lambda d: d["subclasses"][0][
+        "per_class"
+    ].pop(),
+    "subclasses.0.fine.table: got 19 entries for 20 fine classes": lambda d: d["subclasses"][0][
+        "fine"
+    ]["table"].pop(),
+    "subclasses.0.fine.table: got 49 entries for 50 subclasses": lambda d: d["subclasses"][0][
+        "fine"
+    ]["table"][3].pop(),
+    "subclasses.0.per_class.0.claimed: image 77 is not in the gallery": lambda d: d["subclasses"][
+        0
+    ]["per_class"][0]["claimed"][0].append(77),
     "sweep.1.settings: there is no distill.temperature": lambda d: d["sweep"][1][
         "settings"
     ].clear(),
