@@ -1,6 +1,5 @@
 """Whether the report of a study shows what its results.json says."""
 
-import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from kdtool.errors import StudyError
 from kdtool.results.commands.verification import Part, compared, joined, not_checked
 from kdtool.results.study import Results
 from kdtool.study.folder import Study
+from kdtool.study.verify.integrity import sha256_of_text
 
 NAME = "the report, written again from results.json"
 FIGURE = re.compile(r"<svg.*?</svg>", re.DOTALL)  # in the page
@@ -42,7 +42,7 @@ def _file(folder: Path, path: str, text: str) -> Iterator[Part]:
         return
     found = _read(folder / path)
     both = [one if one is None else FIGURE.sub("", one) for one in (text, found)]
-    expected, got = ("no such file" if one is None else _sha256(one) for one in both)
+    expected, got = ("no such file" if one is None else sha256_of_text(one) for one in both)
     yield compared(NAME, path, expected, got, "text")
 
 
@@ -52,7 +52,3 @@ def _read(path: Path) -> str | None:
         return path.read_bytes().decode(errors="replace")
     except OSError:
         return None
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
