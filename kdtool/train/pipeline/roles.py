@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from kdtool.environment import collect_environment
 from kdtool.errors import KdtoolError, RecipeError
 from kdtool.files import replaced
+from kdtool.format import plural
 from kdtool.recipe.distill import (
     WARM_UP_SHARE,
     DkdOptions,
@@ -267,6 +268,11 @@ def teacher_logits(run: Run, teacher: Trained) -> Tensor:
 
     def make() -> tuple[TeacherTargets, list[Path]]:
         model = load_model(run, teacher)
+        if data.views:
+            run.reporter.say(
+                f"{teacher.role}: computing its logits of {plural(data.views, 'view')} of "
+                f"{plural(len(train), 'training image')}"
+            )
         logits = (
             on_views(model, train, data.augment, data.views)
             if data.views

@@ -43,7 +43,7 @@ class Workload:
         self.done = [0.0] * len(seconds)  # of `seconds`
         self.skipped = 0.0  # of `seconds`: what an interrupted run had done
         self.num_begun = 0
-        self.began = time.perf_counter()
+        self.began = 0.0  # when the first model was: what comes before, such as targets, takes long
 
     def say(self, text: str) -> None:
         """Pass a message on."""
@@ -58,6 +58,8 @@ class Workload:
         """Show the progress of one model, and the time left for all of them."""
         number, num_models = self.num_begun, len(self.seconds)
         self.num_begun += 1
+        if number == 0:
+            self.began = time.perf_counter()
         if num_models == 1 or number >= num_models:  # nothing to add, or not one of the models
             with self.reporter.progress(title, total) as update:
                 yield update

@@ -1,5 +1,7 @@
 """What the teacher is asked while a student learns."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from shell import RECIPE
@@ -21,7 +23,16 @@ from kdtool.train.pipeline.roles import (
     warm_up_steps,
 )
 from kdtool.train.pipeline.train_model import plan_model, training_of
+from kdtool.train.reporter import Silent
 from kdtool.train.run import Trained, load_model, open_run
+
+
+class Heard(Silent):
+    def __init__(self):
+        self.said = []
+
+    def say(self, text):
+        self.said.append(text)
 
 
 def opened(folder, *settings):
@@ -68,6 +79,7 @@ def test_the_answers_to_views_are_those_to_the_very_images_that_the_student_sees
 def test_the_teacher_sees_each_view_once_for_all_students(tmp_path):
     run = opened(tmp_path, "student.epochs=4", *VIEWS)
     teacher, seen = train_role(run, "teacher", {}), []
+    run = replace(run, reporter=Heard())
 
     def watch(part, given):
         if isinstance(part, nn.Conv2d) and part.in_channels == 1:
@@ -80,6 +92,10 @@ def test_the_teacher_sees_each_view_once_for_all_students(tmp_path):
         hook.remove()
     assert len(students) == 2
     assert sum(seen) == 2 * len(run.transfer.train)
+    text = (
+        f"teacher: computing its logits of 2 views of {len(run.transfer.train):,} training images"
+    )
+    assert [one for one in run.reporter.said if "logits" in one] == [text]
 
 
 def test_views_are_in_the_keys_where_they_are_set_and_only_there(tmp_path):

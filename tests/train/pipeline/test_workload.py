@@ -39,15 +39,16 @@ def test_models_are_numbered_and_the_time_left_follows_the_time_taken(clock):
     shown = Recorded()
     work = Workload(shown, [30.0, 10.0], jobs=1)
     assert work.left() == 40
+    clock[0] = 1000.0  # before the first model begins, a teacher answered
     with work.progress("teacher, seed 0", 300) as update:
         update(0, "begins")  # as each training does
         assert work.left() == 40
-        clock[0] = 20.0
+        clock[0] = 1020.0
         update(100, "epoch 1")
         assert work.left() == pytest.approx(60)  # a quarter is done, in 20 s
     with work.progress("student, seed 0", 300) as update:
         update(0, "begins")
-        clock[0] = 90.0
+        clock[0] = 1090.0
         update(300, "epoch 3")
     assert work.left() == 0
     assert shown.titles == ["model 1 of 2: teacher, seed 0", "model 2 of 2: student, seed 0"]
