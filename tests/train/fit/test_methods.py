@@ -301,6 +301,21 @@ def test_extreme_logits_give_finite_values_and_gradients(options, classes, kind)
         assert gradient.isfinite().all()
 
 
+@pytest.mark.parametrize("options", CHOSEN, ids=lambda one: type(one).__name__)
+def test_autocast_to_bfloat16_changes_no_loss(options):
+    student, teacher, labels = drawn(10)
+    student, teacher = student.float(), teacher.float()
+
+    def found():
+        return with_gradient(lambda s: soft_loss(s, teacher, labels, options), student)
+
+    expected = found()
+    with torch.autocast("cpu", torch.bfloat16):
+        for one, other in zip(found(), expected, strict=True):
+            assert one.dtype == torch.float32
+            assert torch.equal(one, other)
+
+
 def test_an_image_whose_class_the_teacher_ranks_last_teaches_rld_no_others():
     student, teacher, labels = drawn(4)
     last = teacher.argmin(1)
