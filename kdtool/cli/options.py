@@ -183,7 +183,7 @@ def follows(device: str) -> bool:
     place = launched()
     if place is None or place.leads:
         return False
-    from kdtool.train.pipeline.commands import follow
+    from kdtool.train.pipeline.parallel.ranks import follow
     from kdtool.train.ranks.watch import following
 
     with following(place, device) as (ranks, own_device):

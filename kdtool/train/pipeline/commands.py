@@ -2,33 +2,27 @@
 
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from statistics import fmean
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-
-from kdtool import __version__
-from kdtool.errors import KdtoolError
-from kdtool.format import count, plural, score_with_name
+from kdtool.format import score_with_name
 from kdtool.recipe.load import with_settings
 from kdtool.recipe.schema import ExportTable, Recipe
 from kdtool.results.base import ROLES, TEACHER_OF, Role
 from kdtool.results.study import ModelResult, Results, load_results
 from kdtool.study.finished import command_key, record_finished
-from kdtool.study.folder import StartTable, Study, swept_role
+from kdtool.study.folder import Study, swept_role
 from kdtool.study.ownership import CHEAP, claim, files_made_otherwise, same_but_for_files
 from kdtool.study.written import write_results
 from kdtool.train.export.fp32 import check_exportable
 from kdtool.train.export.kit import warn_of_old_kit
 from kdtool.train.export.targets.write import warn_of_old_targets
-from kdtool.train.models.device import has_bf16
 from kdtool.train.models.networks import BUILT_IN
 from kdtool.train.pipeline.finish import Swept, conclude, methods_of, sweep_points, with_devices
 from kdtool.train.pipeline.inputs import inputs_of
 from kdtool.train.pipeline.parallel.ahead import train_ahead
 from kdtool.train.pipeline.parallel.cluster import check_answers, connected
+from kdtool.train.pipeline.parallel.ranks import meet
 from kdtool.train.pipeline.roles import (
     check_method,
     check_subclasses,
@@ -45,18 +39,10 @@ from kdtool.train.pipeline.sweep import (
     title_of,
 )
 from kdtool.train.pipeline.teachers import check_teachers, is_checked, warn_of_perfect_control
-from kdtool.train.pipeline.train_model import (
-    Handed,
-    ModelPlan,
-    find_trained,
-    help_train,
-    train_model,
-    why_again,
-)
+from kdtool.train.pipeline.train_model import find_trained, train_model, why_again
 from kdtool.train.pipeline.workload import numbered
 from kdtool.train.ranks.group import ALONE, Ranks
-from kdtool.train.ranks.join import check_alike, check_batch_size
-from kdtool.train.reporter import Reporter, Silent
+from kdtool.train.reporter import Reporter
 from kdtool.train.run import Run, Trained, check_models, open_run, roles_of, table_of
 
 DEFAULT_OPSET = ExportTable().opset
@@ -152,73 +138,6 @@ def distill(
         warn_of_old_targets(run, results)
         record_finished(study, command, inputs_of(recipe))
         return results
-
-
-def meet(run: Run, recipes: list[Recipe], tables: list[StartTable]) -> None:
-    """On rank 0: tell the other ranks what is studied, and check that all can do it together.
-
-    Args:
-        run: The study.
-        recipes: Of its settings.
-        tables: Of the models to train.
-
-    Raises:
-        KdtoolError: Another rank sees other data, failed, or a batch cannot be shared evenly.
-    """
-    if not run.ranks.are_several:
-        return
-    for key in tables:
-        for table in (getattr(recipe, key) for recipe in recipes):
-            if not table.is_trained:
-                check_batch_size(f"{key}.batch_size", table.batch_size, run.ranks.count)
-    run.ranks.same(run.recipe)
-    check_alike(run.ranks, "rank 0", facts_of(run))
-    run.reporter.say(
-        f"{run.ranks.count} ranks share each batch, with "
-        f"{plural(torch.get_num_threads(), 'thread')} each"
-    )
-
-
-def follow(ranks: Ranks, name: str, device: str) -> None:
-    """On another rank: train what rank 0 trains, until it needs no help any more.
-
-    Args:
-        ranks: All of them.
-        name: Of this one.
-        device: Of this one.
-    """
-    recipe: Recipe | None = ranks.same(None)
-    if recipe is None:
-        return
-    with TemporaryDirectory() as scratch:
-        try:
-            run = open_run(Study(Path(scratch)), recipe, device, Silent(), ranks)
-        except KdtoolError as error:
-            check_alike(ranks, name, str(error))
-            raise
-        check_alike(ranks, name, facts_of(run))
-        handed: Handed | None
-        while (handed := ranks.same(None)) is not None:
-            help_train(run, handed, plan_one)
-
-
-def plan_one(run: Run, role: Role, teacher: Trained | None) -> ModelPlan:
-    """Return the plan of the one model of a role in a recipe of one seed."""
-    (plan,) = plan_role(run, role, {} if teacher is None else {teacher.role: [teacher]})
-    return plan
-
-
-def facts_of(run: Run) -> dict[str, str]:
-    """Return what all ranks must have in common."""
-    data = run.splits.result
-    images = data.num_train + data.num_validation + data.num_test
-    return {
-        "data": f"{data.description}, {count(images)} images, fingerprint {data.fingerprint[:12]}",
-        "kdtool": __version__,
-        "PyTorch": torch.__version__,
-        "device": run.device.type,
-        "arithmetic": "bf16" if has_bf16(run.device) else "fp32",
-    }
 
 
 def check_settings(
