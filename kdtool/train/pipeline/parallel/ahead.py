@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from kdtool.results.base import TEACHER_OF
 from kdtool.train.pipeline.parallel.cluster import on_cluster
-from kdtool.train.pipeline.parallel.pieces import Piece, Tried, missing_pieces
+from kdtool.train.pipeline.parallel.pieces import Tried, missing_pieces
 from kdtool.train.pipeline.parallel.processes import in_processes
 from kdtool.train.pipeline.parallel.reports import train_pieces
 from kdtool.train.pipeline.parallel.share import Cluster, share_of
@@ -30,8 +29,8 @@ def train_ahead(
         tried: Of `settings_of`.
         jobs: Number of training processes; None: chosen by `jobs_of`.
         cluster: That trains all models; None: this machine does.
-        is_checked: Called before a student is trained, until it returns True: teachers and
-            controls are trained and worth it. An error that it raises ends the training.
+        is_checked: Whether teachers and controls are trained and worth it, as of `train_pieces`.
+            An error that it raises ends the training.
 
     Raises:
         KdtoolError: A model cannot be trained, a process was killed, or `is_checked` did.
@@ -48,21 +47,4 @@ def train_ahead(
                 teacher_logits(asked, piece.teacher)  # once, here, and not in every process
         opened = in_processes(run, share) if cluster is None else on_cluster(run, share, cluster)
         with opened as workers:
-            train_pieces(missing.pieces, run.reporter, workers, ready(is_checked))
-
-
-def ready(is_checked: Callable[[], bool]) -> Callable[[Piece], bool]:
-    """Return whether a model may be trained yet: a student only after the check.
-
-    Args:
-        is_checked: As of `train_ahead`; not called again once it has returned True.
-    """
-    checked = False
-
-    def may_begin(piece: Piece) -> bool:
-        nonlocal checked
-        if piece.role in TEACHER_OF and not checked:
-            checked = is_checked()
-        return checked or piece.role not in TEACHER_OF
-
-    return may_begin
+            train_pieces(missing.pieces, run.reporter, workers, share.jobs, is_checked)

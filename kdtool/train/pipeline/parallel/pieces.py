@@ -40,7 +40,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Missing:
-    """Models that can be trained at the same time, but for students, which wait for controls."""
+    """Models that can be trained at the same time."""
 
     roles: list[Role]  # of all models, those that are trained already included
     pieces: list[Piece]  # that are not trained, in the order of training

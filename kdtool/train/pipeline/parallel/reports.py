@@ -9,6 +9,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from kdtool.errors import KdtoolError
+from kdtool.results.base import TEACHER_OF
 from kdtool.train.pipeline.parallel.pieces import Piece
 from kdtool.train.reporter import Reporter, Update
 
@@ -88,28 +89,37 @@ def train_pieces(
     pieces: list[Piece],
     reporter: Reporter,
     workers: Workers,
-    may_begin: Callable[[Piece], bool],
+    at_once: int,
+    is_checked: Callable[[], bool],
 ) -> None:
     """Train models elsewhere, and show the progress of all.
 
+    Students wait for the check, but where a worker would be idle: one that trains meanwhile costs
+    nothing, and ends with the others if the check fails.
+
     Args:
-        pieces: In the order of training; those at the end may have to wait for others.
+        pieces: In the order of training, students last.
         reporter: Shows it.
         workers: Train them.
-        may_begin: Whether a model may be trained yet; asked again after each that is finished.
+        at_once: How many models they train at a time.
+        is_checked: Whether teachers and controls are trained and worth it; asked again after each
+            model that is finished, until it returns True.
 
     Raises:
-        KdtoolError: A model cannot be trained, or `may_begin` did.
+        KdtoolError: A model cannot be trained, or `is_checked` did.
     """
     shown = [Shown(piece, reporter) for piece in pieces]
     futures: dict[int, Future[Any]] = {}
     num_begun = 0
+    checked = all(piece.role not in TEACHER_OF for piece in pieces) or is_checked()
     with ExitStack() as stack:
         for one in shown:
             stack.callback(one.bar.close)
         while True:
-            while num_begun < len(pieces) and may_begin(pieces[num_begun]):
-                futures[num_begun] = submitted(workers, num_begun, pieces[num_begun])
+            for piece in pieces[num_begun:]:
+                if not checked and piece.role in TEACHER_OF and len(futures) >= at_once:
+                    break
+                futures[num_begun] = submitted(workers, num_begun, piece)
                 num_begun += 1
             if not futures:
                 return
@@ -118,6 +128,7 @@ def train_pieces(
                 raise KdtoolError(*arguments)
             if event == "failed" or (event == "over" and number in futures):
                 workers.collect(pieces[number], futures.pop(number))
+                checked = checked or is_checked()
             else:
                 shown[number].show(event, *arguments)
 

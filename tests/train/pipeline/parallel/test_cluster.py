@@ -163,7 +163,7 @@ def test_an_error_names_the_node_and_is_not_tried_again(open_study, connect, tmp
                 pytest.raises(KdtoolError, match=message),
                 on_cluster(run, Share(jobs=2, threads=1), nodes) as workers,
             ):
-                train_pieces([piece], reporter, workers, lambda _: True)
+                train_pieces([piece], reporter, workers, 1, lambda: True)
             assert reporter.said == []
 
 

@@ -82,7 +82,7 @@ def test_messages_of_a_process_name_its_setting_and_its_error_is_raised(open_stu
         pytest.raises(KdtoolError, match=r"^the loss is .* in epoch 1, step .*; lower learning"),
         in_processes(run, Share(jobs=1, threads=1)) as workers,
     ):
-        train_pieces(pieces, reporter, workers, lambda _: True)
+        train_pieces(pieces, reporter, workers, 1, lambda: True)
     (line,) = reporter.said
     assert line.startswith("T = 4: control, seed 3: ")
     assert active_children() == []
@@ -98,7 +98,7 @@ def test_a_killed_process_is_an_error_with_a_way_to_continue(open_study):
         pytest.raises(KdtoolError, match=r"perhaps for lack of memory; .* --jobs 1"),
         in_processes(run, Share(jobs=1, threads=1)) as workers,
     ):
-        train_pieces(pieces, reporter, workers, lambda _: True)
+        train_pieces(pieces, reporter, workers, 1, lambda: True)
     assert len(reporter.said) < len(pieces)
 
 

@@ -9,7 +9,6 @@ import pytest
 from small_study import Recorded
 
 from kdtool.errors import GateError, KdtoolError
-from kdtool.train.pipeline.parallel.ahead import ready
 from kdtool.train.pipeline.parallel.pieces import Piece
 from kdtool.train.pipeline.parallel.reports import Remote, Workers, train_pieces
 
@@ -46,34 +45,54 @@ def threads(train, count=2):
         )
 
 
-def test_students_begin_after_the_check_and_the_controls_at_once():
+def test_students_begin_after_the_check_if_no_worker_is_idle():
     began, checks = [], []
 
     def checked():
         checks.append(set(began))
-        return len(began) >= 2
+        return {"a", "b"} <= set(began)
 
-    with threads(lambda _, title: began.append(title)) as workers:
-        train_pieces(pieces("a", "b", "T1", "T2"), Recorded(), workers, ready(checked))
-    assert set(began[:2]) == {"a", "b"}
-    assert sorted(began) == ["T1", "T2", "a", "b"]
-    assert checks[-1] == {"a", "b"}  # and no more after it held
+    with threads(lambda _, title: began.append(title), 1) as workers:
+        train_pieces(pieces("a", "b", "T1", "T2"), Recorded(), workers, 1, checked)
+    assert began == ["a", "b", "T1", "T2"]
+    assert checks == [set(), {"a"}, {"a", "b"}]  # and no more after it held
 
 
-def test_a_check_that_fails_ends_the_training_before_the_students():
-    began = []
+def test_an_idle_worker_trains_a_student_before_the_check():
+    ended, student_began = [], Event()
+
+    def train(_, title):
+        if title == "T1":
+            student_began.set()
+        elif title == "c":  # the last control: it ends after a student began beside it
+            assert student_began.wait(60)
+        ended.append(title)
+
+    every = pieces("a", "b", "c", "T1", "T2")
+    with threads(train) as workers:
+        train_pieces(every, Recorded(), workers, 2, lambda: "c" in ended)
+    assert sorted(ended) == ["T1", "T2", "a", "b", "c"]
+
+
+@pytest.mark.parametrize(("at_once", "expected"), [(1, ["a"]), (2, ["T1", "a"])])
+def test_a_check_that_fails_ends_the_training_of_students(at_once, expected):
+    began, ended = [], Event()
+
+    def train(_, title):
+        began.append(title)
+        if title == "T1":
+            assert ended.wait(60)
 
     def weak():
         if began:
             raise GateError("the teacher is no better than the control")
         return False
 
-    with (
-        pytest.raises(GateError),
-        threads(lambda _, title: began.append(title)) as workers,
-    ):
-        train_pieces(pieces("a", "T1"), Recorded(), workers, ready(weak))
-    assert began == ["a"]
+    with threads(train, at_once) as workers:
+        with pytest.raises(GateError):
+            train_pieces(pieces("a", "T1", "T2"), Recorded(), workers, at_once, weak)
+        ended.set()
+    assert sorted(began) == expected
 
 
 def test_an_error_of_a_model_is_raised_while_another_one_trains():
@@ -86,7 +105,7 @@ def test_an_error_of_a_model_is_raised_while_another_one_trains():
 
     with threads(train) as workers:
         with pytest.raises(KdtoolError, match="the loss is nan"):
-            train_pieces(pieces("a", "b"), Recorded(), workers, lambda _: True)
+            train_pieces(pieces("a", "b"), Recorded(), workers, 2, lambda: True)
         other.set()
 
 
@@ -100,7 +119,7 @@ def test_a_model_that_is_tried_again_has_one_bar_and_its_messages_have_its_setti
 
     shown = Bars()
     with threads(train) as workers:
-        train_pieces(pieces("a"), shown, workers, lambda _: True)
+        train_pieces(pieces("a"), shown, workers, 2, lambda: True)
     title = "a: control, seed 3"
     begun = [f"begin {title}", f"end {title}"]
     assert shown.said == [*begun, begun[0], "4 of 9", begun[1], "a: done"]
