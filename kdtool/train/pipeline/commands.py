@@ -40,7 +40,7 @@ from kdtool.train.pipeline.sweep import (
 )
 from kdtool.train.pipeline.teachers import check_teachers, is_checked, warn_of_perfect_control
 from kdtool.train.pipeline.train_model import find_trained, train_model, why_again
-from kdtool.train.pipeline.workload import numbered
+from kdtool.train.pipeline.workload import missing_models, numbered
 from kdtool.train.ranks.group import ALONE, Ranks
 from kdtool.train.reporter import Reporter
 from kdtool.train.run import Run, Trained, check_models, open_run, roles_of, table_of
@@ -107,7 +107,10 @@ def distill(
         check_settings(run, settings, sweep, subclasses=subclasses, force=consent.force)
         warn_of_retraining(run, roles)
         tried = settings_of(roles, settings)
-        check = partial(check_teachers, students=students, anyway=consent.anyway)
+        # With all students trained, the files may be made again whatever the teachers are.
+        is_new = any(role in students for role, _ in missing_models(run, tried))
+        anyway = consent.anyway or not is_new
+        check = partial(check_teachers, students=students, anyway=anyway)
         # A sweep of [subclass] has a subclass teacher for each of its settings.
         early = [role for role in roles if role not in students and len(tried[role]) == 1]
         with connected(machine.cluster, recipe) as cluster:
@@ -126,7 +129,7 @@ def distill(
         for role in roles:
             models[role] = train_role(run, role, models)
         run.ranks.dismiss()
-        check(run, models)
+        check_teachers(run, models, students, anyway=True)
         warn_of_perfect_control(run, models)
         swept = Swept() if consent.force else earlier_sweep(run, sweep)
         if sweep:

@@ -15,7 +15,7 @@ Models = Mapping[Role, list[Trained]]
 
 
 def check_teachers(run: Run, models: Models, students: list[Role], *, anyway: bool) -> None:
-    """Stop the study if its students have nothing to learn, and some are still to be trained.
+    """Stop the study if its students have nothing to learn.
 
     Args:
         run: The study.
@@ -28,12 +28,10 @@ def check_teachers(run: Run, models: Models, students: list[Role], *, anyway: bo
     """
     weak = weak_teachers(run, models)
     if not anyway and all(TEACHER_OF[role] in weak for role in students):
-        plans = [plan for role in students for plan in plan_role(run, role, models)]
-        if any(find_trained(run, plan) is None for plan in plans):
-            raise GateError(
-                f"{'; '.join(weak.values())}. The students are not trained; teacher and controls "
-                "are kept. --anyway trains the students all the same"
-            )
+        raise GateError(
+            f"{'; '.join(weak.values())}. No student is trained any more; what is trained is kept. "
+            "--anyway trains the students all the same"
+        )
     for text in weak.values():
         run.reporter.warn(text)
 

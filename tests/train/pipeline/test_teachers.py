@@ -37,7 +37,9 @@ def test_it_stops_after_the_controls_and_goes_on_with_anyway(tmp_path, options):
     assert text.endswith("--anyway trains the students all the same")
     stages = tmp_path / "tiny" / "stages"
     trained = sorted(path.stem[:7] for path in stages.glob("*-seed*"))
-    assert trained == ["control", "control", "teacher"]
+    # With more processes than controls students begin at once, and may end before the controls do.
+    may_be_there = "student" if 4 in options else None
+    assert [one for one in trained if one != may_be_there] == ["control", "control", "teacher"]
     if len(options) > 2:
         return
     told = run("status", tmp_path / "tiny")
