@@ -51,7 +51,7 @@ def status_of(folder: Path) -> StudyStatus:
     is_stopped = not running and _is_stopped(study, roles)
     if is_stopped:
         problems.append(
-            "the teacher is no better than the control on validation, so no student was trained: "
+            "the teacher is no better than the control on validation, so no student is trained: "
             "improve the teacher, or continue with --anyway"
         )
     return StudyStatus(
@@ -171,10 +171,10 @@ def _numbers(seeds: list[int]) -> str:
 
 
 def _is_stopped(study: Study, roles: list[RoleStatus]) -> bool:
-    """Return whether a run ended before its students because of a weak teacher."""
+    """Return whether a run ended, or would end, without its students because of a weak teacher."""
     states = {one.role: one for one in roles}
     teacher, control, student = (states.get(one) for one in ("teacher", "control", "student"))
-    if not teacher or not control or not student or student.done or student.begun:
+    if not teacher or not control or not student or len(student.done) == len(student.asked):
         return False
     if len(teacher.done) < len(teacher.asked) or len(control.done) < len(control.asked):
         return False
