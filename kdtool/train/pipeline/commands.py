@@ -108,13 +108,13 @@ def distill(
         warn_of_retraining(run, roles)
         tried = settings_of(roles, settings)
         # With all students trained, the files may be made again whatever the teachers are.
-        is_new = any(role in students for role, _ in missing_models(run, tried))
-        anyway = consent.anyway or not is_new
+        missing = missing_models(run, tried)
+        anyway = consent.anyway or all(role not in students for role, _ in missing)
         check = partial(check_teachers, students=students, anyway=anyway)
         # A sweep of [subclass] has a subclass teacher for each of its settings.
         early = [role for role in roles if role not in students and len(tried[role]) == 1]
         with connected(machine.cluster, recipe) as cluster:
-            run = numbered(run, tried, machine.jobs, cluster)
+            run = numbered(run, tried, missing, machine.jobs, cluster)
             if not run.ranks.are_several:
                 checked = partial(is_checked, run, early, check)
                 train_ahead(run, tried, machine.jobs, cluster, checked)

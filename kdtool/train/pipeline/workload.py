@@ -87,17 +87,23 @@ class Workload:
         return max(0.0, (total - done) * rate)
 
 
-def numbered(run: Run, tried: Tried, jobs: int | None, cluster: Cluster | None = None) -> Run:
+def numbered(
+    run: Run,
+    tried: Tried,
+    models: Sequence[tuple[Role, Recipe]],
+    jobs: int | None,
+    cluster: Cluster | None = None,
+) -> Run:
     """Say what is to be trained and about how long it takes; return a run that counts it.
 
     Args:
         run: The study.
         tried: Of `settings_of`.
+        models: Of `missing_models`.
         jobs: Number of training processes; None: chosen by `jobs_of`.
         cluster: That trains them; its processors are taken to be as fast as this one. None: this
             machine does.
     """
-    models = missing_models(run, tried)
     if not models:
         return run
     roles = [r for r in tried if r not in TEACHERS for _, one in tried[r] for _ in one.seeds]

@@ -89,7 +89,7 @@ def test_the_models_to_train_and_their_time_are_announced(tmp_path):
     assert [role for role, _ in missing] == ["teacher", *["control"] * 2, *["student"] * 4]
     assert {one.distill.temperature for role, one in missing if role == "student"} == {1.0, 2.0}
     shown.said.clear()
-    counted = numbered(run, tried, 1)
+    counted = numbered(run, tried, missing, 1)
     assert shown.said[0].startswith("to train: 1 teacher, 2 controls and 4 students; expected: ")
     assert "on cpu" in shown.said[0]
     assert shown.said[1].startswith("359 test images and 2 seeds can detect differences of about")
@@ -105,7 +105,7 @@ def test_a_step_that_is_timed_changes_nothing(tmp_path):
         open_run(Study(tmp_path / name / "tiny"), recipe, "cpu", Silent()) for name in "ab"
     )
     tried = settings_of(["teacher", "control"], [({}, recipe)])
-    counted = numbered(with_estimate, tried, 1)
+    counted = numbered(with_estimate, tried, missing_models(with_estimate, tried), 1)
     (one,), (other,) = train_role(counted, "teacher", {}), train_role(without, "teacher", {})
     assert one.checkpoint.read_bytes() == other.checkpoint.read_bytes()
 
@@ -121,7 +121,7 @@ def test_a_teacher_that_is_not_trained_here_is_no_model_to_train(tmp_path):
     run = open_run(Study(tmp_path / "second" / "tiny"), given, "cpu", shown)
     tried = settings_of(["teacher", "control", "student"], [({}, given)])
     assert [role for role, _ in missing_models(run, tried)] == ["control"] * 2 + ["student"] * 2
-    counted = numbered(run, tried, 1)
+    counted = numbered(run, tried, missing_models(run, tried), 1)
     train_role(counted, "teacher", {})
     train_role(counted, "control", {})
     assert shown.titles == ["model 1 of 4: control, seed 3", "model 2 of 4: control, seed 5"]
