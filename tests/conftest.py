@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from hypothesis import HealthCheck, settings
+from nightly import IS_NIGHT
 from onnx import TensorProto, helper, numpy_helper
 
 # The suite draws the same examples in each run and has no time limit for one, so a clone passes or
@@ -30,6 +31,10 @@ pytest_plugins = ["report_fixtures"]
 
 def pytest_collection_modifyitems(items):
     """Begin with the files that take longest, so that no process works on one alone at the end."""
+    if not IS_NIGHT:
+        for item in items:
+            if item.get_closest_marker("nightly"):
+                item.add_marker(pytest.mark.skip(reason="tests/nightly.sh runs it"))
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 

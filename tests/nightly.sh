@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What a change does not wait for: the suite on each Python that is here, with the highest and the
-# lowest packages that pyproject.toml allows; every command of the long pages; random examples;
-# kills; damages; mutants. Hours on two cores. tests/nightly.sh [FOLDER for the environments]
+# lowest packages that pyproject.toml allows; tests marked nightly, such as every command of the
+# docs; random examples; kills; damages; mutants. Hours on two cores. tests/nightly.sh [FOLDER for the environments]
 set -uo pipefail
 cd "$(dirname "$0")/.."
 folder="${1:-$(mktemp -d)}"
@@ -34,8 +34,7 @@ for python in 3.11 3.12 3.13 3.14; do
     done
 done
 
-KDTOOL_NIGHTLY=1 try "the commands of the long pages" uv run pytest tests/train/docs
-KDTOOL_NIGHTLY=1 try "signals to torchrun" uv run pytest tests/train/ranks
+KDTOOL_NIGHTLY=1 try "the tests that a change does not wait for" uv run pytest -m nightly
 try "random examples" tests/random_run.sh 10000
 try "kills" uv run python tests/reliability/kills.py --kills 1000
 try "a study to damage" uv run kdtool distill recipes/digits.toml

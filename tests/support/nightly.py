@@ -1,8 +1,5 @@
-"""What tests/nightly.sh runs and a change does not wait for."""
+"""Whether this is the run of tests/nightly.sh, which includes the tests marked `nightly`."""
 
 import os
 
-import pytest
-
 IS_NIGHT = "KDTOOL_NIGHTLY" in os.environ
-nightly = pytest.mark.skipif(not IS_NIGHT, reason="tests/nightly.sh runs it")

@@ -1,7 +1,6 @@
 """The page of what was measured: its scripts exist, and every night each command runs."""
 
 import pytest
-from nightly import nightly
 from page import MEASURED, check_pages, run_pages
 
 
@@ -10,7 +9,7 @@ def test_every_command_of_what_was_measured_names_a_script(tmp_path, monkeypatch
     assert check_pages([MEASURED], tmp_path, write_idx_set) == 6
 
 
-@nightly
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_every_command_of_what_was_measured_runs(tmp_path, monkeypatch, write_idx_set):

@@ -1,7 +1,6 @@
 """The results page: every command can train what it says, and every night each of them runs."""
 
 import pytest
-from nightly import nightly
 from page import RESULTS, check_pages, run_pages
 
 from kdtool.results.study import load_results
@@ -12,7 +11,7 @@ def test_every_study_of_the_results_can_be_trained(tmp_path, monkeypatch, write_
     assert check_pages([RESULTS], tmp_path, write_idx_set) == 12
 
 
-@nightly
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_every_command_of_the_results_runs(tmp_path, monkeypatch, write_idx_set):

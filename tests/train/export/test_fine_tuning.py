@@ -14,7 +14,7 @@ from kdtool.recipe.data import DigitsTable
 from kdtool.results.study import load_results
 from kdtool.train.export.onnx_file import as_given
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly
 
 NETWORK = """
 import torch

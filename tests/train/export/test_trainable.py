@@ -82,7 +82,7 @@ def test_a_module_rounds_as_the_file_of_its_target(fp32, target, tmp_path):
     [
         "mnist-cnn",
         "mnist-mlp",
-        "torchvision:mobilenet_v3_small",
+        pytest.param("torchvision:mobilenet_v3_small", marks=pytest.mark.nightly),
         "torchvision:resnet18",
         "torchvision:squeezenet1_1",
     ],

@@ -262,7 +262,7 @@ def test_a_model_that_learns_or_does_not_raises_no_alarm(splits, tmp_path, momen
         assert (result.best.validation_accuracy > 0.9) == (rate == 4e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_student_of_the_folder_recipe_learns_a_few_hundred_digits(tmp_path):
     """With the statistics that its momentum of 0.01 leaves, it ends at the largest class."""
     digits = load_splits(MnistTable(source="mnist", offline="mnist-5k"), lambda _text: None)

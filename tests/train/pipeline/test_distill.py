@@ -305,7 +305,7 @@ def without_times(value):
     return [without_times(each) for each in value] if isinstance(value, list) else value
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_a_run_killed_in_each_stage_ends_as_one_that_was_not(recipe, finished, tmp_path):

@@ -126,6 +126,7 @@ def test_models_that_fit_are_copied_from_a_study_in_the_same_folder(subclassed, 
     assert "copied" not in kdtool("finetune", *arguments, *settings).stderr
 
 
+@pytest.mark.nightly
 def test_a_study_with_a_sweep_of_each_method_has_a_table_and_a_figure_of_both(finished, tmp_path):
     """Their settings have different keys: the report took those of the first for all."""
     shutil.copytree(finished, tmp_path / "tiny")  # its teacher and control are copied

@@ -9,7 +9,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-from nightly import nightly
 from processes import in_group
 from safetensors.torch import load_file
 from shell import kdtool
@@ -180,7 +179,7 @@ def test_a_finished_study_ends_at_once_on_all_ranks(finished, folder):
     assert not lines_of(errors, "loading PyTorch")
 
 
-@nightly
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("number", "to_all", "says"),
     [
