@@ -1,12 +1,14 @@
-"""Atomic writes of files and folders, hashes of files, and the folder for downloads."""
+"""Atomic writes, temporary folders, hashes of files, and the folder for downloads."""
 
 import hashlib
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any
 
 from kdtool.errors import DataError, StudyError, reason
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 UNFINISHED = ".unfinished"  # in the name of a file that is being written
+# Signals that end a command; Windows has no SIGHUP.
+ENDING = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
@@ -34,16 +38,16 @@ def replaced(path: Path) -> Iterator[Path]:
     Raises:
         StudyError: The disk is full or the folder cannot be written.
     """
+    made: list[Path] = []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=f".{path.stem}.", suffix=UNFINISHED + path.suffix, dir=path.parent
-        )
-        os.close(handle)
-    except OSError as error:
-        raise StudyError(f"cannot write {path}: {error.strerror}") from error
-    unfinished = Path(name)
-    try:
+        with signals_wait():
+            handle, name = tempfile.mkstemp(
+                prefix=f".{path.stem}.", suffix=UNFINISHED + path.suffix, dir=path.parent
+            )
+            made.append(Path(name))
+            os.close(handle)
+        (unfinished,) = made
         yield unfinished
         with unfinished.open("rb+") as file:
             os.fsync(file.fileno())
@@ -52,7 +56,8 @@ def replaced(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise StudyError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        for one in made:
+            one.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -66,13 +71,64 @@ def new_folder(path: Path) -> Iterator[Path]:
         OSError: The disk is full or the folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=UNFINISHED, dir=path.parent))
+    prefix, made = f".{path.name}.", list[Path]()
     try:
+        with signals_wait():
+            made.append(Path(tempfile.mkdtemp(prefix=prefix, suffix=UNFINISHED, dir=path.parent)))
+        (unfinished,) = made
         yield unfinished
         unfinished.chmod(0o777 & ~_umask())
         unfinished.rename(path)
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        with signals_wait():
+            for one in made:
+                shutil.rmtree(one, ignore_errors=True)
+
+
+@contextmanager
+def scratch_folder(parent: Path | None = None, prefix: str = "kdtool-") -> Iterator[Path]:
+    """Yield a temporary folder, which is gone after the block, whatever ends it.
+
+    A signal that comes while the folder is made or removed waits until that is done: it would
+    leave the folder behind.
+
+    Args:
+        parent: Where to make it; None: in the folder that the environment names, as `tempfile`.
+        prefix: Of its name.
+
+    Raises:
+        OSError: The disk is full or the folder cannot be written.
+    """
+    made = list[tempfile.TemporaryDirectory[str]]()
+    try:
+        with signals_wait():
+            made.append(tempfile.TemporaryDirectory(prefix=prefix, dir=parent))
+        yield Path(made[0].name)
+    finally:
+        with signals_wait():
+            for one in made:
+                one.cleanup()
+
+
+@contextmanager
+def signals_wait() -> Iterator[None]:
+    """Have Ctrl-C, SIGTERM and SIGHUP wait until the block, which is short, ends."""
+    if current_thread() is not main_thread():
+        yield  # Python runs handlers in the main thread
+        return
+    came: list[int] = []
+    handlers = {one: signal.getsignal(one) for one in ENDING}
+    # A handler that Python did not set cannot be set again; a signal that is ignored stays so.
+    ours = {one: old for one, old in handlers.items() if old not in {None, signal.SIG_IGN}}
+    try:
+        for number in ours:
+            signal.signal(number, lambda one, _frame: came.append(one))
+        yield
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def save_arrays(path: Path, **arrays: "NDArray[Any]") -> None:

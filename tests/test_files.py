@@ -1,4 +1,7 @@
 import hashlib
+import os
+import signal
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -6,7 +9,15 @@ import numpy as np
 import pytest
 
 from kdtool.errors import StudyError
-from kdtool.files import replaced, save_arrays, sha256_of, write_atomic
+from kdtool.files import (
+    new_folder,
+    replaced,
+    save_arrays,
+    scratch_folder,
+    sha256_of,
+    signals_wait,
+    write_atomic,
+)
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path):
@@ -45,3 +56,82 @@ def test_arrays_are_read_back_by_name(tmp_path):
     with np.load(tmp_path / "new" / "a.npz") as arrays:
         assert arrays["labels"].tolist() == [0, 1, 2]
         assert arrays["images"].shape == (2, 1)
+
+
+class EndedError(KeyboardInterrupt):
+    pass
+
+
+@pytest.fixture(params=["SIGINT", "SIGTERM", "SIGHUP"])
+def ending(request):
+    """A signal that raises in this process, as kdtool's handler makes it."""
+    if not hasattr(signal, request.param):
+        pytest.skip(f"no {request.param}")
+    number = getattr(signal, request.param)
+
+    def end(_number, _frame):
+        raise EndedError
+
+    before = signal.signal(number, end)
+    yield number
+    signal.signal(number, before)
+
+
+def at_once(monkeypatch, owner, name, number, after):
+    """Have a signal come right before the first call of a function, or after one that went well."""
+    called, came = getattr(owner, name), []
+
+    def come():
+        if not came:
+            came.append(number)
+            signal.raise_signal(number)
+
+    def call(*arguments, **options):
+        if not after:
+            come()
+        result = called(*arguments, **options)
+        if after:
+            come()
+        return result
+
+    monkeypatch.setattr(owner, name, call)
+
+
+@pytest.mark.parametrize(("call", "after"), [("mkdir", True), ("rmdir", False)])
+@pytest.mark.parametrize("make", [scratch_folder, lambda folder: new_folder(folder / "new")])
+def test_a_signal_while_a_folder_is_made_or_removed_leaves_none(
+    make, call, after, ending, tmp_path, monkeypatch
+):
+    def use():
+        with make(tmp_path) as folder:
+            (folder / "file").touch()
+            raise ValueError  # it ends the block, and so the folder
+
+    at_once(monkeypatch, os, call, ending, after)
+    with pytest.raises(EndedError):
+        use()
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_signal_while_a_file_is_made_leaves_none(ending, tmp_path, monkeypatch):
+    at_once(monkeypatch, tempfile, "mkstemp", ending, after=True)
+    with pytest.raises(EndedError), replaced(tmp_path / "file"):
+        pytest.fail("the block runs")
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_signal_waits_for_the_end_of_the_block(ending):
+    steps = []
+    with pytest.raises(EndedError), signals_wait():
+        steps += [signal.raise_signal(ending), "done"]
+    assert steps == [None, "done"]
+
+
+def test_a_signal_that_is_ignored_stays_so(tmp_path):
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with scratch_folder(tmp_path):
+            pass
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -289,10 +289,10 @@ def _onnx_files(paths: list[Path]) -> Iterator[list[tuple[Path, Path]]]:
 
     For the folder of a study: its files; a checkpoint is exported to a temporary file.
     """
-    from tempfile import TemporaryDirectory  # slow to import, and not needed for the help
+    from kdtool.files import scratch_folder  # slow to import, and not needed for the help
 
     files: list[tuple[Path, Path]] = []
-    with TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         for number, path in enumerate(paths):
             if path.is_dir() and (path / "results.json").exists():
                 from kdtool.results.study import load_results
@@ -309,7 +309,7 @@ def _onnx_files(paths: list[Path]) -> Iterator[list[tuple[Path, Path]]]:
             elif path.suffix == ".safetensors":
                 from kdtool.train.export.fp32 import write_onnx
 
-                file = Path(scratch) / str(number) / f"{path.stem}.onnx"
+                file = scratch / str(number) / f"{path.stem}.onnx"
                 write_onnx(path, file)
                 files.append((file, path))
             else:

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from kdtool.edge.count.graph import GraphCost, count_graph
 from kdtool.edge.latency.driver import Worker, started_workers
@@ -19,7 +18,7 @@ from kdtool.edge.targets.fastest import fastest_of
 from kdtool.edge.targets.pairs import Pair, Trial, check_runtimes, pairs_of, pairs_of_folders
 from kdtool.environment import OTHER_RUNTIMES, collect_environment, nvidia_gpu
 from kdtool.errors import KdtoolError
-from kdtool.files import sha256_of
+from kdtool.files import scratch_folder, sha256_of
 from kdtool.results.profile import (
     Agreement,
     Comparison,
@@ -225,9 +224,9 @@ def _operators(worker: Worker, job: Job) -> list[OperatorTime]:
     """Time single operators; none for OpenVINO, since its profiler counts differently."""
     if job.runtime != "onnxruntime":
         return []
-    with TemporaryDirectory() as folder:  # here, so that it is deleted even if the worker is killed
+    with scratch_folder() as folder:  # here, so that it is deleted even if the worker is killed
         worker.open(job)
-        times = worker.ask("operators", folder)["operators"]
+        times = worker.ask("operators", str(folder))["operators"]
         worker.ask("close")
     return [OperatorTime(**fields) for fields in times]
 

@@ -1,8 +1,6 @@
 """Make a file with 8-bit weights and activations from an fp32 ONNX file and ranges."""
 
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -22,6 +20,7 @@ from kdtool.edge.rewrite import (
     stem_nodes,
 )
 from kdtool.errors import KdtoolError
+from kdtool.files import scratch_folder
 
 Target = Literal["x86", "arm", "portable"]
 Ranges = dict[str, tuple[float, float]]  # lowest and highest value of each activation, by tensor
@@ -109,8 +108,8 @@ def _quantized(
 
     # The method only says what kind of data these are: a lowest and a highest value.
     given = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()}
-    with tempfile.TemporaryDirectory() as folder, quiet():
-        path = Path(folder) / "int8.onnx"
+    with scratch_folder() as folder, quiet():
+        path = folder / "int8.onnx"
         quantizer = QDQQuantizer(
             source,
             per_channel=True,

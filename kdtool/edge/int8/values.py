@@ -1,8 +1,6 @@
 """Values of tensors inside a network, image by image, so that memory stays bounded."""
 
-import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -11,6 +9,7 @@ from onnx import ModelProto, NodeProto
 
 from kdtool.edge.converted import copied
 from kdtool.edge.session import open_session
+from kdtool.files import scratch_folder
 
 
 def each_image(
@@ -26,8 +25,8 @@ def each_image(
         images: `(N, ...)`, inputs of the model.
     """
     part = up_to(model, names)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "part.onnx"
+    with scratch_folder() as folder:
+        path = folder / "part.onnx"
         onnx.save(part, path)
         session = open_session(path)
     feed = part.graph.input[0].name

@@ -24,16 +24,18 @@ import numpy as np
 from kdtool.edge.latency.job import ANSWER, FORKS, Job
 from kdtool.edge.latency.statistics import Blocks
 from kdtool.errors import KdtoolError
+from kdtool.files import scratch_folder
 
 # A worker never uses NumPy's threads, and a process should fork without threads.
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+TEMPORARY = ("TMPDIR", "TEMP", "TMP")  # that name the folder for temporary files
 
 
 class Worker:
     """A process that times one model at a time (`worker.py`)."""
 
-    def __init__(self) -> None:
-        self._path = ""
+    def __init__(self, scratch: Path) -> None:
+        self._path, self._scratch = "", scratch
         self._start()
 
     def _start(self) -> None:
@@ -47,7 +49,7 @@ class Worker:
             stderr=self._last_words,
             encoding="utf-8",
             errors="replace",
-            env=os.environ | ENVIRONMENT,
+            env=os.environ | ENVIRONMENT | dict.fromkeys(TEMPORARY, str(self._scratch)),
             start_new_session=True,
         )
 
@@ -105,9 +107,11 @@ class Worker:
 def started_workers(count: int) -> Iterator[list[Worker]]:
     """Start workers; they end when the `with` block ends."""
     with ExitStack() as stack:
+        # What a worker that is ended leaves behind goes with this folder.
+        scratch = stack.enter_context(scratch_folder())
         workers = []
         for _ in range(count):
-            workers.append(Worker())
+            workers.append(Worker(scratch))
             stack.callback(workers[-1].end)
         yield workers
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
@@ -23,6 +22,7 @@ from kdtool.edge.latency.statistics import (
 from kdtool.edge.model_file import check_file
 from kdtool.environment import usable_cores
 from kdtool.errors import KdtoolError
+from kdtool.files import scratch_folder
 from kdtool.results.base import Interval
 from kdtool.results.profile import Latency, MatrixRate
 
@@ -163,8 +163,8 @@ def matrix_rate(workers: Sequence[Worker], threads: int) -> MatrixRate:
     Raises:
         KdtoolError: The worker died.
     """
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "matmul.onnx"
+    with scratch_folder() as folder:
+        path = folder / "matmul.onnx"
         onnx.save(_product(), path)
         job = Job(path=str(path), threads=threads, batch_size=SIDE)
         ((only,),), _ = run_rounds(workers, [job], SECONDS, num_rounds=1, first_warm_up=WARM_UP)

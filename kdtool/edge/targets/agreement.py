@@ -4,7 +4,6 @@ No test images are needed: golden images that a kit or target has, and random pa
 weaker check than that of `kdtool export --for`, by the same rule.
 """
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from kdtool.edge.targets.pairs import Pair, Trial
 from kdtool.edge.targets.runners.common import as_input
 from kdtool.edge.targets.verify import cause, compare
 from kdtool.errors import KdtoolError, ModelFileError
+from kdtool.files import scratch_folder
 from kdtool.results.profile import Agreement
 from kdtool.results.targets import TargetCheck
 
@@ -145,8 +145,8 @@ def _answers(worker: Worker, job: Job, given: Images | None) -> NDArray[np.float
     if given is None or job.facts is None:
         worker.ask("close")
         return None
-    with tempfile.TemporaryDirectory() as scratch:
-        images, found = Path(scratch) / "images.npy", Path(scratch) / "probabilities.npy"
+    with scratch_folder() as scratch:
+        images, found = scratch / "images.npy", scratch / "probabilities.npy"
         np.save(images, as_input(given.pixels, job.facts))
         worker.ask("answers", str(images), str(found))
         worker.ask("close")

@@ -1,6 +1,5 @@
 """Whether the folder of a target answers as ONNX Runtime does, on every test image."""
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from kdtool.edge.kit.readme import ROUNDING, TOLERANCES
 from kdtool.edge.targets.runners.common import decide
 from kdtool.edge.targets.target import Target
 from kdtool.errors import GateError
+from kdtool.files import scratch_folder
 from kdtool.results.base import Precision
 from kdtool.results.targets import TargetCheck
 
@@ -37,8 +37,8 @@ def answers_of(
     Raises:
         GateError: It wrote none.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        given, found = Path(scratch) / "images.npy", Path(scratch) / "probabilities.npy"
+    with scratch_folder() as scratch:
+        given, found = scratch / "images.npy", scratch / "probabilities.npy"
         np.save(given, images)
         arguments = ["--npy", str(given), "--out", str(found), "--check"]
         modules = ("numpy", "PIL", target.module, *target.also)

@@ -1,6 +1,5 @@
 """int8 and fp16 files: made from fp32, chosen on validation images, confirmed once on test."""
 
-import tempfile
 from pathlib import Path
 
 import onnx
@@ -8,7 +7,7 @@ import onnx
 from kdtool.edge.fp16 import to_fp16
 from kdtool.edge.int8.saturation import saturation
 from kdtool.edge.model_file import model_opset, read_model
-from kdtool.files import sha256_of, write_atomic
+from kdtool.files import scratch_folder, sha256_of, write_atomic
 from kdtool.results.base import Precision, Record
 from kdtool.results.quantization import Ladder, Quantization
 from kdtool.results.study import FileResult
@@ -52,8 +51,8 @@ def make_smaller(run: Run, evaluated: Evaluated, fp32: FileResult, precision: Pr
         run.reporter.say(f"making {path.name}")
         if precision == "int8" and (text := saturation(path.name, table.target)):
             run.reporter.warn(text)
-        with tempfile.TemporaryDirectory() as scratch:
-            trial, original = Path(scratch) / path.name, folder / fp32.path
+        with scratch_folder() as scratch:
+            trial, original = scratch / path.name, folder / fp32.path
             quantization, ladder = None, None
             if precision == "int8":
                 validation, quantization, ladder = int8_on_validation(

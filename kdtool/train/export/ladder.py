@@ -3,7 +3,6 @@
 Each rung is judged on validation images.
 """
 
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from onnx import ModelProto
 
 from kdtool.edge.latency.measure import measure, ratio_of
 from kdtool.edge.metadata import write_metadata
+from kdtool.files import scratch_folder
 from kdtool.format import keyboard_text, points
 from kdtool.results.quantization import Ladder, Quantization, Rung, SensitiveLayer
 from kdtool.train.evaluation.evaluate import Evaluated
@@ -111,8 +111,8 @@ def int8_on_validation(
 def time_against(fp32: Path, model: ModelProto, run: Run) -> TimeRatio:
     """Return the time of a model / the time of the fp32 file, measured in turn."""
     table = run.recipe.profile
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
+    with scratch_folder() as folder:
+        path = folder / "model.onnx"
         onnx.save(model, path)
         of, against = measure(
             [path, fp32],

@@ -10,7 +10,6 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import overload
 from unittest import mock
 
@@ -28,6 +27,7 @@ from kdtool.edge.model_file import model_opset
 from kdtool.edge.rewrite import pool_globally
 from kdtool.edge.session import newest_opset, open_session
 from kdtool.errors import KdtoolError, ModelFileError
+from kdtool.files import scratch_folder
 from kdtool.recipe.schema import InputForm
 from kdtool.results.evidence import OperatingPoint
 from kdtool.results.study import Parity
@@ -203,8 +203,8 @@ def _works(exported: onnx.ModelProto, opset: int) -> bool:
     """Return whether a model has the opset that was asked for, and onnxruntime loads it."""
     if model_opset(exported) != opset:
         return False
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
+    with scratch_folder() as folder:
+        path = folder / "model.onnx"
         onnx.save(exported, path)
         try:
             open_session(path)

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor, nn
 
 from kdtool.errors import KdtoolError
+from kdtool.files import scratch_folder
 from kdtool.format import file_size, keyboard_text
 from kdtool.train.data.images import fits
 from kdtool.train.data.splits import Split, Splits
@@ -213,8 +213,8 @@ def _empty(
         return None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=folder, prefix=".features") as scratch:
-            path = Path(scratch) / "features"
+        with scratch_folder(folder, ".features") as scratch:
+            path = scratch / "features"
             with path.open("wb") as file:
                 os.posix_fallocate(file.fileno(), 0, num_bytes)
             return torch.from_file(str(path), shared=True, size=count, dtype=dtype).view(shape)

@@ -3,8 +3,8 @@
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+from kdtool.files import scratch_folder
 from kdtool.recipe.schema import Recipe
 from kdtool.results.base import TEACHER_OF, Role
 from kdtool.results.commands.check import CheckReport, ModelsToTrain, NetworkCheck
@@ -90,8 +90,8 @@ def check_elsewhere(run: Run, *, subclasses: bool) -> None:
     Raises:
         KdtoolError: A model cannot be trained or exported.
     """
-    with TemporaryDirectory() as scratch:  # an export that is tried leaves a record
-        elsewhere = replace(run, study=Study(Path(scratch) / run.recipe.name))
+    with scratch_folder() as scratch:  # an export that is tried leaves a record
+        elsewhere = replace(run, study=Study(scratch / run.recipe.name))
         settings = grid(run.recipe, {}, subclasses=subclasses)
         check_settings(elsewhere, settings, {}, subclasses=subclasses, force=False)
 

@@ -4,12 +4,12 @@ import contextlib
 import errno
 import socket
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from http.client import HTTPException
 from pathlib import Path
 
 from kdtool.errors import DataError, reason
+from kdtool.files import scratch_folder
 
 
 class DownloadError(DataError):
@@ -50,12 +50,12 @@ def download(
         DownloadError: No address delivered a file with the right checksum.
         DataError: The cache cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished = tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder)
-    except OSError as error:
-        raise _cannot_write(folder, error) from error
-    with unfinished as root:
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            root = str(stack.enter_context(scratch_folder(folder, ".unfinished-")))
+        except OSError as error:
+            raise _cannot_write(folder, error) from error
         try:
             with waiting_no_longer(), contextlib.redirect_stdout(sys.stderr):
                 downloaded = fetch(root)

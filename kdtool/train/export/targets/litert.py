@@ -1,7 +1,6 @@
 """A network in the form of LiteRT, converted by litert-torch in an environment of its own."""
 
 import subprocess
-import tempfile
 from pathlib import Path
 
 import torch
@@ -9,6 +8,7 @@ from torch import nn
 
 from kdtool.edge.targets.verify import cause
 from kdtool.errors import GateError
+from kdtool.files import scratch_folder
 from kdtool.train.export.onnx_file import silence
 from kdtool.train.export.targets.venv import Venv
 from kdtool.train.models.networks import ImageShape
@@ -39,8 +39,8 @@ def write_litert(network: nn.Module, image_shape: ImageShape, path: Path) -> Non
     Raises:
         GateError: PyTorch cannot export the network, or litert-torch cannot convert it.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        program, made = Path(scratch) / "model.pt2", Path(scratch) / "model.tflite"
+    with scratch_folder() as scratch:
+        program, made = scratch / "model.pt2", scratch / "model.tflite"
         try:
             with torch.no_grad(), silence():
                 example = (torch.zeros(1, *image_shape),)

@@ -1,7 +1,6 @@
 """A network in the form of ncnn, converted by pnnx."""
 
 import subprocess
-import tempfile
 from pathlib import Path
 
 import torch
@@ -9,6 +8,7 @@ from torch import nn
 
 from kdtool.edge.targets.verify import cause
 from kdtool.errors import GateError
+from kdtool.files import scratch_folder
 from kdtool.train.export.onnx_file import silence
 from kdtool.train.models.networks import ImageShape
 
@@ -29,8 +29,8 @@ def write_ncnn(network: nn.Module, image_shape: ImageShape, path: Path) -> None:
     """
     import pnnx
 
-    with tempfile.TemporaryDirectory() as scratch:  # pnnx writes seven files next to its input
-        traced = Path(scratch) / "model.pt"
+    with scratch_folder() as scratch:  # pnnx writes seven files next to its input
+        traced = scratch / "model.pt"
         try:
             with torch.no_grad(), silence():  # it warns of what tracing fixes: the run decides
                 example = torch.zeros(1, *image_shape)
@@ -46,9 +46,7 @@ def write_ncnn(network: nn.Module, image_shape: ImageShape, path: Path) -> None:
             errors="replace",
             check=False,
         )
-        made = {
-            path.with_suffix(end): Path(scratch) / f"model.ncnn{end}" for end in (".param", ".bin")
-        }
+        made = {path.with_suffix(end): scratch / f"model.ncnn{end}" for end in (".param", ".bin")}
         if done.returncode != 0 or not all(one.is_file() for one in made.values()):
             reason = cause(done.stderr) or f"it ended with status {done.returncode}"
             raise GateError(f"its converter, pnnx, failed: {reason}")

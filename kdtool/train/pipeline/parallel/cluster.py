@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
-from tempfile import TemporaryDirectory, gettempdir
+from tempfile import gettempdir
 from threading import Thread
 from typing import Any
 
@@ -23,7 +23,7 @@ import torch
 
 from kdtool import __version__
 from kdtool.errors import KdtoolError, reason
-from kdtool.files import write_atomic
+from kdtool.files import scratch_folder, write_atomic
 from kdtool.recipe.schema import Recipe
 from kdtool.results.profile import TrainingCluster
 from kdtool.results.study import TrainingResult
@@ -78,11 +78,11 @@ def connected(address: str | None, recipe: Recipe) -> Iterator[Cluster | None]:
             "include_dashboard": False,
         }
     ray = ray_module()
-    with TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         # Workers begin in a copy of this folder, where they look for the user's own networks.
         for name, content in own_sources(recipe).items():
-            write_atomic(Path(folder) / name, content)
-            options["runtime_env"] = {"working_dir": folder}
+            write_atomic(folder / name, content)
+            options["runtime_env"] = {"working_dir": str(folder)}
         try:
             ray.init(address=address, **options)
         except Exception as error:  # Ray raises several kinds, and `Exception` itself

@@ -7,7 +7,6 @@ back. Images and weights are read there, from the paths that the recipe has.
 import pickle
 import platform
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -16,7 +15,7 @@ from pathlib import Path
 import torch
 
 from kdtool.errors import KdtoolError
-from kdtool.files import write_atomic
+from kdtool.files import scratch_folder, write_atomic
 from kdtool.recipe.schema import Recipe
 from kdtool.results.base import Role
 from kdtool.results.study import TrainingResult
@@ -71,8 +70,8 @@ def train_task(task: Task, contents: Sequence[bytes], send: Callable[..., None])
     torch.set_num_threads(task.threads)
     sys.stdout = sys.stderr  # a user's model may print
     try:
-        with tempfile.TemporaryDirectory(prefix="kdtool-") as folder:
-            study = Study(Path(folder) / task.recipe.name)
+        with scratch_folder() as folder:
+            study = Study(folder / task.recipe.name)
             for name, content in zip(task.files, contents, strict=True):
                 write_atomic(study.folder / name, content)
             return train_in(study, task, send)

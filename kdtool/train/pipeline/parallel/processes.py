@@ -25,12 +25,13 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.synchronize import Lock
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Thread, current_thread, main_thread
+from threading import Thread
 from typing import Any
 
 import torch
 
 from kdtool.errors import KdtoolError, reason
+from kdtool.files import signals_wait
 from kdtool.recipe.schema import Recipe
 from kdtool.study.folder import Study
 from kdtool.train.pipeline.parallel.pieces import Piece
@@ -131,24 +132,6 @@ def warm_up(context: SpawnContext | ForkServerContext) -> None:
         first = context.Process(target=print, args=("",), kwargs={"end": ""})
         first.start()  # seconds, in which a signal may end the command
         first.join()
-
-
-@contextmanager
-def signals_wait() -> Iterator[None]:
-    """Have Ctrl-C and SIGTERM wait until the block, which is short, ends."""
-    came: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    if current_thread() is not main_thread():
-        yield  # Python runs handlers in the main thread
-        return
-    before = {one: signal.signal(one, lambda one, _frame: came.append(one)) for one in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        if came:
-            signal.raise_signal(came[0])
 
 
 def device_of(run: Run, number: int) -> str:

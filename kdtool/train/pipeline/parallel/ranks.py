@@ -1,12 +1,10 @@
 """One model on several ranks: how they meet, and what all but rank 0 do."""
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
-
 import torch
 
 from kdtool import __version__
 from kdtool.errors import KdtoolError
+from kdtool.files import scratch_folder
 from kdtool.format import count, plural
 from kdtool.recipe.schema import Recipe
 from kdtool.results.base import Role
@@ -56,9 +54,9 @@ def follow(ranks: Ranks, name: str, device: str) -> None:
     recipe: Recipe | None = ranks.same(None)
     if recipe is None:
         return
-    with TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         try:
-            run = open_run(Study(Path(scratch)), recipe, device, Silent(), ranks)
+            run = open_run(Study(scratch), recipe, device, Silent(), ranks)
         except KdtoolError as error:
             check_alike(ranks, name, str(error))
             raise
