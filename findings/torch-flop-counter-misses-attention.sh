@@ -6,7 +6,8 @@
 # network in train mode, or with torch.backends.mha.set_fastpath_enabled(False), gets the whole number. A student that is
 # chosen by its FLOPs so looks a third cheaper than it is, in the very mode in which it ships.
 #
-# Seen, ViT-B/16 at 224 x 224: 22.5 GFLOP (multiply-adds twice) in eval mode, 33.7 without the fused operator: 0.67
+# Seen, ViT-B/16 at 224 x 224: 22.5 GFLOP (multiply-adds twice) in eval mode, 35.1 without the fused operator: 0.64. PyTorch's
+#       build for CPUs only says 33.7: it does not count the two products of attention either way.
 set -euo pipefail
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT
@@ -32,9 +33,9 @@ torch.backends.mha.set_fastpath_enabled(False)
 whole = count()
 torch.backends.mha.set_fastpath_enabled(True)
 # 12 layers of 197 tokens: projections to q, k, v and back, and two products of 197 x 197 x 768
-attention = 2 * 12 * (197 * 768 * 4 * 768 + 2 * 197 * 197 * 768)
-print(f"fused {fused:,}, whole {whole:,}, ratio {fused / whole:.2f}; attention by hand {attention:,}")
-assert whole - fused == attention, "the counter sees attention now"
+projections, products = 2 * 12 * 197 * 768 * 4 * 768, 2 * 12 * 2 * 197 * 197 * 768
+print(f"fused {fused:,}, whole {whole:,}, ratio {fused / whole:.2f}; by hand {projections:,} and {products:,}")
+assert whole - fused in {projections, projections + products}, "the counter sees attention now"
 network.train()
 assert count() == whole
 PY
