@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -289,11 +289,9 @@ def _onnx_files(paths: list[Path]) -> Iterator[list[tuple[Path, Path]]]:
 
     For the folder of a study: its files; a checkpoint is exported to a temporary file.
     """
-    from kdtool.files import scratch_folder  # slow to import, and not needed for the help
-
     files: list[tuple[Path, Path]] = []
-    with scratch_folder() as scratch:
-        for number, path in enumerate(paths):
+    with ExitStack() as stack:
+        for path in paths:
             if path.is_dir() and (path / "results.json").exists():
                 from kdtool.results.study import load_results
 
@@ -307,11 +305,9 @@ def _onnx_files(paths: list[Path]) -> Iterator[list[tuple[Path, Path]]]:
                 _warn_of_changed(listed)
                 files += [(file, file) for file in listed]
             elif path.suffix == ".safetensors":
-                from kdtool.train.export.fp32 import write_onnx
+                from kdtool.train.export.fp32 import checkpoint_as_onnx
 
-                file = scratch / str(number) / f"{path.stem}.onnx"
-                write_onnx(path, file)
-                files.append((file, path))
+                files.append((stack.enter_context(checkpoint_as_onnx(path)), path))
             else:
                 files.append((path, path))
         yield _each_once(files)

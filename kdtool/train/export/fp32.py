@@ -1,5 +1,7 @@
 """The fp32 ONNX file of a model, which gets its name once it was compared with PyTorch."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
@@ -8,7 +10,7 @@ from kdtool import __version__
 from kdtool.edge.count.graph import count_model
 from kdtool.edge.metadata import image_properties, model_api_properties, write_metadata
 from kdtool.errors import GateError, StudyError
-from kdtool.files import replaced, sha256_of
+from kdtool.files import replaced, scratch_folder, sha256_of
 from kdtool.results.base import Record, Role
 from kdtool.results.evidence import OperatingPoint
 from kdtool.results.study import FileResult, Parity
@@ -173,12 +175,12 @@ def describe(
     write_metadata(model, values, standard)
 
 
-def write_onnx(checkpoint: Path, path: Path) -> None:
-    """Write the model of a checkpoint as ONNX; unlike `kdtool export`, it is not checked on images.
+@contextmanager
+def checkpoint_as_onnx(checkpoint: Path) -> Iterator[Path]:
+    """Yield a temporary ONNX file of a checkpoint; unlike an export, it is not checked on images.
 
     Args:
         checkpoint: In the folder `checkpoints` of a study with a results.json.
-        path: ONNX file to write.
 
     Raises:
         StudyError: It is not a checkpoint, or not in a study.
@@ -199,5 +201,7 @@ def write_onnx(checkpoint: Path, path: Path) -> None:
     if table.is_trained:
         model = in_order(model, table, data.classes)
     load_weights(checkpoint, model)
-    with replaced(path) as unfinished:
-        onnx.save(make_onnx(model.eval(), data.image_shape, num_classes, opset=18), unfinished)
+    with scratch_folder() as folder:
+        path = folder / f"{checkpoint.stem}.onnx"
+        onnx.save(make_onnx(model.eval(), data.image_shape, num_classes, opset=18), path)
+        yield path
