@@ -52,6 +52,7 @@ class Student:
     epochs: int
     side: int = SIDE  # pixels that the digits are enlarged to
     digits: int = 5000  # a fifth of them tests
+    teacher_batch: int = 256  # images
 
 
 STUDENTS = {
@@ -61,7 +62,7 @@ STUDENTS = {
     "MobileNetV3-Small": Student(model="torchvision:mobilenet_v3_small", epochs=8),
     "MobileNetV2, 96 px": Student(model="torchvision:mobilenet_v2", epochs=6, side=96, digits=1500),
     "MobileNetV2, 224 px": Student(
-        model="torchvision:mobilenet_v2", epochs=6, side=224, digits=750
+        model="torchvision:mobilenet_v2", epochs=6, side=224, digits=750, teacher_batch=32
     ),
 }
 RECIPE = """
@@ -75,6 +76,7 @@ file = "{name}.npz"
 model = "{teacher}"
 epochs = 2
 min_steps = 0
+batch_size = {teacher_batch}
 [student]
 model = "{model}"
 epochs = {epochs}
@@ -121,7 +123,12 @@ def study_of(folder: Path, name: str) -> Path:
     teacher = "mnist-cnn" if student.side == SIDE else student.model  # it grows with the side
     recipe.write_text(
         RECIPE.format(
-            name=slug, folder=folder, teacher=teacher, model=student.model, epochs=student.epochs
+            name=slug,
+            folder=folder,
+            teacher=teacher,
+            teacher_batch=student.teacher_batch,
+            model=student.model,
+            epochs=student.epochs,
         )
     )
     command = [sys.executable, "-m", "kdtool", "distill", str(recipe), "--out", str(folder)]

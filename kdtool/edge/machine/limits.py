@@ -41,13 +41,14 @@ def memory(groups: Path = GROUPS, mounted: Path = MOUNTED) -> tuple[int | None, 
     if total is None or free is None:
         return total, free
     for folder in group_folders("memory", groups, mounted):
-        for most, used, cache in (
-            ("memory.max", "memory.current", "inactive_file"),
-            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        for most, used, total_of in (
+            ("memory.max", "memory.current", ""),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
         ):
             if limit := _numbers(folder / most):
                 # Files that were read count as used, and are dropped where room is needed.
-                dropped = _of_table(folder / "memory.stat", cache)
+                files = {f"{total_of}inactive_file", f"{total_of}active_file"}
+                dropped = _of_table(folder / "memory.stat", files)
                 taken = max(0, sum(_numbers(folder / used)) - dropped)
                 total, free = min(total, limit[0]), min(free, max(0, limit[0] - taken))
     return total, min(total, free)
@@ -108,10 +109,10 @@ def _is_whole(word: str) -> bool:
     return word.removeprefix("-").isdecimal()
 
 
-def _of_table(file: Path, key: str) -> int:
-    """Return the number after `key` in a file of such lines; 0 if it has none."""
+def _of_table(file: Path, keys: set[str]) -> int:
+    """Return the sum of the numbers after `keys` in a file of such lines; 0 if it has none."""
     try:
         lines = file.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
         return 0
-    return next((int(line.split()[1]) for line in lines if line.split()[0] == key), 0)
+    return sum(int(line.split()[1]) for line in lines if line.split()[0] in keys)

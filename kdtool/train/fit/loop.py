@@ -26,8 +26,8 @@ from kdtool.train.fit.batches import (
 )
 from kdtool.train.fit.faster import faster_parts, replaced
 from kdtool.train.fit.features import learner_of
-from kdtool.train.fit.memory import keep_freed_memory
-from kdtool.train.fit.micro_batch import learn_what_fits, learn_whole
+from kdtool.train.fit.memory import keep_freed_memory, within_free_memory
+from kdtool.train.fit.micro_batch import LearnWhatFits, learn_whole
 from kdtool.train.fit.optimizer import freeze, make_optimizer, phases_of, rates
 from kdtool.train.fit.state import State, Weights, best_epoch, patience_of
 from kdtool.train.models.checkpoint import set_weights
@@ -127,6 +127,7 @@ def fit(
             show = _progress_of(update, state.epochs, training, num_epochs, num_images)
             with (
                 _reproducible(training.seed, epoch, device),
+                within_free_memory(device),
                 explain_out_of_memory(
                     table.batch_size, splits.result.image_shape, smaller_batches(table)
                 ),
@@ -239,7 +240,7 @@ def training_step(
     learn = (
         learn_whole(forward)
         if passes.warn is None or ranks.are_several
-        else learn_what_fits(forward, model, passes.warn)
+        else LearnWhatFits(forward, model, passes.warn)
     )
 
     def step(number: int, index: Tensor) -> Tensor:

@@ -1,10 +1,23 @@
-"""Keeps the memory of freed tensors in the process, where the next step finds it."""
+"""Memory of a training step: what was freed is used again, and no more is taken than is free."""
 
 import ctypes
 import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from kdtool.edge.machine.limits import memory
+
+if sys.platform != "win32":
+    import resource
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 LARGE = 2**30
+STATUS = Path("/proc/self/status")
+USABLE = 0.95  # of the memory that is free: other programs may ask for some meanwhile
 
 
 def keep_freed_memory() -> None:
@@ -20,3 +33,54 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_MMAP_THRESHOLD, LARGE)
         mallopt(M_TRIM_THRESHOLD, LARGE)
+
+
+def free_memory() -> int | None:
+    """Return the bytes that a training may take from now on; None: not known."""
+    free = memory()[1] if sys.platform == "linux" else None
+    if free is None:
+        return None
+    usable, most = int(USABLE * free), resource.getrlimit(resource.RLIMIT_DATA)[0]
+    return usable if most == resource.RLIM_INFINITY else max(0, min(usable, most - taken()))
+
+
+def taken() -> int:
+    """Return the bytes that count towards `limit_memory`."""
+    fields = (line.split() for line in STATUS.read_text(encoding="ascii").splitlines())
+    (found,) = (1024 * int(words[1]) for words in fields if words[:1] == ["VmData:"])
+    return found
+
+
+def limit_memory(num_bytes: int) -> None:
+    """Let this process fail to get more memory than it has and `num_bytes`, on Linux.
+
+    Linux promises memory that it does not have, and kills the process that uses it, without a
+    message. Under a limit there is an error instead.
+
+    Source: man 2 getrlimit, RLIMIT_DATA.
+    """
+    if sys.platform == "linux":
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        most = taken() + num_bytes
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+
+
+@contextmanager
+def within_free_memory(device: torch.device) -> Iterator[None]:
+    """Take no more memory than is free while the block runs, on a CPU.
+
+    Args:
+        device: That trains. A limit that this process has already is kept.
+    """
+    free = free_memory() if device.type == "cpu" else None
+    if free is None:
+        yield
+        return
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    if before[0] == resource.RLIM_INFINITY:
+        limit_memory(free)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)

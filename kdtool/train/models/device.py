@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from kdtool.errors import KdtoolError
 
 Precision = Literal["fp32", "bf16"]
+# What PyTorch says where a CPU has no memory left: its own allocator, and oneDNN.
+CPU_OUT_OF_MEMORY = ("DefaultCPUAllocator", "could not create a primitive")
 
 
 def choose_device(name: str) -> torch.device:
@@ -131,7 +133,7 @@ def explain_out_of_memory(
     """
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         channels, height, width = image_shape
@@ -141,6 +143,8 @@ def explain_out_of_memory(
         ) from error
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Return whether an error of torch says that memory ran out, on a GPU or in the CPU's."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        text in str(error) for text in CPU_OUT_OF_MEMORY
+    )

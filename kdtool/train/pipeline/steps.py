@@ -14,7 +14,7 @@ from kdtool.train.fit.batch_norm import norm_layers, statistics_of
 from kdtool.train.fit.batches import Batch, batch_maker, batches
 from kdtool.train.fit.loop import BatchLoss, Passes, Step, set_modes, smaller_batches, training_step
 from kdtool.train.fit.losses import distillation_loss, label_loss, subclass_teacher_loss
-from kdtool.train.fit.memory import keep_freed_memory
+from kdtool.train.fit.memory import keep_freed_memory, within_free_memory
 from kdtool.train.fit.methods import method_loss
 from kdtool.train.fit.optimizer import Phase, freeze, make_optimizer, rates
 from kdtool.train.models.device import autocast, choose_precision, explain_out_of_memory
@@ -87,6 +87,7 @@ def time_steps(run: Run, role: Role, phase: Phase, effort: Effort = THOROUGH) ->
     with (
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
         torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
+        within_free_memory(device),
         explain_out_of_memory(table.batch_size, run.image_shape, smaller_batches(table)),
     ):
         torch.manual_seed(seed)

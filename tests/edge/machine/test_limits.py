@@ -38,8 +38,8 @@ MEMORY = [
         "files that were read can be dropped",
         ["0::/job"],
         {"job/memory.max": GIB, "job/memory.current": GIB,
-         "job/memory.stat": f"anon 5\ninactive_file {GIB // 2}"},
-        (GIB, GIB // 2),
+         "job/memory.stat": f"anon 5\ninactive_file {GIB // 2}\nactive_file {GIB // 4}"},
+        (GIB, 3 * GIB // 4),
     ),
     (
         "version 1",

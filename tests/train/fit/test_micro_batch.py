@@ -1,5 +1,6 @@
 """A batch in parts has the gradient of the whole; one that does not fit is cut until it does."""
 
+import resource
 import subprocess
 import sys
 
@@ -8,9 +9,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from kdtool.edge.machine.limits import memory
 from kdtool.train.fit.losses import kd_loss
+from kdtool.train.fit.memory import taken, within_free_memory
 from kdtool.train.fit.methods import dist_loss
-from kdtool.train.fit.micro_batch import learn_in_parts, learn_what_fits, learn_whole
+from kdtool.train.fit.micro_batch import LearnWhatFits, learn_in_parts, learn_whole
 
 NUM_IMAGES, NUM_CLASSES = 12, 5
 
@@ -87,7 +90,7 @@ WITHOUT_ROOM = """
 import resource, torch
 from torch import nn
 from torch.nn import functional as F
-from kdtool.train.fit.micro_batch import learn_what_fits, learn_whole
+from kdtool.train.fit.micro_batch import LearnWhatFits, learn_whole
 
 torch.set_num_threads(1)
 NUM, WIDTH = 4096, 8192
@@ -99,7 +102,7 @@ model.zero_grad()
 activations = NUM * WIDTH * 4
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 told = []
-learn = learn_what_fits(model, model, told.append)
+learn = LearnWhatFits(model, model, told.append)
 hard = resource.getrlimit(resource.RLIMIT_AS)[1]
 resource.setrlimit(resource.RLIMIT_AS, (used + 2 * activations, hard))
 torch.manual_seed(3)
@@ -130,6 +133,65 @@ def test_a_batch_that_does_not_fit_is_cut_until_it_does():
     )
 
 
+# In a process that may take no more memory than `room`, like one on a machine that has no more.
+LIMITED = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+from kdtool.train.fit.memory import free_memory, limit_memory
+from kdtool.train.fit.micro_batch import KERNELS, PEAK, PER_WEIGHT, LearnWhatFits, kept_bytes
+from kdtool.train.fit.micro_batch import learn_whole, parts_that_fit
+
+torch.set_num_threads(1)
+NUM, WIDTH = 2048, 8192
+model = nn.Sequential(nn.Linear(64, WIDTH), nn.Tanh(), nn.BatchNorm1d(WIDTH), nn.Linear(WIDTH, 2))
+images, labels = torch.rand(NUM, 64), torch.randint(2, (NUM,))
+learn_whole(model)(images[:8], lambda logits: F.cross_entropy(logits, labels[:8]))
+model.zero_grad()
+kept = 2 * 4 * WIDTH  # of an image: what the tanh and the BatchNorm give
+assert kept_bytes(model, images[:10].clone()) - kept_bytes(model, images[:8].clone()) == 2 * (
+    kept + 4 * images.shape[1])
+weights = PER_WEIGHT * sum(weight.nbytes for weight in model.parameters())
+assert parts_that_fit(model, model, images) == 1
+limit_memory(KERNELS + weights + int(PEAK * NUM * kept / 3))  # a third of what it takes
+draws, statistics = torch.get_rng_state(), model[2].running_mean.clone()
+assert parts_that_fit(model, model, images) == 4
+assert torch.equal(torch.get_rng_state(), draws)
+assert torch.equal(model[2].running_mean, statistics)
+told = []
+LearnWhatFits(model, model, told.append)(images, lambda logits: F.cross_entropy(logits, labels))
+assert len(told) == 1 and "in 4 parts" in told[0], told
+try:
+    torch.empty(free_memory() + 10**9, dtype=torch.uint8)
+except RuntimeError as error:
+    assert "DefaultCPUAllocator" in str(error)
+else:
+    raise AssertionError("more memory than the limit")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux alone")
+def test_the_parts_that_fit_are_foreseen():
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux alone")
+def test_no_more_memory_is_taken_than_is_free():
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    with within_free_memory(torch.device("cpu")):
+        num_bytes = memory()[0] + taken()
+        with pytest.raises(RuntimeError, match="DefaultCPUAllocator"):
+            torch.empty(num_bytes, dtype=torch.uint8)
+        limited = resource.getrlimit(resource.RLIMIT_DATA)
+        with within_free_memory(torch.device("cpu")):
+            assert resource.getrlimit(resource.RLIMIT_DATA) == limited
+    with within_free_memory(torch.device("cuda")):
+        assert resource.getrlimit(resource.RLIMIT_DATA) == before
+
+
 def test_other_errors_and_batches_that_cannot_be_cut_end_the_step():
     told = []
     images = torch.rand(3, 8)
@@ -138,9 +200,10 @@ def test_other_errors_and_batches_that_cannot_be_cut_end_the_step():
         def raises(_images):
             raise RuntimeError(message)
 
-        return learn_what_fits(raises, nn.Linear(8, 2), told.append)
+        return LearnWhatFits(raises, nn.Linear(8, 2), told.append)
 
-    for message in ("shapes differ", "DefaultCPUAllocator: can't allocate memory"):
+    out_of_memory = ("DefaultCPUAllocator: can't allocate memory", "could not create a primitive")
+    for message in ("shapes differ", *out_of_memory):
         with pytest.raises(RuntimeError, match=message):
             forward(message)(images, torch.sum)
     assert told == []

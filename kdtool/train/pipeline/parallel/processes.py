@@ -34,6 +34,7 @@ from kdtool.errors import KdtoolError, reason
 from kdtool.files import signals_wait
 from kdtool.recipe.schema import Recipe
 from kdtool.study.folder import Study
+from kdtool.train.fit.memory import free_memory, limit_memory
 from kdtool.train.pipeline.parallel.pieces import Piece
 from kdtool.train.pipeline.parallel.reports import Event, Remote, Workers
 from kdtool.train.pipeline.parallel.share import Share
@@ -49,6 +50,7 @@ class Start:
     recipe: Recipe
     devices: list[str]  # taken in turn
     threads: int  # of PyTorch
+    memory: int | None  # bytes that it may take; None: not limited
     events: Connection  # to the main process
     lock: Lock  # of `events`: all processes write to it
 
@@ -65,11 +67,13 @@ def in_processes(run: Run, share: Share) -> Iterator[Workers]:
     lock = lock_of(context)
     warm_up(context)
     incoming, outgoing = context.Pipe(duplex=False)
+    free = free_memory() if run.device.type == "cpu" else None
     start = Start(
         run.study.folder,
         run.recipe,
         [device_of(run, number) for number in range(share.jobs)],
         share.threads,
+        None if free is None else free // share.jobs,
         outgoing,
         lock,
     )
@@ -179,6 +183,8 @@ def begin(start: Start, number: Any) -> None:
     Thread(target=end_with_the_main_process, daemon=True).start()
     sys.stdout = sys.stderr  # standard output is for results, and a user's model may print
     torch.set_num_threads(start.threads)
+    if start.memory is not None:
+        limit_memory(start.memory)
     with number.get_lock():
         _device = start.devices[number.value % len(start.devices)]
         number.value += 1
