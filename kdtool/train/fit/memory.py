@@ -35,6 +35,12 @@ def keep_freed_memory() -> None:
         mallopt(M_TRIM_THRESHOLD, LARGE)
 
 
+def give_back_memory() -> None:
+    """Give the memory of freed tensors back, where other processes are to train."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def free_memory() -> int | None:
     """Return the bytes that a training may take from now on; None: not known."""
     free = memory()[1] if sys.platform == "linux" else None

@@ -1,5 +1,6 @@
 """A batch in parts has the gradient of the whole; one that does not fit is cut until it does."""
 
+import platform
 import resource
 import subprocess
 import sys
@@ -190,6 +191,30 @@ def test_no_more_memory_is_taken_than_is_free():
             assert resource.getrlimit(resource.RLIMIT_DATA) == limited
     with within_free_memory(torch.device("cuda")):
         assert resource.getrlimit(resource.RLIMIT_DATA) == before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators are not asked")
+def test_memory_that_is_kept_can_be_given_back():
+    program = """
+import resource, torch
+from kdtool.train.fit.memory import give_back_memory, keep_freed_memory
+
+def resident():
+    return resource.getpagesize() * int(open("/proc/self/statm").read().split()[1])
+
+keep_freed_memory()
+before = resident()
+parts = [torch.ones(2**20) for _ in range(100)]
+small = torch.ones(10)  # on top of them
+del parts
+assert resident() - before > 350e6
+give_back_memory()
+assert resident() - before < 100e6
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_other_errors_and_batches_that_cannot_be_cut_end_the_step():

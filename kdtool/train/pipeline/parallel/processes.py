@@ -34,7 +34,7 @@ from kdtool.errors import KdtoolError, reason
 from kdtool.files import signals_wait
 from kdtool.recipe.schema import Recipe
 from kdtool.study.folder import Study
-from kdtool.train.fit.memory import free_memory, limit_memory
+from kdtool.train.fit.memory import free_memory, give_back_memory, limit_memory
 from kdtool.train.pipeline.parallel.pieces import Piece
 from kdtool.train.pipeline.parallel.reports import Event, Remote, Workers
 from kdtool.train.pipeline.parallel.share import Share
@@ -67,6 +67,7 @@ def in_processes(run: Run, share: Share) -> Iterator[Workers]:
     lock = lock_of(context)
     warm_up(context)
     incoming, outgoing = context.Pipe(duplex=False)
+    give_back_memory()
     free = free_memory() if run.device.type == "cpu" else None
     start = Start(
         run.study.folder,
