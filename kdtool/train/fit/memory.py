@@ -46,15 +46,20 @@ def free_memory() -> int | None:
     free = memory()[1] if sys.platform == "linux" else None
     if free is None:
         return None
-    usable, most = int(USABLE * free), resource.getrlimit(resource.RLIMIT_DATA)[0]
-    return usable if most == resource.RLIM_INFINITY else max(0, min(usable, most - taken()))
+    usable = int(USABLE * free)
+    return usable if _most is None else max(0, min(usable, _most - own_memory("RssAnon:")))
 
 
-def taken() -> int:
-    """Return the bytes that count towards `limit_memory`."""
-    fields = (line.split() for line in STATUS.read_text(encoding="ascii").splitlines())
-    (found,) = (1024 * int(words[1]) for words in fields if words[:1] == ["VmData:"])
-    return found
+def own_memory(field: str) -> int:
+    """Return the bytes that the system counts for this process, such as those of "VmData:".
+
+    Source: man 5 proc_pid_status.
+    """
+    rows = (line.split() for line in STATUS.read_text(encoding="ascii").splitlines())
+    return next(1024 * int(row[1]) for row in rows if row[:1] == [field])
+
+
+_most: int | None = None  # bytes of memory that this process may fill
 
 
 def limit_memory(num_bytes: int) -> None:
@@ -65,11 +70,14 @@ def limit_memory(num_bytes: int) -> None:
 
     Source: man 2 getrlimit, RLIMIT_DATA.
     """
+    global _most
     if sys.platform == "linux":
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        most = taken() + num_bytes
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+        limit = own_memory("VmData:") + num_bytes
+        limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+        # What was freed and is kept counts towards the limit, but can be used again.
+        _most = own_memory("RssAnon:") + num_bytes
 
 
 @contextmanager
@@ -79,14 +87,15 @@ def within_free_memory(device: torch.device) -> Iterator[None]:
     Args:
         device: That trains. A limit that this process has already is kept.
     """
+    global _most
     free = free_memory() if device.type == "cpu" else None
-    if free is None:
+    if free is None or resource.getrlimit(resource.RLIMIT_DATA)[0] != resource.RLIM_INFINITY:
         yield
         return
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    if before[0] == resource.RLIM_INFINITY:
-        limit_memory(free)
+    limit_memory(free)
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, before)
+        _most = None

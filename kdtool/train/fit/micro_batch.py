@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from kdtool.train.fit.memory import free_memory
+from kdtool.train.fit.memory import free_memory, give_back_memory
 from kdtool.train.models.device import is_out_of_memory
 
 SMALLEST_PART = 2  # images: BatchNorm has no variance over one
@@ -132,6 +132,8 @@ def parts_that_fit(forward: Forward, model: nn.Module, images: Tensor) -> int:
     free = free_memory() if images.device.type == "cpu" else None
     if free is None or MOST_KEPT * images.nbytes < free or len(images) < 4 * SMALLEST_PART:
         return 1
+    give_back_memory()
+    free = free_memory() or 0
     draws = draws_of(images.device)
     with same_buffers(model):
         few, more = (kept_bytes(forward, images[: n * SMALLEST_PART]) for n in (1, 2))

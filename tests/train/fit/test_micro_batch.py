@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from kdtool.edge.machine.limits import memory
 from kdtool.train.fit.losses import kd_loss
-from kdtool.train.fit.memory import taken, within_free_memory
+from kdtool.train.fit.memory import own_memory, within_free_memory
 from kdtool.train.fit.methods import dist_loss
 from kdtool.train.fit.micro_batch import LearnWhatFits, learn_in_parts, learn_whole
 
@@ -157,6 +157,10 @@ assert parts_that_fit(model, model, images) == 1
 limit_memory(KERNELS + weights + int(PEAK * NUM * kept / 3))  # a third of what it takes
 draws, statistics = torch.get_rng_state(), model[2].running_mean.clone()
 assert parts_that_fit(model, model, images) == 4
+held = torch.ones(int(PEAK * NUM * kept / 4 / 6))  # half of that
+assert parts_that_fit(model, model, images) == 8
+del held
+assert parts_that_fit(model, model, images) == 4, "what is freed is free again"
 assert torch.equal(torch.get_rng_state(), draws)
 assert torch.equal(model[2].running_mean, statistics)
 told = []
@@ -183,7 +187,7 @@ def test_the_parts_that_fit_are_foreseen():
 def test_no_more_memory_is_taken_than_is_free():
     before = resource.getrlimit(resource.RLIMIT_DATA)
     with within_free_memory(torch.device("cpu")):
-        num_bytes = memory()[0] + taken()
+        num_bytes = memory()[0] + own_memory("VmData:")
         with pytest.raises(RuntimeError, match="DefaultCPUAllocator"):
             torch.empty(num_bytes, dtype=torch.uint8)
         limited = resource.getrlimit(resource.RLIMIT_DATA)
