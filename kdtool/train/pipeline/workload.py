@@ -14,6 +14,7 @@ from kdtool.recipe.schema import Recipe
 from kdtool.results.base import ROLES, TEACHER_OF, Role
 from kdtool.stats.power import expected_visible
 from kdtool.train.fit.features import is_head
+from kdtool.train.fit.memory import free_memory, give_back_memory
 from kdtool.train.fit.optimizer import Phase, phases_of
 from kdtool.train.pipeline.parallel.share import Cluster, Share, share_of
 from kdtool.train.pipeline.roles import plan_role, sees_fixed_images
@@ -119,7 +120,7 @@ def numbered(
     if cluster is not None:
         together += f" on {plural(len(cluster.nodes), 'node')} of a Ray cluster"
     together += f" on {run.ranks.count} ranks" if run.ranks.are_several else ""
-    memory = peak_memory(run.device)
+    memory = peak_memory(run.device, 1 if cluster else jobs)
     if run.device.type == "cuda":
         torch.cuda.empty_cache()  # processes that train need it
     room = f", {file_size(memory)} of memory{' each' if jobs > 1 else ''}" if memory else ""
@@ -217,8 +218,18 @@ def roughly(seconds: float) -> str:
     return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 
 
-def peak_memory(device: torch.device) -> int | None:
-    """Return the most bytes that this process has used so far; None: not known."""
+def peak_memory(device: torch.device, processes: int) -> int | None:
+    """Return the most bytes that this process has used so far; None: not known.
+
+    Args:
+        device: Whose memory.
+        processes: That share what is free now, if several are to train.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device)
-    return peak_bytes() if device.type == "cpu" else None
+    peak = peak_bytes() if device.type == "cpu" else None
+    if peak is None or processes == 1:
+        return peak
+    give_back_memory()
+    free = free_memory()
+    return peak if free is None else min(peak, free // processes)
