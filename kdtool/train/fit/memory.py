@@ -89,10 +89,12 @@ def within_free_memory(device: torch.device) -> Iterator[None]:
     """
     global _most
     free = free_memory() if device.type == "cpu" else None
-    if free is None or resource.getrlimit(resource.RLIMIT_DATA)[0] != resource.RLIM_INFINITY:
+    if (
+        free is None
+        or (before := resource.getrlimit(resource.RLIMIT_DATA))[0] != resource.RLIM_INFINITY
+    ):
         yield
         return
-    before = resource.getrlimit(resource.RLIMIT_DATA)
     limit_memory(free)
     try:
         yield

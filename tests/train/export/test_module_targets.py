@@ -5,10 +5,8 @@ makes it, then `uv run --extra litert pytest tests/train/export/test_module_targ
 """
 
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -28,28 +26,10 @@ from kdtool.edge.targets.write import Source, TargetFacts, write_target
 from kdtool.errors import KdtoolError
 from kdtool.files import sha256_of
 from kdtool.train.export.onnx_file import as_given, in_file_form, make_onnx
-from kdtool.train.export.targets.litert import CONVERTER
 from kdtool.train.export.targets.write import writer_of
 
-CACHE = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))  # of the user
 NAMES = [one.name for one in TARGETS if one.takes == "tensor"]
 SIZE = (5, 7)  # an odd number of pixels, which is no multiple of a vector
-
-
-@pytest.fixture
-def needs(monkeypatch):
-    """A function that skips the test where a target is not installed, or its converter."""
-
-    def check(name):
-        target = target_of(name)
-        for module in filter(None, (target.module, target.converter)):
-            pytest.importorskip(module)
-        if name == "litert":
-            monkeypatch.setenv("XDG_CACHE_HOME", CACHE)
-            if not CONVERTER.is_made():
-                pytest.skip(f"{CONVERTER.folder} does not exist")
-
-    return check
 
 
 class Computed(nn.Module):
