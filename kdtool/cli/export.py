@@ -169,6 +169,10 @@ def stage_again(
         from kdtool.edge.kit.build import check_wheel
 
         check_wheel(folders.wheel)
+    if folders and "web" in folders.targets:
+        from kdtool.edge.targets.web.runtime import find_runtime
+
+        find_runtime(folders.web_package)  # its files are written much later
     check_out_folder(folder)
     with resumable() as work_begins:
         terminal = start(quiet=quiet)

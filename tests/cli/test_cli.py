@@ -383,6 +383,7 @@ def test_every_option_that_takes_a_number_says_which():
         ("--target gpu", '--target: got "gpu", expected one of x86, arm, portable'),
         ("--operating-point f1", '--operating-point: got "f1", which is for two classes, but the'),
         ("--kit --wheel none.whl", "there is no wheel none.whl"),
+        ("--for web --web-package none.tgz", "cannot read none.tgz: No such file or directory; "),
     ],
 )
 def test_a_wrong_setting_of_an_export_is_named_as_it_was_typed(
