@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -134,17 +135,39 @@ def parts_that_fit(forward: Forward, model: nn.Module, images: Tensor) -> int:
         return 1
     give_back_memory()
     free = free_memory() or 0
+    step = step_memory(forward, model, images)
+    num_parts = 1
+    while (
+        step.each * len(images) > num_parts * (free - step.fixed)
+        and len(images) >= 2 * SMALLEST_PART * num_parts
+    ):
+        num_parts *= 2
+    return num_parts
+
+
+@dataclass(frozen=True)
+class StepMemory:
+    """About how many bytes a training step takes on a CPU."""
+
+    each: float  # for each image that passes at once
+    fixed: int  # for any number of them
+
+
+def step_memory(forward: Forward, model: nn.Module, images: Tensor) -> StepMemory:
+    """Foresee the memory of a training step from a few images.
+
+    Args:
+        forward: Of `model`.
+        model: In the mode in which it is trained. Nothing of it is changed.
+        images: `(B, ...)`, at least twice `SMALLEST_PART`.
+    """
     draws = draws_of(images.device)
     with same_buffers(model):
         few, more = (kept_bytes(forward, images[: n * SMALLEST_PART]) for n in (1, 2))
     set_draws(draws, images.device)
+    weights = sum(weight.nbytes for weight in model.parameters())
     # The difference leaves out what does not grow with the batch, such as weights in bfloat16.
-    needed = PEAK * len(images) * (more - few) / SMALLEST_PART
-    free -= KERNELS + PER_WEIGHT * sum(weight.nbytes for weight in model.parameters())
-    num_parts = 1
-    while needed > num_parts * free and len(images) >= 2 * SMALLEST_PART * num_parts:
-        num_parts *= 2
-    return num_parts
+    return StepMemory(PEAK * (more - few) / SMALLEST_PART, KERNELS + PER_WEIGHT * weights)
 
 
 def kept_bytes(forward: Forward, images: Tensor) -> int:

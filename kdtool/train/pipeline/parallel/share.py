@@ -1,5 +1,6 @@
 """How many models train at the same time, and what each gets of the machine or the cluster."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,16 +8,20 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdtool.edge.latency.worker import peak_bytes
+from kdtool.edge.machine.limits import memory
 from kdtool.errors import KdtoolError
 from kdtool.format import file_size, keyboard_text, plural
 from kdtool.results.base import Role
+from kdtool.train.fit.micro_batch import SMALLEST_PART, step_memory
 from kdtool.train.fit.optimizer import epochs_to_train
-from kdtool.train.run import TEACHERS, Run
+from kdtool.train.run import Run
 
 # A process takes 5 to 15 s and 1 GB to start. Two cores do 3e11 operations a second for mnist-mlp:
 # below about 30 s of work two processes gain nothing.
 WORTH_PROCESSES = 1e13  # floating-point operations
 MOST_PROCESSES = 8  # started without --jobs
+PROCESS_BYTES = 1e9  # of one, beside what a training step takes
+MEMORY_SHARE = 0.5  # of the machine's memory, for all processes that are started without --jobs
 
 
 @dataclass(frozen=True)
@@ -74,29 +79,50 @@ def jobs_of(run: Run, wanted: int | None, roles: list[Role]) -> int:
     Args:
         run: The study.
         wanted: By the user. None: one a GPU if there are several; on a CPU one a core if the
-            students take long to train, since small batches use one core better than several.
+            models take long to train, since a batch uses one core better than several, and as far
+            as their batches fit into memory.
         roles: As of `share_of`.
     """
     if wanted is None:
         if run.device.type == "cuda" and run.device.index is None:
             wanted = torch.cuda.device_count()
         elif run.device.type == "cpu" and operations(run, roles) >= WORTH_PROCESSES:
-            wanted = min(torch.get_num_threads(), MOST_PROCESSES)
+            wanted = min(torch.get_num_threads(), MOST_PROCESSES, jobs_that_fit(run, roles))
         else:
             wanted = 1
     return min(wanted, len(roles))
 
 
 def operations(run: Run, roles: list[Role]) -> int:
-    """Return about how many floating-point operations training the students takes."""
+    """Return about how many floating-point operations training the models takes."""
     total = 0
-    for role in set(roles) - set(TEACHERS):
+    for role in set(roles):
         num_images, model = len(run.splits_of(role).train), run.network(role)
         with torch.no_grad(), FlopCounterMode(display=False) as flops:
             model(torch.zeros(1, *run.image_shape))
         num_seen = roles.count(role) * epochs_to_train(run.table(role), num_images) * num_images
         total += 3 * flops.get_total_flops() * num_seen  # backward takes twice what forward does
     return total
+
+
+def jobs_that_fit(run: Run, roles: list[Role]) -> int:
+    """Return how many models may train at a time on this machine with their batches uncut.
+
+    What is free does not count, only what the machine has: see `Share`.
+
+    Args:
+        run: The study.
+        roles: As of `share_of`, not empty.
+    """
+    total, _ = memory()
+    if total is None:
+        return MOST_PROCESSES
+    most = 0.0
+    for role in set(roles):
+        model = copy.deepcopy(run.network(role)).train()
+        step = step_memory(model, model, torch.zeros(2 * SMALLEST_PART, *run.image_shape))
+        most = max(most, PROCESS_BYTES + step.fixed + step.each * run.table(role).batch_size)
+    return max(1, int(MEMORY_SHARE * total / most))
 
 
 def needed_bytes() -> int:

@@ -26,7 +26,8 @@ def test_several_processes_train_only_where_training_takes_long(open_study, monk
     macs = 64 * 784 + 784 * 784 + 784 * 10
     done = 3 * 2 * macs * 3 * 3 * len(run.splits.train)  # passes, mul and add; epochs, models
     assert operations(run, roles) == done
-    assert operations(run, ["teacher"]) == 0
+    of_teacher = open_study(**{"teacher.model": "mnist-mlp", "teacher.epochs": 3})
+    assert operations(of_teacher, ["teacher"]) == done / 3
     assert jobs_of(run, None, roles) == 1
     assert jobs_of(run, 5, roles) == 3
     monkeypatch.setattr(share, "WORTH_PROCESSES", done)
@@ -35,6 +36,17 @@ def test_several_processes_train_only_where_training_takes_long(open_study, monk
     assert jobs_of(run, 1, roles) == 1
     assert share_of(run, None, None, roles) == Share(jobs=2, threads=1)
     assert share_of(run, 1, None, roles) == Share(jobs=1, threads=2)
+    assert jobs_of(run, None, ["teacher"]) == 1
+
+
+def test_batches_that_fit_into_memory_one_at_a_time_are_not_cut(open_study, monkeypatch):
+    monkeypatch.setattr(share, "WORTH_PROCESSES", 0)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    roles = ["teacher", "subclass-teacher"]
+    for batch_size, jobs in ((64, 2), (10**9, 1)):
+        run = open_study(**{"teacher.model": "mnist-cnn", "teacher.batch_size": batch_size})
+        assert jobs_of(run, None, roles) == jobs
+        assert jobs_of(run, 2, roles) == 2
 
 
 def test_every_gpu_trains_a_model(open_study, monkeypatch):
