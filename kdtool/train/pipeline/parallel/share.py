@@ -83,6 +83,8 @@ def jobs_of(run: Run, wanted: int | None, roles: list[Role]) -> int:
             as their batches fit into memory.
         roles: As of `share_of`.
     """
+    if len(roles) == 1:
+        return 1
     if wanted is None:
         if run.device.type == "cuda" and run.device.index is None:
             wanted = torch.cuda.device_count()
