@@ -217,6 +217,15 @@ def trainer() -> Callable[..., Any]:
         import pickle
         import platform
 
+        import ray
+
+        def send(*event: Any) -> None:
+            # Whoever waits for Ray gives its processors back meanwhile, and another task begins
+            # there: `queue.put` waits.
+            sent = queue.actor.put_nowait.remote((number, *event))
+            if event == ("over",):  # the last: it has arrived before this process may end
+                ray.get(sent)
+
         try:
             import kdtool
         except ImportError:
@@ -224,14 +233,14 @@ def trainer() -> Callable[..., Any]:
         else:
             found = kdtool.__version__
         if found != version:
-            queue.put((number, "over"))
+            send("over")
             return (
                 f"the node {platform.node()} has kdtool {found}, expected {version}; install the "
                 "same on all nodes"
             )
         from kdtool.train.pipeline.parallel.node import train_task
 
-        return train_task(pickle.loads(task), contents, lambda *event: queue.put((number, *event)))
+        return train_task(pickle.loads(task), contents, send)
 
     return train
 

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,6 +53,23 @@ class Shown(Recorded):
             self.left -= 1
             if self.left == 0:
                 self.act()
+
+
+class Bars(Recorded):
+    """A reporter that counts how many models train at a time."""
+
+    def __init__(self):
+        super().__init__()
+        self.open = self.most = 0
+
+    @contextmanager
+    def progress(self, title, total):
+        self.open += 1
+        self.most = max(self.most, self.open)
+        try:
+            yield lambda _done, _text: None
+        finally:
+            self.open -= 1
 
 
 def free_ports(count):
@@ -165,6 +182,19 @@ def test_an_error_names_the_node_and_is_not_tried_again(open_study, connect, tmp
             ):
                 train_pieces([piece], reporter, workers, 1, lambda: True)
             assert reporter.said == []
+
+
+def test_no_more_models_train_at_a_time_than_there_are_processors(open_study, connect):
+    reporter = Bars()
+    run = open_study(seeds=list(range(4)), reporter=reporter, **{"student.epochs": 400})
+    pieces = [
+        Piece("", "control", with_settings(run.recipe, {"seeds": [seed]}), None)
+        for seed in run.recipe.seeds
+    ]
+    with connect(run) as nodes, on_cluster(run, Share(jobs=2, threads=1), nodes) as workers:
+        train_pieces(pieces, reporter, workers, 2, lambda: True)
+    assert len(list(run.study.folder.glob("stages/control-seed*"))) == 4
+    assert reporter.most <= 2
 
 
 def test_a_study_goes_on_when_a_node_is_killed_and_trains_no_finished_model_again(
