@@ -1,18 +1,22 @@
-"""Sets larger than memory: peak memory of ten times the images, and images/s from the file.
+"""Sets larger than memory: peak memory of ten times the images, and images/s of all parts.
 
     uv run python tests/benchmarks/large_sets.py [--images 150] [--rounds 15]
 
 JPEG files of 224 pixels are written into a temporary folder: a set that fits into `data.memory` and
 one of ten times as many images, which does not. `kdtool distill` runs on both, each in a process
 of its own, and its peak resident memory is that of the system (wait4). Then the larger set is
-opened twice in one process, in memory and from the file, and both are trained on in turns.
+opened twice in one process, in memory and from the file, and both are trained on in turns. Last,
+photographs of 640 x 427 pixels are decoded into the file, from a folder and from tar shards, in
+turns with Pillow alone on one core, which decodes them and nothing else.
 """
 
 import argparse
+import io
 import os
 import shutil
 import statistics
 import sys
+import tarfile
 import tempfile
 import time
 from contextlib import nullcontext
@@ -23,9 +27,9 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from kdtool.recipe.data import FolderTable
+from kdtool.recipe.data import DataTable, FolderTable, WebDatasetTable
 from kdtool.recipe.training import TrainTable
-from kdtool.train.data.splits import load_splits
+from kdtool.train.data.splits import load_source, load_splits
 from kdtool.train.fit import loop
 from kdtool.train.fit.batches import Training, batch_maker, batches
 from kdtool.train.fit.optimizer import make_optimizer, phases_of
@@ -69,6 +73,26 @@ def write_pictures(folder: Path, count: int) -> None:
         image.save(path, quality=90)
 
 
+def write_photographs(folder: Path, count: int) -> None:
+    """Write JPEG files of 640 x 427 pixels, smooth with noise: in a folder, and in tar shards."""
+    rng = np.random.default_rng(0)
+    (folder / "shards").mkdir(parents=True)
+    for number in range(count):
+        coarse = Image.fromarray(rng.integers(0, 256, (27, 40, 3), np.uint8))
+        smooth = np.asarray(coarse.resize((640, 427), Image.Resampling.BICUBIC), np.float32)
+        noisy = (smooth + rng.normal(0, 8, smooth.shape)).clip(0, 255).astype(np.uint8)
+        path = folder / "photographs" / "ab"[number % 2] / f"{number:06}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noisy).save(path, quality=90)
+    for kind in "ab":
+        with tarfile.open(folder / "shards" / f"{kind}.tar", "w") as shard:
+            for path in sorted((folder / "photographs" / kind).iterdir()):
+                shard.add(path, path.name)
+                label = tarfile.TarInfo(f"{path.stem}.cls")
+                label.size = 1
+                shard.addfile(label, io.BytesIO(b"%d" % "ab".index(kind)))
+
+
 def peak_of(folder: Path, memory: float) -> int:
     """Return the peak resident bytes of `kdtool distill` on the pictures of a folder."""
     (folder / "large.toml").write_text(RECIPE.format(memory=memory / 10**6))
@@ -101,6 +125,47 @@ def compare(title: str, count: int, rounds: int, of_file, of_memory) -> None:
         f"those in memory ({low:.2f} to {high:.2f}, {rounds} pairs)",
         flush=True,
     )
+
+
+def compare_decoding(folder: Path, count: int, rounds: int) -> None:
+    """Time how photographs are decoded into the file, and print shares of what Pillow does."""
+    write_photographs(folder, count)
+    files = sorted((folder / "photographs").rglob("*.jpg"))
+    options = {"size": SIDE, "memory": "1 MB"}
+    tables = {
+        "a folder": FolderTable(source="folder", root=folder / "photographs", **options),
+        "tar shards": WebDatasetTable(source="webdataset", root=folder / "shards", **options),
+    }
+
+    def decode() -> None:
+        for path in files:
+            with Image.open(path) as image:
+                image.load()
+
+    def read(table: DataTable) -> None:
+        shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
+        load_source(table, no_progress)
+
+    rates: dict[str, list[float]] = {name: [] for name in ("Pillow", *tables)}
+    for _ in range(rounds):
+        rates["Pillow"].append(count / seconds_of(decode))
+        for name, table in tables.items():
+            rates[name].append(count / seconds_of(lambda table=table: read(table)))
+    cores = len(os.sched_getaffinity(0))
+    print(f"Pillow alone on one core: {statistics.median(rates['Pillow']):,.0f} photographs/s")
+    for name in tables:
+        pairs = zip(rates[name], rates["Pillow"], strict=True)
+        shares = [one / (cores * other) for one, other in pairs]
+        middle, low, high = statistics.median(shares), min(shares), max(shares)
+        print(
+            f"from {name} into the file: {statistics.median(rates[name]):,.0f} photographs/s, "
+            f"{middle:.2f} times {cores} such cores ({low:.2f} to {high:.2f}, {rounds} pairs)",
+            flush=True,
+        )
+
+
+def no_progress(_title: str, _total: int):
+    return nullcontext(lambda _done, _text: None)
 
 
 def trainer(splits):
@@ -156,15 +221,14 @@ def main() -> None:
         root = folder / "10" / "pictures"
         of_file, of_memory = (
             load_splits(
-                FolderTable(source="folder", root=root, size=SIDE, memory=limit),
-                print,
-                lambda _title, _total: nullcontext(lambda _done, _text: None),
+                FolderTable(source="folder", root=root, size=SIDE, memory=limit), print, no_progress
             )
             for limit in ("1 MB", "1 TB")
         )
         count = STEPS * BATCH_SIZE
         compare("batches alone", count, given.rounds, reader(of_file), reader(of_memory))
         compare(f"{MODEL}", count, given.rounds, trainer(of_file), trainer(of_memory))
+        compare_decoding(folder, 2 * given.images, given.rounds)
     finally:
         shutil.rmtree(folder)
 
