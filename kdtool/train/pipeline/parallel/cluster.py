@@ -217,14 +217,14 @@ def trainer() -> Callable[..., Any]:
         import pickle
         import platform
 
-        import ray
-
         def send(*event: Any) -> None:
             # Whoever waits for Ray gives its processors back meanwhile, and another task begins
-            # there: `queue.put` waits.
-            sent = queue.actor.put_nowait.remote((number, *event))
-            if event == ("over",):  # the last: it has arrived before this process may end
-                ray.get(sent)
+            # there. `queue.put` waits, and so is for the last event: it arrives before this process
+            # may end.
+            if event == ("over",):
+                queue.put((number, *event))
+            else:
+                queue.actor.put_nowait.remote((number, *event))
 
         try:
             import kdtool
