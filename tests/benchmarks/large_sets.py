@@ -7,7 +7,7 @@ one of ten times as many images, which does not. `kdtool distill` runs on both, 
 of its own, and its peak resident memory is that of the system (wait4). Then the larger set is
 opened twice in one process, in memory and from the file, and both are trained on in turns. Last,
 photographs of 640 x 427 pixels are decoded into the file, from a folder and from tar shards, in
-turns with Pillow alone on one core, which decodes them and nothing else.
+turns with one core that decodes them, or decodes and resizes, and keeps nothing.
 """
 
 import argparse
@@ -20,6 +20,8 @@ import tarfile
 import tempfile
 import time
 from contextlib import nullcontext
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from kdtool.edge.portable.picture import read_image
 from kdtool.recipe.data import DataTable, FolderTable, WebDatasetTable
 from kdtool.recipe.training import TrainTable
 from kdtool.train.data.splits import load_source, load_splits
@@ -127,39 +130,48 @@ def compare(title: str, count: int, rounds: int, of_file, of_memory) -> None:
     )
 
 
+def decode(files: list[Path]) -> None:
+    for path in files:
+        with Image.open(path) as image:
+            image.load()
+
+
+def decode_and_resize(files: list[Path]) -> None:
+    for path in files:
+        read_image(path, [SIDE, SIDE, 3])
+
+
+def read(table: DataTable) -> None:
+    shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
+    load_source(table, no_progress)
+
+
 def compare_decoding(folder: Path, count: int, rounds: int) -> None:
-    """Time how photographs are decoded into the file, and print shares of what Pillow does."""
+    """Time how photographs are decoded into the file, and print shares of what the cores could."""
     write_photographs(folder, count)
     files = sorted((folder / "photographs").rglob("*.jpg"))
     options = {"size": SIDE, "memory": "1 MB"}
+    alone = {"decoded": decode, "decoded and resized": decode_and_resize}
     tables = {
         "a folder": FolderTable(source="folder", root=folder / "photographs", **options),
         "tar shards": WebDatasetTable(source="webdataset", root=folder / "shards", **options),
     }
-
-    def decode() -> None:
-        for path in files:
-            with Image.open(path) as image:
-                image.load()
-
-    def read(table: DataTable) -> None:
-        shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
-        load_source(table, no_progress)
-
-    rates: dict[str, list[float]] = {name: [] for name in ("Pillow", *tables)}
+    rates: dict[str, list[float]] = {name: [] for name in (*alone, *tables)}
     for _ in range(rounds):
-        rates["Pillow"].append(count / seconds_of(decode))
+        for name, action in alone.items():
+            rates[name].append(count / seconds_of(partial(action, files)))
         for name, table in tables.items():
-            rates[name].append(count / seconds_of(lambda table=table: read(table)))
+            rates[name].append(count / seconds_of(partial(read, table)))
     cores = len(os.sched_getaffinity(0))
-    print(f"Pillow alone on one core: {statistics.median(rates['Pillow']):,.0f} photographs/s")
-    for name in tables:
-        pairs = zip(rates[name], rates["Pillow"], strict=True)
+    for name in alone:
+        print(f"{name} by one core: {statistics.median(rates[name]):,.0f} photographs/s")
+    for of_core, of_table in product(alone, tables):
+        pairs = zip(rates[of_table], rates[of_core], strict=True)
         shares = [one / (cores * other) for one, other in pairs]
-        middle, low, high = statistics.median(shares), min(shares), max(shares)
         print(
-            f"from {name} into the file: {statistics.median(rates[name]):,.0f} photographs/s, "
-            f"{middle:.2f} times {cores} such cores ({low:.2f} to {high:.2f}, {rounds} pairs)",
+            f"from {of_table} into the file: {statistics.median(rates[of_table]):,.0f} "
+            f"photographs/s, {statistics.median(shares):.2f} of those {of_core} by {cores} cores "
+            f"({min(shares):.2f} to {max(shares):.2f}, {rounds} pairs)",
             flush=True,
         )
 

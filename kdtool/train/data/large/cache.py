@@ -115,9 +115,10 @@ class Writer:
         Raises:
             OSError: The disk is full.
         """
+        content = np.ascontiguousarray(pixels).data
         with self.lock:
             self.file.seek(row * self.row_bytes)
-            if self.file.write(np.ascontiguousarray(pixels).data) != self.row_bytes:
+            if self.file.write(content) != self.row_bytes:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
