@@ -2,12 +2,12 @@
 # Three and more tasks of one CPU each run at a time on two CPUs, if they report their progress through `ray.util.queue.Queue`.
 #
 # ray 2.60.0. `Queue.put` calls `ray.get` and so waits for the answer of the queue's actor. Ray takes the CPU of a task that waits
-# and gives it to the next one in line, since that one could be what the task waits for; when the answer comes, a
-# millisecond later, both run. The documentation says so of nested tasks, not of queues. Ten short reports a second are enough
-# to double the load, and each task more needs its memory. kdtool's workers hand their reports over with
-# `queue.actor.put_nowait.remote(...)`, which waits for nothing.
+# and gives it to the next one in line, since that one could be what the task waits for. Its documentation says so, under
+# "nested tasks", and that the CPU is taken back when the answer comes; but the task goes on at once, beside the new one. Ten
+# short reports a second are enough to double the load, and each task more needs its memory. kdtool's workers hand their reports
+# over with `queue.actor.put_nowait.remote(...)`, which waits for nothing.
 #
-# Seen: at most 2 tasks at a time that report without waiting, at most 4 of 4 that report by put (3 or 4 in other runs)
+# Seen: at most 2 tasks at a time that report without waiting, at most 4 of 4 that report by put
 set -euo pipefail
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT
