@@ -1,9 +1,11 @@
 """Atomic writes, temporary folders, hashes of files, and the folder for downloads."""
 
+import errno
 import hashlib
 import os
 import shutil
 import signal
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -144,7 +146,15 @@ def save_arrays(path: Path, **arrays: "NDArray[Any]") -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hex."""
+    """Return the SHA-256 of a file's bytes, in hex.
+
+    Raises:
+        OSError: There is no such file, it cannot be read, or it is a device or a pipe, which might
+            have no end.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "it is not a file", str(path))
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

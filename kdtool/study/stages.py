@@ -8,6 +8,7 @@ from typing import Any
 from kdtool.errors import StudyError
 from kdtool.files import write_atomic
 from kdtool.results.base import seal_of
+from kdtool.results.consistent import is_inside
 
 FIELDS = {"key": str, "files": dict, "result": dict}
 
@@ -61,6 +62,8 @@ def read_record(path: Path) -> StageRecord | None:
         isinstance(content[name], kind) for name, kind in FIELDS.items()
     ):
         raise ValueError("is not the record of a stage")
+    if bad := [path for path in content["files"] if not is_inside(path)]:
+        raise ValueError(f"names a file outside of the study: {bad[0]!r}")
     is_sealed = seal is not None
     # A key of kdtool 0.1.0 has no colon; any other record must have its seal.
     if (is_sealed or ":" in content["key"]) and seal != seal_of(content):

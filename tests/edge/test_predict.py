@@ -215,12 +215,19 @@ def text(tmp_path):
     return tmp_path / "text.jpg"
 
 
+def program(tmp_path):
+    """An EPS file, which Pillow would have Ghostscript run, with the name of another format."""
+    Image.new("RGB", (9, 9)).save(tmp_path / "program.png", "EPS")
+    return tmp_path / "program.png"
+
+
 BAD_IMAGES = {
     "missing": (lambda tmp_path: tmp_path / "missing.png", "No such file or directory"),
     "empty": (empty, "it is an empty file, of 0 bytes"),
     "text": (text, "it is not an image, or in a format that Pillow does not read"),
     "cut": (cut, "it is damaged or truncated (image file is truncated"),
     "bomb": (bomb, "exceeds limit of 89478485 pixels"),
+    "program": (program, "an EPS file is a program; save it as PNG"),
 }
 
 

@@ -3,10 +3,12 @@
 import csv
 import gzip
 import io
+import json
 import math
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -21,16 +23,20 @@ from sample_study import build_results, write_saliency
 from torch import nn
 
 from kdtool.edge.count.graph import count_graph
+from kdtool.edge.kit.folder import write_manifest
 from kdtool.edge.predict import predict_files
+from kdtool.edge.verify.folders import made_folders
 from kdtool.errors import KdtoolError
 from kdtool.recipe.data import Columns, CsvTable, FolderTable, IdxTable, NpzTable, WebDatasetTable
 from kdtool.recipe.load import load_recipe
 from kdtool.recipe.training import TrainTable
 from kdtool.report.write import write_report
-from kdtool.results.base import to_json
+from kdtool.results.base import Summary, seal_of, to_json
 from kdtool.results.profile import OperatorTime, ProfileReport
 from kdtool.results.study import EpochRecord, load_results
 from kdtool.study.device_profiles import device_profile, load_profile
+from kdtool.study.folder import Study
+from kdtool.study.keys import key_of
 from kdtool.train.data.images import read_pictures
 from kdtool.train.data.splits import load_source
 from kdtool.train.fit.state import State
@@ -237,6 +243,51 @@ def read_profile(folder):
     device_profile(folder / "device.json", report, folder, study, lambda _text: None)
 
 
+def change_sealed(content, rng):
+    """Change JSON as whoever can compute its seal would."""
+    tree = json.loads(change_json(content, rng))
+    if "sha256" in tree:
+        del tree["sha256"]
+        tree["sha256"] = seal_of(tree)
+    return json.dumps(tree).encode()
+
+
+def write_stage(folder):
+    file, score = folder / "out.txt", Summary(mean=0.5, std=None, ci95=(0.4, 0.6))
+
+    def make():
+        file.write_text("content")
+        return score, [file]
+
+    Study(folder).stage("stage", key_of("evaluate"), Summary, make)
+
+
+def read_stage(folder):
+    study = Study(folder)
+    study.done("stage", key_of("evaluate"), Summary)
+    for name, record in study.records("*"):
+        study.has_files(name, record)
+
+
+def write_manifest_of_kit(folder):
+    kit = folder / "kit"
+    kit.mkdir()
+    for name in ("model.onnx", "labels.txt"):
+        (kit / name).write_text(name)
+    source = one_study().models["student"].files["fp32"].sha256
+    write_manifest(kit, {"source": source})
+
+
+def read_manifest(folder):
+    if found := made_folders(folder, one_study()).mismatches:
+        raise KdtoolError(found[0].file)
+
+
+@cache
+def one_study():
+    return results()
+
+
 def write_recipe(folder):
     content = (Path(__file__).parents[2] / "recipes" / "mnist-2x5.toml").read_bytes()
     (folder / RECIPE).write_bytes(content)
@@ -313,6 +364,10 @@ FORMATS = {
     "results.json bytes": Format(write_results, ("results.json",), read_results),
     "profile": Format(write_profile, ("device.json",), read_profile, change_json),
     "profile bytes": Format(write_profile, ("device.json",), read_profile),
+    "record of a stage": Format(write_stage, ("stages/stage.json",), read_stage, change_sealed),
+    "record of a stage, bytes": Format(write_stage, ("stages/stage.json",), read_stage),
+    "manifest": Format(write_manifest_of_kit, ("kit/manifest.json",), read_manifest, change_sealed),
+    "manifest bytes": Format(write_manifest_of_kit, ("kit/manifest.json",), read_manifest),
     "recipe": Format(
         write_recipe, (RECIPE,), lambda folder: load_recipe(folder / RECIPE), change_toml
     ),

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +13,7 @@ from kdtool.results.base import Summary
 from kdtool.study import folder
 from kdtool.study.folder import Study
 from kdtool.study.keys import key_of
-from kdtool.study.stages import read_record
+from kdtool.study.stages import read_record, write_record
 
 SCORE = Summary(mean=0.5, std=None, ci95=(0.4, 0.6))
 KEY = key_of("evaluate", "settings")
@@ -134,6 +136,24 @@ def test_a_file_that_cannot_be_read_is_an_error_with_its_name(stage):
         with pytest.raises(StudyError, match=rf"cannot read .*{path.name}: .*; make it readable"):
             stage.run()
     assert stage.runs == [KEY]
+
+
+@pytest.mark.parametrize("path", ["../out.txt", "/etc/hostname", r"..\out.txt", "C:out.txt", ""])
+def test_a_record_names_no_file_outside_of_its_study(stage, path):
+    record = read_record(stage.record)
+    write_record(stage.record, replace(record, files={path: record.files["out.txt"]}))
+    with pytest.raises(ValueError, match=re.escape(f"a file outside of the study: {path!r}")):
+        read_record(stage.record)
+    assert stage.run() == SCORE
+    assert stage.runs == [KEY, KEY]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")
+def test_a_pipe_in_place_of_a_file_is_an_error_and_not_waited_for(stage):
+    stage.file.unlink()
+    os.mkfifo(stage.file)
+    with pytest.raises(StudyError, match=r"cannot read .*out\.txt: it is not a file"):
+        stage.run()
 
 
 @pytest.mark.skipif(os.name == "nt" or os.getuid() == 0, reason="root reads every file")

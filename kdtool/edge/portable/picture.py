@@ -77,15 +77,17 @@ def open_image(path: Path | str | BinaryIO, channels: int) -> Image.Image:
 
 
 def check_header(file: Image.Image, stream: BinaryIO) -> None:
-    """Refuse a small file that claims a huge picture, before memory is taken for its pixels.
+    """Refuse what reading the pixels would run, or a small file that claims a huge picture.
 
     Args:
         file: Of which the header is read, and no pixels.
         stream: That it is read from.
 
     Raises:
-        ValueError: The file is far too small for the width and height in its header.
+        ValueError: It is a program, or far too small for the width and height in its header.
     """
+    if file.format == "EPS":  # Pillow would have Ghostscript run it
+        raise ValueError("an EPS file is a program; save it as PNG")
     place = stream.tell()
     num_bytes = stream.seek(0, 2)
     stream.seek(place)

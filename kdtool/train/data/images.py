@@ -51,8 +51,6 @@ def read_header(path: PictureFile) -> Header:
         if not path.is_file():  # a pipe would never end
             raise ValueError("there is no such file")
         with path.open("rb") as stream, Image.open(stream) as file:
-            if file.format == "EPS":  # Pillow would have Ghostscript run it
-                raise ValueError("an EPS file is a program; save it as PNG")
             check_header(file, stream)
             width, height = file.size
             # Only if the header has it: Pillow would decode a whole PNG to look for it.
