@@ -88,14 +88,18 @@ def check_header(file: Image.Image, stream: BinaryIO) -> None:
     """
     if file.format == "EPS":  # Pillow would have Ghostscript run it
         raise ValueError("an EPS file is a program; save it as PNG")
-    place = stream.tell()
-    num_bytes = stream.seek(0, 2)
+    place, num_bytes = stream.tell(), stream.seek(0, 2)
     stream.seek(place)
     if file.width * file.height > max(ALWAYS_READ, MOST_PIXELS_A_BYTE * num_bytes):
         raise ValueError(
             f"its header claims {file.width} x {file.height} pixels (width x height) in a file of "
             f"{num_bytes} bytes, too few for a picture of that size"
         )
+
+
+def visible(text: str) -> str:
+    """Return text in which no character controls a terminal: such a one is shown by its number."""
+    return "".join(c if c.isprintable() or c in "\n\u200c\u200d" else repr(c)[1:-1] for c in text)
 
 
 def fit(image: Image.Image, width: int, height: int) -> Image.Image:

@@ -17,7 +17,7 @@ if sys.version_info < (3, 10):  # noqa: UP036  the file still compiles on 3.6
 try:
     import numpy as np
     from classifier import decide, decision, image_shape, load, predict
-    from picture import read_image
+    from picture import read_image, visible
 except ImportError as error:
     if error.name in {"classifier", "picture"}:
         sys.exit(f"error: {HERE / error.name}.py is missing; copy the kit again")
@@ -37,13 +37,13 @@ def main() -> int:
         session = load(HERE / "model.onnx", args.threads)
         labels = read_labels(HERE / "labels.txt", session)
     except ValueError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(visible(f"error: {error}"))
     status = 0
     for path in args.images:
         try:
-            print(f"{path}: {describe(path, session, labels)}")
+            print(visible(f"{path}: {describe(path, session, labels)}"))
         except ValueError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(visible(f"error: {error}"), file=sys.stderr)
             status = 1
     return status
 
@@ -89,7 +89,7 @@ def describe(path: str, session: Any, labels: list[str]) -> str:
     pixels, (width, height) = read_image(path, image_shape(session))
     if pixels.shape[:2] != (height, width):
         size = f"{pixels.shape[1]} x {pixels.shape[0]}"
-        print(f"{path}: resized from {width} x {height} to {size}", file=sys.stderr)
+        print(visible(f"{path}: resized from {width} x {height} to {size}"), file=sys.stderr)
     probabilities = predict(session, pixels[None])  # (1, K)
     (predicted,) = decide(session, probabilities)
     order = np.argsort(-probabilities[0], kind="stable")

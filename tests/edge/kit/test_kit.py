@@ -164,6 +164,17 @@ def test_a_terminal_that_lacks_a_letter_gets_its_escape(make_kit, run):
     assert r"\u72ac" in done.stdout
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_a_name_of_a_file_never_controls_the_terminal(make_kit, run, tmp_path):
+    folder, _ = make_kit()
+    image, missing = tmp_path / "a\x1b[2Jb\u202ec.png", tmp_path / "no\x1b[2J.png"
+    shutil.copy(folder / "golden" / "00.png", image)
+    done = run(folder / "predict.py", image, missing)
+    assert r"/a\x1b[2Jb\u202ec.png: " in done.stdout
+    assert r"no\x1b[2J.png: No such file" in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+
+
 def test_a_copy_works_elsewhere_and_the_check_detects_another_model(tmp_path, make_kit, run):
     folder, _ = make_kit()
     copy = Path(shutil.move(folder, tmp_path / "elsewhere"))

@@ -246,6 +246,17 @@ def unreadable(folder, images):
     return str(caught.value)
 
 
+def test_a_name_of_a_file_never_controls_the_terminal(make_target, make_classifier, tmp_path):
+    images = noise()
+    folder = make_target("ort", [source_of(make_classifier().path, images)], images).folder
+    image, missing = tmp_path / "a\x1b[2Jb\u202ec.png", tmp_path / "no\x1b[2J.png"
+    shutil.copy(folder / "golden" / "00.png", image)
+    done = run(folder, image, missing)
+    assert r"/a\x1b[2Jb\u202ec.png: " in done.stdout
+    assert r"no\x1b[2J.png: No such file" in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+
+
 def test_a_changed_source_is_not_used(make_target, make_classifier):
     images = noise()
     source = source_of(make_classifier().path, images)

@@ -6,13 +6,16 @@ import subprocess
 import sys
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, numpy_helper
 from shell import kdtool
 from typer.testing import CliRunner
 
 from kdtool.cli.app import app
 from kdtool.edge.verify.recount import recount
 from kdtool.errors import StudyError
+from kdtool.files import sha256_of
 from kdtool.results.base import sealed, to_json
 from kdtool.results.commands.verification import verification
 from kdtool.results.study import load_results
@@ -394,6 +397,57 @@ def test_predict_and_profile_warn_of_a_file_that_is_not_the_one_on_record(study,
         assert "student.onnx was changed: it does not match its SHA-256" in warning
         assert f"`kdtool export {study}` writes it again" in warning
     assert "warning" not in kdtool("predict", study / "control.onnx", tmp_path / "black.png").stderr
+
+
+def with_another_weight(study):
+    """Change a bias of the student's file, as one who also writes fitting hashes."""
+    path = study / "student.onnx"
+    old = sha256_of(path)
+    model = onnx.load(path)
+    biases = [one for one in model.graph.initializer if one.dims == [10]]
+    (bias,) = (one for one in biases if one.data_type == TensorProto.FLOAT)
+    changed = numpy_helper.to_array(bias) + np.eye(10, dtype=np.float32)[0] * 50
+    bias.CopyFrom(numpy_helper.from_array(changed, bias.name))
+    onnx.save(model, path)
+    for record in (study / "stages").glob("*.json"):
+        content = json.loads(record.read_text().replace(old, sha256_of(path)))
+        del content["sha256"]
+        write_record(record, StageRecord(**content))
+    results = study / "results.json"
+    results.write_text(results.read_text().replace(old, sha256_of(path)))
+    edit(study, lambda content: None, seal=True)
+    kdtool("report", study)
+
+
+def test_a_forged_file_contradicts_the_answers_that_are_stored(study):
+    """With fitting hashes, only running it on the images finds it."""
+    with_another_weight(study)
+    status, found, _ = verify(study)
+    assert status == 1
+    assert ("predictions/student.onnx.npy", "answers of student.onnx") in named(found)
+    assert ("student.onnx", SHA256) not in named(found)
+
+
+@pytest.fixture
+def made_elsewhere(study):
+    """A study that was made on another processor."""
+    edit(study, lambda content: put(content, "environment.cpu", "Cortex-A76"), seal=True)
+    kdtool("report", study)
+    return study
+
+
+def test_a_study_of_another_machine_is_verified_here(made_elsewhere):
+    status, found, _ = verify(made_elsewhere)
+    assert (status, named(found)) == (0, set())
+    left = [text for part in found["parts"] for text in part["not_checked"]]
+    assert any(text.startswith("student.int8.onnx was run on another processor") for text in left)
+
+
+def test_fp32_files_of_another_machine_must_give_the_classes_of_pytorch_here(made_elsewhere):
+    with_another_weight(made_elsewhere)
+    status, found, _ = verify(made_elsewhere)
+    assert status == 1
+    assert ("results.json", "classes of student.onnx on this machine") in named(found)
 
 
 def test_a_copy_without_its_images_is_verified_as_far_as_possible(finished, tmp_path):

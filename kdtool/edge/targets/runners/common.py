@@ -72,6 +72,8 @@ def pixels_of(path: Path | str, facts: dict[str, Any]) -> np.ndarray:
 
 def classify(paths: list[str], model: Any, predict: Any, facts: dict[str, Any]) -> int:
     """Print the most probable classes of image files."""
+    from picture import visible
+
     sys.stdout.reconfigure(errors="backslashreplace")  # the terminal may lack a letter
     labels = (HERE / "labels.txt").read_text(encoding="utf-8").splitlines()
     status = 0
@@ -79,7 +81,7 @@ def classify(paths: list[str], model: Any, predict: Any, facts: dict[str, Any]) 
         try:
             pixels = pixels_of(path, facts)
         except ValueError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(visible(f"error: {error}"), file=sys.stderr)
             status = 1
             continue
         (probabilities,) = predict(model, as_input(pixels, facts))
@@ -88,7 +90,7 @@ def classify(paths: list[str], model: Any, predict: Any, facts: dict[str, Any]) 
         order.remove(predicted)
         shown = [predicted, *order[:2]]
         texts = (f"{labels[one]} {100 * probabilities[one]:.1f} %" for one in shown)
-        print(f"{path}: {', '.join(texts)}")
+        print(visible(f"{path}: {', '.join(texts)}"))
     return status
 
 
