@@ -35,13 +35,19 @@ for python in 3.11 3.12 3.13 3.14; do
 done
 
 KDTOOL_NIGHTLY=1 try "the tests that a change does not wait for" uv run pytest -m nightly
+try "with Ray and parquet" uv run --extra ray --extra parquet pytest \
+    tests/train/pipeline/parallel tests/train/data/files
 try "random examples" tests/random_run.sh 10000
 try "kills" uv run python tests/reliability/kills.py --kills 1000
 try "a study to damage" uv run kdtool distill recipes/digits.toml
 if [ ! -e runs/digits/kit ]; then
     try "its folders" uv run kdtool export runs/digits --kit --card --for ort,tract
 fi
-try "damages" uv run python tests/reliability/damage.py runs/digits
+for command in verify export explain; do
+    try "damages met by $command" \
+        uv run python tests/reliability/damage.py runs/digits --command "$command"
+done
+try "a machine that fails" uv run python tests/reliability/faults.py
 try "mutants" uv run python tests/reliability/mutants.py --count 100000
 
 if [ "${#failed[@]}" -gt 0 ]; then

@@ -1,10 +1,14 @@
 """Damages every file of a finished study, one at a time, and counts what `kdtool verify` finds.
 
     uv run python tests/reliability/damage.py runs/mnist
+    uv run python tests/reliability/damage.py runs/mnist --command export
 
 Of a copy, each file in turn has one bit flipped, is cut to half, and is deleted. `verify` must name
 that file, or end with an error that does. The hashes are compared first, and all else only where
 they find nothing.
+
+With `--command`, each file has one of these damages, or a folder takes its place, and the command
+meets it. It must end as in a calm study, or with one error, or leave what `verify` names.
 """
 
 import argparse
@@ -17,6 +21,10 @@ from collections import Counter
 from fnmatch import fnmatch
 from pathlib import Path
 
+from studies import differences
+from typer.testing import CliRunner
+
+from kdtool.cli.app import app
 from kdtool.edge.verify.folders import made_folders
 from kdtool.edge.verify.recount import recount
 from kdtool.errors import KdtoolError
@@ -72,10 +80,84 @@ def is_named(folder, name):
     return False
 
 
+def run(command, folder):
+    """Run a command on a study; return the exception that ended it, or None."""
+    return CliRunner().invoke(app, [command, str(folder), "--quiet"]).exception
+
+
+def damage(path, kind, draw):
+    """Damage a file: one bit, half of it gone, all of it gone, or a folder in its place."""
+    content = path.read_bytes()
+    path.unlink()
+    if kind == "one bit":
+        path.write_bytes(with_a_flipped_bit(content, draw))
+    elif kind == "half":
+        path.write_bytes(content[: len(content) // 2])
+    elif kind == "a folder":
+        path.mkdir()
+
+
+def end_of(command, damaged, calm, name):
+    """Have a command meet a damaged file; return how it ended, and what is wrong with that."""
+    error = run(command, damaged)
+    if error:
+        return ("one error", "") if isinstance(error, KdtoolError) else ("", repr(error))
+    if not (differ := differences(damaged, calm)):
+        return "as in a calm study", ""
+    return ("left to verify", "") if is_named(damaged, name) else ("", "; ".join(differ))
+
+
+def meet(command, folder, files, draw):
+    """Have a command meet one damage of each file; return the number of faults."""
+    calm, damaged = folder.with_name("calm"), folder.with_name("damaged")
+    shutil.copytree(folder, calm)
+    if error := run(command, calm):
+        sys.exit(f"kdtool {command} fails on the whole study: {error!r}")
+    ends, faults = Counter(), 0
+    for name in files:
+        shutil.copytree(folder, damaged)
+        kind = draw.choice(["one bit", "half", "gone", "a folder"])
+        damage(damaged / name, kind, draw)
+        end, wrong = end_of(command, damaged, calm, name)
+        if wrong:
+            faults += 1
+            print(f"{name}, {kind}: {wrong}", flush=True)
+        else:
+            ends[end] += 1
+        shutil.rmtree(damaged)
+    counted = ", ".join(f"{end} {count}" for end, count in ends.items())
+    print(f"{command}: {len(files)} damages, {faults} faults; {counted}")
+    return faults
+
+
+def seek(folder, files, draw):
+    """Damage each file in three ways; return how many of them `verify` did not find."""
+    found, missed = Counter(), 0
+    for name in files:
+        path = folder / name
+        content = path.read_bytes()
+        kinds = ["one bit", "half"]
+        if not name.startswith("card/"):  # its user may leave files out
+            kinds.append("gone")
+        for kind in kinds:
+            damage(path, kind, draw)
+            if is_named(folder, name):
+                found[kind] += 1
+            else:
+                missed += 1
+                print(f"{name}, {kind}: not found", flush=True)
+            path.write_bytes(content)
+    counted = ", ".join(f"{kind} {count}" for kind, count in found.items())
+    total = found.total() + missed
+    print(f"{len(files)} files, {total} damages: {found.total()} found ({counted})")
+    return missed
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("study", type=Path)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--command", choices=["verify", "export", "explain"], default="verify")
     given = parser.parse_args()
     draw, root = random.Random(given.seed), Path(tempfile.mkdtemp(prefix="damage-"))
     folder = root / "study"
@@ -83,29 +165,12 @@ def main():
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     files = [path.relative_to(folder).as_posix() for path in files]
     files = [name for name in files if not any(fnmatch(name, one) for one in IGNORED)]
-    found, missed, num_damages = Counter(), [], 0
-    for name in files:
-        path = folder / name
-        content = path.read_bytes()
-        damages = {
-            "one bit": with_a_flipped_bit(content, draw),
-            "half": content[: len(content) // 2],
-        }
-        if not name.startswith("card/"):  # its user may leave files out
-            damages["gone"] = None
-        num_damages += len(damages)
-        for damage, changed in damages.items():
-            path.unlink() if changed is None else path.write_bytes(changed)
-            if is_named(folder, name):
-                found[damage] += 1
-            else:
-                missed.append(f"{name}, {damage}: not found")
-                print(missed[-1], flush=True)
-        path.write_bytes(content)
-    counted = ", ".join(f"{damage} {count}" for damage, count in found.items())
-    print(f"{len(files)} files, {num_damages} damages: {found.total()} found ({counted})")
+    if given.command == "verify":
+        faults = seek(folder, files, draw)
+    else:
+        faults = meet(given.command, folder, files, draw)
     shutil.rmtree(root)
-    sys.exit(bool(missed))
+    sys.exit(bool(faults))
 
 
 if __name__ == "__main__":

@@ -55,6 +55,9 @@ FAULTS = {
         "umount /dev/shm && run",
     ),
     "few descriptors": Fault("cp ../recipe.toml . && (ulimit -n 14; run)", 1, "open files"),
+    "few descriptors for processes": Fault(
+        "cp ../recipe.toml . && (ulimit -n 22; run --jobs 2)", 1, "open files"
+    ),
     "little memory": Fault("cp ../recipe.toml . && (ulimit -v 1200000; run)", 1, "memory"),
     "two writers": Fault(
         "cp ../recipe.toml . && { run & sleep 6; run; status=$?; wait; (exit $status); }",
@@ -123,7 +126,7 @@ def main():
     calm = Fault("cp ../recipe.toml . && run", 0, "")
     if wrong := meet(calm, root / "calm"):
         sys.exit(f"a calm run fails: {wrong}")
-    faults = 0
+    tried = faults = 0
     for name, fault in FAULTS.items():
         if subprocess.run(["bash", "-c", fault.needs], capture_output=True, check=False).returncode:
             print(f"{name}: not tried, as `{fault.needs}` fails here")
@@ -131,7 +134,9 @@ def main():
         folder = root / name.replace(" ", "-").replace("/", "")
         wrong = meet(fault, folder) or differences(folder / "killed", root / "calm" / "killed")
         print(f"{name}: {'; '.join(wrong) or 'as in a calm run'}", flush=True)
+        tried += 1
         faults += bool(wrong)
+    print(f"{tried} of {len(FAULTS)} tried, {faults} not as expected")
     if not faults:
         shutil.rmtree(root)
     sys.exit(bool(faults))

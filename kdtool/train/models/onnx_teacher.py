@@ -331,7 +331,7 @@ class OnnxTeacher(nn.Module):
                 f"its output {self.output} contains probabilities; their logarithms are used as "
                 "logits"
             )
-        elif _made_by(model, self.output) == "Sigmoid":
+        elif made_by(model, self.output) == "Sigmoid":
             self.gives = "sigmoids"
             self.notes.append(
                 f"its output {self.output} is a sigmoid for each class; the values before it are "
@@ -344,7 +344,7 @@ def _as_rows(answer: NDArray[Any]) -> NDArray[Any]:
     return answer.reshape(answer.shape[:2])
 
 
-def _made_by(model: ModelProto, output: str) -> str | None:
+def made_by(model: ModelProto, output: str) -> str | None:
     """Return the operator that computes an output, skipping those that keep its values."""
     makers = {name: node for node in model.graph.node for name in node.output}
     node = makers.pop(output, None)  # each at most once: there may be a circle

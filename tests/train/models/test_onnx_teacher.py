@@ -14,7 +14,7 @@ from kdtool.errors import KdtoolError
 from kdtool.recipe.training import Normalization, TrainTable
 from kdtool.train.models.count import count
 from kdtool.train.models.describe import describe_model
-from kdtool.train.models.onnx_teacher import OnnxTeacher
+from kdtool.train.models.onnx_teacher import OnnxTeacher, made_by
 from kdtool.train.models.trained_teacher import InOrder, in_order
 
 CLASSES = ["ant", "bee", "cat", "dog"]
@@ -371,3 +371,19 @@ def test_one_image_is_counted(linear, batch):
     cost = count(InOrder(teacher, CLASSES, CLASSES[::-1]), (3, 2, 4))
     assert (cost.num_params, cost.num_macs, cost.num_flops) == (4 * 24, 4 * 24, 2 * 4 * 24)
     assert cost.thop_macs is None
+
+
+@pytest.mark.parametrize(
+    ("links", "maker"),
+    [
+        ([("Sigmoid", "image", "a"), ("Identity", "a", "output")], "Sigmoid"),
+        ([("Identity", "image", "output")], None),
+        ([("Identity", "output", "output")], None),
+        ([("Identity", "b", "a"), ("Cast", "a", "b"), ("Flatten", "a", "output")], None),
+    ],
+    ids=["a sigmoid", "the input", "itself", "a circle"],
+)
+def test_the_operator_behind_an_output_is_found_in_any_graph(links, maker):
+    nodes = [helper.make_node(op, [given], [made]) for op, given, made in links]
+    model = helper.make_model(helper.make_graph(nodes, "links", [], []))
+    assert made_by(model, "output") == maker
