@@ -27,20 +27,28 @@ MEASURED = {
     "gate",
     "recommended",
     "p50_ms",
+    "ratios",
     "time_ratio",
 }
 
 
 def content(path):
     """What must be equal in a file: its bytes, without times if it is JSON; None: nothing."""
-    if path.suffix == ".json":
-        held = without_times(json.loads(path.read_text()))
+    if path.suffix == ".json" and (held := json_of(path)) is not None:
         if path.parent.name == "stages" and path.name in {"finished.json", "report.json"}:
             return sorted(held["files"])
         held.pop("sha256", None)  # of times too
         return held
     is_report = path.name.startswith("report.") or path.suffix == ".svg"
     return None if is_report or path.name.endswith(".lock") else path.read_bytes()
+
+
+def json_of(path):
+    """The content of a JSON file without times; None: it is damaged, or a folder."""
+    try:
+        return without_times(json.loads(path.read_text()))
+    except (OSError, ValueError):
+        return None
 
 
 def without_times(value):

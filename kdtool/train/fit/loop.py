@@ -24,7 +24,7 @@ from kdtool.train.fit.batches import (
     batches,
     steps_per_epoch,
 )
-from kdtool.train.fit.faster import faster_parts, replaced
+from kdtool.train.fit.faster import CheapDropout, faster_parts, replaced
 from kdtool.train.fit.features import learner_of
 from kdtool.train.fit.memory import keep_freed_memory, within_free_memory
 from kdtool.train.fit.micro_batch import LearnWhatFits, learn_whole
@@ -233,7 +233,7 @@ def training_step(
     joint = SyncedBatchNorm if ranks.are_several else nullcontext
 
     def forward(images: Tensor) -> Tensor:
-        with replaced(parts), autocast(images.device, passes.precision), joint():
+        with replaced(parts), autocast(images.device, passes.precision), joint(), CheapDropout():
             logits: Tensor = network(images)
         return logits.float()
 
