@@ -73,7 +73,8 @@ def learner_of(
     if cut is None:
         return whole
     features = room_for(cut, num_views, splits.train, training, precision, folder)
-    if features is None:
+    has_room = all(training.ranks.gathered(features is not None))  # all do the same
+    if features is None or not has_room:
         size = file_size(num_views * len(splits.train) * 4 * torch.Size(cut.shape).numel())
         warn(
             f"what the frozen layers make of the images takes {keyboard_text(size)}: neither the "
@@ -84,9 +85,7 @@ def learner_of(
         cut.rest,
         feature_batches(features, splits.train, training, num_classes),
         sees_images=False,
-        validate=whole.validate
-        if training.table.ema
-        else validation_of(model, splits, training.memory),
+        validate=whole.validate if training.table.ema else validation_of(model, splits, training),
     )
 
 
@@ -246,30 +245,31 @@ def feature_batches(
 
 
 def validation_of(
-    model: nn.Module, splits: Splits, memory: str | None
+    model: nn.Module, splits: Splits, training: Training
 ) -> Callable[[nn.Module], Tensor]:
     """Return the function that gives the logits of the validation images after an epoch.
 
-    The batches are those of `predict`, so that the bits are too.
+    The batches are those of `predict`, so that the bits of one rank are too.
 
     Args:
         model: That learns; as of `learner_of`.
         splits: On its device.
-        memory: `data.memory`.
+        training: Its settings.
     """
-    validation = splits.validation
+    validation, ranks = splits.validation, training.ranks
     with evaluating(model):
         cut = cut_of(model, splits.result.image_shape, validation.device)
     size = images_at_once(model, validation)
+    count = len(validation) * (torch.Size(cut.shape).numel() if cut else 0)
+    has_room = all(ranks.gathered(fits(4 * count, training.memory)))
     known: list[Tensor] = []  # of all images, after the first epoch
 
     def logits(learned: nn.Module) -> Tensor:
-        count = len(validation) * (torch.Size(cut.shape).numel() if cut else 0)
-        if cut is None or not fits(4 * count, memory):
-            return predict(learned, validation)
+        if cut is None or not has_room:
+            return together(learned, validation, ranks)
         with evaluating(learned), exact_arithmetic(), torch.no_grad():
             if not known:
-                known.append(predict(cut.trunk, validation))
+                known.append(together(cut.trunk, validation, ranks))
             # A copy, as the rest may work in place.
             return torch.cat([cut.rest(part.clone()) for part in torch.split(known[0], size)])
 
