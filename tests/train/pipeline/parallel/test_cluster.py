@@ -14,17 +14,20 @@ import time
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from shell import kdtool
 from small_study import ROLES, Recorded, train_here, tried_by
 
 pytest.importorskip("ray")
 
 from kdtool.errors import KdtoolError
 from kdtool.recipe.load import with_settings
+from kdtool.results.study import load_results
 from kdtool.train.pipeline.parallel.ahead import train_ahead
 from kdtool.train.pipeline.parallel.cluster import connected, on_cluster
 from kdtool.train.pipeline.parallel.pieces import Piece
@@ -118,7 +121,7 @@ def kill_node(group):
 
 @pytest.fixture(scope="module")
 def cluster():
-    """The address of a cluster of two nodes, and a function that kills the second."""
+    """Two nodes: addresses for drivers there and elsewhere, and what kills the second."""
     where = Path(f"/tmp/kdtool-ray-{os.getpid()}")  # short: Ray's sockets lie below it
     where.mkdir()
     port, client = free_ports(2)
@@ -135,7 +138,10 @@ def cluster():
             )
         )
         groups.append(start_node(where, f"--address=127.0.0.1:{port}"))
-        yield f"127.0.0.1:{port}", lambda: kill_node(groups[1])
+        elsewhere = f"ray://127.0.0.1:{client}"
+        yield SimpleNamespace(
+            here=f"127.0.0.1:{port}", elsewhere=elsewhere, kill=lambda: kill_node(groups[1])
+        )
     finally:
         for group in groups:
             kill_node(group)
@@ -146,7 +152,7 @@ def cluster():
 @pytest.fixture
 def connect(cluster, monkeypatch):
     """A function that connects to the cluster."""
-    monkeypatch.setenv("RAY_ADDRESS", cluster[0])
+    monkeypatch.setenv("RAY_ADDRESS", cluster.here)
     return lambda run: connected("auto", run.recipe)
 
 
@@ -197,6 +203,21 @@ def test_no_more_models_train_at_a_time_than_there_are_processors(open_study, co
     assert reporter.most <= 2
 
 
+def test_the_command_trains_on_a_cluster_elsewhere_what_it_trains_here(recipe, cluster, tmp_path):
+    few = ("--set", "seeds=[3]", "--set", "teacher.epochs=2", "--set", "export.precisions=['fp32']")
+    studies = []
+    for name, options in (("there", ["--cluster", cluster.elsewhere]), ("here", ["--jobs", 1])):
+        kdtool("distill", recipe, *few, *options, "--out", tmp_path / name)
+        studies.append(load_results(tmp_path / name / "tiny" / "results.json"))
+    there, here = studies
+    for role in ROLES:
+        (one,), (other,) = there.models[role].seeds, here.models[role].seeds
+        assert one.trained_on.num_nodes == 2
+        assert other.trained_on is None
+        assert one.test.accuracy == pytest.approx(other.test.accuracy, abs=0.03)
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+
+
 def test_a_study_goes_on_when_a_node_is_killed_and_trains_no_finished_model_again(
     open_study, connect, cluster
 ):
@@ -205,7 +226,7 @@ def test_a_study_goes_on_when_a_node_is_killed_and_trains_no_finished_model_agai
 
     def kill():
         written.update((path, path.stat().st_mtime_ns) for path in folder.glob("stages/*-seed*"))
-        cluster[1]()
+        cluster.kill()
 
     # By then the teacher and perhaps a control are in the study, and both nodes are at work.
     reporter = Shown("control, seed", times=1, act=kill)
