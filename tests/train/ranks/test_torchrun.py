@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -210,3 +211,38 @@ def test_a_signal_ends_all_ranks_with_one_message(tmp_path, number, to_all, says
     assert "kdtool/train" not in errors
     assert in_group(process.pid) == []
     assert [*tmp_path.rglob("*unfinished*")] == []
+
+
+@pytest.mark.nightly
+def test_two_machines_train_together(tmp_path):
+    """As two machines do it, with a folder each: two torchruns of one rank find each other."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    machines = []
+    for number in range(2):
+        folder = tmp_path / f"machine{number}"
+        folder.mkdir()
+        (folder / "tiny.toml").write_text(RECIPE)
+        (folder / "own_nets.py").write_text(OWN_NETS)
+        (folder / "killed").touch()  # nobody is
+        where = ["--nnodes", "2", "--node-rank", str(number), "--nproc-per-node", "1"]
+        where += ["--master-addr", "127.0.0.1", "--master-port", str(port)]
+        study = ["-m", "kdtool", "distill", "tiny.toml", "--anyway", "--device", "cpu"]
+        machines.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "torch.distributed.run", *where, *study],
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd=folder,
+                env=os.environ | ENVIRONMENT,
+            )
+        )
+    errors = [machine.communicate(timeout=280)[1] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], errors
+    first, second = (tmp_path / f"machine{number}" / "runs" for number in range(2))
+    results = json.loads((first / "tiny" / "results.json").read_text())
+    assert {
+        seed["num_ranks"] for model in results["models"].values() for seed in model["seeds"]
+    } == {2}
+    assert not second.exists()  # rank 0 alone writes
