@@ -17,7 +17,7 @@ from pydantic import BaseModel
 ALGORITHMS: dict[str, int] = {
     "train": 2,  # 2: the loss of an epoch weighs each image alike
     "batch-norm": 2,  # 2: statistics are recomputed after training; of networks with BatchNorm only
-    "dropout": 1,  # 1: 16 random bits for each value; of networks with dropout on a CPU only
+    "dropout": 1,  # 1: 16 random bits for each value; of networks with `nn.Dropout` on a CPU only
     # 1: a frozen trunk sees each image once, and always the same images together; of models with a
     # phase in which only the head learns, from images that do not change
     "features": 1,

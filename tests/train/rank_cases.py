@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from kdtool.recipe.data import DigitsTable
 from kdtool.recipe.training import PhaseTable, TrainTable
@@ -12,7 +13,7 @@ from kdtool.train.fit.loop import fit
 from kdtool.train.fit.losses import label_loss, subclass_teacher_loss
 from kdtool.train.fit.methods import dist_loss
 from kdtool.train.models.predict import predict
-from kdtool.train.ranks.batch_norm import SyncedBatchNorm
+from kdtool.train.ranks.batch_norm import synced_batch_norm
 from kdtool.train.reporter import Silent
 
 # 482 images in batches of 96: the last one has two, fewer than ranks, and 144 to validate.
@@ -64,6 +65,13 @@ def normed():
     )
 
 
+class Again(nn.Sequential):
+    """A network that the backward pass computes a second time."""
+
+    def forward(self, x):
+        return checkpoint(super().forward, x, use_reentrant=False)
+
+
 def labels(logits, batch):
     return label_loss(logits, batch.targets)
 
@@ -83,6 +91,7 @@ CASES = {
     "augmented": (mlp, labels, {}, ["shift:0.1", "rotate:20", "flip", "contrast:0.2"]),
     "mixed": (mlp, labels, {"mixup": 0.4, "label_smoothing": 0.1}, ["shift:0.1"]),
     "batch norm": (normed, labels, {"ema": 0.9}, ["rotate:10"]),
+    "computed again": (lambda: Again(*normed()), labels, {}, []),
     "two phases": (
         normed,
         labels,
@@ -125,7 +134,7 @@ def batch_norm(ranks):
     wanted = torch.linspace(0, 9, 44).cos().reshape(11, 4)
     own = images[ranks.rows(11)].clone().requires_grad_()
     if ranks.are_several:
-        with SyncedBatchNorm():
+        with synced_batch_norm():
             output = network(own)
     else:
         output = network(own)

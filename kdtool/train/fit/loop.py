@@ -24,7 +24,7 @@ from kdtool.train.fit.batches import (
     batches,
     steps_per_epoch,
 )
-from kdtool.train.fit.faster import CheapDropout, faster_parts, replaced
+from kdtool.train.fit.faster import faster_parts, replaced
 from kdtool.train.fit.features import learner_of
 from kdtool.train.fit.memory import keep_freed_memory, within_free_memory
 from kdtool.train.fit.micro_batch import LearnWhatFits, learn_whole
@@ -34,7 +34,7 @@ from kdtool.train.models.checkpoint import set_weights
 from kdtool.train.models.device import Precision, autocast, choose_precision, explain_out_of_memory
 from kdtool.train.models.predict import Validation, scored
 from kdtool.train.models.trained_teacher import chance_fault
-from kdtool.train.ranks.batch_norm import SyncedBatchNorm
+from kdtool.train.ranks.batch_norm import synced_batch_norm
 from kdtool.train.ranks.group import ALONE, Ranks
 from kdtool.train.reporter import Update
 
@@ -230,10 +230,10 @@ def training_step(
     """
     ranks, parts = passes.ranks, faster_parts(model)
     network = shared(model, ranks)
-    joint = SyncedBatchNorm if ranks.are_several else nullcontext
+    joint = synced_batch_norm if ranks.are_several else nullcontext
 
     def forward(images: Tensor) -> Tensor:
-        with replaced(parts), autocast(images.device, passes.precision), joint(), CheapDropout():
+        with autocast(images.device, passes.precision):
             logits: Tensor = network(images)
         return logits.float()
 
@@ -248,9 +248,11 @@ def training_step(
             group["lr"] = group["full_lr"] * rate(number)
         batch = make_batch(number, index)
         optimizer.zero_grad()
-        loss = learn(
-            batch.images, lambda logits: batch_loss(ranks.whole(logits, len(index)), batch)
-        )
+        # In the backward pass too, where `torch.utils.checkpoint` computes parts again.
+        with replaced(parts), joint():
+            loss = learn(
+                batch.images, lambda logits: batch_loss(ranks.whole(logits, len(index)), batch)
+            )
         optimizer.step()
         return loss
 

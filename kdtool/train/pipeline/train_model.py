@@ -79,8 +79,7 @@ def plan_model(
     algorithms = ["train"]
     if has_batch_norm(network):
         algorithms.append("batch-norm")
-    on_cpu = run.device.type == "cpu" and not table.is_trained
-    if on_cpu and has_own_draws(network, run.image_shape):
+    if run.device.type == "cpu" and has_own_draws(network):
         algorithms.append("dropout")
     if learns_from_features(run, role):
         algorithms.append("features")

@@ -1,6 +1,7 @@
 """BatchNorm over the whole batch, of which every rank has a part."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -8,7 +9,6 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.modules._functions import SyncBatchNorm
-from torch.overrides import TorchFunctionMode
 
 
 class Statistics(NamedTuple):
@@ -19,24 +19,24 @@ class Statistics(NamedTuple):
     num: Tensor  # (1,), values of a channel
 
 
-class SyncedBatchNorm(TorchFunctionMode):
-    """Within its block, `F.batch_norm` that trains normalizes by all ranks' images.
+plain = F.batch_norm
+NAME = "batch_norm"
 
-    This reaches every module that calls it, those of other packages too, without replacing any.
-    On a GPU it is what `torch.nn.SyncBatchNorm` calls, which PyTorch has for GPUs only.
+
+@contextmanager
+def synced_batch_norm() -> Iterator[None]:
+    """Have `F.batch_norm`, where it trains, normalize by all ranks' images within the block.
+
+    This reaches every module that calls it, those of other packages too, without replacing any; and
+    also in the backward pass, where `torch.utils.checkpoint` computes parts again. A
+    TorchFunctionMode is not active there. On a GPU it is what `torch.nn.SyncBatchNorm` calls, which
+    PyTorch has for GPUs only.
     """
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        """Compute `F.batch_norm` in another way, all else as usual."""
-        if func is F.batch_norm:
-            return synced(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
+    setattr(F, NAME, synced)
+    try:
+        yield
+    finally:
+        setattr(F, NAME, plain)
 
 
 def synced(  # noqa: PLR0913, PLR0917  arguments of F.batch_norm
@@ -51,7 +51,7 @@ def synced(  # noqa: PLR0913, PLR0917  arguments of F.batch_norm
 ) -> Tensor:
     """Compute `F.batch_norm` with mean and variance over the images of all ranks."""
     if not training:
-        return F.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
+        return plain(x, running_mean, running_var, weight, bias, False, momentum, eps)
     if x.is_cuda:
         group = dist.group.WORLD
         found: Tensor = SyncBatchNorm.apply(

@@ -3,6 +3,7 @@ import torch
 from loading import load_splits
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from kdtool.errors import KdtoolError
 from kdtool.recipe.data import DigitsTable
@@ -349,3 +350,37 @@ def test_a_loss_gets_logits_in_float32_where_the_network_computes_in_bf16(splits
     for number in range(2):
         step(number, torch.arange(8))
     assert seen == [(torch.float32, 0), (torch.float32, 1)]
+
+
+class Recomputed(nn.Module):
+    """Weights times dropped ones, which the backward pass computes again."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(10))
+        self.own, self.drop, self.seen = nn.Dropout(0.5), F.dropout, []
+
+    def forward(self, images):
+        ones = images.new_ones(len(images), 10)
+
+        def compute(weight):
+            return weight * self.own(ones) + self.drop(weight * ones)
+
+        logits = checkpoint(compute, self.weight, use_reentrant=False)
+        self.seen.append(logits.detach())
+        return logits
+
+
+def test_what_the_backward_pass_computes_again_is_dropped_alike(splits):
+    model = Recomputed().train()
+    step = loop.training_step(
+        model,
+        torch.optim.SGD([{"params": model.parameters(), "full_lr": 0.0}]),
+        batch_maker(splits.train, Training(TABLE, seed=0), 10),
+        lambda logits, _batch: logits.sum(),
+        lambda _: 1.0,
+        loop.Passes("fp32"),
+    )
+    step(0, torch.arange(8))
+    assert model.seen[0].unique().tolist() == [0, 2, 4]
+    torch.testing.assert_close(model.weight.grad, model.seen[0].sum(dim=0))
