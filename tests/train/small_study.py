@@ -2,7 +2,6 @@
 
 from kdtool.train.pipeline.roles import train_role
 from kdtool.train.pipeline.sweep import settings_of
-from kdtool.train.reporter import Silent
 
 ROLES = ["teacher", "control", "student"]
 RECIPE = """
@@ -25,16 +24,6 @@ from torch import nn
 def small(image_shape, num_classes):
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, num_classes))
 """
-
-
-class Recorded(Silent):
-    """A reporter that keeps the messages."""
-
-    def __init__(self):
-        self.said = []
-
-    def say(self, text):
-        self.said.append(text)
 
 
 def tried_by(run, roles=ROLES):

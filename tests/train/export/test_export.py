@@ -14,6 +14,7 @@ import pytest
 import safetensors.numpy
 from loading import load_splits
 from PIL import Image
+from recorded import Recorded
 from shell import kdtool
 from typer.testing import CliRunner
 
@@ -23,8 +24,12 @@ from kdtool.edge.session import open_session
 from kdtool.errors import GateError, KdtoolError, ModelFileError, RecipeError, StudyError
 from kdtool.files import sha256_of, write_atomic
 from kdtool.recipe.data import DigitsTable
+from kdtool.recipe.load import load_recipe
 from kdtool.results.base import sealed, to_json
 from kdtool.results.study import load_results
+from kdtool.study.folder import Study
+from kdtool.train.export.kit import warn_of_old_kit
+from kdtool.train.run import open_run
 
 pytestmark = pytest.mark.slow
 
@@ -235,6 +240,15 @@ def test_files_of_the_last_export_are_removed(study):
     done = kdtool("export", study, "--precisions", "fp32", "--opset", "20")
     assert not (study / "student.int8.onnx").exists()
     assert "holds an older model; `kdtool export" in done.stderr
+
+
+def test_a_folder_in_place_of_the_model_of_a_kit_is_an_older_model(study):
+    (study / "kit" / "model.onnx").mkdir(parents=True)
+    reporter = Recorded()
+    run = open_run(Study(study), load_recipe(study / "recipe.toml"), "cpu", reporter)
+    warn_of_old_kit(run, load_results(study / "results.json"))
+    (warning,) = reporter.warned
+    assert "holds an older model; `kdtool export" in warning
 
 
 def test_a_file_describes_itself_in_its_metadata(finished):

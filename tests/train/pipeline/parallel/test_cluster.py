@@ -19,9 +19,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from recorded import Recorded
 from safetensors.torch import load_file
 from shell import kdtool
-from small_study import ROLES, Recorded, train_here, tried_by
+from small_study import ROLES, train_here, tried_by
 
 pytest.importorskip("ray")
 

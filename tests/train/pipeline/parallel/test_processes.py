@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from recorded import Recorded
 from safetensors.torch import load_file
 from shell import RECIPE
-from small_study import ROLES, Recorded, train_here, tried_by
+from small_study import ROLES, train_here, tried_by
 from typer.testing import CliRunner
 
 from kdtool.cli.app import app

@@ -6,7 +6,7 @@ from queue import SimpleQueue
 from threading import Event
 
 import pytest
-from small_study import Recorded
+from recorded import Recorded
 
 from kdtool.errors import GateError, KdtoolError
 from kdtool.train.pipeline.parallel.pieces import Piece
