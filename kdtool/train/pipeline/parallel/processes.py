@@ -30,6 +30,7 @@ from typing import Any
 
 import torch
 
+from kdtool.edge.machine.limits import descriptors
 from kdtool.errors import KdtoolError, reason
 from kdtool.files import signals_wait
 from kdtool.recipe.schema import Recipe
@@ -63,6 +64,7 @@ def in_processes(run: Run, share: Share) -> Iterator[Workers]:
         run: The study, with its lock held.
         share: How many there are, and their threads.
     """
+    check_descriptors(share.jobs)
     context = start_method()
     lock = lock_of(context)
     warm_up(context)
@@ -94,6 +96,20 @@ def in_processes(run: Run, share: Share) -> Iterator[Workers]:
             process.terminate()
         pool.shutdown(cancel_futures=True)
         outgoing.close()  # the last end of the pipe for writing, and so `forward` ends
+
+
+def check_descriptors(jobs: int) -> None:
+    """Check that enough files may be open: the server of the processes says so by a traceback.
+
+    Raises:
+        KdtoolError: The limit is too low. Four processes begin with 32, and not with 24.
+    """
+    limit, needed = descriptors(), 24 + 2 * jobs
+    if limit is not None and limit < needed:
+        raise KdtoolError(
+            f"training in {jobs} processes needs {needed} open files, and the limit of open files "
+            f"is {limit}; raise it with `ulimit -n 1024`, or use --jobs 1"
+        )
 
 
 def lock_of(context: SpawnContext | ForkServerContext) -> Lock:

@@ -1,6 +1,7 @@
 """Models that are trained in several processes are those of one."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -149,6 +150,20 @@ def test_every_gpu_has_a_process(open_study, monkeypatch):
     ]
     named = replace(run, device=torch.device("cuda:1"))
     assert processes.device_of(named, 0) == "cuda:1"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a limit of Linux")
+def test_too_few_open_files_are_an_error_before_a_process_starts(open_study):
+    run, before = open_study(), resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (27, before[1]))
+    try:
+        with (
+            pytest.raises(KdtoolError, match=r"2 processes needs 28 open files, .* is 27; raise"),
+            in_processes(run, Share(jobs=2, threads=1)),
+        ):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_no_processes_are_an_error(tmp_path):
