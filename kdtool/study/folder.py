@@ -219,10 +219,20 @@ class Study:
             self._write(f"weights-{table}", key_of("origin"), origin, [])
 
     def forget(self, name: str) -> None:
-        """Delete the record of a stage, or of all `NAME-ROLE` stages, so that it runs again."""
+        """Delete the record of a stage, or of all `NAME-ROLE` stages, so that it runs again.
+
+        Raises:
+            StudyError: One cannot be deleted.
+        """
         records = self.folder / "stages"
         for record in (*records.glob(f"{name}.json"), *records.glob(f"{name}-*.json")):
-            record.unlink()
+            try:
+                record.unlink()
+            except OSError as error:  # a folder, or no permission
+                raise StudyError(
+                    f"cannot delete {record}: {error.strerror}; delete it yourself to have this "
+                    "stage run again"
+                ) from error
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -156,6 +156,13 @@ def test_a_pipe_in_place_of_a_file_is_an_error_and_not_waited_for(stage):
         stage.run()
 
 
+def test_a_folder_in_place_of_a_record_that_is_to_go_is_an_error_with_its_name(stage):
+    stage.record.unlink()
+    stage.record.mkdir()
+    with pytest.raises(StudyError, match=r"cannot delete .*stage\.json: .*; delete it yourself"):
+        stage.study.forget("stage")
+
+
 @pytest.mark.skipif(os.name == "nt" or os.getuid() == 0, reason="root reads every file")
 def test_a_file_without_permission_is_an_error_with_its_name(stage):
     stage.record.chmod(0)
