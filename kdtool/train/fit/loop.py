@@ -297,21 +297,21 @@ def train_epoch(
     Raises:
         KdtoolError: A loss is not finite; names epoch and step.
     """
-    losses: list[Tensor] = []
+    losses = torch.empty(len(index_batches), device=index_batches[0].device)  # as in `predict`
     sizes = torch.tensor([len(index) for index in index_batches], dtype=torch.float64)
     num_before = (epoch - 1) * len(index_batches)
     for number, index in enumerate(index_batches, start=1):
-        losses.append(step(num_before + number - 1, index))
+        losses[number - 1] = step(num_before + number - 1, index)
         if number % STEPS_BETWEEN_CHECKS == 0 or number == len(index_batches):
-            finite = torch.stack(losses).isfinite()
+            finite = losses[:number].isfinite()
             if not finite.all():
                 first = int(finite.long().argmin()) + 1
                 raise KdtoolError(
                     f"the loss is {losses[first - 1].item()} in epoch {epoch}, step {first} of "
                     f"{len(index_batches)}; {REMEDY}"
                 )
-            show(number, losses[-1].item())
-    return float(torch.stack(losses).cpu().double() @ sizes / sizes.sum())
+            show(number, losses[number - 1].item())
+    return float(losses.cpu().double() @ sizes / sizes.sum())
 
 
 def set_modes(model: nn.Module, frozen: list[nn.Module]) -> None:

@@ -50,14 +50,30 @@ def predict(
     index = torch.arange(len(split), device=device)[rows]
     size = images_at_once(model, split)
     parts = torch.split(index, size)
-    logits = []
+    whole: Tensor | None = None
     with exact_arithmetic(), explain_out_of_memory(size, split.image_shape, SMALLER):
         for number, part in enumerate(parts, start=1):
             pixels, _ = split.batch(part)
             split.expect(index[number * size : (number + 1) * size])
             images = as_input(pixels) if prepare is None else prepare(pixels, part)
-            logits.append(model(images.contiguous(memory_format=torch.channels_last)))
-    return torch.cat(logits)
+            logits = model(images.contiguous(memory_format=torch.channels_last))
+            # What is kept lies in one place: small tensors that stay in the gaps between large
+            # ones make these too small for the next batch, and memory grows by one a batch.
+            whole = room_like(logits, len(index)) if whole is None else whole
+            whole[(number - 1) * size :][: len(part)] = logits
+    assert whole is not None  # there are images
+    return whole
+
+
+def room_like(rows: Tensor, num: int) -> Tensor:
+    """Return room for `num` rows of the shape and memory layout of `rows` `(B, ...)`."""
+    last = rows.ndim == 4 and rows.is_contiguous(memory_format=torch.channels_last)
+    return torch.empty(
+        (num, *rows.shape[1:]),
+        dtype=rows.dtype,
+        device=rows.device,
+        memory_format=torch.channels_last if last else torch.contiguous_format,
+    )
 
 
 def images_at_once(model: nn.Module, split: Split) -> int:

@@ -1,5 +1,8 @@
 """The answers of a model to a whole split, in batches that fit."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -57,3 +60,26 @@ def test_running_out_of_memory_is_an_error_with_a_remedy():
         "a batch of 2 images of 6 x 4 pixels and 3 channels does not fit into memory; end other "
         "programs on the device, make the images smaller (--set data.size), or use another --device"
     )
+
+
+SCRIPT = """
+import resource, torch
+from torch import nn
+from kdtool.train.data.splits import Split
+from kdtool.train.models.predict import predict
+
+model = nn.Sequential(nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(25088, 10))
+split = Split(torch.zeros(12_800, 1, 28, 28, dtype=torch.uint8), torch.zeros(12_800).long())
+for num_images in (1_280, 12_800):
+    predict(model, split, rows=slice(num_images))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="measures memory as Linux does")
+def test_memory_does_not_grow_with_the_number_of_images():
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True
+    )
+    few, many = map(int, done.stdout.split())
+    assert many < few + 200_000  # kB; a batch takes 13,000
