@@ -27,10 +27,10 @@ NAME = "batch_norm"
 def synced_batch_norm() -> Iterator[None]:
     """Have `F.batch_norm`, where it trains, normalize by all ranks' images within the block.
 
-    This reaches every module that calls it, those of other packages too, without replacing any; and
-    also in the backward pass, where `torch.utils.checkpoint` computes parts again. A
-    TorchFunctionMode is not active there. On a GPU it is what `torch.nn.SyncBatchNorm` calls, which
-    PyTorch has for GPUs only.
+    This reaches every module that calls it as an attribute of `torch.nn.functional`, as PyTorch's
+    own and those of timm do, without replacing any; and also in the backward pass, where
+    `torch.utils.checkpoint` computes parts again. A TorchFunctionMode is not active there. On a GPU
+    it is what `torch.nn.SyncBatchNorm` calls, which PyTorch has for GPUs only.
     """
     setattr(F, NAME, synced)
     try:
