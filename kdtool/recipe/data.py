@@ -4,9 +4,9 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from kdtool.errors import did_you_mean
 from kdtool.recipe.table import Positive, Table, TomlPath
@@ -285,8 +285,18 @@ class Shards(Table):
         default=None, description="those of validation images; without it kdtool draws them"
     )
     test: str | None = Field(
-        default=None, description="those of test images; without it kdtool draws them"
+        default=None,
+        description="those of test images; without it and `validation` kdtool draws them",
     )
+
+    @model_validator(mode="after")
+    def _validation_has_a_test(self) -> Self:
+        if self.validation is not None and self.test is None:
+            raise ValueError(
+                "got `validation` without `test`; call the files that test the models `test`, and "
+                "kdtool draws validation images from train"
+            )
+        return self
 
 
 class WebDatasetTable(PictureKeys):

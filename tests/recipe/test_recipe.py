@@ -125,6 +125,10 @@ def write(tmp_path):
             ['data.size: not a key of source "digits", only of folder, csv, webdataset, parquet'],
         ),
         (
+            ('"digits"', '"webdataset"\nroot = "x"\nshards = { validation = "v-*.tar" }'),
+            ["data.shards: got `validation` without `test`; call the files that test the models"],
+        ),
+        (
             ('"digits"', '"mnist"\nroots = "x"'),
             ["data.roots: unknown key; did you mean `data.root`?"],
         ),

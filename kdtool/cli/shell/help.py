@@ -23,7 +23,11 @@ EXIT_STATUS = (
         "a file failed a --budget; of doctor: something would fail later.",
     ),
     ("2", "Wrong usage: an unknown command or option, or a value of the wrong kind."),
-    ("3", "A file that was asked for failed its accuracy check and was not written."),
+    (
+        "3",
+        "A file that was asked for failed its accuracy check and was not written, or a teacher is "
+        "no better than the control.",
+    ),
     ("130", "Interrupted (Ctrl-C); the same command resumes the work, or starts again (profile)."),
     ("143", "Ended by SIGTERM, in the same way; 129 where the terminal was closed."),
 )

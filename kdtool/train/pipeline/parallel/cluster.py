@@ -270,7 +270,12 @@ def files_for(run: Run, piece: Piece) -> list[Path]:
 def task_of(run: Run, piece: Piece, paths: list[Path], threads: int) -> Task:
     """Return what a node is asked to do."""
     asked, folder = replace(run, recipe=piece.recipe), run.study.folder
-    expected = Expected(run.fingerprint, arithmetic_of(asked, piece.role), piece.plan(run).key)
+    expected = Expected(
+        torch=torch.__version__,
+        fingerprint=run.fingerprint,
+        arithmetic=arithmetic_of(asked, piece.role),
+        key=piece.plan(run).key,
+    )
     if (teacher := piece.teacher) is not None:
         local = replace(teacher, checkpoint=teacher.checkpoint.relative_to(folder))
         piece = replace(piece, teacher=local)

@@ -31,6 +31,7 @@ from kdtool.train.run import Run, open_run
 class Expected:
     """What the node must find, or the model would be another one."""
 
+    torch: str  # version
     fingerprint: str  # of the images
     arithmetic: tuple[str, str]  # kind of device and precision
     key: str  # of the model
@@ -123,8 +124,13 @@ def check_equal(run: Run, piece: Piece, expected: Expected) -> None:
     """Check that this node would train the model that was asked for.
 
     Raises:
-        KdtoolError: It has other images, another arithmetic or another network.
+        KdtoolError: It has another PyTorch, other images, another arithmetic or another network.
     """
+    if torch.__version__ != expected.torch:
+        raise KdtoolError(
+            f"PyTorch is {torch.__version__} here, and {expected.torch} where the command runs; "
+            "install the same on all nodes"
+        )
     if run.fingerprint != expected.fingerprint:
         raise KdtoolError(
             f"the images here are not those of the study: {run.splits.result.description}, "
