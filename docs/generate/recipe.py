@@ -6,7 +6,8 @@ from typing import Any
 
 import tomli_w
 
-from kdtool.recipe.data import AUGMENTATIONS, TABLES, DataKeys
+from kdtool.recipe.augment import AUGMENTATIONS
+from kdtool.recipe.data import TABLES, DataKeys
 from kdtool.recipe.schema import Recipe
 
 ROOT = Path(__file__).parents[2]

@@ -19,7 +19,7 @@ from kdtool.cli.checks import (
     parse_budgets,
     split_list,
 )
-from kdtool.cli.options import Json, interruptible
+from kdtool.cli.options import Json, given_options, interruptible
 from kdtool.cli.runtimes import ALL, READERS, competing, parse_runtimes, target_folders
 from kdtool.cli.shell.completion import choices, providers
 from kdtool.errors import StudyError
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from kdtool.edge.predict import PredictionReport
     from kdtool.results.profile import ProfileReport
 
-COMMAND = "ParameterSource.COMMANDLINE"
 MOST_IMAGES = 10**9  # in a batch; more fit into no memory
 MOST_THREADS = 256  # of a model; with more, starting them takes longer than most runs
 
@@ -115,13 +114,8 @@ def profile(
     if as_json and as_csv:
         raise typer.BadParameter("got both --json and --csv; give one of them")
     if merge:
-        useless = [
-            one.opts[0]
-            for one in context.command.params
-            if one.name not in {"models", "merge", "as_json"}
-            and str(context.get_parameter_source(one.name or "")) == COMMAND
-        ]
-        if useless:
+        given = given_options(context)
+        if useless := [given[name] for name in given if name not in {"merge", "as_json"}]:
             raise typer.BadParameter(f"--merge measures nothing; remove {', '.join(useless)}")
         _merge(models, merge, as_json=as_json)
         return
@@ -164,8 +158,8 @@ def profile(
     report = _with_names(report, {str(file): str(name) for file, name in names})
     report = with_budgets(report, limits)
     _warn_of_saturation(report)
-    chosen = () if runtime == "onnxruntime" else ("--runtime", runtime)
-    _print(report, [*map(str, models), *chosen], as_json=as_json, as_csv=as_csv)
+    again = [*dict.fromkeys(map(str, models)), *_typed(context)]
+    _print(report, again, as_json=as_json, as_csv=as_csv)
     if any(check.fit != "within budget" for check in report.budgets):
         from kdtool.terminal.budget import failure_text
         from kdtool.terminal.text import error_console, print_message
@@ -173,6 +167,16 @@ def profile(
         text = failure_text(report.budgets, with_values=as_json or as_csv)
         print_message(error_console(), text, "error", "bold red")
         raise typer.Exit(1)
+
+
+def _typed(context: typer.Context) -> list[str]:
+    """Return the options that were given, as they were."""
+    words = []
+    for name, word in given_options(context).items():
+        value = context.params[name]
+        for each in value if isinstance(value, list) else [value]:
+            words += [word] if each is True else [word, str(each)]
+    return words
 
 
 def _print(report: "ProfileReport", typed: list[str], *, as_json: bool, as_csv: bool) -> None:
@@ -190,7 +194,7 @@ def _print(report: "ProfileReport", typed: list[str], *, as_json: bool, as_csv: 
 
         console = output_console()
         show_profile(console, report)
-        again = shlex.join(["kdtool", "profile", *dict.fromkeys(typed), "--json"])
+        again = shlex.join(["kdtool", "profile", *typed, "--json"])
         steps = [
             ("save these figures", f"{again} > profile.json"),
             ("add them to the report of a study", "kdtool profile STUDY --merge profile.json"),

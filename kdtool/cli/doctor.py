@@ -66,9 +66,16 @@ def doctor(
     written. Exit status 1 if something would fail.
     """
     check_device(device)
-    if recipe is None and (settings or jobs or subclasses):
-        option = "--set" if settings else "--jobs" if jobs else "--subclasses"
-        raise typer.BadParameter(f"got {option} without a recipe: kdtool doctor RECIPE {option}")
+    of_recipes = {
+        "--set": settings,
+        "--jobs": jobs,
+        "--subclasses": subclasses,
+        "--device": device != "auto",
+    }
+    if recipe is None and (useless := [option for option, given in of_recipes.items() if given]):
+        raise typer.BadParameter(
+            f"got {useless[0]} without a recipe: kdtool doctor RECIPE {useless[0]}"
+        )
     if recipe is not None:
         check_recipe_path(recipe)
     with interruptible():

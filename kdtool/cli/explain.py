@@ -7,13 +7,12 @@ import typer
 
 from kdtool.cli.checks import check_choice, check_classifier
 from kdtool.cli.export import stage_again
-from kdtool.cli.options import Device, Json, Quiet, interruptible
+from kdtool.cli.options import Device, Json, Quiet, given_options, interruptible
 from kdtool.cli.shell.completion import choices
 
 if TYPE_CHECKING:
     from kdtool.results.explained import ExplainFilesReport, MapMethod
 
-COMMAND = "ParameterSource.COMMANDLINE"
 OF_STUDY, OF_FILE = {"images", "device"}, {"masks", "class_name", "threads", "out"}
 
 
@@ -84,11 +83,7 @@ def explain(
     Of a study: compute the maps of its test images again, for all of its models; nothing is
     trained. Of an ONNX file, int8 too: explain its answers for your pictures; needs no PyTorch.
     """
-    given = {
-        one.name: one.opts[0]
-        for one in context.command.params
-        if str(context.get_parameter_source(one.name or "")) == COMMAND
-    }
+    given = given_options(context)
     if not pictures and target.suffix.lower() != ".onnx":
         _refuse(given, OF_FILE, f"{target} is explained as a study")
         if method is not None:

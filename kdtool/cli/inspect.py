@@ -120,6 +120,7 @@ def check(
     show_check(console, report)
     options = [word for text in settings or [] for word in ("--set", text)]
     options += [] if out == Path("runs") else ["--out", str(out)]
+    options += [] if device == "auto" else ["--device", device]
     command_name = "subclass-distill" if subclasses else "distill"
     show_next(console, [("run it", shlex.join(["kdtool", command_name, str(recipe), *options]))])
 

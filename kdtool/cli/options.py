@@ -140,6 +140,17 @@ def check_cluster(cluster: str | None, jobs: int | None) -> None:
         raise KdtoolError(f"--cluster needs Ray: {install_command('ray')}")
 
 
+def given_options(context: typer.Context) -> dict[str, str]:
+    """Return the options that were typed: name of the parameter -> as it is typed."""
+    return {
+        option.name: option.opts[0]
+        for option in context.command.params
+        if option.name
+        and option.param_type_name == "option"
+        and str(context.get_parameter_source(option.name)) == "ParameterSource.COMMANDLINE"
+    }
+
+
 def start(*, quiet: bool) -> "Terminal":
     """Return the terminal and announce the imports that follow, which take seconds."""
     from kdtool.terminal.progress import Terminal

@@ -95,6 +95,7 @@ def finetune(
             )
     options = [word for text in settings or [] for word in ("--set", text)]
     options += [] if out == Path("runs") else ["--out", str(out)]
+    options += [] if device == "auto" else ["--device", device]  # of which models are trained again
     distillation = shlex.join(["kdtool", "distill", str(recipe), *options])
     next_step = ("train the other models and compare them", distillation)
     with logged(results, study.folder, tools):

@@ -1,14 +1,12 @@
 """The recipe's `[data]`: where the images come from, how they are split and augmented."""
 
-import math
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from kdtool.errors import did_you_mean
+from kdtool.recipe.augment import AUGMENTATION, parse_augmentation
 from kdtool.recipe.table import Positive, Table, TomlPath
 
 ClassList = Annotated[list[int | str], Field(min_length=1)]  # by index, from 0, or name
@@ -20,31 +18,6 @@ HOME = "web page with the data, named in the error if they are missing"
 CLASSES = "names of the classes, in the order of their labels"
 
 FEW_VALIDATION = 50  # images; fewer, and one is more than 2 points of accuracy
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """The value that one kind of augmentation takes."""
-
-    meaning: str
-    default: float
-    lowest: float
-    highest: float
-
-
-AUGMENTATIONS = {
-    "crop": Augmentation("smallest share of the area to keep", 0.8, 0.05, 1),
-    "flip": Augmentation("probability of a left-right flip", 0.5, 0, 1),
-    "vflip": Augmentation("probability of a top-bottom flip", 0.5, 0, 1),
-    "rotate": Augmentation("largest angle in degrees, in both directions", 10, 0, 180),
-    "shift": Augmentation("largest shift as a share of the side, in both directions", 0.1, 0, 1),
-    "brightness": Augmentation("largest relative change of the brightness", 0.2, 0, 1),
-    "contrast": Augmentation("largest relative change of the contrast", 0.2, 0, 1),
-}
-
-
-AUGMENTATION = rf"^({'|'.join(AUGMENTATIONS)})(:[0-9.]+)?$"
-
 
 MEMORY = r"^[0-9]+(\.[0-9]+)? ?[MGT]B$"
 UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -58,6 +31,20 @@ def _inside(path: Path) -> Path:
 
 
 FileInRoot = Annotated[TomlPath, AfterValidator(_inside)]
+
+
+def _pattern(text: str) -> str:
+    """Refuse a pattern that names files elsewhere, or that `Path.glob` does not read."""
+    parts = _inside(Path(text)).parts
+    if not parts or any("**" in part and part != "**" for part in parts):
+        raise ValueError(
+            f'got "{text}", expected a name with * and ?, such as "train-*.tar"; ** stands for '
+            "folders, alone between two /"
+        )
+    return text
+
+
+Pattern = Annotated[str, AfterValidator(_pattern)]
 
 
 class IdxFiles(Table):
@@ -277,14 +264,14 @@ class CsvTable(PictureKeys):
 class Shards(Table):
     """The files of each split, relative to `data.root`; a name may have * and ?."""
 
-    train: str | None = Field(
+    train: Pattern | None = Field(
         default=None,
         description="files of training images, such as `train-*.tar`; without it all of the folder",
     )
-    validation: str | None = Field(
+    validation: Pattern | None = Field(
         default=None, description="those of validation images; without it kdtool draws them"
     )
-    test: str | None = Field(
+    test: Pattern | None = Field(
         default=None,
         description="those of test images; without it and `validation` kdtool draws them",
     )
@@ -376,26 +363,3 @@ def parse_memory(text: str) -> int:
     if not re.match(MEMORY, text):
         raise ValueError(f'got "{text}", expected a number of MB, GB or TB, such as "16 GB"')
     return int(float(text[:-2]) * UNITS[text[-2:]])
-
-
-def parse_augmentation(text: str) -> tuple[str, float]:
-    """Split `NAME` or `NAME:VALUE` of `data.augment`.
-
-    Raises:
-        ValueError: The augmentation is unknown or its value is out of range.
-    """
-    name, colon, value = text.partition(":")
-    if name not in AUGMENTATIONS:
-        hint = did_you_mean(name, AUGMENTATIONS)
-        raise ValueError(f'got "{text}", expected one of {", ".join(AUGMENTATIONS)}{hint}')
-    kind = AUGMENTATIONS[name]
-    try:
-        number = float(value) if colon else kind.default
-    except ValueError:
-        number = math.nan
-    if not kind.lowest <= number <= kind.highest:
-        raise ValueError(
-            f'got "{text}", expected {name}:VALUE with the {kind.meaning}, '
-            f"{kind.lowest:g} to {kind.highest:g}"
-        )
-    return name, number

@@ -17,7 +17,7 @@ from kdtool.errors import StudyError
 from kdtool.files import sha256_of
 from kdtool.recipe.schema import Recipe
 from kdtool.results.study import Results, load_results
-from kdtool.study.folder import LOCK, Study
+from kdtool.study.folder import LOCK, TENSORBOARD, Study
 from kdtool.study.keys import ALGORITHMS, key_of
 from kdtool.study.stages import StageRecord, read_record, write_record
 
@@ -103,9 +103,16 @@ def state_of(place: Path, study: Path) -> str:
     """
     seen = hashlib.sha256()
     for path in sorted(_files_in(place, study)):
-        status = path.stat()
-        seen.update(f"{path.relative_to(place)}\0{status.st_size} {status.st_mtime_ns}\n".encode())
+        seen.update(f"{path.relative_to(place)}\0{_size_and_time(path)}\n".encode())
     return seen.hexdigest()
+
+
+def _size_and_time(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError:  # a link to nowhere, or a file of another program that is gone meanwhile
+        return "-"
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _files_in(place: Path, study: Path) -> Iterator[Path]:
@@ -113,7 +120,9 @@ def _files_in(place: Path, study: Path) -> Iterator[Path]:
         yield place
     entered = set()  # a link may lead back
     for folder, names, files in os.walk(place, followlinks=True):
-        names[:] = [name for name in names if name != "__pycache__"]
+        is_study = place == study and Path(folder) == study
+        left_out = {"__pycache__", TENSORBOARD} if is_study else {"__pycache__"}
+        names[:] = [name for name in names if name not in left_out]
         real = os.path.realpath(folder)
         if real in entered or (place != study and Path(real) == study.resolve()):
             names.clear()
@@ -121,6 +130,6 @@ def _files_in(place: Path, study: Path) -> Iterator[Path]:
         entered.add(real)
         # results.json and the report are written again, with equal content, by a command that
         # finds nothing to do: their hashes count, and their times do not
-        if place == study and Path(folder) == study:
+        if is_study:
             continue
         yield from (Path(folder, name) for name in files if name != NAME)

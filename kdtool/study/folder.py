@@ -22,6 +22,7 @@ from kdtool.study.stages import StageRecord, read_record, write_record
 R = TypeVar("R", bound=Record)
 StartTable = Literal["teacher", "student"]
 LOCK = ".lock"
+TENSORBOARD = "tensorboard"  # folder of its log
 SECONDS_TO_WAIT = 0.2  # for the lock: `kdtool status` holds it for a moment, to see if it is free
 
 # The students that each table of the recipe is about; its keys can be swept.
@@ -161,6 +162,10 @@ class Study:
         for name in fnmatch.filter(names, pattern):
             if record := self.record(name):
                 yield name, record
+
+    def written_at(self, name: str) -> int:
+        """Return when the record of a stage was written, in nanoseconds; it must exist."""
+        return self._record(name).stat().st_mtime_ns
 
     def files_of(self, name: str) -> list[Path]:
         """Return the record of a stage and its files; empty if it has no record."""

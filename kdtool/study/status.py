@@ -6,6 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
 
+from kdtool.environment import nvidia_gpu
 from kdtool.errors import StudyError
 from kdtool.recipe.schema import Recipe
 from kdtool.results.base import ROLES, Role
@@ -179,13 +180,16 @@ def _is_stopped(study: Study, roles: list[RoleStatus]) -> bool:
     if len(teacher.done) < len(teacher.asked) or len(control.done) < len(control.asked):
         return False
     best, mean = (
-        fmean(
-            TrainingResult.model_validate(record.result).best.score
-            for _, record in study.records(f"{role}-seed*")
-        )
-        for role in ("teacher", "control")
+        fmean(one.best.score for one in _newest(study, role)) for role in ("teacher", "control")
     )
     return is_weak_teacher(best, mean)
+
+
+def _newest(study: Study, role: str) -> list[TrainingResult]:
+    """Return the model of each seed that was trained last; others are of earlier settings."""
+    records = sorted(study.records(f"{role}-seed*"), key=lambda one: study.written_at(one[0]))
+    newest = {name.rpartition("-")[0]: record.result for name, record in records}
+    return [TrainingResult.model_validate(result) for result in newest.values()]
 
 
 def _command(study: Study, recipe: Recipe, roles: list[RoleStatus], is_stopped: bool) -> str | None:
@@ -199,4 +203,7 @@ def _command(study: Study, recipe: Recipe, roles: list[RoleStatus], is_stopped: 
         words += ["--out", str(study.folder.parent if study.folder.name else folder.parent)]
     if is_stopped:
         words.append("--anyway")
+    devices = {record.result.get("device") for _, record in study.records("*-seed*")} - {None}
+    if devices == {"cpu"} and nvidia_gpu():  # on it all models would be trained again
+        words += ["--device", "cpu"]
     return shlex.join(words)

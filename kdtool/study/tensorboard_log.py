@@ -13,10 +13,9 @@ from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from kdtool.files import write_atomic
-from kdtool.study.folder import Study
+from kdtool.study.folder import TENSORBOARD, Study
 from kdtool.study.tracked import Curve, Tracked
 
-FOLDER = "tensorboard"  # in the study's
 # TensorBoard reads files with "tfevents" in their name. One name, so that a later log replaces an
 # earlier one: with two files, TensorBoard would draw both.
 NAME = "events.out.tfevents.0.kdtool"
@@ -36,7 +35,7 @@ def log_to_tensorboard(tracked: Tracked, folder: Path) -> str:
     Raises:
         StudyError: The study is in use, or its folder cannot be written.
     """
-    place = folder / FOLDER
+    place = folder / TENSORBOARD
     files = {place / curve.name.replace("/", "-") / NAME: _curve(curve) for curve in tracked.curves}
     files[place / "study" / NAME] = _study(tracked)
     with Study(folder).locked():

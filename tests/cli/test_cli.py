@@ -44,6 +44,7 @@ WRONG = [
     # an option of another command, of the recipe, or of none
     ("distill tiny.toml --merge x", 2, "--merge; kdtool profile takes it, kdtool distill does not"),
     ("explain study --jobs 2", 2, "subclass-distill, finetune and doctor take it, kdtool expl"),
+    ("doctor --device cpu", 2, "got --device without a recipe: kdtool doctor RECIPE --device"),
     ("profile torn.onnx --set a=b", 2, "doctor and verify take it, kdtool profile does not"),
     ("distill tiny.toml --epochs 3", 2, "it: --set teacher.epochs=VALUE or --set student.epochs="),
     ("check tiny.toml --temprature 4", 2, "the recipe has it: --set distill.temperature=VALUE"),

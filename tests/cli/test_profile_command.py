@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -48,6 +49,16 @@ def bad_files(make_onnx, tmp_path):
         "circle": make_onnx(circle, {"x": (TensorProto.FLOAT, ["n", 3])}, name="circle.onnx"),
         "good": make_onnx(relu, {"x": (TensorProto.FLOAT, ["n", 3])}, name="good.onnx"),
     }
+
+
+def test_the_command_that_saves_the_figures_measures_the_same(bad_files):
+    options = ["--shape", "3,4,4", "--threads", "2", "--batch", "1,2", "--ops"]
+    done = profile(bad_files["open"], *options)
+    assert done.returncode == 0
+    shown = " ".join(done.stdout.decode().split())
+    typed = "--seconds 0.1 --threads 2 --batch 1,2 --shape 3,4,4 --ops --json"
+    (command,) = re.findall(r"kdtool profile \S+ (--.*?) > profile", shown)
+    assert sorted(command.split()) == sorted(typed.split())
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,21 @@ def write(tmp_path):
             ["data.shards: got `validation` without `test`; call the files that test the models"],
         ),
         (
+            ('"digits"', '"webdataset"\nroot = "x"\nshards = { train = "/x/*.tar" }'),
+            ['data.shards.train: got "/x/*.tar", expected a name inside data.root, without ..'],
+        ),
+        (
+            ('"digits"', '"webdataset"\nroot = "x"\nshards = { test = "../*.tar" }'),
+            ['data.shards.test: got "../*.tar", expected a name inside data.root, without ..'],
+        ),
+        (
+            ('"digits"', '"parquet"\nroot = "x"\nshards = { train = "**.parquet", test = "" }'),
+            [
+                'data.shards.train: got "**.parquet", expected a name with * and ?, such as',
+                'data.shards.test: got "", expected a name with * and ?',
+            ],
+        ),
+        (
             ('"digits"', '"mnist"\nroots = "x"'),
             ["data.roots: unknown key; did you mean `data.root`?"],
         ),

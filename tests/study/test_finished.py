@@ -166,3 +166,18 @@ def test_a_study_inside_the_folder_of_its_images_is_no_image(tmp_path, monkeypat
     done = Done(tmp_path)
     record_finished(done.study, command_key(done.recipe, **COMMAND), [tmp_path])
     assert done.results_of() == done.results
+
+
+def test_a_link_to_nowhere_is_no_file_until_it_leads_somewhere(done):
+    (done.images / "cats" / ".#1.png").symlink_to("nobody@nowhere")
+    record_finished(done.study, command_key(done.recipe, **COMMAND), [done.images])
+    assert done.results_of() == done.results
+    (done.images / "cats" / "nobody@nowhere").write_text("image")
+    assert done.results_of() is None
+
+
+def test_a_log_that_is_written_afterwards_changes_nothing(done):
+    write_atomic(done.study.folder / "tensorboard" / "study" / "events", "log")
+    assert done.results_of() == done.results
+    write_atomic(done.images / "tensorboard" / "1.png", "image")  # of a class with that name
+    assert done.results_of() is None

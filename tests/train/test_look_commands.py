@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import os
 import shlex
 import shutil
+import sys
 from collections import Counter
 
 import pytest
@@ -99,8 +101,10 @@ def test_check_counts_the_models_of_subclass_distill(recipe, tmp_path):
     models = {one["role"]: one["num_models"] for one in report["models"]}
     assert models == {"teacher": 1, "control": 2, "student": 2} | more
     assert {one["role"] for one in report["networks"]} == {"teacher", "student", *more}
-    shown = kdtool("check", recipe, *out, "--subclasses").stdout
-    assert "kdtool subclass-distill " in " ".join(shown.split())
+    shown = " ".join(kdtool("check", recipe, *out, "--subclasses").stdout.split())
+    assert "kdtool subclass-distill " in shown
+    assert "--device" not in shown
+    assert "--device cpu" in kdtool("check", recipe, *out, "--device", "cpu").stdout
 
 
 CANNOT_BE_TRAINED = [
@@ -166,6 +170,16 @@ def test_status_counts_no_model_of_earlier_settings(study):
     renamed = study.rename(study.parent / "else")
     (renamed / "results.json").unlink()
     assert "rename the folder to tiny" in kdtool("status", renamed).stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a script of the shell")
+def test_a_study_that_the_processor_trained_goes_on_there(study, tmp_path, monkeypatch):
+    (study / "results.json").unlink()
+    assert "--device" not in status(study)["command"]
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho a GPU\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert status(study)["command"].endswith(" --device cpu")
 
 
 def predict(*arguments):

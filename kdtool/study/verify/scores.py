@@ -19,7 +19,7 @@ from kdtool.errors import reason
 from kdtool.results.base import Metric, Role
 from kdtool.results.commands.verification import Part, compared, joined, not_checked
 from kdtool.results.evidence import Flips, OperatingPoint, Verdict
-from kdtool.results.study import ModelResult, Results, TestScores
+from kdtool.results.study import DataResult, ModelResult, Results, TestScores
 from kdtool.study.folder import Study
 from kdtool.study.verify.finished_study import FinishedStudy
 from kdtool.study.verify.integrity import RESULTS
@@ -66,7 +66,9 @@ def stored_predictions(
                 missing.append(f"{role}, seed {seed.seed}: the record of its training is missing")
                 continue
             try:
-                found[role, seed.seed] = read_predictions(finished.study.folder, training[0])
+                one = read_predictions(finished.study.folder, training[0])
+                check_fits(one, finished.results.data)
+                found[role, seed.seed] = one
             except UNREADABLE as error:
                 file = f"predictions/{training[0]}.npz"
                 why = f"{file} cannot be read: {reason(error)}"
@@ -87,6 +89,34 @@ def read_predictions(folder: Path, name: str) -> Predictions:
             test_probabilities=arrays["test_probabilities"],
             test_subclass_logits=arrays.get("test_subclass_logits"),
         )
+
+
+def check_fits(one: Predictions, data: DataResult) -> None:
+    """Check that predictions are of the study's images and classes.
+
+    Raises:
+        ValueError: They are not, or their arrays do not fit together.
+    """
+    num_classes = len(data.classes)
+    for split, size, answers in (
+        ("test", data.num_test, [one.test_logits, one.test_probabilities]),
+        ("validation", data.num_validation, [one.validation_logits]),
+    ):
+        labels = _of(one, split)
+        if labels.shape != (size,) or labels.dtype.kind not in "iu":
+            raise ValueError(f"expected {size:,} {split} labels")
+        if not ((labels >= 0) & (labels < num_classes)).all():
+            raise ValueError(f"expected {split} labels below {num_classes}")
+        if not all(are_answers(array, size, num_classes) for array in answers):
+            raise ValueError(f"expected {size:,} x {num_classes} {split} answers")
+    several = one.test_subclass_logits
+    if several is not None and not are_answers(several, data.num_test, several[:1].size):
+        raise ValueError(f"expected answers of subclasses to {data.num_test:,} test images")
+
+
+def are_answers(array: NDArray[Any], num_images: int, num_classes: int) -> bool:
+    """Return whether an array can be what a model answers."""
+    return array.shape == (num_images, num_classes) and array.dtype.kind == "f"
 
 
 def recounted(finished: FinishedStudy) -> Part:
@@ -257,10 +287,10 @@ def _files(study: Study, predictions: Predicted, results: Results) -> Iterator[P
         except UNREADABLE:
             yield not_checked(NAME, f"{field}: predictions/{answers.name} cannot be read")
             continue
-        calls = called(probabilities, classes, model.operating_point)
-        if labels is None or calls.shape != labels.shape:
+        if labels is None or not are_answers(probabilities, len(labels), len(classes)):
             yield not_checked(NAME, f"{field}: predictions/{answers.name} is of other images")
             continue
+        calls = called(probabilities, classes, model.operating_point)
         yield compared(NAME, RESULTS, file.accuracy, float((calls == labels).mean()), field)
 
 

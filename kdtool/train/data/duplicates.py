@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import ValidationError
 
+from kdtool.errors import StudyError
 from kdtool.files import write_atomic
 from kdtool.results.base import Record, to_json
 from kdtool.train.data.large.stored import Images, StoredImages
@@ -60,7 +62,8 @@ def examine(
         near=find_near_duplicates(images, exact),
     )
     if about is not None:
-        write_atomic(about, to_json(found))
+        with suppress(StudyError):  # a cache of somebody else, that can be read only
+            write_atomic(about, to_json(found))
     return found
 
 

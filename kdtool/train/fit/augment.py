@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdtool.recipe.data import parse_augmentation
+from kdtool.recipe.augment import parse_augmentation
 from kdtool.train.data.splits import Split
 from kdtool.train.models.networks import as_input
 

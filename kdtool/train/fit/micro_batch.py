@@ -81,12 +81,13 @@ class LearnWhatFits:
 
     def _attempt(self, images: Tensor, loss_of: LossOf) -> Tensor | None:
         """Return the loss; None: it did not fit."""
+        num_parts = max(1, min(self.num_parts, len(images) // SMALLEST_PART))  # of a last batch
         try:
-            if self.num_parts == 1:
+            if num_parts == 1:
                 return self.whole(images, loss_of)
-            return learn_in_parts(self.forward, self.model, images, loss_of, self.num_parts)
+            return learn_in_parts(self.forward, self.model, images, loss_of, num_parts)
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error) or len(images) < 2 * SMALLEST_PART * self.num_parts:
+            if not is_out_of_memory(error) or len(images) < 2 * SMALLEST_PART * num_parts:
                 raise
             return None
 

@@ -96,7 +96,8 @@ def rates(phase: Phase, begun: int, num_per_epoch: int) -> Callable[[int], float
             return (step + 1) / num_warm
         if phase.schedule == "constant":
             return 1.0
-        progress = (step - num_warm) / (num_steps - num_warm)
+        # A phase may be all warm-up; whoever times its steps may take more than it has.
+        progress = min(1.0, (step - num_warm) / max(1, num_steps - num_warm))
         return (1 + math.cos(math.pi * progress)) / 2
 
     return rate

@@ -8,7 +8,6 @@ from kdtool.files import scratch_folder
 from kdtool.recipe.schema import Recipe
 from kdtool.results.base import TEACHER_OF, Role
 from kdtool.results.commands.check import CheckReport, ModelsToTrain, NetworkCheck
-from kdtool.results.study import TrainingResult
 from kdtool.study.folder import Study
 from kdtool.study.ownership import check_owner, files_made_otherwise
 from kdtool.train.fit.optimizer import epochs_to_train
@@ -17,7 +16,7 @@ from kdtool.train.models.create import source_of
 from kdtool.train.pipeline.commands import check_settings
 from kdtool.train.pipeline.roles import plan_role
 from kdtool.train.pipeline.sweep import grid
-from kdtool.train.pipeline.train_model import ModelPlan
+from kdtool.train.pipeline.train_model import trained_here
 from kdtool.train.reporter import Reporter, Update
 from kdtool.train.run import Run, Trained, check_models, open_run, roles_of
 
@@ -126,14 +125,7 @@ def models_of(run: Run, *, subclasses: bool) -> list[ModelsToTrain]:
         teacher = TEACHER_OF.get(role)  # the keys of its students depend on its own
         if teacher is None or len(found[teacher]) == len(run.recipe.seeds_of(teacher)):
             plans = plan_role(run, role, found)
-            found[role] = [one for plan in plans if (one := _trained(run, plan))]
+            found[role] = [one for plan in plans if (one := trained_here(run, plan))]
         num_trained = len(found.get(role, []))
         models.append(ModelsToTrain(role=role, num_models=num_models, num_trained=num_trained))
     return models
-
-
-def _trained(run: Run, plan: ModelPlan) -> Trained | None:
-    result = run.study.done(plan.checkpoint.stem, plan.key, TrainingResult)
-    if result is None:
-        return None
-    return Trained(plan.role, plan.seed, plan.key, plan.checkpoint, result)

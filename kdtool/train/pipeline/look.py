@@ -28,7 +28,7 @@ from kdtool.train.data.labelled_files import LabelledFiles, divide, shown
 from kdtool.train.data.npz import load_npz
 from kdtool.train.data.published.cifar import load_cifar
 from kdtool.train.data.source import Progress, SourceData, problem_list
-from kdtool.train.pipeline.look_csv import guess_table, tables_in
+from kdtool.train.pipeline.look_csv import SUFFIXES, guess_table, tables_in
 from kdtool.train.reporter import Reporter
 
 MOST_DECODED = 200_000_000  # bytes of files; of more, only the headers are read
@@ -85,7 +85,7 @@ def look(place: Path, progress: Progress) -> Looked:
         DataError: None of which a study could be made.
     """
     try:
-        if place.suffix.lower() == ".csv" and place.is_file():
+        if place.suffix.lower() in SUFFIXES and place.is_file():
             return _look_at_table(place, place.parent, progress)
         if place.suffix.lower() == ".npz" and place.is_file():
             return _look_at_npz(place)

@@ -55,8 +55,14 @@ def guess_table(path: Path, root: Path) -> Guess:
         root: The folder of the data, resolved.
 
     Raises:
-        DataError: No column names files below `root`, or none can be the class.
+        DataError: It is a link out of `root`, no column names files below `root`, or none can be
+            the class.
     """
+    if not path.resolve().is_relative_to(root):
+        raise DataError(
+            f"{path} is a link to {path.resolve()}; expected a table in the folder of the images, "
+            f"{root}: put a copy there"
+        )
     content = _read(path)
     found = _file_column(content, root)
     if found is None:

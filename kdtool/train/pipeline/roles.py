@@ -13,6 +13,7 @@ from kdtool.files import replaced
 from kdtool.format import plural
 from kdtool.recipe.distill import (
     WARM_UP_SHARE,
+    DistillTable,
     DkdOptions,
     Options,
     RldOptions,
@@ -20,6 +21,7 @@ from kdtool.recipe.distill import (
     two_classes_warning,
     warm_up_fault,
 )
+from kdtool.recipe.schema import SubclassTable
 from kdtool.results.base import TEACHER_OF, Record, Role
 from kdtool.study.keys import key_of, short_key
 from kdtool.train.data.splits import Split
@@ -44,6 +46,8 @@ from kdtool.train.pipeline.train_model import (
     training_of,
 )
 from kdtool.train.run import SUBCLASSED, Run, Trained, load_model
+
+Answers = Callable[[Batch], Tensor]  # logits of a teacher `(B, C * S)`
 
 
 def train_role(run: Run, role: Role, models: Mapping[Role, list[Trained]]) -> list[Trained]:
@@ -74,33 +78,36 @@ def plan_role(run: Run, role: Role, models: Mapping[Role, list[Trained]]) -> lis
 
 def plan_by_labels(run: Run, role: Role) -> list[ModelPlan]:
     """Return the plans of the teachers, or of the controls."""
-    weights = class_weights(run, role)
-
-    def batch_loss(logits: Tensor, batch: Batch) -> Tensor:
-        return label_loss(logits, batch.targets, weights)
-
     return [
-        plan_model(run, role, seed, "cross-entropy", lambda: batch_loss)
+        plan_model(run, role, seed, "cross-entropy", lambda: loss_by_labels(run, role))
         for seed in run.recipe.seeds_of(role)
     ]
+
+
+def loss_by_labels(run: Run, role: Role) -> BatchLoss:
+    """Return the loss of teachers and controls."""
+    weights = class_weights(run, role)
+    return lambda logits, batch: label_loss(logits, batch.targets, weights)
 
 
 def plan_subclass_teachers(run: Run) -> list[ModelPlan]:
     """Return the plans of the subclass teachers: labels and the auxiliary loss."""
     table, num_classes = run.recipe.subclass, len(run.splits.classes)
-    weight, temperature = table.auxiliary_weight, table.auxiliary_temperature
-    class_weight = class_weights(run, "subclass-teacher")
-
-    def batch_loss(logits: Tensor, batch: Batch) -> Tensor:
-        return subclass_teacher_loss(
-            logits, batch.targets, num_classes, weight, temperature, class_weight
-        )
-
-    depends_on = ["subclasses", num_classes, weight, temperature]
+    depends_on = ["subclasses", num_classes, table.auxiliary_weight, table.auxiliary_temperature]
     return [
-        plan_model(run, "subclass-teacher", seed, depends_on, lambda: batch_loss)
+        plan_model(run, "subclass-teacher", seed, depends_on, lambda: loss_by_subclasses(run))
         for seed in run.recipe.seeds_of("subclass-teacher")
     ]
+
+
+def loss_by_subclasses(run: Run) -> BatchLoss:
+    """Return the loss of subclass teachers."""
+    table, num_classes = run.recipe.subclass, len(run.splits.classes)
+    weight, temperature = table.auxiliary_weight, table.auxiliary_temperature
+    class_weight = class_weights(run, "subclass-teacher")
+    return lambda logits, batch: subclass_teacher_loss(
+        logits, batch.targets, num_classes, weight, temperature, class_weight
+    )
 
 
 def plan_students(run: Run, role: Role, teachers: list[Trained]) -> list[ModelPlan]:
@@ -125,45 +132,53 @@ def with_teachers(seeds: list[int], teachers: list[Trained]) -> list[tuple[int, 
 
 def plan_by_kd(run: Run, role: Role, seed: int, teacher: Trained) -> ModelPlan:
     """Return the plan of a student that learns from the logits of `teacher` by kd."""
-    table = run.recipe.subclass if role in SUBCLASSED else run.recipe.distill
-    num_classes = len(run.splits.classes)
-    temperature, soft_weight = table.temperature, table.soft_weight
-    weights = class_weights(run, role)
+    table = kd_table(run, role)
+    depends_on = [table.temperature, table.soft_weight, teacher.key]
 
     def make_loss() -> BatchLoss:
-        answers = teacher_answers(run, teacher, role)
+        return loss_by_kd(run, role, teacher_answers(run, teacher, role))
 
-        def batch_loss(logits: Tensor, batch: Batch) -> Tensor:
-            soft = answers(batch)
-            return distillation_loss(
-                logits, soft, batch.targets, num_classes, temperature, soft_weight, weights
-            )
-
-        return batch_loss
-
-    depends_on = [temperature, soft_weight, teacher.key]
     return plan_model(run, role, seed, depends_on, make_loss, teacher)
+
+
+def kd_table(run: Run, role: Role) -> DistillTable | SubclassTable:
+    """Return the table with temperature and weight of a role that learns by kd."""
+    return run.recipe.subclass if role in SUBCLASSED else run.recipe.distill
+
+
+def loss_by_kd(run: Run, role: Role, answers: Answers) -> BatchLoss:
+    """Return the loss of students that learn by kd from a teacher's answers."""
+    table, num_classes = kd_table(run, role), len(run.splits.classes)
+    temperature, soft_weight = table.temperature, table.soft_weight
+    weights = class_weights(run, role)
+    return lambda logits, batch: distillation_loss(
+        logits, answers(batch), batch.targets, num_classes, temperature, soft_weight, weights
+    )
 
 
 def plan_by_method(
     run: Run, role: Role, seed: int, teacher: Trained, options: Options
 ) -> ModelPlan:
     """Return the plan of a student that learns from `teacher` by a method other than kd."""
+    # With every value, defaults too: another default trains another student.
     num_warm = warm_up_steps(run, role, options)
-    weights = class_weights(run, role)
+    depends_on = [run.recipe.distill.method, options.model_dump(), num_warm, teacher.key]
 
     def make_loss() -> BatchLoss:
-        answers = teacher_answers(run, teacher, role)
+        return loss_by_method(run, role, teacher_answers(run, teacher, role), options)
 
-        def batch_loss(logits: Tensor, batch: Batch) -> Tensor:
-            share = min(1.0, (batch.step + 1) / num_warm) if num_warm else 1.0
-            return method_loss(logits, answers(batch), batch.targets, options, share, weights)
-
-        return batch_loss
-
-    # With every value, defaults too: another default trains another student.
-    depends_on = [run.recipe.distill.method, options.model_dump(), num_warm, teacher.key]
     return plan_model(run, role, seed, depends_on, make_loss, teacher)
+
+
+def loss_by_method(run: Run, role: Role, answers: Answers, options: Options) -> BatchLoss:
+    """Return the loss of students that learn from a teacher's answers by a method other than kd."""
+    num_warm, weights = warm_up_steps(run, role, options), class_weights(run, role)
+
+    def batch_loss(logits: Tensor, batch: Batch) -> Tensor:
+        share = min(1.0, (batch.step + 1) / num_warm) if num_warm else 1.0
+        return method_loss(logits, answers(batch), batch.targets, options, share, weights)
+
+    return batch_loss
 
 
 def warm_up_steps(run: Run, role: Role, options: Options) -> int:
@@ -218,7 +233,7 @@ def sees_fixed_images(run: Run, role: Role) -> bool:
     return training_of(run, role, seed=0).num_views is not None
 
 
-def teacher_answers(run: Run, teacher: Trained, role: Role) -> Callable[[Batch], Tensor]:
+def teacher_answers(run: Run, teacher: Trained, role: Role) -> Answers:
     """Return a function from a batch to the teacher's logits `(B, C * S)`.
 
     Where images are the same in every epoch, or a few views of them are, all logits are computed

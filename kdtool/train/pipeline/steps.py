@@ -3,7 +3,7 @@
 import copy
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,13 +13,18 @@ from kdtool.results.base import TEACHER_OF, Role
 from kdtool.train.fit.batch_norm import norm_layers, statistics_of
 from kdtool.train.fit.batches import Batch, batch_maker, batches
 from kdtool.train.fit.loop import BatchLoss, Passes, Step, set_modes, smaller_batches, training_step
-from kdtool.train.fit.losses import distillation_loss, label_loss, subclass_teacher_loss
 from kdtool.train.fit.memory import keep_freed_memory, within_free_memory
-from kdtool.train.fit.methods import method_loss
 from kdtool.train.fit.optimizer import Phase, freeze, make_optimizer, rates
 from kdtool.train.models.device import autocast, choose_precision, explain_out_of_memory
 from kdtool.train.models.predict import images_at_once, predict
-from kdtool.train.pipeline.roles import class_weights, sees_fixed_images
+from kdtool.train.pipeline.roles import (
+    Answers,
+    loss_by_kd,
+    loss_by_labels,
+    loss_by_method,
+    loss_by_subclasses,
+    sees_fixed_images,
+)
 from kdtool.train.pipeline.train_model import training_of
 from kdtool.train.ranks.group import ALONE
 from kdtool.train.run import SUBCLASSED, Run
@@ -167,35 +172,18 @@ def loss_of(run: Run, role: Role) -> BatchLoss:
 
     What a teacher answers changes no time. Where it has to answer in each step, it does so here.
     """
-    num_classes, weights = len(run.splits.classes), class_weights(run, role)
-    subclass, table = run.recipe.subclass, run.recipe.distill
     if role == "subclass-teacher":
-        return lambda logits, batch: subclass_teacher_loss(
-            logits,
-            batch.targets,
-            num_classes,
-            subclass.auxiliary_weight,
-            subclass.auxiliary_temperature,
-            weights,
-        )
+        return loss_by_subclasses(run)
     if role not in TEACHER_OF:
-        return lambda logits, batch: label_loss(logits, batch.targets, weights)
+        return loss_by_labels(run, role)
     answers = answers_of(run, role)
-    if role not in SUBCLASSED and (options := table.chosen) is not None:
-        return lambda logits, batch: method_loss(
-            logits, answers(batch), batch.targets, options, 1.0, weights
-        )
-    temperature, soft_weight = (
-        (subclass.temperature, subclass.soft_weight)
-        if role in SUBCLASSED
-        else (table.temperature, table.soft_weight)
-    )
-    return lambda logits, batch: distillation_loss(
-        logits, answers(batch), batch.targets, num_classes, temperature, soft_weight, weights
-    )
+    options = None if role in SUBCLASSED else run.recipe.distill.chosen
+    if options is None:
+        return loss_by_kd(run, role, answers)
+    return loss_by_method(run, role, answers, options)
 
 
-def answers_of(run: Run, role: Role) -> Callable[[Batch], Tensor]:
+def answers_of(run: Run, role: Role) -> Answers:
     """Return what takes the place of a student's teacher; see `loss_of`."""
     teacher = TEACHER_OF[role]
     if sees_fixed_images(run, role):

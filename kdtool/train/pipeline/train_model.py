@@ -126,6 +126,14 @@ def learns_from_features(run: Run, role: Role) -> bool:
     return has_cut(run.network(role), trains, run.num_logits(role), run.image_shape)
 
 
+def trained_here(run: Run, plan: ModelPlan) -> Trained | None:
+    """Return the model of a plan if this study has trained it; nothing is written."""
+    result = run.study.done(plan.checkpoint.stem, plan.key, TrainingResult)
+    if result is None:
+        return None
+    return Trained(plan.role, plan.seed, plan.key, plan.checkpoint, result)
+
+
 def find_trained(run: Run, plan: ModelPlan) -> Trained | None:
     """Return the model of a plan if this study or one in a folder next to it has trained it.
 

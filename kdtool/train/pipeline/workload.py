@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -16,15 +16,13 @@ from kdtool.stats.power import expected_visible
 from kdtool.train.fit.features import is_head
 from kdtool.train.fit.memory import free_memory, give_back_memory
 from kdtool.train.fit.optimizer import Phase, phases_of
+from kdtool.train.pipeline.parallel.pieces import Tried
 from kdtool.train.pipeline.parallel.share import Cluster, Share, share_of
 from kdtool.train.pipeline.roles import plan_role, sees_fixed_images
 from kdtool.train.pipeline.steps import QUICK, Timed, time_steps
-from kdtool.train.pipeline.sweep import Settings
 from kdtool.train.pipeline.train_model import find_trained, learns_from_features, training_of
 from kdtool.train.reporter import Reporter, Silent, Update
 from kdtool.train.run import TEACHERS, Run
-
-Tried = Mapping[Role, Sequence[tuple[Settings, Recipe]]]
 
 TRUSTED = 0.02  # share of the work after which the time that it took predicts the rest
 

@@ -236,3 +236,22 @@ def test_other_errors_and_batches_that_cannot_be_cut_end_the_step():
         with pytest.raises(RuntimeError, match=message):
             forward(message)(images, torch.sum)
     assert told == []
+
+
+def test_a_smaller_last_batch_passes_in_fewer_parts():
+    torch.manual_seed(0)
+    model = network(norm=True)
+    images, labels = batch()
+    learn = LearnWhatFits(model, model, pytest.fail)
+    learn.num_parts = NUM_IMAGES // 2  # as after memory ran out
+    for size in (NUM_IMAGES, 5, 3, 2):
+        model.zero_grad()
+        loss = learn(images[:size], loss_of("cross-entropy", labels[:size]))
+        found = gradients(model)
+        model.zero_grad()
+        num_parts = size // 2
+        whole = learn_in_parts(
+            model, model, images[:size], loss_of("cross-entropy", labels[:size]), num_parts
+        )
+        torch.testing.assert_close(loss, whole)
+        torch.testing.assert_close(found, gradients(model))

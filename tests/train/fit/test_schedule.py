@@ -90,6 +90,14 @@ def test_a_warmup_may_be_longer_than_its_phase():
     assert rates(phase, 0, 4)(11) == 12 / 24
 
 
+@pytest.mark.parametrize("warmup", [3, 6])
+def test_steps_beyond_a_phase_that_is_all_warmup_have_a_rate(warmup):
+    """Whoever times steps may take more of them than there are."""
+    (phase,) = phases_of(changed(warmup=warmup, schedule="cosine"), 1000)
+    assert phase.epochs == 3
+    assert all(0 <= rates(phase, 0, 4)(step) <= 1 for step in range(50))
+
+
 @pytest.mark.parametrize(
     ("name", "num_images", "expected"),
     [

@@ -103,9 +103,11 @@ def save_clinic(folder):
     (folder / "other.csv").write_text("a,b\n1,2\n")
 
 
-@pytest.mark.parametrize("place", ["clinic", "clinic/table.csv"])
+@pytest.mark.parametrize("place", ["clinic", "clinic/table.csv", "clinic/table.tsv"])
 def test_images_of_one_patient_stay_together(tmp_path, place):
     save_clinic(tmp_path / "clinic")
+    if place.endswith(".tsv"):
+        (tmp_path / "clinic" / "table.csv").rename(tmp_path / place)
     recipe, *_ = suggested(tmp_path / place, tmp_path)
     assert (recipe.data.group_by, recipe.data.columns.label) == ("patientID", "Diagnosis")
 
@@ -206,6 +208,14 @@ def several_tables(root):
     shutil.rmtree(root / "x")
 
 
+def table_elsewhere(root):
+    root.rmdir()
+    save_clinic(root)
+    (root / "other.csv").unlink()
+    (root / "table.csv").rename(root.parent / "elsewhere.csv")
+    (root / "table.csv").symlink_to("../elsewhere.csv")
+
+
 def table_with_one_class(root):
     for k in range(4):
         save_number(root, k, k)
@@ -229,6 +239,7 @@ REFUSED = [
     (broken_arrays, "a.npz is corrupt or not a numeric .npz"),
     (several_arrays, "has several .npz files: a.npz, b.npz; name the one to use"),
     (several_tables, "has several tables that name its images: a.csv, b.csv; name the one to use"),
+    (table_elsewhere, "elsewhere.csv; expected a table in the folder of the images, "),
     (table_with_one_class, "no column can be the class"),
     (name_that_is_no_text, "is not text in UTF-8; rename it"),
     (images_without_folders, "holds 1 file and no folders; expected a folder of images for each"),

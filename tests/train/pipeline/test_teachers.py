@@ -1,5 +1,6 @@
 """A study whose teacher is no better than the control stops before its students are trained."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 from kdtool.cli.app import app
 from kdtool.errors import GateError
 from kdtool.results.study import load_results
+from kdtool.study.stages import read_record, write_record
 
 WEAK = ["--set", "teacher.epochs=1", "--set", "teacher.learning_rate=1e-6"]
 
@@ -45,6 +47,11 @@ def test_it_stops_after_the_controls_and_goes_on_with_anyway(tmp_path, options):
     told = run("status", tmp_path / "tiny")
     assert "the teacher is no better than the control on validation, so no student" in told.output
     assert told.output.rstrip().endswith("--anyway")
+    better = better_teacher(stages)
+    told = run("status", tmp_path / "tiny")
+    assert "no better than" not in told.output
+    assert "--anyway" not in told.output
+    better.unlink()
     written = {path: path.stat().st_mtime_ns for path in stages.iterdir()}
     assert run(*command, "--anyway").exit_code == 0
     assert all(path.stat().st_mtime_ns == time for path, time in written.items())
@@ -53,6 +60,19 @@ def test_it_stops_after_the_controls_and_goes_on_with_anyway(tmp_path, options):
     assert any("no better than the control" in alarm for alarm in decided.alarms)
     # nothing is left to train: the files may be made again without --anyway
     assert run(*command, "--set", "explain.images=2").exit_code == 0
+
+
+def better_teacher(stages):
+    """Record a teacher of other settings that is always right, later than the one that is there."""
+    (path,) = stages.glob("teacher-seed*")
+    record = read_record(path)
+    epochs = [
+        epoch | {"validation_accuracy": 1.0, "validation_score": 1.0}
+        for epoch in record.result["epochs"]
+    ]
+    later = path.with_name(f"{path.stem.rpartition('-')[0]}-0.json")
+    write_record(later, replace(record, result=record.result | {"epochs": epochs}))
+    return later
 
 
 def test_each_student_may_learn_from_a_teacher_of_its_own(tmp_path):

@@ -214,6 +214,42 @@ def test_the_table_of_answers_is_compared_with_the_predictions(study):
     assert (status, named(found)) == (1, {("predictions/test.csv", "content")})
 
 
+def change_array(path, change):
+    """Change the arrays of a .npz, or the one of a .npy; in a .npy `change` sees the name ""."""
+    if path.suffix == ".npy":
+        np.save(path, change("", np.load(path)))
+        return
+    with np.load(path) as arrays:
+        np.savez(path, **{name: change(name, array) for name, array in arrays.items()})
+
+
+FORMS = {
+    "an image less": lambda name, array: array[:-1],
+    "a class less": lambda name, array: array[..., :-1] if array.ndim == 2 else array,
+    "wider": lambda name, array: np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, 3)]),
+    "flat": lambda name, array: array.reshape(-1) if array.ndim == 2 else array,
+    "other labels": lambda name, array: array + 7 if "labels" in name else array,
+    "labels below 0": lambda name, array: array - 20 if "labels" in name else array,
+    "text": lambda name, array: array.astype(str),
+    "complex": lambda name, array: array.astype(complex),
+    "one number": lambda name, array: np.float32(1),
+    "empty": lambda name, array: array[:0],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_predictions_of_another_form_are_named_without_a_traceback(study, form):
+    names = [file_of(study, FILES[kind]) for kind in ("predictions", "answers of a file")]
+    before = {name: sha256_of(study / name) for name in names}
+    for name in names:
+        change_array(study / name, FORMS[form])
+    changed = {(name, SHA256) for name in names if sha256_of(study / name) != before[name]}
+    assert (names[0], SHA256) in changed
+    assert {one for one in named(of_records(study)) if one[1] == SHA256} == changed
+    if form in {"flat", "text"}:  # with PyTorch and the images too
+        assert {one for one in named(verify(study)[1]) if one[1] == SHA256} == changed
+
+
 def test_swapped_predictions_are_named_with_the_scores_that_they_change(study):
     first, second = (
         study / file_of(study, f"predictions/{role}-seed3-*.npz") for role in ("teacher", "student")

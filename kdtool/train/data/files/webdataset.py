@@ -122,7 +122,7 @@ def shards_of(patterns: Shards, default: str, root: Path) -> dict[str, list[Path
         if not paths:
             raise DataError(
                 f'data.shards.{split} = "{pattern}" fits no file in {root}; expected a name with '
-                '* and ?, such as "train-{default}"'
+                f'* and ?, such as "train-{default}"'
             )
         shards[split] = paths
     everywhere = [path for paths in shards.values() for path in paths]

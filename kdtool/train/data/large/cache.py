@@ -27,7 +27,7 @@ from pydantic import ValidationError
 from kdtool.errors import DataError, reason
 from kdtool.files import UNFINISHED, cache_folder, replaced, write_atomic
 from kdtool.format import file_size, keyboard_text
-from kdtool.recipe.data import PictureKeys
+from kdtool.recipe.data import ParquetTable, PictureKeys
 from kdtool.results.base import Record, to_json
 from kdtool.train.data.large.shards import Member, PictureFile
 from kdtool.train.data.large.stored import StoredImages
@@ -58,7 +58,10 @@ def key_of_set(paths: Sequence[PictureFile], table: PictureKeys) -> str:
 
     A file counts as changed when its size or its time of modification is another.
     """
-    settings = [READER, PIL.__version__, table.size, table.channels, table.skip_broken]
+    settings: list[object] = [READER, PIL.__version__, table.size, table.channels]
+    settings.append(table.skip_broken)
+    if isinstance(table, ParquetTable):
+        settings.append(table.image)  # a row may have several images
     digest = hashlib.sha256(json.dumps(settings).encode())
     known: dict[Path, bytes] = {}  # a tar file has many images
     for picture in paths:
@@ -138,7 +141,7 @@ def locked(key: str) -> Iterator[None]:
         for path in folder.glob(f".*{UNFINISHED}.images"):
             _, owner, _ = path.name.split(".", 2)
             with suppress(Timeout), FileLock(folder / f"{owner}.lock", timeout=0):
-                path.unlink()
+                path.unlink(missing_ok=True)  # another process may clean, too
         delete_unused(folder, time.time() - UNUSED)
         held = FileLock(folder / f"{key}.lock").acquire()
     except OSError as error:
@@ -155,7 +158,11 @@ def delete_unused(folder: Path, since: float) -> None:
     """
     for path in folder.glob("[!.]*.images"):
         about = path.with_suffix(".json")
-        if not about.exists() or about.stat().st_mtime < since:
+        try:
+            used = about.stat().st_mtime
+        except FileNotFoundError:  # the set was never whole, or another process deletes it
+            used = 0.0
+        if used < since:
             with suppress(Timeout), FileLock(path.with_suffix(".lock"), timeout=0):
                 for one in (about, *folder.glob(f"{path.stem}.*.json"), path):
                     one.unlink(missing_ok=True)

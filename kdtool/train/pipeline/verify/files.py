@@ -13,7 +13,7 @@ from kdtool.results.evidence import PairedDifference
 from kdtool.results.study import FileResult, SpeedResult
 from kdtool.study.verify.integrity import RESULTS, found_sha256
 from kdtool.study.verify.records import as_json
-from kdtool.study.verify.scores import UNREADABLE
+from kdtool.study.verify.scores import UNREADABLE, are_answers
 from kdtool.train.evaluation.evaluate import Evaluated, split_labels
 from kdtool.train.export.accuracy import (
     AccuracyDifference,
@@ -100,7 +100,7 @@ def _stored(opened: Opened, one: Evaluated, file: FileResult) -> tuple[Answers |
         stored: Answers = np.load(kept, allow_pickle=False)
     except UNREADABLE as error:
         return None, f"stored answers of {file.path}: {kept.name} cannot be read: {reason(error)}"
-    if stored.shape != one.test_logits.shape:
+    if not are_answers(stored, *one.test_logits.shape):
         return None, f"stored answers of {file.path}: {kept.name} is of other images"
     return stored, ""
 

@@ -8,7 +8,7 @@ from kdtool.errors import KdtoolError, reason
 from kdtool.recipe.load import with_settings
 from kdtool.results.base import TEACHER_OF, Role
 from kdtool.results.commands.verification import Part, compared, joined, not_checked
-from kdtool.results.study import Cost, TestScores, TrainingResult
+from kdtool.results.study import Cost, TestScores
 from kdtool.study.verify.integrity import RESULTS, found_sha256, sha256_of_text
 from kdtool.study.verify.records import as_json
 from kdtool.train.evaluation.bias_shift import bias_shifts
@@ -32,7 +32,7 @@ from kdtool.train.pipeline.finish import (
 )
 from kdtool.train.pipeline.roles import plan_role
 from kdtool.train.pipeline.sweep import Candidate, best_candidate
-from kdtool.train.pipeline.train_model import ModelPlan
+from kdtool.train.pipeline.train_model import ModelPlan, trained_here
 from kdtool.train.pipeline.verify.opened import Opened, as_known
 from kdtool.train.run import Run, Trained
 
@@ -163,10 +163,5 @@ def _candidate(run: Run, role: Role, settings: dict[str, Any]) -> Candidate | No
 
 def _trained(run: Run, plans: list[ModelPlan]) -> list[Trained] | None:
     """Return the models of plans as the study has them; None if one is missing."""
-    found = []
-    for plan in plans:
-        result = run.study.done(plan.checkpoint.stem, plan.key, TrainingResult)
-        if result is None:
-            return None
-        found.append(Trained(plan.role, plan.seed, plan.key, plan.checkpoint, result))
-    return found
+    found = [one for plan in plans if (one := trained_here(run, plan))]
+    return found if len(found) == len(plans) else None

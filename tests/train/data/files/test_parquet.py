@@ -118,3 +118,16 @@ def test_broken_and_missing_images_are_listed_by_row(tmp_path, write, pictures):
         "'no picture'",
         "  0.parquet/row 21: an empty file",
     ]
+
+
+def test_two_columns_of_images_are_two_sets_of_decoded_images(tmp_path, datasets, pictures):
+    kind = {"image": datasets.Image(), "other": datasets.Image(), "label": datasets.Value("int64")}
+    rows = {"image": pictures, "other": pictures[::-1], "label": [n % 2 for n in range(30)]}
+    (tmp_path / "set").mkdir()
+    written = datasets.Dataset.from_dict(rows, features=datasets.Features(kind))
+    written.to_parquet(str(tmp_path / "set" / "0.parquet"))
+    for memory in ("0.001 MB", None):
+        one = load(tmp_path / "set", memory=memory)
+        other = load(tmp_path / "set", image="other", memory=memory)
+        assert numbers(one.train.pixels[:]) != numbers(other.train.pixels[:])
+        assert one.result.fingerprint != other.result.fingerprint
