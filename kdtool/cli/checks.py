@@ -302,8 +302,13 @@ def check_models(paths: list[Path]) -> None:
         _check_model_file(path)
 
 
-def check_classifier(model: Path, images: list[Path]) -> None:
+def check_classifier(command: str, model: Path, images: list[Path]) -> None:
     """Check that the model is given first, as a file.
+
+    Args:
+        command: That takes both, for the message.
+        model: As given.
+        images: As given, at least one.
 
     Raises:
         StudyError: It is a folder.
@@ -312,7 +317,7 @@ def check_classifier(model: Path, images: list[Path]) -> None:
     if model.is_dir():
         _refuse_folder(model)
     if model.suffix != ".onnx" and images[-1].suffix == ".onnx":
-        raise typer.BadParameter(f"the model comes first: {_typed('predict', images[-1], model)}")
+        raise typer.BadParameter(f"the model comes first: {_typed(command, images[-1], model)}")
     _check_model_file(model)
 
 

@@ -236,7 +236,7 @@ def predict(
     if as_json and as_csv:
         raise typer.BadParameter("got both --json and --csv; give one of them")
     check_probability("--min-confidence", min_confidence)
-    check_classifier(model, images)
+    check_classifier("predict", model, images)
     _warn_of_changed([model])
     from kdtool.edge.predict import predict_files
 

@@ -99,7 +99,7 @@ def explain(
         raise typer.BadParameter(f"give the images to explain: kdtool explain {target} IMAGE...")
     if "masks" in given and method != "rise":
         raise typer.BadParameter("--masks is of --method rise; add it, or remove --masks")
-    check_classifier(target, pictures)
+    check_classifier("explain", target, pictures)
     from kdtool.edge.explain.files import ExplainOptions, explain_files
     from kdtool.terminal.progress import Terminal
 

@@ -19,6 +19,7 @@ CLASSES = "names of the classes, in the order of their labels"
 
 FEW_VALIDATION = 50  # images; fewer, and one is more than 2 points of accuracy
 
+MEMBER = r"^([a-z0-9_.]+|json:.+)$"  # of a sample, with its class
 MEMORY = r"^[0-9]+(\.[0-9]+)? ?[MGT]B$"
 UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
 
@@ -291,7 +292,7 @@ class WebDatasetTable(PictureKeys):
 
     source: Literal["webdataset"] = Field(description="tar files in the layout of WebDataset")
     shards: Shards = Field(default=Shards(), description="names of the tar files; default: `*.tar`")
-    label: Annotated[str, Field(pattern=r"^([a-z0-9_.]+|json:.+)$")] = Field(
+    label: Annotated[str, Field(pattern=MEMBER)] = Field(
         default="cls",
         description="ending of the member with the class; `json:KEY` is a value of a .json member",
     )

@@ -8,10 +8,14 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from kdtool.errors import did_you_mean, nearest
-from kdtool.recipe.data import TABLES
-from kdtool.recipe.schema import Recipe
+from kdtool.recipe.data import MEMBER, TABLES
+from kdtool.recipe.schema import STUDY_NAME, Recipe
 
 Location = tuple[int | str, ...]
+PATTERNS = {
+    STUDY_NAME: "letters, digits, '.', '_' and '-' only, the first a letter or a digit",
+    MEMBER: "the ending of a member in small letters, such as cls, or json:KEY",
+}
 KINDS = {"int", "str", "Normalization"}  # of keys that may be of several
 
 
@@ -139,7 +143,7 @@ def _text(problem: ErrorDetails, loc: list[int | str], content: dict[str, Any]) 
             f"got {shown(given)}, expected a list, such as [{given if numbers else shown(given)}]"
         )
     elif kind == "string_pattern_mismatch":
-        text = f"got {shown(given)}, expected letters, digits, '.', '_' and '-' only"
+        text = f"got {shown(given)}, expected {PATTERNS[problem['ctx']['pattern']]}"
     return text
 
 

@@ -197,11 +197,14 @@ class DeviceTable(Table):
     )
 
 
+STUDY_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+
 class Recipe(Table):
     """One study: data, teacher, student, and how the student learns."""
 
     name: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        pattern=STUDY_NAME,
         description="name of the study and of its folder: letters, digits, `.`, `_` and `-`",
     )
     seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(

@@ -3,6 +3,7 @@
 import uuid
 
 from kdtool.report.card import FILE_NAMES, INPUTS, accuracy_interval, limits
+from kdtool.report.decision import precision_to_ship
 from kdtool.results.base import TEACHER_OF, Role, flat
 from kdtool.results.study import Results
 
@@ -22,7 +23,7 @@ def bill_of_materials(results: Results, role: Role) -> dict[str, object]:
     as cyclonedx-python-lib 11 has no model card.
     """
     model, data = results.models[role], results.data
-    shipped = model.files[model.recommended or "fp32"]
+    shipped = model.files[precision_to_ship(results, role)]
     low, high = accuracy_interval(shipped)
     teacher = results.models.get(TEACHER_OF[role]) if role in TEACHER_OF else None
     trained_on = f"sha256:{data.fingerprint}"

@@ -22,7 +22,7 @@ from kdtool.format import (
     role_name,
     test_score,
 )
-from kdtool.report.decision import decision_of
+from kdtool.report.decision import decision_of, precision_to_ship
 from kdtool.report.parts.cells import time_text
 from kdtool.report.provenance import Fact, imbalance
 from kdtool.report.sections import verdict as verdicts
@@ -116,7 +116,7 @@ def card(results: Results, role: Role) -> Card:
         role: With at least one file.
     """
     model = results.models[role]
-    shipped = model.recommended or "fp32"
+    shipped = precision_to_ship(results, role)
     form = str(flat(results.recipe)["export.input"])
     num_channels, height, width = results.data.image_shape
     return Card(
@@ -144,7 +144,7 @@ def card(results: Results, role: Role) -> Card:
         pixels=f"np.zeros((1, {num_channels}, {height}, {width}), np.float32)"
         if form == "tensor"
         else f"np.zeros((1, {height}, {width}, {num_channels}), np.uint8)",
-        files=_files(results, model, shipped),
+        files=_files(results, model),
         machine=printable(results.environment.cpu),
         headline=printable(verdicts.headline(results)),
         interval=INTERVAL_LINE,
@@ -204,7 +204,7 @@ def front_matter(results: Results, role: Role) -> list[tuple[str, str]]:
     https://huggingface.co/docs/hub/model-cards#evaluation-results
     """
     model = results.models[role]
-    shipped = model.files[model.recommended or "fp32"]
+    shipped = model.files[precision_to_ship(results, role)]
     metrics = [{"type": "accuracy", "name": "Accuracy", "value": round(shipped.accuracy, 6)}]
     if results.metric != "accuracy":
         score = test_score(model.exported.test, results.metric)
@@ -231,7 +231,8 @@ def _yaml(value: object) -> str:
     return "".join(one if one.isprintable() else f"\\U{ord(one):08x}" for one in text)
 
 
-def _files(results: Results, model: ModelResult, shipped: Precision) -> list[CardFile]:
+def _files(results: Results, model: ModelResult) -> list[CardFile]:
+    ship = decision_of(results).ship
     return [
         CardFile(
             name=FILE_NAMES[precision],
@@ -243,7 +244,7 @@ def _files(results: Results, model: ModelResult, shipped: Precision) -> list[Car
             size=file_size(file.size_bytes),
             latency="-" if file.latency is None else time_text(file.latency, file.latency.p50_ms),
             sha256=file.sha256,
-            is_shipped=precision == shipped,
+            is_shipped=file.path == ship,
         )
         for precision, file in model.files.items()
     ]

@@ -20,7 +20,7 @@ from kdtool.format import (
 )
 from kdtool.report.budget import budget_checks, budget_phrase, missed
 from kdtool.report.device_choice import device_choices, same_choices
-from kdtool.results.base import TEACHER_OF, Role
+from kdtool.results.base import TEACHER_OF, Precision, Role
 from kdtool.results.decision import BudgetCheck, Decision, DeviceChoice, NextStep, is_weak_teacher
 from kdtool.results.evidence import Verdict
 from kdtool.results.study import FileResult, ModelResult, Results
@@ -106,6 +106,13 @@ def file_to_ship(results: Results) -> tuple[Role, FileResult] | None:
     """Return the file that was decided for, and the role of its model; None: nothing ships."""
     path = decision_of(results).ship
     return next(((role, file) for role, _, file in results.files if file.path == path), None)
+
+
+def precision_to_ship(results: Results, role: Role) -> Precision:
+    """Return which file of a role to pack: the one that was decided for, or else the best one."""
+    model, path = results.models[role], decision_of(results).ship
+    chosen = (precision for precision, file in model.files.items() if file.path == path)
+    return next(chosen, model.recommended or "fp32")
 
 
 def _alarms(results: Results, role: Role, model: ModelResult) -> Iterator[tuple[str, str]]:
@@ -201,16 +208,20 @@ def _reason(results: Results, role: Role, model: ModelResult, file: FileResult) 
     return f"{text or 'It is the only file'}; the recipe asks for no smaller file."
 
 
-def more_epochs(model: ModelResult) -> NextStep | None:
+def more_epochs(results: Results, model: ModelResult) -> NextStep | None:
     """Suggest more epochs if most seeds were still getting better in their last; None: they end."""
     num_last = sum(one.best_epoch == one.epochs[-1].epoch for one in model.seeds)
     if 2 * num_last <= len(model.seeds):
         return None
-    num_epochs = max(one.epochs[-1].epoch for one in model.seeds)
+    kept = f"as {num_last} of {len(model.seeds)} students kept their last"
+    table = results.recipe.get("student")
+    if isinstance(table, dict) and table.get("phase"):  # each has epochs of its own
+        return NextStep(purpose=f"see whether longer phases (student.phase) help, {kept}")
+    command = "subclass-distill" if "subclass-student" in results.models else "distill"
+    num_epochs = 2 * max(one.epochs[-1].epoch for one in model.seeds)
     return NextStep(
-        purpose=f"see whether more epochs help, as {num_last} of {len(model.seeds)} students kept "
-        "their last",
-        command=f"kdtool distill RECIPE --set student.epochs={2 * num_epochs} --set name=NAME",
+        purpose=f"see whether more epochs help, {kept}",
+        command=f"kdtool {command} RECIPE --set student.epochs={num_epochs} --set name=NAME",
     )
 
 
@@ -283,7 +294,7 @@ def _next(results: Results, model: ModelResult, file: FileResult) -> Iterator[Ne
             purpose="add its figures to the report",
             command="kdtool profile STUDY --merge device.json",
         )
-    if longer := more_epochs(model):
+    if longer := more_epochs(results, model):
         yield longer
     yield NextStep(
         purpose="make a folder that runs on a device without kdtool",

@@ -135,7 +135,9 @@ def imbalance(data: DataResult) -> str | None:
 def _command(results: Results) -> str:
     if "subclass-student" in results.models:
         return "subclass-distill"
-    return "distill" if "student" in results.models else "finetune"
+    if "student" in results.models:
+        return "distill"
+    return "finetune" if "teacher" in results.models else "finetune --role student"
 
 
 def _machine(environment: Environment) -> list[Fact]:

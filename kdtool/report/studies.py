@@ -20,7 +20,7 @@ from kdtool.format import (
     score_change,
     score_change_range,
 )
-from kdtool.report.decision import against_control, decision_of, shipped_role
+from kdtool.report.decision import against_control, decision_of, precision_to_ship, shipped_role
 from kdtool.report.parts.cells import Cell, time_text
 from kdtool.report.parts.measured import machine_name
 from kdtool.results.base import flat
@@ -94,8 +94,7 @@ def _row(folder: Path, results: Results) -> StudyRow:
     file: FileResult | None = None
     if role:
         model = results.models[role]
-        shipped = [one for one in model.files.values() if one.path == decision.ship]
-        file = shipped[0] if shipped else model.files.get(model.recommended or "fp32")
+        file = model.files.get(precision_to_ship(results, role))
     num_test = results.data.num_test
     return StudyRow(
         folder=str(folder),

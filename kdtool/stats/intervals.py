@@ -92,6 +92,49 @@ def interval_and_p(
     return _interval(draws, level), min(1.0, 2 * tail / (draws.size + 1))
 
 
+def difference_interval_and_p(
+    values: NDArray[np.floating], rng: np.random.Generator, level: float = LEVEL
+) -> tuple[Interval, float]:
+    """Return `interval_and_p` of differences, no surer than the number of images allows.
+
+    Where few images differ their sum has few possible values, which a bootstrap does not know: it
+    calls 5 of 1,000 images that all seeds gained a difference, p = 0.011, and the same 5 gained by
+    one seed have an exact p of 0.0625. So p is at least that of `flipped_p`, and an end of the
+    interval that excludes 0 although p is not below the level is moved to 0.
+
+    Args:
+        values: `(S, N)`, values of one model minus those of another.
+        rng: Source of the draws.
+        level: 0.05 for a 95 % interval.
+    """
+    (low, high), p_value = interval_and_p(values, rng, level)
+    p_value = max(p_value, flipped_p(values.sum(axis=0), rng))
+    if p_value >= level:
+        low, high = min(low, 0.0), max(high, 0.0)
+    return (low, high), p_value
+
+
+def flipped_p(values: NDArray[np.floating], rng: np.random.Generator) -> float:
+    """Return how often a sum is as far from 0 if each difference has either sign by chance.
+
+    For one seed this is McNemar's test. With more distinct sizes than `FEW_VALUES` the sum has so
+    many possible values that a bootstrap knows it as well, and 0 is returned.
+
+    Args:
+        values: `(N,)`.
+        rng: Source of the draws.
+
+    Source: Fisher 1935, The Design of Experiments, section 21.
+    """
+    sizes, counts = np.unique(np.abs(values[values != 0]), return_counts=True)
+    if len(sizes) > FEW_VALUES:
+        return 0.0
+    draws = NUM_DRAWS * SEED_DRAWS // max(1, len(sizes))
+    num_positive = rng.binomial(counts, 0.5, (draws, len(sizes)))
+    sums = np.abs((2 * num_positive - counts) @ sizes)
+    return float(np.mean(sums >= abs(values.sum()) * (1 - 1e-9)))
+
+
 def mean_interval(values: NDArray[np.floating], rng: np.random.Generator) -> Interval:
     """Return the interval of `interval_and_p` without its p value."""
     return interval_and_p(values, rng)[0]

@@ -12,7 +12,7 @@ from itertools import combinations
 
 import numpy as np
 
-from kdtool.stats.intervals import LEVEL, holm, interval_and_p, paired_interval_and_p
+from kdtool.stats.intervals import LEVEL, difference_interval_and_p, holm, paired_interval_and_p
 
 SEED_SHIFT = 0.06  # standard deviation, in units of the margin
 GAIN_SHIFT = 0.21  # about 1.5 points of accuracy
@@ -27,7 +27,7 @@ def runs(rng, margins, num_seeds, gain=0.0):
 def p_of(one, other, rng):
     if len(one) == 1:
         return paired_interval_and_p(one[0], other[0])[1]
-    return interval_and_p(one.astype(float) - other, rng)[1]
+    return difference_interval_and_p(one.astype(float) - other, rng)[1]
 
 
 def equal_methods(rng, num_seeds, num_images):

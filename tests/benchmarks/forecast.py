@@ -29,7 +29,7 @@ def main(recipe: Path, settings: list[str]) -> None:
         with TemporaryDirectory() as folder:
             loaded = load_checked(recipe, settings, Path(folder))
             run = open_run(Study(Path(folder) / loaded.name), loaded, "auto", Silent())
-            expected = forecast(run, models_of(run), 1)
+            expected = forecast(run, models_of(run, subclasses=False), 1)
             models = {}
             with run.study.locked():
                 for one in expected.models:

@@ -5,7 +5,7 @@
 DIR contains the four files of MNIST; without it, 5,000 digits replace them. The plain loop is a
 common one: a DataLoader over PIL images with ToTensor, float32, Adam, and for distillation the
 teacher's forward pass at every step. kdtool's one pass of the teacher is spread over the epochs of
-a study of recipes/mnist.toml: three seeds of 12. In the plain loop's turns glibc gives memory back
+a study of recipes/mnist.toml: five seeds of 12. In the plain loop's turns glibc gives memory back
 above the largest sizes that it chooses by itself, in kdtool's turns it does not.
 """
 
@@ -35,7 +35,7 @@ from kdtool.train.models.networks import build_model
 from kdtool.train.models.predict import predict, validate
 
 BATCH_SIZE, TEMPERATURE, SOFT_WEIGHT = 256, 20.0, 0.9
-STUDY_EPOCHS = 3 * 12
+STUDY_EPOCHS = 5 * 12
 
 
 class PilImages(Dataset):

@@ -45,6 +45,14 @@ def write(tmp_path):
             ('"digits"', '"digit"'),
             ['got "digit", expected one of mnist,', 'did you mean "digits"?'],
         ),
+        (
+            ('"tiny"', '"-a"'),
+            ["name: got \"-a\", expected letters, digits, '.', '_' and '-' only, t"],
+        ),
+        (
+            ('"digits"', '"webdataset"\nroot = "x"\nlabel = "CLS"'),
+            ['data.label: got "CLS", expected the ending of a member in small letters, such as'],
+        ),
         (('"digits"', '"x"\nvalidation = 0'), ["data.validation: got 0, expected a value greater"]),
         (('"digits"', '"digits"\nvalidation = 1.5'), ["validation: got 1.5, expected a share"]),
         (

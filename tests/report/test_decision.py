@@ -5,7 +5,9 @@ import pytest
 
 from kdtool.report.budget import budget_sentences
 from kdtool.report.decision import decide
+from kdtool.report.parts.measured import measured
 from kdtool.results.evidence import PairedDifference
+from kdtool.results.profile import Agreement
 
 
 def with_student(results, **changes):
@@ -276,6 +278,42 @@ def test_files_of_which_the_same_is_said_share_a_sentence(build, typed):
     ]
 
 
+def test_times_of_a_runtime_with_other_answers_keep_to_no_budget(build):
+    results = build(int8=True, devices=(("Pi", 6.0, 0.2),))
+    (device,) = results.devices
+    other = Agreement(
+        num_golden=16,
+        num_patterns=0,
+        num_flipped=3,
+        num_ties=0,
+        max_difference=0.4,
+        problem="3 images of 16 get another class",
+    )
+    files = [
+        file.model_copy(
+            update={
+                "timings": [
+                    timing.model_copy(
+                        update={
+                            "latency": timing.latency.model_copy(update={"runtime": "openvino"}),
+                            "agreement": other,
+                        }
+                    )
+                    for timing in file.timings
+                ]
+            }
+        )
+        for file in device.files
+    ]
+    results = results.model_copy(
+        update={"devices": [device.model_copy(update={"files": files})], "decision": None}
+    )
+    assert all(row.other_answers for row in measured(results) if not row.here)
+    found = fits(budgets(results, max_latency_ms=100))
+    assert set(found.values()) == {"not known to be within budget"}
+    assert decide(budgets(results, max_latency_ms=100)).ship is None
+
+
 def test_times_of_a_busy_machine_keep_to_no_budget(build):
     results = budgets(busy_machine(build), max_latency_ms=100)
     assert set(fits(results).values()) == {"not known to be within budget"}
@@ -297,6 +335,10 @@ def test_more_epochs_are_suggested_if_most_students_kept_their_last(build, num_l
     steps = decide(with_student(results, seeds=seeds)).next
     found = [step for step in steps if "more epochs" in step.purpose]
     assert len(found) == suggested
+    longer = results.recipe | {"student": {"phase": [{"epochs": 6}]}}
+    phases = decide(with_student(results, seeds=seeds).model_copy(update={"recipe": longer})).next
+    found_phases = [step for step in phases if "longer phases (student.phase)" in step.purpose]
+    assert [step.command for step in found_phases] == [None] * suggested
     if suggested:
         assert f"{num_last} of 3 students kept their last" in found[0].purpose
         assert "--set student.epochs=24 " in found[0].command

@@ -1,6 +1,6 @@
 import math
 import tracemalloc
-from itertools import chain, combinations
+from itertools import chain, combinations, product
 
 import numpy as np
 import pytest
@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from kdtool.stats.intervals import (
     _drawn_sums,
+    difference_interval_and_p,
+    flipped_p,
     holm,
     holm_levels,
     interval_and_p,
@@ -339,3 +341,36 @@ def test_one_seed_of_two_equal_models_is_called_different_in_at_most_five_of_a_h
             assert (p_value < 0.05) == (low > 0 or high < 0)
             false += math.comb(num_differing, gained) * (p_value < 0.05)
         assert false / 2**num_differing <= 0.05
+
+
+@given(gained=st.integers(0, 40), lost=st.integers(0, 40), num_seeds=st.integers(2, 5))
+def test_equal_seeds_are_no_surer_than_one(gained, lost, num_seeds):
+    one, other = right(gained, lost, both=100)
+    values = np.tile(one.astype(float) - other, (num_seeds, 1))
+    (low, high), p_value = difference_interval_and_p(values, np.random.default_rng(0))
+    exact = mcnemar_p(one, other)
+    assert p_value >= exact - 5 * math.sqrt(exact * (1 - exact) / 200_000)
+    assert (p_value < 0.05) == (low > 0 or high < 0)
+
+
+def test_one_image_that_all_seeds_gain_is_no_evidence():
+    gained = np.ones((5, 1))
+    assert difference_interval_and_p(gained, np.random.default_rng(0)) == ((0.0, 1.0), 1.0)
+    assert interval_and_p(gained, np.random.default_rng(0))[1] < 1e-4  # what images alone would say
+
+
+@pytest.mark.parametrize("size", [1.0, 0.37])
+def test_flipped_p_is_that_of_all_signs(size):
+    """In any unit, zeros included."""
+    values = size * np.array([3.0, 2.0, 2.0, -1.0, 0.0])
+    signs = np.array(list(product((1, -1), repeat=4)))
+    expected = np.mean(np.abs(signs @ values[:4]) >= abs(values.sum()) - 1e-9)
+    assert flipped_p(values, np.random.default_rng(0)) == pytest.approx(expected, abs=0.005)
+
+
+def test_where_many_images_differ_the_bootstrap_decides():
+    rng = np.random.default_rng(1)
+    for num_images in (1000, 10_000):
+        values = rng.choice([1.0, -1.0, 0.0], (5, num_images), p=[0.02, 0.012, 0.968])
+        found = difference_interval_and_p(values, np.random.default_rng(0))
+        assert found == interval_and_p(values, np.random.default_rng(0))

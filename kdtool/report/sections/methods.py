@@ -119,6 +119,12 @@ def method_sentence(results: Results) -> str | None:
     over_kd = f"{_change(metric, kd)} over kd"
     if kd.verdict == "HELPED":
         return f"On these data use {chosen.method}: {over_kd}, {over_control}."
+    if kd.verdict == "HURT":
+        return (
+            f"On these data {chosen.method}, chosen on validation, helps: {over_control}; but on "
+            f"the test images it is worse than kd ({over_kd}). More validation images choose more "
+            "reliably."
+        )
     return (
         f"On these data {chosen.method} helps: {over_control}; it is not shown to differ from kd "
         f"({over_kd})."

@@ -144,7 +144,7 @@ def loss_by_epoch(results: Results, width: int) -> "Figure":
         )
         ends[role_name(role)] = of_validation[-1]
         axes.plot(range(1, len(of_validation) + 1), of_validation, color=color, linewidth=2.5)
-        if not role.endswith("student"):  # a student's own loss is another quantity
+        if role in {"teacher", "control"}:  # the loss that others learn from is another quantity
             axes.plot(
                 range(1, len(of_training) + 1),
                 of_training,

@@ -69,10 +69,16 @@ def control_line(results: Results) -> str:
     if len({tuple(each) for each in steps.values()}) > 1:
         ends = [f"the {role_name(role)} after {_range(each)}" for role, each in steps.items()]
         how_long = f"with the same maximum number of steps (early_stop ended {listed(ends)})"
+    teacher = results.models.get("teacher")
+    about = (
+        ""  # each student has one of its own, as the table of uncertainty says
+        if teacher and len(teacher.seeds) > 1
+        else " All students of a kind learn from the same teacher, so the verdict is about this "
+        "teacher."
+    )
     return (
         f"The control is the same student, trained on the same data {how_long}, but without a "
-        "teacher: the difference between the two is what distillation added. All students of a "
-        "kind learn from the same teacher, so the verdict is about this teacher."
+        f"teacher: the difference between the two is what distillation added.{about}"
     )
 
 
@@ -272,7 +278,8 @@ def gap_sentence(results: Results, verdict: Verdict) -> str | None:
         return f"For scale: {gap} is {score_change_size(metric, teacher - control)}."
     title = method(verdict, several=len(results.verdicts) > 1).capitalize()
     if share > 1:
-        return f"{title} closed {gap}: the {role_name(verdict.of)} is better than its teacher."
+        scored = f"the {role_name(verdict.of)} scored higher than its teacher on the test images"
+        return f"{title} closed {gap}: {scored}."
     done = "closed" if share >= 0 else "widened"
     by = f"{whole_percent(share)} of {gap}" if share >= 0 else f"{gap} by {whole_percent(-share)}"
     return f"{title} {done} {by}."

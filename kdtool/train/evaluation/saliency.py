@@ -55,7 +55,11 @@ def explain(run: Run, models: dict[Role, Evaluated]) -> ExplainResult:
             (row, "the models differ" if index in disputed else "of each class")
             for row, index in enumerate(chosen.tolist())
         ]
-        reasons += extreme_rows(wanted, agreements, len(chosen), extremes)
+        more = extreme_rows(wanted, agreements, len(chosen), extremes)
+        if not more:  # without maps of the teacher nothing agrees with them
+            free = rows_left(wanted, len(chosen))[:extremes]
+            more = [(row, "of each class") for row in free]
+        reasons += more
         shown = [row for row, _ in reasons]
         pictures = images[shown].permute(0, 2, 3, 1).cpu().numpy()
         save_arrays(path, images=pictures, **{role: maps[shown] for role, maps in heatmaps.items()})
@@ -146,11 +150,15 @@ def extreme_rows(
     if not others:
         return []
     values = agreements[others[-1]]
-    free = [k for k in range(num_chosen, len(wanted)) if wanted[k] not in wanted[:num_chosen]]
-    ranked = sorted(free, key=lambda row: float(values[row]))
+    ranked = sorted(rows_left(wanted, num_chosen), key=lambda row: float(values[row]))
     half = min(number, len(ranked)) // 2
     least: list[tuple[int, Why]] = [(row, "least agreement") for row in ranked[:half]]
     return [*least, *((row, "most agreement") for row in ranked[len(ranked) - half :][::-1])]
+
+
+def rows_left(wanted: NDArray[np.int64], num_chosen: int) -> list[int]:
+    """Return the rows of images that are none of the first `num_chosen`; see `extreme_rows`."""
+    return [k for k in range(num_chosen, len(wanted)) if wanted[k] not in wanted[:num_chosen]]
 
 
 def normal_interval(values: NDArray[np.floating]) -> Interval:

@@ -16,9 +16,9 @@ from kdtool.results.study import ClassSummary
 from kdtool.stats import intervals
 from kdtool.stats.intervals import (
     LEVEL,
+    difference_interval_and_p,
     holm,
     holm_levels,
-    interval_and_p,
     mcnemar_p,
     no_difference_interval,
     paired_interval_and_p,
@@ -217,7 +217,7 @@ def _accuracy_interval_and_p(
     if not gain.any():
         return no_difference_interval(gain.shape[1], level), 1.0
     if len(gain) > 1:
-        return interval_and_p(gain, np.random.default_rng(0), level)
+        return difference_interval_and_p(gain, np.random.default_rng(0), level)
     return paired_interval_and_p(right[0], other_right[0], level)
 
 
@@ -340,7 +340,7 @@ def _gain_interval_and_p(
     if not gain.any():
         return no_difference_interval(rarest or gain.shape[1], level), 1.0
     if len(gain) > 1:
-        return interval_and_p(gain, np.random.default_rng(0), level)
+        return difference_interval_and_p(gain, np.random.default_rng(0), level)
     return one_seed_interval_and_p(gain[0], level)
 
 

@@ -10,6 +10,7 @@ from kdtool.edge.portable.classifier import decide
 from kdtool.edge.session import open_session
 from kdtool.errors import StudyError
 from kdtool.files import sha256_of
+from kdtool.report.decision import precision_to_ship
 from kdtool.report.sections.cost.files import ship_sentence
 from kdtool.results.base import Precision, Role
 from kdtool.results.study import Results
@@ -24,10 +25,11 @@ MOST_ROUNDED = 2000  # test images that an int8 file answers a second time, roun
 
 
 def warn_of_old_kit(run: Run, results: Results) -> None:
-    """Warn if the kit of the study holds another file than the one that is recommended now."""
-    model = run.study.folder / "kit" / MODEL
-    shipped = [m.files[m.recommended].sha256 for m in results.models.values() if m.recommended]
-    if model.exists() and (model.is_dir() or sha256_of(model) not in shipped):
+    """Warn if the kit of the study holds another file than the one that a kit would hold now."""
+    model, role = run.study.folder / "kit" / MODEL, results.shipped
+    files = results.models[role].files if role else {}
+    shipped = files[precision_to_ship(results, role)].sha256 if role and files else None
+    if model.exists() and (model.is_dir() or sha256_of(model) != shipped):
         run.reporter.warn(
             f"{model.parent} holds an older model; `kdtool export {run.study.folder} --kit` "
             "writes the kit again"
@@ -89,7 +91,7 @@ def write_kit(run: Run, results: Results, wheel: Path | None = None) -> None:
     role = results.shipped
     if role is None:
         raise no_student(run.study.folder)
-    precision = results.models[role].recommended or "fp32"
+    precision = precision_to_ship(results, role)
     file = results.models[role].files[precision]
     model, folder = run.study.folder / file.path, run.study.folder / "kit"
     images = run.splits.test.pixels

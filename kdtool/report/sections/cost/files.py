@@ -32,7 +32,7 @@ from kdtool.report.sections.cost.rungs import RungTable, rung_tables
 from kdtool.results.base import TEACHER_OF, Precision
 from kdtool.results.quantization import Quantization
 from kdtool.results.study import FP16_USE, FileResult, ModelResult, Results
-from kdtool.stats.speed import is_faster, speed_of
+from kdtool.stats.speed import speed_of
 
 ONLY_FP32 = (
     'With precisions = ["fp32", "int8"] under [export] in the recipe, kdtool also makes an int8 '
@@ -127,9 +127,9 @@ def ship_details(results: Results) -> list[str]:
         return []
     if len(model.files) == 1 and not model.refused:
         return [ONLY_FP32]
-    sentences = []
+    sentences, ship = [], decision_of(results).ship
     for precision, file in model.files.items():
-        if file.gate and precision != model.recommended:
+        if file.gate and precision != model.recommended and file.path != ship:
             passed = "passed, but is not the fastest" if file.gate.recommended else "do not ship"
             sentences.append(f"{file.path}: {passed}; {file.gate.reason}.")
         if precision == "fp16":
@@ -139,7 +139,7 @@ def ship_details(results: Results) -> list[str]:
     sentences += [f"{reason}." for reason in model.refused.values()]
     if any(file.gate and file.gate.num_validation for file in model.files.values()):
         sentences.append(CHOSEN)
-    return sentences + _on_devices(results, model)
+    return sentences + _on_devices(results)
 
 
 TUNED = {
@@ -165,11 +165,11 @@ def quantization_phrase(made: Quantization) -> str:
     return f"made for {target}, {images}; {kept}"
 
 
-def _on_devices(results: Results, model: ModelResult) -> list[str]:
-    """Say in one sentence for each device how fast the files are and which one to ship there."""
+def _on_devices(results: Results) -> list[str]:
+    """Say in one sentence for each device how fast the files are; `decide` says which ships."""
     machines: dict[str, list[Measured]] = {}
     for one in measured(results):
-        if one.role == shipped_role(results) and not one.here:
+        if one.role == shipped_role(results) and not one.here and not one.other_answers:
             machines.setdefault(one.machine, []).append(one)
     sentences = []
     for machine, rows in machines.items():
@@ -179,8 +179,7 @@ def _on_devices(results: Results, model: ModelResult) -> list[str]:
                 compared.setdefault(row.precision, row)
         if compared:
             found = "; ".join(_finding(row) for row in compared.values())
-            advice = f" {_advice(model, rows, compared)}" if model.recommended else ""
-            sentences.append(f"On {machine}, {found}.{advice}")
+            sentences.append(f"On {machine}, {found}.")
     return sentences
 
 
@@ -192,20 +191,6 @@ def _finding(row: Measured) -> str:
         f"{row.file.path} is {found} than fp32: {row.ratio_text} its time "
         f"({time_ratio_range((low, high))}; {row.setting})"
     )
-
-
-def _advice(model: ModelResult, rows: list[Measured], compared: dict[Precision, Measured]) -> str:
-    """Name the fastest accurate file on one machine, if its figures can be trusted."""
-    settings = {row.setting for row in compared.values()}
-    if any(row.latency.noise for row in rows if row.setting in settings):
-        return "That machine was busy: measure there again before you choose."
-    ratios = {model.files["fp32"].path: 1.0}
-    for row in compared.values():
-        ratio, interval = row.time_ratio or (1.0, (1.0, 1.0))
-        gate = row.file.gate
-        if is_faster(interval) and gate and gate.ci95[0] > -gate.max_drop:
-            ratios[row.file.path] = ratio
-    return f"Ship {min(ratios, key=lambda path: ratios[path])} there."
 
 
 def ship_rows(results: Results) -> list[Row]:

@@ -63,11 +63,16 @@ def section(results: Results) -> TradeoffSection | None:
 
 
 def fastest_settings(rows: list[Measured]) -> list[Measured]:
-    """Return the fastest quiet measurement of each file on each machine, with a batch of one."""
+    """Return the fastest quiet measurement of each file on each machine, with a batch of one.
+
+    Those of a runtime that gives other answers are left out.
+    """
     found: dict[tuple[str, str], Measured] = {}
     for row in rows:
         key = (row.machine, row.file.path)
-        if row.latency.batch_size == 1 and (key not in found or _rank(row) < _rank(found[key])):
+        if row.other_answers or row.latency.batch_size != 1:
+            continue
+        if key not in found or _rank(row) < _rank(found[key]):
             found[key] = row
     return list(found.values())
 

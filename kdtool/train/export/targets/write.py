@@ -1,4 +1,4 @@
-"""Write the targets of a study, each from the file that is recommended, else from fp32.
+"""Write the targets of a study, each from the file that ships, else from fp32.
 
 A target is converted from the ONNX file, or, with a case in `writer_of`, from the PyTorch module.
 """
@@ -18,6 +18,7 @@ from kdtool.edge.session import open_session
 from kdtool.edge.targets.form import write_form
 from kdtool.edge.targets.target import TARGET_NAMES, WEB, Folders, Target, target_of
 from kdtool.edge.targets.write import Source, TargetFacts, WriteModel, write_target
+from kdtool.report.decision import precision_to_ship
 from kdtool.results.base import Precision, Role
 from kdtool.results.study import Results
 from kdtool.results.targets import TargetResult
@@ -136,7 +137,7 @@ def shipped_of(run: Run, results: Results, models: Mapping[Role, Sequence[Traine
     if role is None or not results.models[role].files:
         raise no_student(run.study.folder)
     model = results.models[role]
-    order: list[Precision] = list(dict.fromkeys([model.recommended or "fp32", "fp32"]))
+    order: list[Precision] = list(dict.fromkeys([precision_to_ship(results, role), "fp32"]))
     images = run.splits.test.pixels
     paths = {precision: run.study.folder / model.files[precision].path for precision in order}
     sources = [
