@@ -1,8 +1,9 @@
-"""Versions, machine, cores and memory that figures are measured with."""
+"""This machine and what a process may use of it: versions, processor, cores, memory, open files."""
 
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -21,11 +22,10 @@ OTHER_RUNTIMES = (
 )  # fmt: skip
 
 NVIDIA_NAMES = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
-# Of the container, where there is one (Linux, cgroup 2).
-CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
-MEMORY_MAX = Path("/sys/fs/cgroup/memory.max")
-MEMORY_INFO = Path("/proc/meminfo")
 CPU_INFO = Path("/proc/cpuinfo")
+GROUPS = Path("/proc/self/cgroup")
+MOUNTED = Path("/sys/fs/cgroup")
+MEMORY_INFO = Path("/proc/meminfo")
 FLAG_KEYS = {"flags", "Features"}
 CPU_FEATURES = (
     "avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8",  # x86
@@ -47,8 +47,8 @@ def collect_environment(gpu: str | None = None, others: tuple[str, ...] = ()) ->
         os=platform.platform(),
         cpu=cpu_name(CPU_INFO),
         cpu_features=cpu_features(CPU_INFO),
-        num_cores=usable_cores(),
-        memory_bytes=memory_bytes(),
+        num_cores=cores(),
+        memory_bytes=memory()[0],
         gpu=gpu,
     )
 
@@ -99,50 +99,119 @@ def cpu_features(cpuinfo: Path) -> list[str]:
     return [feature for feature in CPU_FEATURES if feature in has]
 
 
-def memory_bytes(memory_max: Path = MEMORY_MAX) -> int | None:
-    """Return the bytes of memory that this process may use; None if unknown.
+def cores(groups: Path = GROUPS, mounted: Path = MOUNTED) -> int:
+    """Return how many cores this process may use, at least 1; 1.5 count as 1: a thread would wait.
 
     Args:
-        memory_max: The cgroup's `memory.max`, in bytes or "max"; the limit of a container.
-    """
-    try:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # Windows, an unknown name, no value
-        return None
-    share = memory_max.read_text(encoding="ascii").strip() if memory_max.is_file() else "max"
-    return memory if share == "max" else min(memory, int(share))
-
-
-def free_memory_bytes(memory_info: Path = MEMORY_INFO, memory_max: Path = MEMORY_MAX) -> int | None:
-    """Return the bytes of memory that other programs leave to this process; None if unknown.
-
-    Args:
-        memory_info: `/proc/meminfo`. If it is missing, all memory counts as free.
-        memory_max: As of `memory_bytes`, which is the most.
-    """
-    memory = memory_bytes(memory_max)
-    if memory is None or not memory_info.is_file():
-        return memory
-    lines = memory_info.read_text(encoding="ascii", errors="replace").splitlines()
-    free = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    return min([memory, *free])
-
-
-def usable_cores(cpu_max: Path = CPU_MAX) -> int:
-    """Return how many cores this process may use, at least 1.
-
-    Args:
-        cpu_max: The cgroup's `cpu.max`, "quota period" in microseconds or "max period"; the
-            limit of a container. 1.5 cores count as 1: a second thread would wait.
+        groups: As of `group_folders`.
+        mounted: As of `group_folders`.
     """
     has_affinity = hasattr(os, "sched_getaffinity")  # Linux
-    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-    if not cpu_max.is_file():
-        return cores
-    quota, period = cpu_max.read_text(encoding="ascii").split()
-    if quota == "max":
-        return cores
-    return max(1, min(cores, int(quota) // int(period)))
+    found = [len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1]
+    for folder in group_folders("cpu", groups, mounted):
+        quota = _numbers(folder / "cpu.max")  # version 2: quota and period
+        if len(quota) < 2:  # version 1
+            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            quota = [number for name in names for number in _numbers(folder / name)]
+        if len(quota) == 2 and quota[0] > 0:
+            found.append(max(1, quota[0] // quota[1]))
+    return min(found)
+
+
+def memory(
+    groups: Path = GROUPS, mounted: Path = MOUNTED, info: Path = MEMORY_INFO
+) -> tuple[int | None, int | None]:
+    """Return the bytes of memory that this process may use, and those that are free of them.
+
+    Args:
+        groups: As of `group_folders`.
+        mounted: As of `group_folders`.
+        info: `/proc/meminfo`. If it is missing, all memory counts as free.
+
+    Returns:
+        None for what the system does not say.
+    """
+    try:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows, an unknown name, no value
+        return None, None
+    free = 1024 * _of_table(info, {"MemAvailable:"}) or total
+    for folder in group_folders("memory", groups, mounted):
+        for most, used, total_of in (
+            ("memory.max", "memory.current", ""),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+        ):
+            if limit := _numbers(folder / most):
+                # Files that were read count as used, and are dropped where room is needed.
+                files = {f"{total_of}inactive_file", f"{total_of}active_file"}
+                dropped = _of_table(folder / "memory.stat", files)
+                taken = max(0, sum(_numbers(folder / used)) - dropped)
+                total, free = min(total, limit[0]), min(free, max(0, limit[0] - taken))
+    return total, min(total, free)
+
+
+def group_folders(controller: str, groups: Path = GROUPS, mounted: Path = MOUNTED) -> list[Path]:
+    """Return the folders of the control groups that limit this process, the innermost first.
+
+    Args:
+        controller: cpu or memory.
+        groups: `/proc/self/cgroup`, lines of `number:controllers:path`.
+        mounted: `/sys/fs/cgroup`. Version 2 has its groups there, version 1 in a folder for each
+            controller. A container may see its own group as the root.
+
+    Source: man 7 cgroups.
+    """
+    found: dict[Path, None] = {}
+    if not groups.is_file():
+        return [mounted] if mounted.is_dir() else []
+    for line in groups.read_text(encoding="utf-8", errors="replace").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        for root in [mounted / controllers, mounted / controller] if controllers else [mounted]:
+            found |= dict.fromkeys(_upwards(root, path))
+    return list(found)
+
+
+def descriptors() -> int | None:
+    """Return how many files this process may have open; None where there is no such limit."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return None
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def _upwards(root: Path, path: str) -> Iterator[Path]:
+    """Yield the folders from `path` below `root` up to `root`, those that exist."""
+    names = [name for name in path.split("/") if name not in ("", "..")]
+    for length in range(len(names), -1, -1):
+        folder = root.joinpath(*names[:length])
+        if folder.is_dir():
+            yield folder
+
+
+def _numbers(file: Path) -> list[int]:
+    """Return the whole numbers of a file; none if it does not exist or says "max"."""
+    try:
+        words = file.read_text(encoding="ascii", errors="replace").split()
+    except OSError:
+        return []
+    return [int(word) for word in words] if all(map(_is_whole, words)) else []
+
+
+def _is_whole(word: str) -> bool:
+    return word.removeprefix("-").isdecimal()
+
+
+def _of_table(file: Path, keys: set[str]) -> int:
+    """Return the sum of the numbers after `keys` in a file of such lines; 0 if it has none."""
+    try:
+        lines = file.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.split()[0] in keys)
 
 
 def _installed(packages: tuple[str, ...]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -171,7 +172,7 @@ def given_images(paths: Sequence[Path]) -> list[GivenImage]:
 
 def _given(path: Path) -> Iterator[GivenImage]:
     """Yield a file as it is, and the images of a folder."""
-    if not path.is_dir():
+    if not os.path.isdir(path):  # noqa: PTH112  a name that cannot be looked up is no folder
         yield GivenImage(path)
         return
     found = images_below(path)

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kdtool import __version__
+from kdtool.edge.image_files import is_system
 from kdtool.errors import StudyError
-from kdtool.files import sha256_of
+from kdtool.files import UNFINISHED, sha256_of
 from kdtool.results.base import SCHEMA, is_edited, seal_of
 
 MANIFEST = "manifest.json"
@@ -29,7 +30,7 @@ def replaced_folder(folder: Path, kind: str) -> Iterator[Path]:
     Raises:
         StudyError: It cannot be written, or its place holds something else.
     """
-    new = _unused_sibling(folder)
+    new = _unused_sibling(folder, UNFINISHED)
     try:
         _check_replaceable(folder, kind)
         new.mkdir(parents=True)
@@ -78,9 +79,18 @@ def changes_of(folder: Path, kind: str = "kit") -> dict[str, str]:
     present = kit_files(folder)
     changes = {MANIFEST: CHANGED} if is_edited(text) else {}
     changes |= {name: "is missing" for name in hashes if name not in present}
-    changes |= {name: f"does not belong to the {kind}" for name in present if name not in hashes}
+    changes |= {
+        name: f"does not belong to the {kind}"
+        for name in present
+        if name not in hashes and not is_harmless(name)
+    }
     both = [name for name in present if name in hashes]
     return changes | {n: CHANGED for n in both if not _holds(folder / n, hashes[n])}
+
+
+def is_harmless(name: str) -> bool:
+    """Return whether a file may lie beside those of a folder: it is of the system, or a wheel."""
+    return is_system(name) or name.endswith(".whl")
 
 
 def kit_files(folder: Path) -> list[str]:
@@ -116,9 +126,9 @@ def _check_replaceable(folder: Path, kind: str) -> None:
         )
 
 
-def _unused_sibling(folder: Path) -> Path:
+def _unused_sibling(folder: Path, ending: str = "") -> Path:
     """Return an unused path next to `folder`, so on the same disk."""
-    return folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    return folder.with_name(f".{folder.name}.{secrets.token_hex(4)}{ending}")
 
 
 def _rename(new: Path, folder: Path) -> None:

@@ -20,7 +20,7 @@ from kdtool.edge.latency.statistics import (
     ratio_of_rounds,
 )
 from kdtool.edge.model_file import check_file
-from kdtool.environment import usable_cores
+from kdtool.environment import cores
 from kdtool.errors import KdtoolError
 from kdtool.files import scratch_folder
 from kdtool.results.base import Interval
@@ -141,7 +141,7 @@ def _latency(job: Job, rounds: Sequence[ModelRound], other_cores: float | None) 
         noise=noise_note(
             blocks,
             threads=job.threads,
-            cores=usable_cores(Path("/sys/fs/cgroup/cpu.max")),
+            cores=cores(),
             own_cores=sum(one.cpu_seconds for one in rounds) / (float(all_ms.sum()) / 1e3),
             other_cores=other_cores,
         ),

@@ -15,7 +15,6 @@ from kdtool.edge.machine.clock import (
     newest_file,
     tick_seconds,
 )
-from kdtool.edge.machine.limits import cores, descriptors, memory
 from kdtool.edge.machine.packages import (
     installed,
     judge_gpu,
@@ -33,7 +32,7 @@ from kdtool.edge.machine.resources import (
     judge_shared_memory,
     no_folder,
 )
-from kdtool.environment import collect_environment, nvidia_gpu
+from kdtool.environment import collect_environment, cores, descriptors, memory, nvidia_gpu
 from kdtool.errors import DataError, reason
 from kdtool.files import cache_folder
 from kdtool.results.commands.doctor import Finding
@@ -88,7 +87,8 @@ def folder_of(use: str, path: Path) -> Folder:
         path: It need not exist.
     """
     path = path.absolute()
-    exists = next(one for one in (path, *path.parents) if one.is_dir())
+    # Not `Path.is_dir`, which raises where a folder may not be looked into
+    exists = next(one for one in (path, *path.parents) if os.path.isdir(one))  # noqa: PTH112
     free_bytes = free_files = None
     if hasattr(os, "statvfs"):  # not on Windows
         status = os.statvfs(exists)

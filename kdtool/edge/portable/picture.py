@@ -1,5 +1,6 @@
 """Read image files as the pixels that the model takes; import `read_image` into your program."""
 
+import os
 import warnings
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -8,8 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 ALWAYS_READ = 2**24  # pixels; a picture of this size takes 64 MB
-# Of a larger picture; deflate packs 1,032 bytes of equal pixels into one, photographs take a tenth
-# of a byte and more for each.
+# Of a larger one; deflate packs 1,032 equal pixels into a byte, photographs take a tenth and more.
 MOST_PIXELS_A_BYTE = 10_000
 
 
@@ -32,7 +32,7 @@ def read_image(path: Path | str, shape: list[Any]) -> tuple[np.ndarray, tuple[in
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = open_image(path, channels)
     except ValueError as error:
-        hint = "; give image files, not a folder" if Path(path).is_dir() else ""
+        hint = "; give image files, not a folder" if os.path.isdir(path) else ""  # noqa: PTH112
         raise ValueError(f"cannot read {path}: {error}{hint}") from error
     size = image.size
     if isinstance(height, int):

@@ -40,7 +40,8 @@ def write_form(target: Target, model: Path, path: Path) -> None:
     if not made.is_file():
         raise GateError(f"the converter of {target.title} ended without a file")
     made.replace(path)
-    source.unlink(missing_ok=True)
+    for left in (source, source.with_suffix(".required_operators.config")):
+        left.unlink(missing_ok=True)  # the second names folders of this machine
 
 
 def without_resize(model: ModelProto) -> ModelProto:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -168,9 +168,19 @@ def is_installed(target: Target) -> bool:
 
 
 def _is_there(package: str, module: str) -> bool:
-    """Return whether a package is installed; any folder on the path is found as a module too."""
+    """Return whether a module is installed; any folder on the path is found as a module too."""
+    return find_spec(module) is not None and _package_with(package, module) is not None
+
+
+def package_of(target: Target) -> str:
+    """Return the installed package with a target's runtime, such as onnxruntime-gpu."""
+    return _package_with(target.package, target.module) or target.package
+
+
+def _package_with(package: str, module: str) -> str | None:
+    """Return the package, or another that has the module; None: neither is installed."""
     try:
         version(package)
     except PackageNotFoundError:
-        return False
-    return find_spec(module) is not None
+        return next(iter(packages_distributions().get(module, [])), None)
+    return package

@@ -21,7 +21,7 @@ from kdtool.edge.latency.measure import measure_jobs, ratio_of
 from kdtool.edge.latency.runners import package_of_runner
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.model_file import read_model
-from kdtool.edge.targets.target import Takes, Target
+from kdtool.edge.targets.target import Takes, Target, package_of
 from kdtool.edge.targets.verify import answers_of, compare, failed
 from kdtool.errors import GateError, ModelFileError
 from kdtool.files import sha256_of
@@ -116,8 +116,8 @@ def write_target(
             ratio, interval, noise = _timed(folder / target.file, target, source, facts, images)
             return TargetResult(
                 name=target.name,
-                runtime=target.package,
-                version=version(target.package),
+                runtime=package_of(target),
+                version=version(package_of(target)),
                 checks=checks,
                 path=f"{folder.parent.name}/{folder.name}",
                 size_bytes=size,
@@ -127,8 +127,8 @@ def write_target(
             )
     return TargetResult(
         name=target.name,
-        runtime=target.package,
-        version=version(target.package),
+        runtime=package_of(target),
+        version=version(package_of(target)),
         checks=checks,
         path=None,
         size_bytes=None,
@@ -214,11 +214,14 @@ def _fill(
         "positive": facts.positive,
         "threshold": facts.threshold,
     }
-    packages = (target.package, *target.also, "numpy", "pillow")
+    packages = (package_of(target), *target.also, "numpy", "pillow")
     texts = {
         "labels.txt": one_a_line(list(facts.classes)),
         "model.json": json.dumps(model, indent=1) + "\n",
-        "requirements.txt": "".join(f"{name}=={version(name)}\n" for name in packages),
+        # Without the label of a build, such as +cpu, which PyPI does not have
+        "requirements.txt": "".join(
+            f"{name}=={version(name).partition('+')[0]}\n" for name in packages
+        ),
     }
     for name, text in texts.items():
         (new / name).write_text(text, encoding="utf-8", newline="\n")
@@ -274,8 +277,8 @@ def _readme(
         precision=source.precision,
         size=file_size(_size(new, target)),
         kdtool=__version__,
-        package=target.package,
-        version=version(target.package),
+        package=package_of(target),
+        version=version(package_of(target)),
         num_images=f"{check.num_images:,}",
         agreement=agreement,
         difference=f"{check.max_difference or 0:.2g}",

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kdtool.edge.count.graph import GraphCost, count_graph
-from kdtool.edge.metadata import read_metadata
+from kdtool.edge.metadata import read_metadata, shape_of_image
 from kdtool.edge.model_file import model_opset, read_model
 from kdtool.errors import ModelFileError
 from kdtool.results.base import Precision, Role
@@ -28,8 +28,9 @@ def recount(
     parts: list[Part] = []
     costs = {}
     for role, precision, file in results.files:
+        path = folder / file.path
         try:
-            cost = count_graph(folder / file.path)
+            cost = count_graph(path, shapes=shape_of_image(read_model(path)))
             parts += _file(folder, results, role, precision, cost)
         except ModelFileError as error:
             parts.append(not_checked(NAME, f"{file.path}: {error}"))

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from kdtool import environment
 from kdtool.edge.portable.picture import check_header, fit, open_image
-from kdtool.environment import free_memory_bytes, memory_bytes, usable_cores
 from kdtool.errors import DataError, reason
 from kdtool.format import plural
 from kdtool.recipe.data import PictureKeys, parse_memory
@@ -269,7 +269,7 @@ def fits(num_bytes: int, memory: str | None) -> bool:
     """
     if memory is not None:
         return num_bytes <= parse_memory(memory)
-    free = free_memory_bytes()
+    _, free = environment.memory()
     return free is None or num_bytes <= MEMORY_SHARE * free
 
 
@@ -284,7 +284,7 @@ def check_memory(num_bytes: int, what: str, advice: str) -> None:
     Raises:
         DataError: They do not; the message has both sizes.
     """
-    memory = memory_bytes()
+    memory, _ = environment.memory()
     if memory is not None and num_bytes > MEMORY_SHARE * memory:
         raise DataError(
             f"{what} need {num_bytes / 2**30:,.1f} GiB; this machine has {memory / 2**30:,.1f} GiB "
@@ -309,7 +309,7 @@ def for_all(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd metadata
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with ThreadPoolExecutor(usable_cores()) as pool, progress(title, count) as update:
+        with ThreadPoolExecutor(environment.cores()) as pool, progress(title, count) as update:
             for start in range(0, count, MOST_WAITING):  # a million calls that wait take 1 GB
                 numbers = range(start, min(start + MOST_WAITING, count))
                 for index, why in zip(numbers, pool.map(attempt, numbers), strict=True):

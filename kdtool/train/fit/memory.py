@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from kdtool.edge.machine.limits import memory
+from kdtool.environment import memory
 
 if sys.platform != "win32":
     import resource

@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
-from kdtool.environment import usable_cores
+from kdtool.environment import cores
 from kdtool.errors import KdtoolError
 from kdtool.train.ranks.group import Ranks
 from kdtool.train.ranks.launched import Launched
@@ -87,7 +87,7 @@ def join(launched: Launched, device: str, store: Store) -> Ranks:
         KdtoolError: They cannot reach each other.
     """
     warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
-    torch.set_num_threads(launched.threads or max(1, usable_cores() // launched.local_count))
+    torch.set_num_threads(launched.threads or max(1, cores() // launched.local_count))
     backend = "cpu:gloo"
     if device.startswith("cuda"):
         torch.cuda.set_device(torch.device(device))
@@ -104,7 +104,7 @@ def join(launched: Launched, device: str, store: Store) -> Ranks:
         assert isinstance(group, dist.ProcessGroup), "it has this rank, as all"
     except (RuntimeError, ValueError) as error:
         raise unreachable(launched, error) from error
-    return Ranks(launched.number, launched.count, group, launched.threads or usable_cores())
+    return Ranks(launched.number, launched.count, group, launched.threads or cores())
 
 
 def check_alike(ranks: Ranks, name: str, facts: Facts | str) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from kdtool.edge.machine.limits import memory
+from kdtool.environment import memory
 from kdtool.train.fit.losses import kd_loss
 from kdtool.train.fit.memory import own_memory, within_free_memory
 from kdtool.train.fit.methods import dist_loss

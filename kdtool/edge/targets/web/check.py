@@ -16,6 +16,7 @@ from kdtool.edge.targets.web.browser import Browser
 from kdtool.errors import GateError
 
 AT_ONCE = 4 << 20  # characters that are handed to the page in one message
+MOST_AT_ONCE = 64  # images, as each message has to be answered in time
 READY = "kdtool.ready.then(({results, classifier, ...outcome}) => outcome)"
 ANSWERS = """(async () => {{
     const answers = [];
@@ -95,7 +96,7 @@ def answers_of(browser: Browser, pictures: Sequence[bytes]) -> NDArray[np.float6
         size = 0
         for text in texts[len(answers) :]:
             size += len(text)
-            if part and size > AT_ONCE:
+            if part and (size > AT_ONCE or len(part) == MOST_AT_ONCE):
                 break
             part.append(text)
         answers += browser.evaluate(ANSWERS.format(texts=json.dumps(part)))

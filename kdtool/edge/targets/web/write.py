@@ -18,7 +18,7 @@ from kdtool.edge.targets.web.check import WebCheck, check_page
 from kdtool.edge.targets.web.page import adler32, json_bytes, one_file, site_files
 from kdtool.edge.targets.web.readme import about, readme
 from kdtool.edge.targets.web.runtime import WASM, WebRuntime
-from kdtool.errors import GateError, ModelFileError
+from kdtool.errors import GateError, KdtoolError, ModelFileError
 from kdtool.results.base import Precision
 
 PAGE = "classifier.html"
@@ -132,5 +132,10 @@ def _checked(folder: Path, answered: Answered) -> WebCheck:
             "no Chromium is installed here, in which the page would be checked; install it, such "
             "as by apt install chromium (on Windows the page cannot be checked)"
         )
-    with Browser(chromium) as browser:
-        return check_page(browser, folder / PAGE, answered.images, answered.probabilities)
+    try:
+        with Browser(chromium) as browser:
+            return check_page(browser, folder / PAGE, answered.images, answered.probabilities)
+    except GateError:
+        raise
+    except KdtoolError as error:  # of this browser: the page is refused, and other targets are not
+        raise GateError(str(error)) from error

@@ -9,8 +9,8 @@ from typing import TypeVar
 import torch
 
 from kdtool.edge.machine.check import folder_of
-from kdtool.edge.machine.limits import memory
 from kdtool.edge.machine.resources import in_words, judge_folder
+from kdtool.environment import memory
 from kdtool.errors import KdtoolError, StudyError, reason
 from kdtool.format import duration, keyboard_text, plural, score_with_name
 from kdtool.recipe.schema import Recipe

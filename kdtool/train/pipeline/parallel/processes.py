@@ -30,7 +30,7 @@ from typing import Any
 
 import torch
 
-from kdtool.edge.machine.limits import descriptors
+from kdtool.environment import descriptors
 from kdtool.errors import KdtoolError, reason
 from kdtool.files import signals_wait
 from kdtool.recipe.schema import Recipe

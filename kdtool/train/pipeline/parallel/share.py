@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdtool.edge.latency.worker import peak_bytes
-from kdtool.edge.machine.limits import memory
+from kdtool.environment import memory
 from kdtool.errors import KdtoolError
 from kdtool.format import file_size, keyboard_text, plural
 from kdtool.results.base import Role

@@ -199,6 +199,7 @@ function listenToCamera(take) {
     at("shoot").focus();
   });
   const shoot = tried(async () => {
+    if (!video.videoWidth) throw new Error("The camera has no picture yet: try again.");
     const frame = pixelsOf(video, video.videoWidth, video.videoHeight);
     close();
     at("camera").focus();

@@ -6,11 +6,10 @@ import sys
 
 import pytest
 
-from kdtool.edge.machine.limits import cores, group_folders, memory
-from kdtool.environment import memory_bytes, usable_cores
+from kdtool.environment import cores, group_folders, memory
 
 GIB = 2**30
-ALL_MEMORY = memory_bytes()
+ALL_MEMORY, _ = memory()
 
 
 def write(root, files):
@@ -65,14 +64,27 @@ def test_memory_is_what_the_groups_leave(tmp_path, lines, files, expected):
 
 
 def test_without_groups_memory_is_that_of_the_machine(tmp_path):
-    total, free = memory(tmp_path / "absent", tmp_path / "absent")
+    absent, info = tmp_path / "absent", tmp_path / "meminfo"
+    total, free = memory(absent, absent)
     assert total == ALL_MEMORY
     assert 0 < free <= total
+    info.write_text("MemTotal: 16 kB\nMemFree: 1 kB\nMemAvailable:      12 kB\n")
+    assert memory(absent, absent, info) == (ALL_MEMORY, 12 * 1024)
+    assert memory(absent, absent, absent) == (ALL_MEMORY, ALL_MEMORY)
+
+
+def test_where_a_process_does_not_see_its_groups_the_root_counts(tmp_path):
+    write(tmp_path, {"cpu.max": "100000 100000", "memory.max": GIB, "memory.current": GIB // 4})
+    hidden = tmp_path / "absent", tmp_path / "cgroup"
+    assert cores(*hidden) == 1
+    assert memory(*hidden) == (GIB, 3 * GIB // 4)
 
 
 CORES = [
     ("version 2", ["0::/job"], {"job/cpu.max": "100000 100000"}, 1),
     ("no limit", ["0::/job"], {"job/cpu.max": "max 100000"}, None),
+    ("more than there are", ["0::/job"], {"job/cpu.max": "99900000 100000"}, None),
+    ("one and a half", ["0::/job"], {"job/cpu.max": "150000 100000"}, 1),
     ("less than one", ["0::/"], {"cpu.max": "20000 100000"}, 1),
     ("version 1", ["1:cpu,cpuacct:/"], {"cpu,cpuacct/cpu.cfs_quota_us": 100000,
                                         "cpu,cpuacct/cpu.cfs_period_us": 100000}, 1),
@@ -85,7 +97,7 @@ CORES = [
                          ids=[row[0] for row in CORES])  # fmt: skip
 def test_cores_are_what_the_groups_leave(tmp_path, lines, files, expected):
     write(tmp_path, files)
-    whole = usable_cores(tmp_path / "absent")
+    whole = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     assert cores(*groups_of(tmp_path, lines)) == (whole if expected is None else expected)
 
 
@@ -100,7 +112,7 @@ def test_a_path_never_leads_out_of_the_folder(tmp_path):
 def test_the_limit_of_open_files_is_that_of_the_process():
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (57, 57));"
-        "from kdtool.edge.machine.limits import descriptors; print(descriptors())"
+        "from kdtool.environment import descriptors; print(descriptors())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "57\n"
