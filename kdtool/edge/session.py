@@ -261,7 +261,9 @@ def _explain(path: Path, message: str) -> str:
     Raises:
         ModelFileError: The weights that it keeps in other files are missing.
     """
-    if "Protobuf parsing failed" in message or "No graph was found" in message:
+    # The third are the words of ONNX Runtime 1.25 for the second.
+    unreadable = ("Protobuf parsing failed", "No graph was found", "does not have a graph")
+    if any(words in message for words in unreadable):
         return f"{path} {describe_damage(path)}"
     if "xternal" in message:  # about weights in other files; this call raises a better error
         external_files(path, read_model(path))

@@ -119,7 +119,7 @@ __all__ = ["Answered", "KitFacts", "build_kit"]
 MODEL = "model.onnx"
 SCRIPTS = ("predict.py", "check.py", "classifier.py", "picture.py")
 # Lowest versions. Pillow: the first with has_transparency_data; the others as in pyproject.toml.
-REQUIREMENTS = {"numpy": "1.26", "onnxruntime": "1.20", "pillow": "10.1"}
+REQUIREMENTS = {"numpy": "1.26", "onnxruntime": "1.20", "pillow": "11.0"}
 MAX_OPSET = 21  # of the lowest onnxruntime
 HOW_TO_BUILD = "`uv build --wheel` in a clone of kdtool writes one into dist/"
 

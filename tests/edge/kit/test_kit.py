@@ -278,6 +278,14 @@ def test_an_environment_inside_the_kit_is_one_name_and_a_long_list_is_cut(make_k
         make_kit()
 
 
+def test_what_the_system_leaves_and_a_wheel_are_no_change(make_kit):
+    folder, _ = make_kit()
+    for name in (".DS_Store", "Thumbs.db", "kdtool-0.2.0-py3-none-any.whl"):
+        (folder / name).touch()
+    assert changed_files(folder) == []
+    make_kit()  # replaces it
+
+
 def test_a_folder_in_place_of_a_file_is_a_change(make_kit):
     folder, _ = make_kit()
     (folder / "golden" / "00.png").unlink()
@@ -381,7 +389,7 @@ def test_the_tolerance_is_that_of_the_precision(make_kit, precision, tolerance):
 def test_requirements_name_what_the_kit_was_checked_with(make_kit):
     folder, _ = make_kit()
     comment, *lines = (folder / "requirements.txt").read_text().splitlines()
-    assert lines == ["numpy>=1.26", "onnxruntime>=1.20", "pillow>=10.1"]
+    assert lines == ["numpy>=1.26", "onnxruntime>=1.20", "pillow>=11.0"]
     assert comment.startswith(f"# Checked with numpy {np.__version__}, onnxruntime ")
     folder, _ = make_kit("newer", opset=22)
     checked = comment.split("onnxruntime ")[1].split(",")[0]
@@ -477,6 +485,27 @@ def test_the_check_sets_rounding_apart_from_wrong_answers(
     (folder / "manifest.json").write_text(json.dumps(manifest))
     done = run(folder / "check.py")
     assert (done.returncode, says in done.stdout) == (status, True), done.stdout
+
+
+def test_the_check_compares_the_classes_that_the_threshold_calls(make_kit, run):
+    """An answer on the other side of the threshold is another class, however close."""
+    folder, _ = make_kit(
+        classes=["a", "b"],
+        decision={"rule": "cost:5", "positive": "b", "threshold": 0.9},
+        facts={"rates": RATES, "precision": "int8"},
+    )
+    path = folder / "golden" / "expected.json"
+    expected = json.loads(path.read_text())
+    image = next(one for one in expected["images"] if 0.5 < one["probabilities"][1] < 0.89)
+    image["probabilities"] = [0.09, 0.91]  # "b", and "a" here; more probable is "b" in both
+    expected["rounding"] = 0.5
+    path.write_text(json.dumps(expected))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["golden/expected.json"] = sha256_of(path)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    done = run(folder / "check.py")
+    assert done.returncode == 1
+    assert "FAILED: " in done.stdout
 
 
 def test_few_images_and_a_constant_model_give_golden_images_as_well():

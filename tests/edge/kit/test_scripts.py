@@ -107,6 +107,7 @@ def test_predict_reports_every_image_that_it_cannot_read(tmp_path, make_kit, run
         tmp_path / "text.png": "it is not an image, or in a format that Pillow does not read",
         tmp_path / "empty.jpg": "it is an empty file, of 0 bytes",
         folder: "Is a directory; give image files, not a folder",
+        tmp_path / ("a" * 300): "File name too long",
     }
     done = run(folder / "predict.py", *bad, folder / "golden/00.png")
     assert done.returncode == 1

@@ -114,6 +114,7 @@ def test_a_system_without_shared_memory_has_nothing_to_say():
 
 
 def test_a_folder_that_does_not_exist_is_on_the_disk_of_the_one_above(tmp_path):
+    assert folder_of("studies", tmp_path / ("a" * 300)).exists == tmp_path  # it is no name
     found = folder_of("studies", tmp_path / "a" / "b")
     assert (found.path, found.exists) == (tmp_path / "a" / "b", tmp_path)
     assert found.is_writable

@@ -1,11 +1,12 @@
 """When a runtime's answers count as those of ONNX Runtime, against cases in closed form."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from kdtool.edge.targets.target import TARGETS, check_installed
+from kdtool.edge.targets.target import TARGETS, check_installed, package_of, target_of
 from kdtool.edge.targets.verify import cause, compare
 from kdtool.errors import KdtoolError
 
@@ -116,3 +117,11 @@ def test_a_package_without_a_file_of_its_own_is_installed_and_a_mere_folder_is_n
     metadata.parent.mkdir()
     metadata.write_text("Metadata-Version: 2.1\nName: executorch\nVersion: 1.5.1\n")
     check_installed(["executorch"])
+
+
+def test_another_package_with_the_module_will_do():
+    """Such as onnxruntime-gpu, beside which onnxruntime must not be installed."""
+    ort = target_of("ort")
+    assert package_of(ort) == "onnxruntime"
+    assert package_of(replace(ort, package="onnxruntime-of-another-build")) == "onnxruntime"
+    assert package_of(replace(ort, package="none", module="no_such_module")) == "none"

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from kdtool.cli.app import app
 from kdtool.edge.metadata import read_metadata
 from kdtool.edge.session import open_session
+from kdtool.edge.verify.recount import recount
 from kdtool.errors import GateError, KdtoolError, ModelFileError, RecipeError, StudyError
 from kdtool.files import sha256_of, write_atomic
 from kdtool.recipe.data import DigitsTable
@@ -233,6 +234,9 @@ def test_files_that_take_other_input_pass_the_same_gate(study, form):
     profile = kdtool("profile", study / "student.onnx", "--seconds", "0.02", "--json")
     (measured,) = json.loads(profile.stdout)["models"]
     assert measured["num_macs"] == results.models["student"].num_macs
+    counted = recount(study, results)
+    assert (counted.mismatches, counted.not_checked) == ([], [])
+    assert counted.num_compared > 0
 
 
 def test_files_of_the_last_export_are_removed(study):
