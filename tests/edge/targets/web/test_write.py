@@ -1,6 +1,7 @@
 """What is written next to the page, and what is refused."""
 
 import json
+import os
 import re
 
 import numpy as np
@@ -38,6 +39,17 @@ def test_without_a_browser_to_check_it_the_page_is_refused(tmp_path, no_chromium
     with pytest.raises(GateError, match="no Chromium is installed here"):
         write_page(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a program of the shell")
+def test_where_the_browser_ends_by_itself_the_page_is_refused(tmp_path, monkeypatch):
+    """As where the page is refused for its answers: other targets are written all the same."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "chromium").write_text("#!/bin/sh\nexit 3\n")
+    (tmp_path / "bin" / "chromium").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    with pytest.raises(GateError, match="chromium ended by itself; see whether "):
+        write_page(tmp_path)
 
 
 @needs_chromium
