@@ -161,9 +161,9 @@ def group_folders(controller: str, groups: Path = GROUPS, mounted: Path = MOUNTE
 
     Source: man 7 cgroups.
     """
-    found: dict[Path, None] = {}
     if not groups.is_file():
         return [mounted] if mounted.is_dir() else []
+    found: dict[Path, None] = {}
     for line in groups.read_text(encoding="utf-8", errors="replace").splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):

@@ -23,6 +23,15 @@ UNFINISHED = ".unfinished"  # in the name of a file that is being written
 ENDING = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
 
+def size_and_time(path: Path) -> str:
+    """Return size and time of change of a file, by which a change of it is noticed."""
+    try:
+        status = path.stat()
+    except OSError:  # a link to nowhere, or a file of another program that is gone meanwhile
+        return "-"
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Write `path` atomically: a reader sees the old content or the new, never a part.
 

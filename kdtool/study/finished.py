@@ -14,7 +14,7 @@ from typing import Any
 import kdtool
 from kdtool.environment import collect_environment
 from kdtool.errors import StudyError
-from kdtool.files import sha256_of
+from kdtool.files import sha256_of, size_and_time
 from kdtool.recipe.schema import Recipe
 from kdtool.results.study import Results, load_results
 from kdtool.study.folder import LOCK, TENSORBOARD, Study
@@ -103,16 +103,8 @@ def state_of(place: Path, study: Path) -> str:
     """
     seen = hashlib.sha256()
     for path in sorted(_files_in(place, study)):
-        seen.update(f"{path.relative_to(place)}\0{_size_and_time(path)}\n".encode())
+        seen.update(f"{path.relative_to(place)}\0{size_and_time(path)}\n".encode())
     return seen.hexdigest()
-
-
-def _size_and_time(path: Path) -> str:
-    try:
-        status = path.stat()
-    except OSError:  # a link to nowhere, or a file of another program that is gone meanwhile
-        return "-"
-    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _files_in(place: Path, study: Path) -> Iterator[Path]:

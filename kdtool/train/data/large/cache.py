@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from kdtool.errors import DataError, reason
-from kdtool.files import UNFINISHED, cache_folder, replaced, write_atomic
+from kdtool.files import UNFINISHED, cache_folder, replaced, size_and_time, write_atomic
 from kdtool.format import file_size, keyboard_text
 from kdtool.recipe.data import ParquetTable, PictureKeys
 from kdtool.results.base import Record, to_json
@@ -58,28 +58,18 @@ def key_of_set(paths: Sequence[PictureFile], table: PictureKeys) -> str:
 
     A file counts as changed when its size or its time of modification is another.
     """
-    settings: list[object] = [READER, PIL.__version__, table.size, table.channels]
-    settings.append(table.skip_broken)
-    if isinstance(table, ParquetTable):
-        settings.append(table.image)  # a row may have several images
+    column = [table.image] if isinstance(table, ParquetTable) else []  # a row may have several
+    settings = [READER, PIL.__version__, table.size, table.channels, table.skip_broken, *column]
     digest = hashlib.sha256(json.dumps(settings).encode())
     known: dict[Path, bytes] = {}  # a tar file has many images
     for picture in paths:
         path = picture.path if isinstance(picture, Member) else picture
         if path not in known:
-            known = {path: _state(path)}
+            known = {path: f"\0{size_and_time(path)} ".encode()}
         digest.update(known[path] + os.fsencode(path))
         if isinstance(picture, Member):
             digest.update(f"\0{picture.name}\0{picture.offset} {picture.size}".encode())
     return digest.hexdigest()[:32]
-
-
-def _state(path: Path) -> bytes:
-    try:
-        found = path.stat()
-    except OSError:  # a link to nowhere is told when it is read
-        return b"\0- "
-    return f"\0{found.st_size} {found.st_mtime_ns} ".encode()
 
 
 def places(key: str) -> tuple[Path, Path]:
