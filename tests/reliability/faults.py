@@ -23,6 +23,13 @@ RUN = f"{sys.executable} -m kdtool distill recipe.toml --out . --quiet --anyway"
 OWN_DISK = "mount -t tmpfs -o size={} tmpfs . && cd . && cp ../recipe.toml ."
 AS_NOBODY = "setpriv --reuid=65534 --regid=65534 --clear-groups env HOME=/nowhere"
 CAN_BE_NOBODY = f"{AS_NOBODY} {sys.executable} -c 'import kdtool'"
+# A control group of version 1 with a limit of memory, for the command after it.
+GROUP = "/sys/fs/cgroup/memory/kdtool-faults"
+LIMITED = (
+    f"cp ../recipe.toml . && mkdir -p {GROUP} && echo {{}} >{GROUP}/memory.limit_in_bytes && "
+    f"(echo $BASHPID >{GROUP}/cgroup.procs; run; exit $?)"
+)
+CAN_LIMIT = f"mkdir -p {GROUP} && rmdir {GROUP}"
 # Killed when its second stage is written.
 UNFINISHED = "{ run & while ! ls killed/stages/c*; do sleep 0.2; done; kill -9 $!; wait; }"
 
@@ -59,6 +66,12 @@ FAULTS = {
         "cp ../recipe.toml . && (ulimit -n 22; run --jobs 2)", 1, "open files"
     ),
     "little memory": Fault("cp ../recipe.toml . && (ulimit -v 1200000; run)", 1, "memory"),
+    "little memory in a control group": Fault(
+        LIMITED.format("500M"), 1, "does not fit into memory", f"rmdir {GROUP}; run", CAN_LIMIT
+    ),
+    "too little memory for PyTorch in a control group": Fault(  # the kernel kills it
+        LIMITED.format("300M"), 137, "", f"rmdir {GROUP}; run", CAN_LIMIT
+    ),
     "two writers": Fault(
         "cp ../recipe.toml . && { run & sleep 6; run; status=$?; wait; (exit $status); }",
         1,
