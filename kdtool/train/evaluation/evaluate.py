@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
+from torch import Tensor
 
 from kdtool.files import save_arrays
 from kdtool.results.base import Metric
@@ -15,7 +16,8 @@ from kdtool.stats import metrics
 from kdtool.stats.intervals import wilson_interval
 from kdtool.study.keys import key_of
 from kdtool.train.data.splits import Split
-from kdtool.train.models.predict import class_logits, predict
+from kdtool.train.handed import hand_over
+from kdtool.train.models.predict import class_logits, together
 from kdtool.train.run import Run, Trained, load_model
 
 NUM_BINS = 15  # of the calibration error, as in Guo et al. 2017
@@ -125,16 +127,15 @@ def evaluate(run: Run, trained: Trained) -> Evaluated:
     num_classes = len(run.splits.classes)
 
     def make() -> tuple[TestScores, list[Path]]:
-        model = load_model(run, trained)
+        hand_over(run, trained.seed, trained)
         answers: dict[str, NDArray[np.generic]] = {}
-        for name, split in (("test", run.splits.test), ("validation", run.splits.validation)):
-            raw = predict(model, split)
+        for name, raw in logits_of(run, trained).items():
             logits = class_logits(raw, num_classes)
             if raw is not logits:
                 answers[f"{name}_subclass_logits"] = raw.cpu().numpy()
             answers[f"{name}_logits"] = logits.cpu().numpy()
             answers[f"{name}_probabilities"] = softmax(answers[f"{name}_logits"], axis=1)
-            answers[f"{name}_labels"] = split.labels.cpu().numpy()
+            answers[f"{name}_labels"] = split_labels(getattr(run.splits, name))
         save_arrays(path, **answers)
         probabilities = np.asarray(answers["test_probabilities"], dtype=np.float32)
         classes, positive = run.splits.classes, run.splits.positive
@@ -149,6 +150,18 @@ def evaluate(run: Run, trained: Trained) -> Evaluated:
             answers["validation_logits"],
             answers.get("test_subclass_logits"),
         )
+
+
+def logits_of(run: Run, trained: Trained) -> dict[str, Tensor]:
+    """Return the logits `(N, C * S)` of the test and validation images, as predict() does.
+
+    Called on every rank: each computes a part.
+    """
+    model = load_model(run, trained)
+    return {
+        "test": together(model, run.splits.test, run.ranks),
+        "validation": together(model, run.splits.validation, run.ranks),
+    }
 
 
 def evaluate_stage(run: Run, trained: Trained) -> tuple[str, str]:

@@ -22,10 +22,9 @@ from kdtool.train.fit.cut import Cut, cut_of
 from kdtool.train.fit.optimizer import freeze, trained_parts
 from kdtool.train.models.device import Precision, autocast, exact_arithmetic
 from kdtool.train.models.networks import ImageShape
-from kdtool.train.models.predict import images_at_once, predict
+from kdtool.train.models.predict import images_at_once, together
 from kdtool.train.models.preprocess import network_of
 from kdtool.train.models.weights import head_name
-from kdtool.train.ranks.group import Ranks
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +86,6 @@ def learner_of(
         sees_images=False,
         validate=whole.validate if training.table.ema else validation_of(model, splits, training),
     )
-
-
-def together(model: nn.Module, split: Split, ranks: Ranks) -> Tensor:
-    """Return the logits of a split, of which each rank computes a part."""
-    part = predict(model, split, rows=ranks.rows(len(split)))
-    return ranks.whole(part, len(split))
 
 
 def is_head(model: nn.Module, train: str, num_logits: int) -> bool:

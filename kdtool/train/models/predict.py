@@ -13,6 +13,7 @@ from kdtool.train.data.splits import Split
 from kdtool.train.models.device import exact_arithmetic, explain_out_of_memory
 from kdtool.train.models.networks import as_input
 from kdtool.train.models.preprocess import Enlarge
+from kdtool.train.ranks.group import Ranks
 
 # A batch must fit the caches of a CPU: mnist-cnn then sees 4 times the images of 1,024 a batch.
 CPU_BATCH, GPU_BATCH = 128, 1024
@@ -63,6 +64,12 @@ def predict(
             whole[(number - 1) * size :][: len(part)] = logits
     assert whole is not None  # there are images
     return whole
+
+
+def together(model: nn.Module, split: Split, ranks: Ranks) -> Tensor:
+    """Return what `predict` does; called on every rank, each of which computes a part."""
+    part = predict(model, split, rows=ranks.rows(len(split)))
+    return ranks.whole(part, len(split))
 
 
 def room_like(rows: Tensor, num: int) -> Tensor:

@@ -128,7 +128,6 @@ def distill(
         models: dict[Role, list[Trained]] = {}
         for role in roles:
             models[role] = train_role(run, role, models)
-        run.ranks.dismiss()
         check_teachers(run, models, students, anyway=True)
         warn_of_perfect_control(run, models)
         swept = Swept() if consent.force else earlier_sweep(run, sweep)
@@ -273,7 +272,6 @@ def finetune(
             if not run.ranks.are_several:
                 train_ahead(run, {role: [({}, recipe)]}, machine.jobs, cluster, lambda: True)
         models = {role: [train_model(run, plan) for plan in plan_by_labels(run, role)]}
-        run.ranks.dismiss()
         results = conclude(run, models, Swept(), with_files=False)
         return write_results(study, with_devices(run, with_other_models(study, results)))
 

@@ -32,6 +32,7 @@ from kdtool.train.models.count import count
 from kdtool.train.models.describe import describe_model
 from kdtool.train.models.device import gpu_name
 from kdtool.train.pipeline.sweep import Candidate, best_candidate, mean_worth
+from kdtool.train.ranks.group import ALONE
 from kdtool.train.run import Run, Trained
 
 
@@ -48,6 +49,8 @@ def conclude(
 ) -> Results:
     """Evaluate all models on test; export, time and explain the best seed of each role.
 
+    The other ranks of torchrun end after the evaluation.
+
     Args:
         run: The study.
         models: Its trained models, one a seed.
@@ -62,6 +65,8 @@ def conclude(
         KdtoolError: A batch does not fit into memory, or a file cannot be written or timed.
     """
     evaluated = {role: [evaluate(run, one) for one in runs] for role, runs in models.items()}
+    run.ranks.dismiss()
+    run = replace(run, ranks=ALONE)
     chosen = chosen_of(run, evaluated)
     shipments = ship(run, chosen) if with_files else {}
     if with_files:

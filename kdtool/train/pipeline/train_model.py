@@ -1,14 +1,13 @@
 """One model of a study: its key, whether it is trained already, and how it is trained."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from kdtool.errors import StudyError
 from kdtool.files import write_atomic
 from kdtool.format import score_with_name
 from kdtool.recipe.data import PictureKeys
-from kdtool.recipe.schema import Recipe
 from kdtool.recipe.training import TrainTable
 from kdtool.results.base import Role
 from kdtool.results.study import TrainingResult
@@ -20,6 +19,7 @@ from kdtool.train.fit.features import has_cut
 from kdtool.train.fit.loop import BatchLoss, fit
 from kdtool.train.fit.optimizer import epochs_to_train, phases_of
 from kdtool.train.fit.state import damage_of
+from kdtool.train.handed import hand_over
 from kdtool.train.models.checkpoint import save_weights, set_weights
 from kdtool.train.models.describe import describe_model, has_batch_norm
 from kdtool.train.models.device import choose_precision
@@ -234,7 +234,7 @@ def _train(run: Run, plan: ModelPlan) -> tuple[TrainingResult, list[Path]]:
         plan.state_path.unlink()
     num_images = len(splits.train)
     total = epochs_to_train(table, num_images) * num_images
-    hand_over(run, plan)
+    hand_over(run, plan.seed, plan.teacher, role, plan.state_path)
     with run.reporter.progress(title, total) as update:
         model = run.build(role, plan.seed, pretrained=True)
         result, weights = fit(
@@ -261,58 +261,8 @@ def _train(run: Run, plan: ModelPlan) -> tuple[TrainingResult, list[Path]]:
     return result, [plan.checkpoint]
 
 
-@dataclass(frozen=True)
-class Handed:
-    """A model that rank 0 trains with the help of the other ranks; sent to them."""
-
-    role: Role
-    recipe: Recipe  # of the one seed
-    origin: Origin | None  # what it starts from
-    teacher: Trained | None  # of a student
-    teacher_origin: Origin | None
-    files: list[str]  # that follow, relative to the study
-
-
-def hand_over(run: Run, plan: ModelPlan) -> None:
-    """On rank 0: have the other ranks train the model of a plan too; see `help_train`."""
-    if not run.ranks.are_several:
-        return
-    teacher, study = plan.teacher, run.study
-    paths = [plan.state_path, *([] if teacher is None else [teacher.checkpoint])]
-    handed = Handed(
-        role=plan.role,
-        recipe=run.recipe.model_copy(update={"seeds": [plan.seed], "teacher_seeds": None}),
-        origin=run.origin(plan.role),
-        teacher=teacher,
-        teacher_origin=None if teacher is None else run.origin(teacher.role),
-        files=[path.relative_to(study.folder).as_posix() for path in paths],
-    )
-    run.ranks.same(handed)
-    for path in paths:
-        run.ranks.carry(path)
-
-
-def help_train(
-    run: Run, handed: Handed, plan_of: Callable[[Run, Role, Trained | None], ModelPlan]
-) -> None:
-    """On another rank than 0: train a model together with rank 0, which keeps it.
-
-    Args:
-        run: Its study is a folder of this rank: rank 0 may write to another disk.
-        handed: Of rank 0; its files follow.
-        plan_of: Returns the plan of the model, given its role and teacher.
-    """
-    run, study = replace(run, recipe=handed.recipe), run.study
-    for name in handed.files:
-        (study.folder / name).unlink(missing_ok=True)
-        run.ranks.carry(study.folder / name)
-    study.record_origin(table_of(handed.role), handed.origin)
-    teacher = handed.teacher
-    if teacher is not None:
-        study.record_origin(table_of(teacher.role), handed.teacher_origin)
-        own = study.checkpoint(teacher.role, teacher.seed, teacher.key)
-        teacher = replace(teacher, checkpoint=own)
-    plan = plan_of(run, handed.role, teacher)
+def help_train(run: Run, plan: ModelPlan) -> None:
+    """On another rank than 0: train a model together with rank 0, which keeps it."""
     fit(
         run.build(plan.role, plan.seed),
         run.splits_of(plan.role),

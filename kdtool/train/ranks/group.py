@@ -127,7 +127,7 @@ class Ranks:
                     file.write(part.numpy().data)
 
     def dismiss(self) -> None:
-        """Let the other ranks end, as all models are trained; nothing if they have left."""
+        """Let the other ranks end, as rank 0 needs no help any more; nothing if they have left."""
         if self.are_several and dist.is_initialized():
             self.same(None)
             dist.destroy_process_group()

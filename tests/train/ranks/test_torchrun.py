@@ -14,6 +14,8 @@ from processes import in_group
 from safetensors.torch import load_file
 from shell import kdtool
 
+from kdtool.train.ranks.group import Ranks
+
 pytestmark = pytest.mark.slow
 
 RECIPE = """
@@ -49,11 +51,16 @@ import os, signal
 from pathlib import Path
 from torch import nn
 
+rank = int(os.environ.get("RANK", "0"))
+
 class Small(nn.Sequential):
     steps = 0
 
     def forward(self, x):
-        if self.training and os.environ.get("RANK") == "1":
+        if not self.training and rank:
+            with Path(f"answered-{os.environ['WORLD_SIZE']}-{rank}").open("a") as file:
+                file.write(f"{len(x)} ")
+        if self.training and rank == 1:
             Small.steps += 1
             if Small.steps == 40 and not Path("killed").exists():
                 Path("killed").touch()
@@ -167,6 +174,17 @@ def test_its_models_are_those_of_one_process(finished, folder, monkeypatch):
             found = load_file(folder / "runs/tiny/checkpoints" / name)
             for part, values in expected.items():
                 torch.testing.assert_close(found[part], values, rtol=0, atol=1e-4)
+
+
+def test_every_rank_answers_its_part_of_the_test_images(finished, folder):
+    data = json.loads(finished[1])["data"]
+    for rank in (1, 2):
+        rows = Ranks(rank, 3).rows
+        test, validation = (
+            len(range(data[name])[rows(data[name])]) for name in ("num_test", "num_validation")
+        )
+        seen = (folder / f"answered-3-{rank}").read_text().split()
+        assert [int(num) for num in seen[-8:]] == [test, validation] * 4  # controls and students
 
 
 def test_a_finished_study_ends_at_once_on_all_ranks(finished, folder):

@@ -7,15 +7,16 @@ from kdtool.errors import KdtoolError
 from kdtool.files import scratch_folder
 from kdtool.format import count, plural
 from kdtool.recipe.schema import Recipe
-from kdtool.results.base import Role
 from kdtool.study.folder import StartTable, Study
+from kdtool.train.evaluation.evaluate import logits_of
+from kdtool.train.handed import Handed, received
 from kdtool.train.models.device import has_bf16
 from kdtool.train.pipeline.roles import plan_role
-from kdtool.train.pipeline.train_model import Handed, ModelPlan, help_train
+from kdtool.train.pipeline.train_model import help_train
 from kdtool.train.ranks.group import Ranks
 from kdtool.train.ranks.join import check_alike, check_batch_size
 from kdtool.train.reporter import Silent
-from kdtool.train.run import Run, Trained, open_run
+from kdtool.train.run import Run, open_run
 
 
 def meet(run: Run, recipes: list[Recipe], tables: list[StartTable]) -> None:
@@ -44,7 +45,7 @@ def meet(run: Run, recipes: list[Recipe], tables: list[StartTable]) -> None:
 
 
 def follow(ranks: Ranks, name: str, device: str) -> None:
-    """On another rank: train what rank 0 trains, until it needs no help any more.
+    """On another rank: train and evaluate what rank 0 does, until it needs no help any more.
 
     Args:
         ranks: All of them.
@@ -63,13 +64,19 @@ def follow(ranks: Ranks, name: str, device: str) -> None:
         check_alike(ranks, name, facts_of(run))
         handed: Handed | None
         while (handed := ranks.same(None)) is not None:
-            help_train(run, handed, plan_one)
+            help_with(run, handed)
 
 
-def plan_one(run: Run, role: Role, teacher: Trained | None) -> ModelPlan:
-    """Return the plan of the one model of a role in a recipe of one seed."""
-    (plan,) = plan_role(run, role, {} if teacher is None else {teacher.role: [teacher]})
-    return plan
+def help_with(run: Run, handed: Handed) -> None:
+    """On another rank: train or evaluate a model together with rank 0."""
+    run, model = received(run, handed)
+    if handed.to_train is not None:
+        teachers = {} if model is None else {model.role: [model]}
+        (plan,) = plan_role(run, handed.to_train, teachers)  # the recipe has one seed
+        help_train(run, plan)
+    elif model is not None:
+        logits_of(run, model)
+        model.checkpoint.unlink(missing_ok=True)  # a sweep has many
 
 
 def facts_of(run: Run) -> dict[str, str]:
