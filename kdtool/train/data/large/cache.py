@@ -1,8 +1,9 @@
 """The decoded images of a set, in a file of the user's cache.
 
 It is written once, whole or not at all, and read by every model, process and later run that has the
-same files. It may be deleted at any time that nothing reads it; one that no run has used for a
-month is deleted when another one is written.
+same files. When another one is written, those that no run has used for a month are deleted, and
+those used longest ago until all take at most half of the disk that is theirs or free; never one
+that a process reads.
 """
 
 import errno
@@ -30,7 +31,7 @@ from kdtool.format import file_size, keyboard_text
 from kdtool.recipe.data import ParquetTable, PictureKeys
 from kdtool.results.base import Record, to_json
 from kdtool.train.data.large.shards import Member, PictureFile
-from kdtool.train.data.large.stored import StoredImages
+from kdtool.train.data.large.stored import StoredImages, delete_unread, hold
 
 MOVE = "set the environment variable XDG_CACHE_HOME to a folder on a larger disk"
 UNUSED = 30 * 24 * 3600  # seconds after which a set is deleted
@@ -83,15 +84,16 @@ def find_cached(key: str) -> Cached | None:
     path, about = places(key)
     try:
         known = CachedSet.model_validate_json(about.read_bytes())
+        held = hold(path)
         size = path.stat().st_size
         with suppress(OSError):  # a cache of somebody else, that can be read only
             os.utime(about)
     except (OSError, ValidationError):
         return None
     rows = np.concatenate([np.arange(first, end) for first, end in known.kept])
-    if size < (rows[-1] + 1) * int(np.prod(known.image_shape)):
+    if held is None or size < (rows[-1] + 1) * int(np.prod(known.image_shape)):
         return None
-    return Cached(StoredImages(path, known.image_shape, rows), tuple(known.warnings))
+    return Cached(StoredImages(path, known.image_shape, rows, held), tuple(known.warnings))
 
 
 @dataclass(slots=True)
@@ -119,8 +121,7 @@ class Writer:
 def locked(key: str) -> Iterator[None]:
     """Keep other processes from writing a set during the block; wait for one that does.
 
-    What processes left behind that were killed while they wrote any set is deleted, and sets that
-    have not been used for a month.
+    What processes left behind that were killed while they wrote any set is deleted.
 
     Raises:
         DataError: The cache cannot be written.
@@ -132,7 +133,6 @@ def locked(key: str) -> Iterator[None]:
             _, owner, _ = path.name.split(".", 2)
             with suppress(Timeout), FileLock(folder / f"{owner}.lock", timeout=0):
                 path.unlink(missing_ok=True)  # another process may clean, too
-        delete_unused(folder, time.time() - UNUSED)
         held = FileLock(folder / f"{key}.lock").acquire()
     except OSError as error:
         raise DataError(f"cannot write {folder}: {reason(error)}; {MOVE}") from error
@@ -140,22 +140,56 @@ def locked(key: str) -> Iterator[None]:
         yield
 
 
-def delete_unused(folder: Path, since: float) -> None:
-    """Delete the sets that no run has used since a time, in seconds of `time.time`.
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A file of decoded images."""
 
-    Raises:
-        OSError: One cannot be deleted.
+    last_use: float  # seconds of `time.time`; 0 where the set was never whole
+    num_bytes: int
+    path: Path
+
+
+def sets_in(folder: Path) -> list[Stored]:
+    """Return the sets of a cache, those used longest ago first."""
+    found = []
+    for path in folder.glob("[!.]*.images"):  # a point begins the name of what is being written
+        with suppress(FileNotFoundError):  # another process deletes it
+            num_bytes, last_use = path.stat().st_size, 0.0
+            with suppress(FileNotFoundError):
+                last_use = path.with_suffix(".json").stat().st_mtime
+            found.append(Stored(last_use, num_bytes, path))
+    return sorted(found, key=lambda one: one.last_use)
+
+
+def make_room(folder: Path, num_bytes: int) -> None:
+    """Delete sets that no run has used for a month, and others to make room for a new one.
+
+    The longest unused are deleted until all sets together take at most half of what they take and
+    the disk has free. None is deleted that a process reads or writes, or if the new one would not
+    fit even then.
+
+    Args:
+        folder: Of the sets.
+        num_bytes: Of the new one.
     """
-    for path in folder.glob("[!.]*.images"):
-        about = path.with_suffix(".json")
-        try:
-            used = about.stat().st_mtime
-        except FileNotFoundError:  # the set was never whole, or another process deletes it
-            used = 0.0
-        if used < since:
-            with suppress(Timeout), FileLock(path.with_suffix(".lock"), timeout=0):
-                for one in (about, *folder.glob(f"{path.stem}.*.json"), path):
-                    one.unlink(missing_ok=True)
+    sets, free = sets_in(folder), shutil.disk_usage(folder).free
+    used = sum(one.num_bytes for one in sets)
+    most = (used + free) / 2 - num_bytes
+    for one in sets if num_bytes <= used + free else []:
+        if (used > most or one.last_use < time.time() - UNUSED) and is_deleted(one.path):
+            used -= one.num_bytes
+
+
+def is_deleted(path: Path) -> bool:
+    """Delete a set, with what is known of it; return whether that was possible."""
+    try:
+        with FileLock(path.with_suffix(".lock"), timeout=0):
+            delete_unread(path)
+            for about in path.parent.glob(f"{path.stem}.*json"):
+                about.unlink(missing_ok=True)
+    except OSError:  # another process reads or writes it, or it is another user's
+        return False
+    return True
 
 
 @contextmanager
@@ -167,12 +201,15 @@ def written(key: str, num_rows: int, image_shape: tuple[int, int, int]) -> Itera
         num_rows: Of the file.
         image_shape: C, H, W.
 
+    Older sets make room for it; see `make_room`.
+
     Raises:
         DataError: The disk has no room, or the cache cannot be written.
     """
     path, _ = places(key)
     row_bytes = int(np.prod(image_shape))
     num_bytes = num_rows * row_bytes
+    make_room(path.parent, num_bytes)
     free = shutil.disk_usage(path.parent).free
     if num_bytes > free:
         raise _no_room(path.parent, num_bytes, f"{file_size(free)} are free")
@@ -201,13 +238,15 @@ def record(
     kept = [(int(part[0]), int(part[-1]) + 1) for part in parts]
     known = CachedSet(image_shape=image_shape, kept=kept, warnings=list(warnings))
     write_atomic(about, to_json(known))
-    return Cached(StoredImages(path, image_shape, rows), tuple(warnings))
+    return Cached(StoredImages(path, image_shape, rows, hold(path)), tuple(warnings))
 
 
 def _no_room(folder: Path, num_bytes: int, why: str) -> DataError:
-    sets = folder.glob("[!.]*.images")  # a point begins the name of what is being written
-    used = sum(path.stat().st_size for path in sets)
-    older = f"sets that were decoded earlier take {file_size(used)} there and can be deleted; "
+    used = sum(one.num_bytes for one in sets_in(folder))
+    older = (
+        f"sets that were decoded earlier take {file_size(used)} there, and those that no run reads "
+        "can be deleted; "
+    )
     text = (
         f"the decoded images take {file_size(num_bytes)}, more than they may of the memory "
         f"(data.memory), and cannot be written to {folder}: {why}; {older if used else ''}{MOVE}, "

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ class StoredImages:
     path: Path
     image_shape: tuple[int, int, int]  # C, H, W
     rows: NDArray[np.int64]  # (N,), the row of the file that each image is
+    held: "Held | None" = None  # keeps a file of the cache there
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -94,6 +95,52 @@ class StoredImages:
         """Yield each image `(C, H, W)`."""
         for chunk in self.chunks():
             yield from chunk
+
+
+class Held:
+    """Keeps other processes from deleting a file as long as this object lives, or a copy of it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+
+    def __del__(self) -> None:
+        self.file.close()
+
+    def __reduce__(self) -> tuple[Callable[[Path], "Held | None"], tuple[Path]]:
+        return hold, (Path(self.file.name),)
+
+
+def hold(path: Path) -> Held | None:
+    """Keep a file from being deleted by `delete_unread`; None: it is not there any more."""
+    try:
+        held = Held(path.open("rb"))
+    except OSError:
+        return None
+    try:
+        import fcntl
+
+        fcntl.flock(held.file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return None  # `delete_unread` is about to delete it
+    except (ImportError, OSError):
+        return held  # on Windows no file is deleted that is open; a disk may have no locks
+    return held if os.fstat(held.file.fileno()).st_nlink else None
+
+
+def delete_unread(path: Path) -> None:
+    """Delete a file that no process holds.
+
+    Raises:
+        OSError: One does, or it cannot be deleted.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        path.unlink()
+        return
+    with path.open("rb+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
 
 
 AGAIN = "run the same command again, which decodes the images again if it must"

@@ -2,10 +2,12 @@
 
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -280,6 +282,92 @@ def test_a_set_that_no_run_has_used_for_a_month_makes_room_for_the_next(pictures
     both = sets_after(6, months=0)
     assert len(both) == 2
     assert second < both
+
+
+@pytest.fixture
+def limited(monkeypatch, user_cache):
+    """Sets the bytes that the disk has for decoded images, of which sets take some."""
+    folder = user_cache / "kdtool" / "decoded"
+
+    def limit(num_bytes):
+        def usage(_path):
+            used = sum(path.stat().st_size for path in folder.glob("[!.]*.images"))
+            return SimpleNamespace(free=num_bytes - used)
+
+        monkeypatch.setattr(shutil, "disk_usage", usage)
+
+    limit(10**9)
+    return limit
+
+
+def used_last(pictures, first, seconds_ago):
+    """Decode all pictures from a first one; return the set, as used some seconds ago."""
+    images = read(pictures[first:], memory=LITTLE).images
+    about = images.path.with_suffix(".json")
+    os.utime(about, (time.time() - seconds_ago,) * 2)
+    return images.path
+
+
+def test_sets_take_half_of_the_disk_and_those_used_longest_ago_make_room(pictures, limited):
+    six, five, four = (
+        used_last(pictures, first, ago) for first, ago in ((4, 10), (5, 30), (6, 20))
+    )
+    limited(2 * (6 + 4 + 3) * ROW)  # half of which the next one fits into with two of them
+    used_last(pictures, 7, 0)
+    assert [path.exists() for path in (six, five, four)] == [True, False, True]
+    assert not five.with_suffix(".json").exists()
+    limited(2 * (6 + 2 + 3) * ROW - 1)  # one byte too few to keep any of four and six
+    used_last(pictures, 8, 0)
+    assert [path.exists() for path in (six, four)] == [False, False]
+
+
+def test_a_set_that_fills_more_than_half_of_the_disk_is_written_if_it_fits(pictures, limited):
+    limited(6 * ROW)
+    first = used_last(pictures, 4, 0)
+    assert read(pictures[5:], memory=LITTLE).images.path.exists()
+    assert not first.exists()
+
+
+def test_a_set_that_cannot_fit_deletes_none(pictures, limited):
+    six = used_last(pictures, 4, 10)
+    limited(6 * ROW - 1)
+    with pytest.raises(DataError, match=r"earlier take 7\.20 kB there, and those that no"):
+        read(pictures[4:], size=SIDE + 1, memory=LITTLE)
+    assert six.exists()
+
+
+READS = """
+import pickle, sys
+images = pickle.load(sys.stdin.buffer)
+print("it is read", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "in another process"])
+def test_a_set_that_is_read_is_not_deleted(pictures, limited, elsewhere):
+    images = read(pictures[4:], memory=LITTLE).images.only([0, 1])
+    path, expected = images.path, images[:]
+    os.utime(path.with_suffix(".json"), (0, 0))
+    limited(6 * ROW + 5 * ROW)
+    with subprocess.Popen(
+        [sys.executable, "-c", READS], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        if elsewhere:
+            process.stdin.write(pickle.dumps(images))
+            process.stdin.flush()
+            assert process.stdout.readline() == b"it is read\n"
+            del images
+        used_last(pictures, 5, 0)
+        with pytest.raises(DataError, match=r"earlier take 7\.20 kB there, and those that no"):
+            read(pictures[5:], size=SIDE + 1, memory=LITTLE)
+        assert path.exists()
+        if not elsewhere:
+            assert np.array_equal(images[:], expected)
+            del images
+        process.kill()
+    read(pictures[6:], memory=LITTLE)
+    assert not path.exists()
 
 
 def test_broken_files_are_listed_as_ever_and_leave_no_file(pictures, user_cache):
