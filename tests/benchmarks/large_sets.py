@@ -214,6 +214,25 @@ def reader(splits):
     return read
 
 
+def mapped_reader(splits, *, anew: bool):
+    """Return what takes batches from the file as memory-mapped: once, or anew for each batch."""
+    images = splits.train.images
+    rows = torch.from_numpy(images.rows)
+
+    def mapped():
+        return torch.from_numpy(
+            np.memmap(images.path, np.uint8, "c").reshape(-1, *images.image_shape)
+        )
+
+    whole = mapped()
+
+    def read() -> None:
+        for index in batches(splits.train, BATCH_SIZE)[:STEPS]:
+            (mapped() if anew else whole).index_select(0, rows[index])
+
+    return read
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=150)
@@ -239,6 +258,10 @@ def main() -> None:
         )
         count = STEPS * BATCH_SIZE
         compare("batches alone", count, given.rounds, reader(of_file), reader(of_memory))
+        for anew in (False, True):
+            title = f"batches alone, mapped {'for each' if anew else 'once'}"
+            mapped = mapped_reader(of_file, anew=anew)
+            compare(title, count, given.rounds, mapped, reader(of_memory))
         compare(f"{MODEL}", count, given.rounds, trainer(of_file), trainer(of_memory))
         compare_decoding(folder, 2 * given.images, given.rounds)
     finally:
