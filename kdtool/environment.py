@@ -3,12 +3,16 @@
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import kdtool
 from kdtool.results.profile import Environment
+
+if sys.platform != "win32":
+    import resource
 
 PACKAGES = (
     "torch", "torchvision", "onnx", "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml",
@@ -26,6 +30,7 @@ CPU_INFO = Path("/proc/cpuinfo")
 GROUPS = Path("/proc/self/cgroup")
 MOUNTED = Path("/sys/fs/cgroup")
 MEMORY_INFO = Path("/proc/meminfo")
+STATUS = Path("/proc/self/status")
 FLAG_KEYS = {"flags", "Features"}
 CPU_FEATURES = (
     "avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8",  # x86
@@ -173,11 +178,29 @@ def group_folders(controller: str, groups: Path = GROUPS, mounted: Path = MOUNTE
     return list(found)
 
 
+def own_memory(field: str) -> int:
+    """Return the bytes that Linux counts for this process, such as those of "VmData:".
+
+    Source: man 5 proc_pid_status.
+    """
+    rows = (line.split() for line in STATUS.read_text(encoding="ascii").splitlines())
+    return next(1024 * int(row[1]) for row in rows if row[:1] == [field])
+
+
+def own_limit() -> int | None:
+    """Return the bytes of memory that this process may still take; None: there is no such limit.
+
+    Source: man 2 getrlimit, RLIMIT_DATA.
+    """
+    if sys.platform != "linux":
+        return None
+    soft, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    return None if soft == resource.RLIM_INFINITY else max(0, soft - own_memory("VmData:"))
+
+
 def descriptors() -> int | None:
     """Return how many files this process may have open; None where there is no such limit."""
-    try:
-        import resource
-    except ModuleNotFoundError:  # Windows
+    if sys.platform == "win32":
         return None
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return None if soft == resource.RLIM_INFINITY else soft

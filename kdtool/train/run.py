@@ -29,7 +29,7 @@ from kdtool.train.models.create import (
     origin_of,
     source_of,
 )
-from kdtool.train.models.device import check_precision, check_room, choose_device
+from kdtool.train.models.device import check_precision, check_room, choose_device, room_on
 from kdtool.train.models.networks import ImageShape, check_model_name
 from kdtool.train.models.published import Published, published
 from kdtool.train.models.trained_teacher import in_order, notes_of
@@ -189,7 +189,7 @@ def load_data(recipe: Recipe, device: torch.device, reporter: Reporter) -> tuple
     Raises:
         KdtoolError: They cannot be read, do not fit on the device, or do not fit the recipe.
     """
-    splits = load_splits(recipe.data, reporter.warn, reporter.progress)
+    splits = load_splits(recipe.data, reporter.warn, reporter.progress, room_on(device))
     check_operating_point(recipe.export.operating_point, splits.classes)
     parts = [splits.train, splits.validation, splits.test]
     copied = [splits.train] if recipe.distill.exclude_classes else []

@@ -20,12 +20,8 @@ from kdtool.recipe.data import PictureKeys, parse_memory
 from kdtool.train.data.large.cache import find_cached, key_of_set, locked, record, written
 from kdtool.train.data.large.shards import PictureFile
 from kdtool.train.data.large.stored import Images
-from kdtool.train.data.source import (
-    Progress,
-    beginning,
-    first_of,
-    problem_list,
-)
+from kdtool.train.data.source import Progress, beginning, first_of, problem_list
+from kdtool.train.ranks.launched import launched
 
 GREY_MODES = {"1", "L", "LA", "La", "F"}  # and all that start with I
 SIDEWAYS = {5, 6, 7, 8}  # EXIF orientations that swap width and height
@@ -112,7 +108,11 @@ class Pictures:
 
 
 def read_pictures(
-    paths: Sequence[PictureFile], names: Sequence[str], table: PictureKeys, progress: Progress
+    paths: Sequence[PictureFile],
+    names: Sequence[str],
+    table: PictureKeys,
+    progress: Progress,
+    room: int | None = None,
 ) -> Pictures:
     """Read image files with all cores, into memory or, where they do not fit, into a file.
 
@@ -126,6 +126,7 @@ def read_pictures(
         names: Of the files, for messages.
         table: Size, channels, memory, and whether broken files stop the run.
         progress: Shows the progress.
+        room: Bytes that the device has for the images; None: it is the CPU.
 
     Raises:
         DataError: Files are broken, with a full list; the sizes differ and there is no `data.size`;
@@ -134,11 +135,11 @@ def read_pictures(
     key = key_of_set(paths, table)
     cached = find_cached(key)
     if cached:
-        in_memory = fits(math.prod(cached.images.shape), table.memory)
+        in_memory = fits(math.prod(cached.images.shape), table.memory, room)
         images = cached.images[:] if in_memory else cached.images
         return Pictures(images, cached.images.rows, cached.warnings)
     found = _look(paths, names, table, progress)
-    in_memory = fits(len(found.headers) * math.prod(found.shape), table.memory)
+    in_memory = fits(len(found.headers) * math.prod(found.shape), table.memory, room)
     return _into_memory(found, key) if in_memory else _into_file(found, key)
 
 
@@ -260,16 +261,23 @@ def _into_file(found: _Found, key: str) -> Pictures:
     return Pictures(cached.images, cached.images.rows, cached.warnings)
 
 
-def fits(num_bytes: int, memory: str | None) -> bool:
-    """Return whether images are kept in memory.
+def fits(num_bytes: int, memory: str | None, room: int | None = None) -> bool:
+    """Return whether this process keeps images in memory.
 
     Args:
-        num_bytes: That they need.
-        memory: `data.memory`; without it `MEMORY_SHARE` of what is free.
+        num_bytes: That they need, in each rank of torchrun on this machine.
+        memory: `data.memory`; without it `MEMORY_SHARE` of what is free. A process that may take
+            less, as one of several that train, takes that share of it at most.
+        room: Bytes that the device has for them; None: it is the CPU.
     """
+    own, (_, free), place = environment.own_limit(), environment.memory(), launched()
+    if own is not None and num_bytes > MEMORY_SHARE * own:
+        return False
+    if room is not None and num_bytes > room:
+        return False
+    num_bytes *= place.local_count if place else 1
     if memory is not None:
         return num_bytes <= parse_memory(memory)
-    _, free = environment.memory()
     return free is None or num_bytes <= MEMORY_SHARE * free
 
 

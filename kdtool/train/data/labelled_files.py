@@ -163,15 +163,23 @@ def files_below(folder: Path, root: Path) -> FoundFiles:
     return found
 
 
-def read_files(files: LabelledFiles, table: PictureKeys, progress: Progress) -> SourceData:
+def read_files(
+    files: LabelledFiles, table: PictureKeys, progress: Progress, room: int | None = None
+) -> SourceData:
     """Split and read image files; the images of a split are contiguous, and in memory once.
+
+    Args:
+        files: To read.
+        table: How.
+        progress: Shows the progress.
+        room: As of `read_pictures`.
 
     Raises:
         DataError: They cannot be split or read.
     """
     parts = divide(files, table)  # first, so that what cannot be split is reported before reading
     names = [shown(path, files.root) for path in files.paths]
-    pictures = read_pictures(files.paths, names, table, progress)
+    pictures = read_pictures(files.paths, names, table, progress, room)
     if num_broken := len(files.paths) - len(pictures.kept):
         # Split as if the broken ones did not exist: no class loses its only test image.
         files = replace(

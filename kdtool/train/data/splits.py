@@ -171,8 +171,8 @@ def place_of(images: Iterable[Images]) -> ImagePlace:
     return ImagePlace(where="disk" if on_disk else "memory", num_bytes=num_bytes)
 
 
-def load_source(table: DataTable, progress: Progress) -> SourceData:
-    """Return the images of the source of `[data]`.
+def load_source(table: DataTable, progress: Progress, room: int | None = None) -> SourceData:
+    """Return the images of the source of `[data]`; see `load_splits`.
 
     Raises:
         DataError: They are missing or damaged.
@@ -189,7 +189,7 @@ def load_source(table: DataTable, progress: Progress) -> SourceData:
         case NpzTable():
             data = load_npz(table)
         case FolderTable() | CsvTable() | WebDatasetTable() | ParquetTable():
-            data = read_files(list_files(table), table, progress)
+            data = read_files(list_files(table), table, progress, room)
     return data
 
 
@@ -210,7 +210,12 @@ def list_files(table: FolderTable | CsvTable | WebDatasetTable | ParquetTable) -
             return list_parquet(table)
 
 
-def load_splits(table: DataTable, warn: Callable[[str], None], progress: Progress) -> Splits:
+def load_splits(
+    table: DataTable,
+    warn: Callable[[str], None],
+    progress: Progress,
+    room: int | None = None,
+) -> Splits:
     """Load, check and split the data of a recipe.
 
     Without a validation split of the source, one is drawn from the train images with a fixed seed,
@@ -220,11 +225,13 @@ def load_splits(table: DataTable, warn: Callable[[str], None], progress: Progres
         table: The recipe's `[data]`.
         warn: Called with each warning of the result, once.
         progress: Shows the progress of reading, as `Terminal.progress` does.
+        room: Bytes that the device has for images in memory, which are kept there; None: it is the
+            CPU. Image files that need more are decoded into a file.
 
     Raises:
         DataError: The data are missing, damaged, or cannot be split.
     """
-    data = load_source(table, progress)
+    data = load_source(table, progress, room)
     check_classes(data.description, data.classes, data.labels)
     images, fine, drawn = _divide(data, table.validation)
     classes, labels, groups = data.classes, fine, _groups(table, data)

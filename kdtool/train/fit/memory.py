@@ -5,18 +5,16 @@ import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 
-from kdtool.environment import memory
+from kdtool.environment import memory, own_memory
 
 if sys.platform != "win32":
     import resource
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 LARGE = 2**30
-STATUS = Path("/proc/self/status")
 USABLE = 0.95  # of the memory that is free: other programs may ask for some meanwhile
 
 
@@ -48,15 +46,6 @@ def free_memory() -> int | None:
         return None
     usable = int(USABLE * free)
     return usable if _most is None else max(0, min(usable, _most - own_memory("RssAnon:")))
-
-
-def own_memory(field: str) -> int:
-    """Return the bytes that the system counts for this process, such as those of "VmData:".
-
-    Source: man 5 proc_pid_status.
-    """
-    rows = (line.split() for line in STATUS.read_text(encoding="ascii").splitlines())
-    return next(1024 * int(row[1]) for row in rows if row[:1] == [field])
 
 
 _most: int | None = None  # bytes of memory that this process may fill

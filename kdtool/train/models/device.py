@@ -102,6 +102,11 @@ def exact_arithmetic() -> AbstractContextManager[object]:
     return flags
 
 
+def room_on(device: torch.device) -> int | None:
+    """Return the bytes of a GPU for images, half of what is free; None: they stay on the CPU."""
+    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else None
+
+
 def check_room(images: Iterable[Tensor], device: torch.device) -> None:
     """Raise KdtoolError if the images, which are all kept on the device, do not fit its memory."""
     if device.type != "cuda":

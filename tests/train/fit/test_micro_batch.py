@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from kdtool.environment import memory
+from kdtool.environment import memory, own_memory
 from kdtool.train.fit.losses import kd_loss
-from kdtool.train.fit.memory import own_memory, within_free_memory
+from kdtool.train.fit.memory import within_free_memory
 from kdtool.train.fit.methods import dist_loss
 from kdtool.train.fit.micro_batch import LearnWhatFits, learn_in_parts, learn_whole
 

@@ -7,14 +7,17 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
+import loading
 import numpy as np
 import pytest
 import torch
 from loading import load_splits, no_progress
 from pictures import draw, save, save_classes
 
+from kdtool import environment
 from kdtool.errors import DataError
 from kdtool.recipe.data import FolderTable, parse_memory
 from kdtool.train.data.images import read_pictures
@@ -126,6 +129,63 @@ def test_a_set_fits_up_to_its_size(pictures):
         assert isinstance(read(paths, memory=f"{num_bytes / 10**6:.6f} MB").images, kind)
     assert parse_memory("16 GB") == 16 * 10**9
     assert parse_memory("0.5TB") == 5 * 10**11
+
+
+def is_read_from_file(paths, **settings):
+    room = settings.pop("room", None)
+    table = FolderTable(source="folder", root=paths[0].parent, size=SIDE, **settings)
+    names = [path.name for path in paths]
+    return isinstance(read_pictures(paths, names, table, no_progress, room).images, StoredImages)
+
+
+def test_without_a_setting_a_set_may_take_a_share_of_the_free_memory(pictures, monkeypatch):
+    paths = pictures[4:]
+    for free, from_file in [(10 * len(paths) * ROW // 7 + 1, False), (len(paths) * ROW, True)]:
+        monkeypatch.setattr(environment, "memory", lambda free=free: (10**12, free))
+        assert is_read_from_file(paths) == from_file
+
+
+def test_a_gpu_must_have_room_for_a_set_in_memory(pictures):
+    paths = pictures[4:]
+    for room, from_file in [(6 * ROW, False), (6 * ROW - 1, True)]:
+        assert is_read_from_file(paths, memory="1 GB", room=room) == from_file
+
+
+def test_the_ranks_of_a_machine_share_its_memory(pictures, monkeypatch):
+    paths = pictures[4:]
+    ranks = {"RANK": 5, "WORLD_SIZE": 6, "LOCAL_RANK": 2, "LOCAL_WORLD_SIZE": 3}
+    for name, value in (ranks | {"MASTER_ADDR": "head", "MASTER_PORT": 29500}).items():
+        monkeypatch.setenv(name, str(value))
+    for num_bytes, from_file in [(18 * ROW, False), (18 * ROW - 1, True)]:
+        assert is_read_from_file(paths, memory=f"{num_bytes / 10**6:.6f} MB") == from_file
+
+
+LIMITED = """
+import sys
+from pathlib import Path
+from loading import no_progress
+from kdtool.recipe.data import FolderTable
+from kdtool.train.data.images import read_pictures
+from kdtool.train.fit.memory import limit_memory
+paths = [*map(Path, sys.argv[1:])]
+table = FolderTable(source="folder", root=paths[0].parent, size=1000, memory="10 GB")
+limit_memory(120_000_000)
+print(type(read_pictures(paths, [path.name for path in paths], table, no_progress).images))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such limit")
+def test_one_of_several_processes_reads_a_set_from_a_file_that_its_share_does_not_hold(pictures):
+    """Of 120 MB 70 % may be taken, which 40 images of 3 MB exceed and eight do not."""
+    for number, kind in [(8, "numpy.ndarray"), (40, "StoredImages")]:
+        done = subprocess.run(
+            [sys.executable, "-c", LIMITED, *[str(pictures[0])] * number],
+            env=os.environ | {"PYTHONPATH": str(Path(loading.__file__).parent)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert kind in done.stdout
 
 
 def cut(path):
