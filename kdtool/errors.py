@@ -4,6 +4,8 @@ import errno
 import re
 from collections.abc import Iterable
 
+NOTHING_LOST = "interrupted; nothing is lost: run the same command again"
+
 
 class KdtoolError(Exception):
     """An error that the user can fix; shown as one message, without a traceback."""

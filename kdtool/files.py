@@ -22,6 +22,8 @@ UNFINISHED = ".unfinished"  # in the name of a file that is being written
 # Signals that end a command; Windows has no SIGHUP.
 ENDING = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
+_scratch = set[str]()  # the temporary folders of this process
+
 
 def size_and_time(path: Path) -> str:
     """Return size and time of change of a file, by which a change of it is noticed."""
@@ -114,11 +116,19 @@ def scratch_folder(parent: Path | None = None, prefix: str = "kdtool-") -> Itera
     try:
         with signals_wait():
             made.append(tempfile.TemporaryDirectory(prefix=prefix, dir=parent))
+            _scratch.add(made[0].name)
         yield Path(made[0].name)
     finally:
         with signals_wait():
             for one in made:
                 one.cleanup()
+                _scratch.discard(one.name)
+
+
+def remove_scratch_folders() -> None:
+    """Remove the temporary folders of this process, which is about to end without cleaning up."""
+    for name in [*_scratch]:
+        shutil.rmtree(name, ignore_errors=True)
 
 
 @contextmanager

@@ -16,9 +16,9 @@ from kdtool.cli.export import export
 from kdtool.cli.inspect import check, init, status, verify
 from kdtool.cli.report import report
 from kdtool.cli.shell.help import HELP_OPTIONS, Command, Group
-from kdtool.cli.shell.signals import NOTHING_LOST, exit_code, interrupted_by
+from kdtool.cli.shell.signals import exit_code, interrupted_by
 from kdtool.cli.study import distill, finetune, subclass_distill
-from kdtool.errors import InterruptedRunError, KdtoolError, of_machine
+from kdtool.errors import NOTHING_LOST, InterruptedRunError, KdtoolError, of_machine
 
 app = typer.Typer(
     cls=Group,

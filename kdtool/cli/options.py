@@ -11,8 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from kdtool.cli.shell.completion import choices, recipe_keys
-from kdtool.cli.shell.signals import NOTHING_LOST, careful
-from kdtool.errors import GateError, InterruptedRunError, KdtoolError, did_you_mean
+from kdtool.cli.shell.signals import careful
+from kdtool.errors import (
+    NOTHING_LOST,
+    GateError,
+    InterruptedRunError,
+    KdtoolError,
+    did_you_mean,
+)
 
 CLUSTERS = ("local", "auto")
 ADDRESS = r"ray://(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):\d{1,5}"  # of a Ray client server

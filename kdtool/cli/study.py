@@ -90,7 +90,7 @@ def finetune(
                 loaded,
                 terminal,
                 role=trained,
-                machine=commands.Machine(own_device, jobs, cluster, ranks),
+                machine=commands.Machine(device, own_device, jobs, cluster, ranks),
                 force=force,
             )
     options = [word for text in settings or [] for word in ("--set", text)]
@@ -242,7 +242,7 @@ def _distill(
                 loaded,
                 terminal,
                 subclasses=subclasses,
-                machine=Machine(own_device, jobs, cluster, ranks),
+                machine=Machine(device, own_device, jobs, cluster, ranks),
                 sweep=swept,
                 consent=Consent(force=force, anyway=anyway),
             )

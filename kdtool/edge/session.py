@@ -94,7 +94,7 @@ EXPLANATIONS = {
 
 
 def open_session(
-    path: Path, threads: int = 1, provider: str = "cpu", *, optimize: bool = True
+    path: Path, threads: int = 1, provider: str = "cpu", *, optimize: bool = True, gpu: int = 0
 ) -> InferenceSession:
     """Load a model, ready to run.
 
@@ -106,6 +106,7 @@ def open_session(
         provider: Key of `PROVIDERS`, or `auto` as in `choose_provider`. Operators that it lacks
             run on the CPU.
         optimize: False runs the graph as the file has it.
+        gpu: Number of the GPU, for the providers cuda and tensorrt.
 
     Raises:
         ModelFileError: The file is missing, damaged, not ONNX or beyond this onnxruntime.
@@ -117,7 +118,7 @@ def open_session(
     check_file(path)
     provider, _ = choose_provider(provider)
     try:
-        session = _start(str(path), threads, provider, optimize=optimize)
+        session = _start(str(path), threads, provider, optimize=optimize, gpu=gpu)
         _read_texts(session)
     except RUNTIME_ERRORS as error:
         raise ModelFileError(_explain(path, str(error))) from error
@@ -193,7 +194,7 @@ def _provider_meant(name: str, present: Sequence[str]) -> str:
 
 
 def _start(
-    model: str | bytes, threads: int, provider: str, *, optimize: bool = True
+    model: str | bytes, threads: int, provider: str, *, optimize: bool = True, gpu: int = 0
 ) -> InferenceSession:
     """Create a session on `provider`, without a fallback.
 
@@ -202,6 +203,7 @@ def _start(
         threads: As in `open_session`.
         provider: Key of `PROVIDERS` that this onnxruntime has.
         optimize: As in `open_session`.
+        gpu: As in `open_session`.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -215,13 +217,14 @@ def _start(
     if provider == "cpu":
         return InferenceSession(model, options, providers=wanted)
     options.add_session_config_entry(RECORD_PROVIDERS, "1")
+    numbered = [(one, {"device_id": gpu}) if gpu else one for one in wanted]
     with _captured_output() as captured:
         # Without this call, available since onnxruntime 1.21, CUDA from pip is not found.
         if provider in ("cuda", "tensorrt") and hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()
         try:
             # Otherwise it would also switch to the CPU when a run fails.
-            session = InferenceSession(model, options, providers=wanted, enable_fallback=0)
+            session = InferenceSession(model, options, providers=numbered, enable_fallback=0)
         except RuntimeError as error:  # of a provider's library, not of the file
             raise KdtoolError(why_not(provider, str(error))) from error
         captured.seek(0)

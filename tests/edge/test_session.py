@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
+from kdtool.edge import session
 from kdtool.edge.count.graph import count_graph
 from kdtool.edge.providers import (
     AUTOMATIC,
@@ -156,6 +157,29 @@ def test_a_provider_that_runs_nothing_of_a_model_is_an_error(tiny_onnx, monkeypa
     monkeypatch.setitem(PROVIDERS, "azure", AZURE)
     with pytest.raises(KdtoolError, match=r"'azure' supports no operator of .*tiny\.onnx; all"):
         open_session(tiny_onnx, provider="azure")
+
+
+@pytest.mark.parametrize(
+    ("gpu", "expected"),
+    [
+        (0, ["CUDAExecutionProvider"]),
+        (1, [("CUDAExecutionProvider", {"device_id": 1})]),
+    ],
+)
+def test_a_gpu_is_named_to_onnxruntime(tiny_onnx, monkeypatch, gpu, expected):
+    """What onnxruntime is asked for, on a machine without a GPU."""
+    asked = []
+
+    def no_gpu(_model, _options, *, providers, **_others):
+        asked.append(providers)
+        raise RuntimeError("no CUDA driver")
+
+    names = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
+    monkeypatch.setattr(session, "InferenceSession", no_gpu)
+    with pytest.raises(KdtoolError, match="no CUDA driver"):
+        open_session(tiny_onnx, provider="cuda", gpu=gpu)
+    assert asked == [expected]
 
 
 def test_share_of_a_provider_is_that_of_the_nodes(tiny_onnx):

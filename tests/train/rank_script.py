@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import torch
-from rank_cases import CASES, StopError, batch_norm, digits, train
+from rank_cases import CASES, StopError, batch_norm, digits, running_mean, train
 
 from kdtool.errors import KdtoolError
 from kdtool.train.fit import state
@@ -38,6 +38,7 @@ def main(folder):
     for name in CASES:
         found[name] = train(ranks, splits, name, own / f"{name}.pt")
     found["norm"] = batch_norm(ranks)
+    found["means"] = ranks.gathered(running_mean(ranks, splits, own / "mean.pt"))
     if ranks.leads:
         (folder / "one.pt").rename(own / "one.pt")
         (own / "file").write_bytes(bytes(range(250)) * 10)

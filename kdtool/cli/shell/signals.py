@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-NOTHING_LOST = "interrupted; nothing is lost: run the same command again"
+from kdtool.errors import NOTHING_LOST
+
 # A closed terminal sends SIGHUP, which Windows lacks.
 ENDING = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 SECONDS_TO_WAIT = 0.05  # before another look whether an import is over
@@ -28,8 +29,10 @@ def watch_signals() -> None:
     turn it into an ImportError, or print it and go on. A signal that is ignored, as after `nohup`,
     stays so.
     """
+    from kdtool.train.ranks.launched import launched
+
     # torchrun ends its ranks by SIGTERM, and each of them has its own way to go.
-    ending = [] if os.environ.get("RANK") else ENDING
+    ending = [] if launched() else ENDING
     for number in (signal.SIGINT, *ending):
         if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}:
             signal.signal(number, _end_at_once)

@@ -140,6 +140,8 @@ def fit(
                 loss = train_epoch(learn, order, epoch, show)
             state.seconds += time.perf_counter() - began
             refresh(state.learned)
+            # Statistics other than BatchNorm's are those of the part of each rank.
+            ranks.copy_buffers(state.learned)
             logits = learner.validate(state.learned)
             found = ranks.same(judged(logits, splits, training, epoch))
             state.add(

@@ -223,7 +223,7 @@ class OnnxTeacher(nn.Module):
             try:
                 if device.type != "cuda":
                     raise KdtoolError(f"ONNX Runtime and PyTorch do not share {device.type}")
-                self.gpu_session = open_session(self.path, provider="cuda")
+                self.gpu_session = open_session(self.path, provider="cuda", gpu=device.index or 0)
             except KdtoolError as error:
                 self.gpu_session = self.session
                 self.notes.append(f"it runs on the processor: {error}")

@@ -21,7 +21,7 @@ from kdtool.train.models.networks import BUILT_IN
 from kdtool.train.pipeline.finish import Swept, conclude, methods_of, sweep_points, with_devices
 from kdtool.train.pipeline.inputs import inputs_of
 from kdtool.train.pipeline.parallel.ahead import train_ahead
-from kdtool.train.pipeline.parallel.cluster import check_answers, connected
+from kdtool.train.pipeline.parallel.cluster import check_answers, connected, warn_of_unused_gpus
 from kdtool.train.pipeline.parallel.ranks import meet
 from kdtool.train.pipeline.roles import (
     check_method,
@@ -52,7 +52,8 @@ DEFAULT_OPSET = ExportTable().opset
 class Machine:
     """What a study may use of this machine, and of others."""
 
-    device: str  # "auto" or a PyTorch device
+    asked: str  # the device as the user gives it, "auto" included
+    device: str  # that is used; of several ranks that of this one
     jobs: int | None = None  # training processes; None: chosen by `jobs_of`
     cluster: str | None = None  # "local", "auto" or the address of a Ray cluster
     ranks: Ranks = ALONE  # that train each model together
@@ -94,7 +95,7 @@ def distill(
     """
     check_answers(machine.cluster)
     settings = grid(recipe, sweep, subclasses=subclasses)
-    command = command_key(recipe, subclasses=subclasses, sweep=sweep, device=machine.device)
+    command = command_key(recipe, subclasses=subclasses, sweep=sweep, device=machine.asked)
     with study.locked():
         run = open_run(study, recipe, machine.device, reporter, machine.ranks)
         check_models(run)
@@ -114,6 +115,7 @@ def distill(
         # A sweep of [subclass] has a subclass teacher for each of its settings.
         early = [role for role in roles if role not in students and len(tried[role]) == 1]
         with connected(machine.cluster, recipe) as cluster:
+            warn_of_unused_gpus(run, machine.asked, cluster)
             run = numbered(run, tried, missing, machine.jobs, cluster)
             if not run.ranks.are_several:
                 checked = partial(is_checked, run, early, check)
@@ -269,6 +271,7 @@ def finetune(
         claim(study, recipe, run.splits.result, sweep={}, force=force)
         warn_of_retraining(run, [role])
         with connected(machine.cluster, recipe) as cluster:
+            warn_of_unused_gpus(run, machine.asked, cluster)
             if not run.ranks.are_several:
                 train_ahead(run, {role: [({}, recipe)]}, machine.jobs, cluster, lambda: True)
         models = {role: [train_model(run, plan) for plan in plan_by_labels(run, role)]}

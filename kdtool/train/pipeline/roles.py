@@ -138,7 +138,8 @@ def plan_by_kd(run: Run, role: Role, seed: int, teacher: Trained) -> ModelPlan:
     def make_loss() -> BatchLoss:
         return loss_by_kd(run, role, teacher_answers(run, teacher, role))
 
-    return plan_model(run, role, seed, depends_on, make_loss, teacher)
+    answers = answers_stage(run, teacher, role)
+    return plan_model(run, role, seed, depends_on, make_loss, teacher, answers)
 
 
 def kd_table(run: Run, role: Role) -> DistillTable | SubclassTable:
@@ -167,7 +168,8 @@ def plan_by_method(
     def make_loss() -> BatchLoss:
         return loss_by_method(run, role, teacher_answers(run, teacher, role), options)
 
-    return plan_model(run, role, seed, depends_on, make_loss, teacher)
+    answers = answers_stage(run, teacher, role)
+    return plan_model(run, role, seed, depends_on, make_loss, teacher, answers)
 
 
 def loss_by_method(run: Run, role: Role, answers: Answers, options: Options) -> BatchLoss:
@@ -231,6 +233,11 @@ def class_weights(run: Run, role: Role) -> Tensor | None:
 def sees_fixed_images(run: Run, role: Role) -> bool:
     """Return whether the images that the models of a role see are known: unchanged, or views."""
     return training_of(run, role, seed=0).num_views is not None
+
+
+def answers_stage(run: Run, teacher: Trained, role: Role) -> str | None:
+    """Return the stage of `teacher_logits` that the students of a role need; None: none."""
+    return logits_stage(run, teacher)[0] if sees_fixed_images(run, role) else None
 
 
 def teacher_answers(run: Run, teacher: Trained, role: Role) -> Answers:

@@ -19,9 +19,9 @@ from kdtool.train.fit.features import has_cut
 from kdtool.train.fit.loop import BatchLoss, fit
 from kdtool.train.fit.optimizer import epochs_to_train, phases_of
 from kdtool.train.fit.state import damage_of
-from kdtool.train.handed import hand_over
+from kdtool.train.handed import STATE, described, hand_over
 from kdtool.train.models.checkpoint import save_weights, set_weights
-from kdtool.train.models.describe import describe_model, has_batch_norm
+from kdtool.train.models.describe import has_batch_norm
 from kdtool.train.models.device import choose_precision
 from kdtool.train.models.trained_teacher import chance_warning, evaluate_pretrained
 from kdtool.train.run import TEACHERS, Run, Trained, table_of
@@ -37,6 +37,7 @@ class ModelPlan:
     checkpoint: Path  # of its weights
     make_loss: Callable[[], BatchLoss]  # makes the loss of a batch, when it is needed
     teacher: Trained | None = None  # of a student
+    answers: str | None = None  # stage with those of the teacher to the images, where it has one
 
     @property
     def title(self) -> str:
@@ -46,7 +47,7 @@ class ModelPlan:
     @property
     def state_path(self) -> Path:
         """Where the state of its unfinished training is saved."""
-        return self.checkpoint.with_suffix(".state.pt")
+        return self.checkpoint.with_suffix(STATE)
 
 
 def plan_model(
@@ -56,6 +57,7 @@ def plan_model(
     depends_on: object,
     make_loss: Callable[[], BatchLoss],
     teacher: Trained | None = None,
+    answers: str | None = None,
 ) -> ModelPlan:
     """Return the plan of one model; nothing is trained.
 
@@ -67,9 +69,10 @@ def plan_model(
         depends_on: What its loss depends on, in addition to data, table and seed.
         make_loss: Makes the loss of a batch.
         teacher: Of a student.
+        answers: Stage with the teacher's answers.
     """
     table, network = run.table(role), run.network(role)
-    layers = describe_model(table.without_paths.model, network)
+    layers = described(run, role)
     # Device and precision too: a control of one machine is no control of another's student.
     precision = "fp32"
     if not table.is_trained:
@@ -93,7 +96,7 @@ def plan_model(
         depends_on,
     )
     checkpoint = run.study.checkpoint(role, seed, key)
-    return ModelPlan(role, seed, key, checkpoint, make_loss, teacher)
+    return ModelPlan(role, seed, key, checkpoint, make_loss, teacher, answers)
 
 
 def training_of(run: Run, role: Role, seed: int) -> Training:
@@ -234,7 +237,8 @@ def _train(run: Run, plan: ModelPlan) -> tuple[TrainingResult, list[Path]]:
         plan.state_path.unlink()
     num_images = len(splits.train)
     total = epochs_to_train(table, num_images) * num_images
-    hand_over(run, plan.seed, plan.teacher, role, plan.state_path)
+    answers = run.study.files_of(plan.answers) if plan.answers else []
+    hand_over(run, plan.seed, plan.teacher, role, [plan.state_path, *answers])
     with run.reporter.progress(title, total) as update:
         model = run.build(role, plan.seed, pretrained=True)
         result, weights = fit(

@@ -93,6 +93,15 @@ class Ranks:
             dist.broadcast(values, src=0)
             tensor.copy_(values)
 
+    def copy_buffers(self, model: nn.Module) -> None:
+        """Give a model the buffers of rank 0, in place."""
+        if not self.are_several:
+            return
+        for buffer in model.buffers():
+            values = buffer.contiguous()
+            dist.broadcast(values, src=0)
+            buffer.copy_(values)
+
     def average(self, tensors: Iterable[Tensor], weight: float) -> None:
         """Replace tensors by their mean over the ranks, in place.
 

@@ -24,6 +24,7 @@ import torch
 from kdtool import __version__
 from kdtool.errors import KdtoolError, reason
 from kdtool.files import scratch_folder, write_atomic
+from kdtool.format import plural
 from kdtool.recipe.schema import Recipe
 from kdtool.results.profile import TrainingCluster
 from kdtool.results.study import TrainingResult
@@ -31,12 +32,14 @@ from kdtool.train.pipeline.inputs import own_sources
 from kdtool.train.pipeline.parallel.node import Expected, Made, Task, arithmetic_of
 from kdtool.train.pipeline.parallel.pieces import Piece
 from kdtool.train.pipeline.parallel.reports import Event, Workers
-from kdtool.train.pipeline.parallel.share import Cluster, Node, Share, needed_bytes
-from kdtool.train.pipeline.roles import logits_stage, sees_fixed_images
+from kdtool.train.pipeline.parallel.share import Cluster, Node, Share
+from kdtool.train.pipeline.roles import answers_stage
 from kdtool.train.run import Run
 
 MOST_TRIES = 4  # of a model whose process or node is lost
 SECONDS_TO_ANSWER = 5.0  # for the address of a cluster
+# Ray would try for ever again what was killed for lack of memory.
+OOM_RETRIES = ("RAY_task_oom_retries", str(MOST_TRIES - 1))
 OBJECT_STORE_BYTES = 200_000_000  # of a cluster on this machine: models and logits; more is on disk
 
 
@@ -46,8 +49,7 @@ def ray_module() -> Any:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # Below `uv run` it would upload the working folder and start `uv run` on each node.
     os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
-    # It would try for ever again what was killed for lack of memory.
-    os.environ.setdefault("RAY_task_oom_retries", str(MOST_TRIES - 1))
+    os.environ.setdefault(*OOM_RETRIES)
     import ray
 
     return ray
@@ -77,12 +79,15 @@ def connected(address: str | None, recipe: Recipe) -> Iterator[Cluster | None]:
             "object_store_memory": OBJECT_STORE_BYTES,
             "include_dashboard": False,
         }
+    elif address != "auto":
+        # A process on the head submits the tasks, and has none of the variables set here.
+        options["runtime_env"] = {"env_vars": dict([OOM_RETRIES])}
     ray = ray_module()
     with scratch_folder() as folder:
         # Workers begin in a copy of this folder, where they look for the user's own networks.
         for name, content in own_sources(recipe).items():
             write_atomic(folder / name, content)
-            options["runtime_env"] = {"working_dir": str(folder)}
+            options.setdefault("runtime_env", {})["working_dir"] = str(folder)
         try:
             ray.init(address=address, **options)
         except Exception as error:  # Ray raises several kinds, and `Exception` itself
@@ -95,6 +100,23 @@ def connected(address: str | None, recipe: Recipe) -> Iterator[Cluster | None]:
         yield Cluster(address, nodes_of(ray))
     finally:
         ray.shutdown()
+
+
+def warn_of_unused_gpus(run: Run, asked: str, cluster: Cluster | None) -> None:
+    """Warn that models are trained on the CPUs of a cluster with GPUs, as this machine has none.
+
+    Args:
+        run: The study.
+        asked: The device as the user gives it.
+        cluster: That trains the models; None: this machine does.
+    """
+    gpus = sum(node.gpus for node in cluster.nodes) if cluster else 0
+    if gpus and asked == "auto" and run.device.type == "cpu":
+        run.reporter.warn(
+            f"the cluster has {plural(gpus, 'GPU')}, and this machine has none that PyTorch can "
+            "use, so models are trained on CPUs; start the command on a machine with a GPU to have "
+            "them trained on GPUs, or say --device cpu"
+        )
 
 
 def check_answers(address: str | None) -> None:
@@ -165,7 +187,7 @@ def on_cluster(run: Run, share: Share, cluster: Cluster) -> Iterator[Workers]:
     needed = {
         "num_cpus": share.threads,
         "num_gpus": int(run.device.type == "cuda"),
-        "memory": needed_bytes(),
+        "memory": share.memory_bytes,
         "max_retries": MOST_TRIES - 1,
     }
     train = ray.remote(**needed)(trainer())
@@ -261,8 +283,7 @@ def files_for(run: Run, piece: Piece) -> list[Path]:
         return []
     asked = replace(run, recipe=piece.recipe)
     files = [piece.teacher.checkpoint]
-    if sees_fixed_images(asked, piece.role):
-        name, _ = logits_stage(asked, piece.teacher)
+    if name := answers_stage(asked, piece.teacher, piece.role):
         files += run.study.files_of(name)
     return [path for path in files if path.exists()]
 

@@ -76,7 +76,6 @@ def help_with(run: Run, handed: Handed) -> None:
         help_train(run, plan)
     elif model is not None:
         logits_of(run, model)
-        model.checkpoint.unlink(missing_ok=True)  # a sweep has many
 
 
 def facts_of(run: Run) -> dict[str, str]:

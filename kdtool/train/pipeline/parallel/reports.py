@@ -1,9 +1,9 @@
 """Progress and messages of models that train elsewhere, shown here."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
@@ -112,7 +112,7 @@ def train_pieces(
     futures: dict[int, Future[Any]] = {}
     num_begun = 0
     checked = all(piece.role not in TEACHER_OF for piece in pieces) or is_checked()
-    with ExitStack() as stack:
+    with ExitStack() as stack, kept_if_finished(pieces, workers, futures):
         for one in shown:
             stack.callback(one.bar.close)
         while True:
@@ -131,6 +131,27 @@ def train_pieces(
                 checked = checked or is_checked()
             else:
                 shown[number].show(event, *arguments)
+
+
+@contextmanager
+def kept_if_finished(
+    pieces: list[Piece], workers: Workers, futures: Mapping[int, Future[Any]]
+) -> Iterator[None]:
+    """Keep the models that are finished when an error ends the block, as that of another model.
+
+    Args:
+        pieces: The models.
+        workers: That train them.
+        futures: Of those that are not collected, by number.
+    """
+    try:
+        yield
+    except KdtoolError:
+        for number, future in futures.items():
+            if future.done() and not future.cancelled() and future.exception() is None:
+                with suppress(KdtoolError):  # its own; the first error is reported
+                    workers.collect(pieces[number], future)
+        raise
 
 
 def submitted(workers: Workers, number: int, piece: Piece) -> Future[Any]:

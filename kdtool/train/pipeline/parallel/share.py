@@ -35,6 +35,7 @@ class Share:
 
     jobs: int  # models at a time
     threads: int  # of PyTorch, for each
+    memory_bytes: int = 0  # that each asks a cluster for
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def share_of_cluster(cluster: Cluster, num_models: int, memory_bytes: int, *, gp
         fair = max(1, sum(node.cpus for node in usable) // max(1, num_models))
         threads = min(fair, *(node.cpus for node in usable))
         slots = sum(node.cpus // threads for node in usable)
-    return Share(max(1, min(slots, num_models)), threads)
+    return Share(max(1, min(slots, num_models)), threads, memory_bytes)
 
 
 def in_words(nodes: Sequence[Node]) -> str:

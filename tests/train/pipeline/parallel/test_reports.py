@@ -109,6 +109,35 @@ def test_an_error_of_a_model_is_raised_while_another_one_trains():
         other.set()
 
 
+def test_models_that_are_finished_when_another_one_fails_are_kept():
+    """Their events may be behind that of the failure."""
+    collected, finished = [], Event()
+
+    def train(_, title):
+        if title == "a":
+            assert finished.wait(60)
+            raise KdtoolError("the loss is nan")
+
+    with threads(train) as workers:
+
+        def submit(number, piece):
+            future = workers.submit(number, piece)
+            if number == 1:
+                future.result()
+                assert workers.events.get() == (1, "over")  # nothing will say that it is finished
+                finished.set()
+            return future
+
+        def collect(piece, future):
+            future.result()
+            collected.append(piece.title)
+
+        every = Workers(submit, collect, workers.events)
+        with pytest.raises(KdtoolError, match="the loss is nan"):
+            train_pieces(pieces("a", "b"), Recorded(), every, 2, lambda: True)
+    assert collected == ["b"]
+
+
 def test_a_model_that_is_tried_again_has_one_bar_and_its_messages_have_its_setting():
     def train(reporter, _):
         reporter.send("begin", "control, seed 3", 9)  # of a process that is lost

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from recorded import Recorded
 
 from kdtool.errors import KdtoolError
 from kdtool.train.pipeline.parallel import share
+from kdtool.train.pipeline.parallel.cluster import warn_of_unused_gpus
 from kdtool.train.pipeline.parallel.share import (
     Cluster,
     Node,
@@ -60,12 +62,12 @@ def test_every_gpu_trains_a_model(open_study, monkeypatch):
 @pytest.mark.parametrize(
     ("cores", "num_models", "expected"),
     [
-        ([1, 1], 5, Share(jobs=2, threads=1)),
-        ([8, 8], 4, Share(jobs=4, threads=4)),
-        ([8, 8], 1, Share(jobs=1, threads=8)),  # no model spreads over two nodes
-        ([16, 4], 2, Share(jobs=2, threads=4)),  # the smaller node takes one too
-        ([6], 4, Share(jobs=4, threads=1)),
-        ([0, 3], 2, Share(jobs=2, threads=1)),  # a head that lends nothing
+        ([1, 1], 5, Share(2, 1, GB)),
+        ([8, 8], 4, Share(4, 4, GB)),
+        ([8, 8], 1, Share(1, 8, GB)),  # no model spreads over two nodes
+        ([16, 4], 2, Share(2, 4, GB)),  # the smaller node takes one too
+        ([6], 4, Share(4, 1, GB)),
+        ([0, 3], 2, Share(2, 1, GB)),  # a head that lends nothing
     ],
 )
 def test_the_cores_of_a_cluster_are_divided_among_all_models(cores, num_models, expected):
@@ -76,14 +78,27 @@ def test_the_cores_of_a_cluster_are_divided_among_all_models(cores, num_models, 
 @pytest.mark.parametrize(
     ("nodes", "num_models", "expected"),
     [
-        ([(16, 2), (16, 2)], 9, Share(jobs=4, threads=8)),
-        ([(16, 2), (64, 0)], 9, Share(jobs=2, threads=8)),  # no GPU, no model
-        ([(4, 8)], 9, Share(jobs=4, threads=1)),  # each needs a core
+        ([(16, 2), (16, 2)], 9, Share(4, 8, GB)),
+        ([(16, 2), (64, 0)], 9, Share(2, 8, GB)),  # no GPU, no model
+        ([(4, 8)], 9, Share(4, 1, GB)),  # each needs a core
     ],
 )
 def test_on_gpus_a_model_has_one_of_them(nodes, num_models, expected):
     cluster = Cluster("auto", [Node(cpus, gpus, GB) for cpus, gpus in nodes])
     assert share_of_cluster(cluster, num_models, GB, gpus=True) == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpus", "num_warnings"), [("auto", [4, 0], 1), ("auto", [0], 0), ("cpu", [4], 0)]
+)
+def test_gpus_of_a_cluster_that_are_not_used_are_a_warning(open_study, asked, gpus, num_warnings):
+    cluster = Cluster("ray://head:10001", [Node(8, count, GB) for count in gpus])
+    run = replace(open_study(), reporter=Recorded())
+    warn_of_unused_gpus(run, asked, cluster)
+    assert len(run.reporter.warned) == num_warnings
+    assert all("the cluster has 4 GPUs, and this" in text for text in run.reporter.warned)
+    warn_of_unused_gpus(run, asked, None)
+    assert len(run.reporter.warned) == num_warnings
 
 
 @pytest.mark.parametrize(
