@@ -4,6 +4,7 @@ import errno
 import re
 from collections.abc import Iterable
 
+TRACEBACK = "Traceback (most recent call last):"
 NOTHING_LOST = "interrupted; nothing is lost: run the same command again"
 
 
@@ -54,7 +55,10 @@ def reason(error: BaseException) -> str:
         return str(error.strerror)  # without the number and the name of the file
     if isinstance(error, KeyError) and error.args:
         return str(error.args[0])  # `str` of it adds quotes
-    text = re.sub(r"""b'(?:[^'\\]|\\.)*'|b"(?:[^"\\]|\\.)*\"""", _bytes_in_words, str(error))
+    said = str(error).strip()
+    if TRACEBACK in said:  # of another process, such as Ray's
+        said = said.splitlines()[-1]
+    text = re.sub(r"""b'(?:[^'\\]|\\.)*'|b"(?:[^"\\]|\\.)*\"""", _bytes_in_words, said)
     text = re.sub(r"<urlopen error (?:\[Errno -?\d+\] )?([^>]*)>", r"\1", text)
     text = re.sub(r"\w*Path\('([^']*)'\)", r"\1", text)
     text = re.sub(r"<_io\.\w+[^>]*>", "the file", text)

@@ -35,6 +35,14 @@ def test_the_reason_is_one_line_and_never_empty():
     assert reason(zipfile.BadZipFile()) == "BadZipFile"
 
 
+def test_the_reason_of_another_process_is_the_last_line_of_its_traceback():
+    error = RuntimeError(
+        'Failure from server:\nTraceback (most recent call last):\n  File "a.py", line 1\n'
+        "RuntimeError: it did not start\n"
+    )
+    assert reason(error) == "RuntimeError: it did not start"
+
+
 def test_the_closest_known_word_is_suggested_and_none_if_none_is_close():
     assert did_you_mean("flop", iter(["crop", "flip"])) == '; did you mean "flip"?'
     assert did_you_mean("flop", ["flip"], "`data.{}`") == "; did you mean `data.flip`?"
