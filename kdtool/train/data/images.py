@@ -1,12 +1,13 @@
 """Reads image files of any kind and size into arrays of one shape; lists all broken files."""
 
+import errno
 import math
-import warnings
+import stat
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from kdtool.edge.portable.picture import check_header, fit, open_image
 from kdtool.errors import DataError, reason
 from kdtool.format import plural
 from kdtool.recipe.data import PictureKeys, parse_memory
+from kdtool.train.data.each_file import for_all
 from kdtool.train.data.large.cache import find_cached, key_of_set, locked, record, written
 from kdtool.train.data.large.shards import PictureFile
 from kdtool.train.data.large.stored import Images
@@ -42,23 +44,39 @@ def read_header(path: PictureFile) -> Header:
 
     Raises:
         ValueError: It is not a readable image; the reason in plain words.
+        OSError: The system cannot open it.
     """
+    if not _is_file(path):  # a pipe would never end
+        raise ValueError("there is no such file")
+    with path.open("rb") as stream:
+        try:
+            return _header_of(stream)
+        except UnidentifiedImageError as error:
+            raise ValueError(_not_an_image(path)) from error
+        except Exception as error:  # a broken file can raise almost any
+            raise ValueError(reason(error)) from error
+
+
+def _is_file(path: PictureFile) -> bool:
+    """Return whether there is such a file; unlike `Path.is_file`, not False if none may look."""
     try:
-        if not path.is_file():  # a pipe would never end
-            raise ValueError("there is no such file")
-        with path.open("rb") as stream, Image.open(stream) as file:
-            check_header(file, stream)
-            width, height = file.size
-            # Only if the header has it: Pillow would decode a whole PNG to look for it.
-            exif = file.getexif() if {"exif", "xmp"} & file.info.keys() else {}
-            if exif.get(ExifTags.Base.Orientation) in SIDEWAYS:
-                width, height = height, width
-            is_deep = file.mode.startswith("I")
-            return Header(width, height, is_deep or file.mode in GREY_MODES, is_deep)
-    except UnidentifiedImageError as error:
-        raise ValueError(_not_an_image(path)) from error
-    except Exception as error:  # a broken file can raise almost any
-        raise ValueError(reason(error)) from error
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError as error:
+        if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
+            return False
+        raise
+
+
+def _header_of(stream: BinaryIO) -> Header:
+    with Image.open(stream) as file:
+        check_header(file, stream)
+        width, height = file.size
+        # Only if the header has it: Pillow would decode a whole PNG to look for it.
+        exif = file.getexif() if {"exif", "xmp"} & file.info.keys() else {}
+        if exif.get(ExifTags.Base.Orientation) in SIDEWAYS:
+            width, height = height, width
+        is_deep = file.mode.startswith("I")
+        return Header(width, height, is_deep or file.mode in GREY_MODES, is_deep)
 
 
 def _not_an_image(path: PictureFile) -> str:
@@ -95,7 +113,6 @@ def size_problem(headers: dict[int, Header], names: Sequence[str]) -> str | None
 
 # The rest is for programs, and for a batch and its activations.
 MEMORY_SHARE = 0.7
-MOST_WAITING = 4096  # files that threads are told of at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +146,9 @@ def read_pictures(
         room: Bytes that the device has for the images; None: it is the CPU.
 
     Raises:
-        DataError: Files are broken, with a full list; the sizes differ and there is no `data.size`;
-            or the images fit neither into memory nor on the disk.
+        DataError: Files are broken, or the system cannot read them, with a full list; the sizes
+            differ and there is no `data.size`; or the images fit neither into memory nor on the
+            disk.
     """
     key = key_of_set(paths, table)
     cached = find_cached(key)
@@ -166,14 +184,15 @@ class _Found:
             Which of the headers have images.
 
         Raises:
-            DataError: Files are broken, and not to be skipped.
+            DataError: Files are broken, and not to be skipped; or the system cannot read them.
         """
         files = list(self.headers)
 
         def read(place: int) -> None:
             keep(place, files[place], self._decode(files[place]))
 
-        undecoded = for_all(read, len(files), "reading the images", self.progress)
+        names = [self.names[file] for file in files]
+        undecoded = for_all(read, names, "reading the images", self.progress)
         self.reasons.update({files[place]: why for place, why in undecoded.items()})
         if self.reasons and (not self.table.skip_broken or len(undecoded) == len(files)):
             raise _broken(self.reasons, self.names)
@@ -212,14 +231,15 @@ def _look(
     """Read the headers; for arguments see `read_pictures`.
 
     Raises:
-        DataError: All files are broken, or sizes differ and there is no `data.size`.
+        DataError: All files are broken, the system cannot read some, or sizes differ and there is
+            no `data.size`.
     """
     found: dict[int, Header] = {}
 
     def look(index: int) -> None:
         found[index] = read_header(paths[index])
 
-    reasons = for_all(look, len(paths), "checking the files", progress)
+    reasons = for_all(look, names, "checking the files", progress)
     headers = dict(sorted(found.items()))
     if not headers:
         raise _broken(reasons, names)
@@ -298,33 +318,6 @@ def check_memory(num_bytes: int, what: str, advice: str) -> None:
             f"{what} need {num_bytes / 2**30:,.1f} GiB; this machine has {memory / 2**30:,.1f} GiB "
             f"of memory, of which images may take {MEMORY_SHARE:.0%}; {advice}"
         )
-
-
-def for_all(
-    read: Callable[[int], None], count: int, title: str, progress: Progress
-) -> dict[int, str]:
-    """Call `read` on all numbers below `count`, on all cores; return why it failed, by number."""
-    reasons = {}
-
-    def attempt(index: int) -> str | None:
-        try:
-            read(index)
-        except ValueError as error:
-            return reason(error)
-        return None
-
-    # The filter holds for all threads, so it is set once and not in each.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # odd metadata
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with ThreadPoolExecutor(environment.cores()) as pool, progress(title, count) as update:
-            for start in range(0, count, MOST_WAITING):  # a million calls that wait take 1 GB
-                numbers = range(start, min(start + MOST_WAITING, count))
-                for index, why in zip(numbers, pool.map(attempt, numbers), strict=True):
-                    if why is not None:
-                        reasons[index] = why
-                    update(index + 1, f"{index + 1:,} of {count:,}")
-    return reasons
 
 
 def _broken(reasons: dict[int, str], names: Sequence[str]) -> DataError:

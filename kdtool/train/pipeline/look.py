@@ -20,10 +20,11 @@ from kdtool.recipe.load import make_recipe
 from kdtool.recipe.suggestion import Looked, drawn_sizes, recipe_text
 from kdtool.results.base import SPLITS
 from kdtool.train.data.checks import check_classes, split_size
+from kdtool.train.data.each_file import for_all
 from kdtool.train.data.files.csv_table import list_table
 from kdtool.train.data.files.folder import list_folder
 from kdtool.train.data.idx import load_idx, missing_files
-from kdtool.train.data.images import Header, for_all, read_header
+from kdtool.train.data.images import Header, read_header
 from kdtool.train.data.labelled_files import LabelledFiles, divide, shown
 from kdtool.train.data.npz import load_npz
 from kdtool.train.data.published.cifar import load_cifar
@@ -226,7 +227,8 @@ def _measure(files: LabelledFiles, progress: Progress) -> Measured:
             open_image(paths[index], 3)
         found[index] = header
 
-    reasons = for_all(read, len(paths), "looking at the images", progress)
+    names = [shown(path, files.root) for path in paths]
+    reasons = for_all(read, names, "looking at the images", progress)
     return Measured(found, reasons, decoded)
 
 

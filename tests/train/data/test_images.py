@@ -1,6 +1,8 @@
 """Image files of all kinds become arrays of one shape, or are listed as broken."""
 
+import errno
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -8,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loading import no_progress
 from pictures import SORTS, draw, save
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from kdtool.edge.portable.picture import fit
 from kdtool.errors import DataError
 from kdtool.recipe.data import FolderTable
 from kdtool.train.data.images import read_pictures
+from kdtool.train.data.large.shards import Member
 
 
 def read(paths, **settings):
@@ -248,6 +251,77 @@ def test_broken_files_only_are_an_error_even_then(broken):
         read(broken[1:-1], size=32, skip_broken=True)
     with pytest.raises(DataError, match=r"1 of 1 file is broken"):
         read(broken[1:2], size=32, skip_broken=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no file that fails so")
+@pytest.mark.parametrize("memory", [None, "0.001 MB"])
+@pytest.mark.parametrize("skip_broken", [False, True])
+@pytest.mark.parametrize("begun", ["checking the files", "reading the images"])
+def test_files_that_the_system_cannot_read_end_the_run(
+    tmp_path, user_cache, begun, skip_broken, memory
+):
+    paths = [whole(tmp_path, f"{number}.png") for number in range(4)]
+    (tmp_path / "notes.png").write_bytes(b"not a picture")
+
+    def failing(title, total):
+        if title == begun:
+            for path in paths[1:3]:
+                path.unlink()
+                path.symlink_to("/proc/self/mem")  # nothing is at its beginning: EIO
+        return no_progress(title, total)
+
+    files, names = [*paths, tmp_path / "notes.png"], ["0", "1", "2", "3", "notes"]
+    table = FolderTable(source="folder", root=tmp_path, skip_broken=skip_broken, memory=memory)
+    with pytest.raises(DataError) as caught:
+        read_pictures(files, names, table, failing)
+    assert str(caught.value).splitlines() == [
+        f"2 of {5 if begun == 'checking the files' else 4} files cannot be read:",
+        "  1: Input/output error",
+        "  2: Input/output error",
+        "the system failed and not the files, so data.skip_broken does not leave them out; run the "
+        "same command again when the system can read them",
+    ]
+    assert not list((user_cache / "kdtool" / "decoded").glob("*[!k]"))  # but a lock
+
+
+def test_memory_that_runs_out_is_no_broken_file(tmp_path, monkeypatch):
+    path = whole(tmp_path)
+
+    def out_of_memory(*_arguments):
+        raise MemoryError
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", out_of_memory)
+    with pytest.raises(DataError, match=r"^1 of 1 file cannot be read:\n  whole\.png: out of mem"):
+        read([path], skip_broken=True)
+
+
+@pytest.mark.parametrize("content", [None, "row"])
+def test_members_that_the_system_cannot_read_end_the_run(tmp_path, content):
+    """The picture can be opened when its header is read, and not when it is decoded."""
+    path = whole(tmp_path, "0.png")
+    size, opened = path.stat().st_size, []
+
+    def row(_number):
+        opened.append(_number)
+        if len(opened) > 1:
+            raise OSError(errno.EIO, "Input/output error")
+        return path.read_bytes()
+
+    member = Member(path, "7.png", 0, size, row if content else None)
+
+    def failing(title, total):
+        if title == "reading the images" and not content:
+            path.unlink()
+        return no_progress(title, total)
+
+    for memory in ("1 GB", "0.001 MB"):
+        if not content:
+            whole(tmp_path, "0.png")
+        opened.clear()
+        table = FolderTable(source="folder", root=tmp_path, skip_broken=True, memory=memory)
+        why = "Input/output error" if content else "No such file or directory"
+        with pytest.raises(DataError, match=rf"^1 of 1 file cannot be read:\n  0/7: {why}\n"):
+            read_pictures([member], ["0/7"], table, failing)
 
 
 def test_the_list_of_broken_files_is_complete(tmp_path):

@@ -13,7 +13,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,19 +102,23 @@ class Writer:
 
     file: BinaryIO
     row_bytes: int
+    failed: Callable[[str], DataError]  # the error of a reason
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def write(self, row: int, pixels: NDArray[np.uint8]) -> None:
         """Write one image `(C, H, W)`.
 
         Raises:
-            OSError: The disk is full.
+            DataError: The disk is full.
         """
         content = np.ascontiguousarray(pixels).data
-        with self.lock:
-            self.file.seek(row * self.row_bytes)
-            if self.file.write(content) != self.row_bytes:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        try:
+            with self.lock:
+                self.file.seek(row * self.row_bytes)
+                if self.file.write(content) != self.row_bytes:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise self.failed(reason(error)) from error
 
 
 @contextmanager
@@ -217,9 +221,9 @@ def written(key: str, num_rows: int, image_shape: tuple[int, int, int]) -> Itera
         try:
             if hasattr(os, "posix_fallocate"):  # a full disk is told now, not after an hour
                 os.posix_fallocate(file.fileno(), 0, num_bytes)
-            yield Writer(file, row_bytes)
         except OSError as error:
             raise _no_room(path.parent, num_bytes, reason(error)) from error
+        yield Writer(file, row_bytes, lambda why: _no_room(path.parent, num_bytes, why))
 
 
 def record(

@@ -1,6 +1,7 @@
 """Images within larger files: members of a tar file, read by offset, or rows of a table."""
 
 import io
+import os
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,9 +28,9 @@ class Member:
         """End of the name, from its last point on."""
         return Path(self.name).suffix
 
-    def is_file(self) -> bool:
-        """Return whether the other file is there."""
-        return self.path.is_file()
+    def stat(self) -> os.stat_result:
+        """Return what the system knows of the other file."""
+        return self.path.stat()
 
     def read(self) -> bytes:
         """Return its content."""
