@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from kdtool.errors import DataError, KdtoolError, reason
+from kdtool.errors import OF_SYSTEM, DataError, KdtoolError, reason
 from kdtool.files import cache_folder
 from kdtool.install import install_command
 from kdtool.recipe.data import ParquetTable
@@ -82,6 +82,7 @@ def _open(path: Path, table: ParquetTable) -> tuple[Any, Sequence[Any]]:
 
     Raises:
         ValueError: It is damaged, or lacks a column; the reason in plain words.
+        DataError: The system cannot read it, or write the cache.
     """
     try:
         datasets: Any = importlib.import_module("datasets")
@@ -93,16 +94,30 @@ def _open(path: Path, table: ParquetTable) -> tuple[Any, Sequence[Any]]:
     folder = cache_folder() / "parquet"
     try:
         rows = datasets.Dataset.from_parquet(str(path), cache_dir=str(folder))
-    except OSError as error:
+    except Exception as error:  # it raises its own, around those of pyarrow and the system
+        failed = _of_system(error)
+        if failed is None:
+            raise ValueError(f"it cannot be read ({reason(error.__cause__ or error)})") from error
+        advice = OF_SYSTEM.get(failed.errno or 0, "free some space there")
         raise DataError(
-            f"cannot read {path} into {folder}: {reason(error)}; free some space there, or set the "
-            "environment variable XDG_CACHE_HOME to a folder on a larger disk"
+            f"cannot read {path} into {folder}: {reason(failed)}; {advice}, or set the environment "
+            "variable XDG_CACHE_HOME to a folder on a larger disk"
         ) from error
-    except Exception as error:  # of a damaged file it raises its own, around those of pyarrow
-        raise ValueError(f"it cannot be read ({reason(error.__cause__ or error)})") from error
     for column in (table.image, table.label):
         if column not in rows.column_names:
             raise ValueError(f"it has no column {column}, only {', '.join(rows.column_names)}")
     if isinstance(rows.features[table.image], datasets.Image):
         rows = rows.cast_column(table.image, datasets.Image(decode=False))
     return rows, rows[table.label][:]
+
+
+def _of_system(error: BaseException) -> OSError | None:
+    """Return the error of the system behind one of `datasets`; None: the file is damaged."""
+    if isinstance(error, OSError):  # of too small a disk it raises one without a number
+        return error
+    cause = error.__cause__
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno is not None:  # pyarrow's own have none
+            return cause
+        cause = cause.__cause__
+    return None

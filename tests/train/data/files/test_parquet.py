@@ -1,13 +1,16 @@
 """Parquet files of Hugging Face: read as files in folders are, or told what is wrong."""
 
+import errno
+import os
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from loading import load_splits
 from pictures import numbers, save_classes, save_number
 
-from kdtool.errors import DataError, KdtoolError
+from kdtool.errors import OF_SYSTEM, DataError, KdtoolError
 from kdtool.recipe.data import FolderTable, ParquetTable
 
 SIDE = 20
@@ -22,6 +25,44 @@ def test_a_missing_package_is_an_error_that_says_how_to_get_it(tmp_path, monkeyp
     (tmp_path / "a.parquet").touch()
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(KdtoolError, match=r'needs the package datasets: .*pip install "datasets>='):
+        load(tmp_path)
+
+
+def raised(error, *causes):
+    """Return a function that raises an error with a chain of causes."""
+
+    def from_parquet(*_arguments, **_settings):
+        last = error
+        for cause in causes:
+            last.__cause__ = cause
+            last = cause
+        raise error
+
+    return from_parquet
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS])
+@pytest.mark.parametrize("wrapped", [0, 1, 2])
+def test_a_full_disk_is_no_damaged_file(tmp_path, monkeypatch, user_cache, number, wrapped):
+    """`datasets` raises errors of its own, with those of the system as their cause."""
+    (tmp_path / "a.parquet").touch()
+    chain = [RuntimeError("it failed"), RuntimeError("it failed")][:wrapped]
+    chain.append(OSError(number, os.strerror(number)))
+    module = SimpleNamespace(
+        disable_progress_bars=lambda: None,
+        Dataset=SimpleNamespace(from_parquet=raised(*chain)),
+    )
+    monkeypatch.setitem(sys.modules, "datasets", module)
+    with pytest.raises(DataError) as caught:
+        load(tmp_path)
+    assert str(caught.value) == (
+        f"cannot read {tmp_path}/a.parquet into {user_cache}/kdtool/parquet: {os.strerror(number)}"
+        f"; {OF_SYSTEM[number]}, or set the environment variable XDG_CACHE_HOME to a folder on a "
+        "larger disk"
+    )
+    damaged = [RuntimeError("it failed"), OSError("Couldn't deserialize thrift")]
+    module.Dataset.from_parquet = raised(*damaged)
+    with pytest.raises(DataError, match=r"  a\.parquet: it cannot be read \(Couldn't deserialize"):
         load(tmp_path)
 
 
@@ -131,3 +172,20 @@ def test_two_columns_of_images_are_two_sets_of_decoded_images(tmp_path, datasets
         other = load(tmp_path / "set", image="other", memory=memory)
         assert not np.array_equal(one.train.pixels[:], other.train.pixels[:])
         assert one.result.fingerprint != other.result.fingerprint
+
+
+@pytest.mark.parametrize("memory", [None, "0.001 MB"])
+def test_a_file_that_changed_is_read_again(tmp_path, write, pictures, memory):
+    path = tmp_path / "set" / "0.parquet"
+    found = []
+    for images in (pictures[:20], pictures[10:]):
+        write(path, images, ["a", "b"] * 10)
+        splits = load(tmp_path / "set", memory=memory)
+        found.append(
+            sorted(
+                n
+                for one in (splits.train, splits.validation, splits.test)
+                for n in one.pixels[:][:, 0, 0, 0].tolist()
+            )
+        )
+    assert found == [[*range(20)], [*range(10, 30)]]
