@@ -11,6 +11,7 @@ from typing import BinaryIO
 from kdtool.errors import reason
 
 BLOCK = 512  # bytes; a header takes one, and one of zeros ends the file
+CHUNK_BYTES = 2**16  # that are looked at together
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def members_of(shard: Path) -> Iterator[Member]:
     """Yield the files in a tar file, which is not packed, in its order.
 
     Raises:
-        ValueError: It is packed, or not a whole tar file; the reason in plain words.
+        ValueError: It is packed, or not one whole tar file; the reason in plain words.
     """
     try:
         with shard.open("rb") as file:
@@ -64,12 +65,38 @@ def members_of(shard: Path) -> Iterator[Member]:
                     if info.isreg() and not info.issparse():
                         yield Member(shard, info.name, info.offset_data, info.size)
                 end = archive.offset
-            # tarfile takes a damaged header for the end of the file.
             file.seek(end)
-            if any(file.read(BLOCK)):
-                raise ValueError(f"it is damaged at byte {end:,}")
-    except (tarfile.TarError, OSError) as error:
+            _check_end(file)
+    except tarfile.TarError as error:
         raise ValueError(f"it is not a whole tar file ({reason(error)})") from error
+    except OSError as error:
+        raise ValueError(f"the system cannot read it ({reason(error)})") from error
+
+
+def _check_end(file: BinaryIO) -> None:
+    """Check what follows the last member of a tar file, up to the first byte that is not zero.
+
+    Args:
+        file: At the first byte after the member.
+
+    Raises:
+        ValueError: It is something else than zeros, a block at least.
+    """
+    end = file.tell()
+    block = file.read(BLOCK)
+    if block.strip(b"\0"):  # tarfile takes a damaged header for the end of the file
+        raise ValueError(f"it is damaged at byte {end:,}")
+    if len(block) < BLOCK:
+        raise ValueError(
+            f"it is cut at byte {end:,}, or was not closed: the zeros that end a tar file are "
+            "missing"
+        )
+    while more := file.read(CHUNK_BYTES):
+        if more.strip(b"\0"):
+            raise ValueError(
+                f"it goes on behind its end at byte {end:,}, as joined tar files do; keep each in "
+                "a file of its own, or join them by tar --concatenate"
+            )
 
 
 PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}

@@ -142,6 +142,22 @@ def cut(path):
     path.write_bytes(path.read_bytes()[:3000])
 
 
+def cut_between_members(path):
+    with tarfile.open(path) as archive:
+        end = archive.getmembers()[4].offset
+    path.write_bytes(path.read_bytes()[:end])
+
+
+def joined(path):
+    other = path.with_name("002.tar").read_bytes()
+    path.write_bytes(path.read_bytes() + bytes(3 * 2**16) + other)
+
+
+def fail(path):
+    path.unlink()
+    path.symlink_to("/proc/self/mem")  # nothing is at its beginning: EIO
+
+
 def flip_header(path):
     content = bytearray(path.read_bytes())
     content[2 * 512 + 3] ^= 0xFF  # the name in the second header: its checksum is wrong
@@ -168,6 +184,15 @@ def with_members(*members):
 WRONG = {
     "cut": (cut, r"  001\.tar: it is not a whole tar file \(unexpected end of data\)\n"),
     "damaged": (flip_header, r"  001\.tar: it is damaged at byte 1,024\n"),
+    "cut between members": (
+        cut_between_members,
+        r"  001\.tar: it is cut at byte 4,096, or was not closed: the zeros that end a tar",
+    ),
+    "joined with another": (
+        joined,
+        r"  001\.tar: it goes on behind its end at byte 20,480, as joined tar files do; keep each",
+    ),
+    "on a disk that fails": (fail, r"  001\.tar: the system cannot read it \("),
     "two of one name": (twice, r"  001\.tar holds two members 0013\.png\n"),
     "packed": (
         lambda path: path.write_bytes(gzip.compress(path.read_bytes())),
