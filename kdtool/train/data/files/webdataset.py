@@ -19,6 +19,8 @@ from kdtool.train.data.source import find_below, problem_list
 
 MOST_LISTED = 100  # problems; of more, the first
 IMAGES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm")
+# Names of members that describe a shard, in lower case.
+NOTES = ("readme", "license", "index", "info", "meta", "metadata", "manifest", "dataset", "classes")
 
 
 @dataclass(slots=True)
@@ -26,7 +28,23 @@ class Sample:
     """The members of one name."""
 
     images: list[Member] = field(default_factory=list)
-    label: str | None = None
+    label: Member | None = None
+    others: list[str] = field(default_factory=list)
+
+    def add(self, member: Member, kind: str, ending: str) -> None:
+        """Add a member.
+
+        Args:
+            member: Of this name.
+            kind: Its ending.
+            ending: Of the member with the class.
+        """
+        if kind in IMAGES:
+            self.images.append(member)
+        elif kind == ending:
+            self.label = member
+        else:
+            self.others.append(member.name)
 
     def problem(self, ending: str) -> str | None:
         """Return what is wrong with it; None: nothing.
@@ -34,6 +52,8 @@ class Sample:
         Args:
             ending: Of the member with the class.
         """
+        if self.others and not self.images:
+            return f"has no image that is read, only {', '.join(self.others)}"
         if len(self.images) != 1:
             listed = ", ".join(one.name for one in self.images) or "none"
             return f"has the images {listed}; expected one"
@@ -147,18 +167,29 @@ def _samples(
     ending, _, key = label.partition(":")
     try:
         for sample, kind, member in _members(shard, name, problems):
-            if kind in IMAGES:
-                samples.setdefault(sample, Sample()).images.append(member)
-            elif kind == ending:
-                samples.setdefault(sample, Sample()).label = _label(member, key)
+            samples.setdefault(sample, Sample()).add(member, kind, ending)
     except ValueError as error:
         problems.append(f"{name}: {error}")
         return
+    samples = {stem: one for stem, one in samples.items() if one.images or not _is_note(stem)}
     if not samples:
         problems.append(f"{name} holds no samples")
-    told = {sample: found.problem(ending) for sample, found in samples.items()}
-    problems += [f"{name}: sample {sample} {text}" for sample, text in told.items() if text]
-    yield from ((one.images[0], one.label) for one in samples.values() if one.images and one.label)
+    for sample, found in samples.items():
+        if problem := found.problem(ending):
+            problems.append(f"{name}: sample {sample} {problem}")
+        try:
+            text = _label(found.label, key) if found.label else ""
+        except ValueError as error:
+            problems.append(f"{name}: {error}")
+            continue
+        if found.images and text:
+            yield found.images[0], text
+
+
+def _is_note(sample: str) -> bool:
+    """Return whether members without an image are about the shard; WebDataset has `__NAME__`."""
+    stem = PurePosixPath(sample).name.lower()
+    return stem in NOTES or stem.startswith("__")
 
 
 def _members(shard: Path, name: str, problems: list[str]) -> Iterator[tuple[str, str, Member]]:
@@ -177,7 +208,10 @@ def _members(shard: Path, name: str, problems: list[str]) -> Iterator[tuple[str,
             continue
         seen.add(member.name)
         stem, _, ending = path.name.partition(".")
-        yield str(path.with_name(stem)), ending.lower(), member
+        if member.refused:
+            problems.append(f"{name}: {member.name} {member.refused}")
+        elif ending:  # without one it belongs to no sample, as in WebDataset
+            yield str(path.with_name(stem)), ending.lower(), member
 
 
 def _label(member: Member, key: str) -> str:
@@ -189,6 +223,8 @@ def _label(member: Member, key: str) -> str:
     try:
         text = member.read().decode()
         value = json.loads(text)[key] if key else text.strip()
+    except OSError as error:
+        raise ValueError(f"{member.name}: the system cannot read it ({reason(error)})") from error
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{member.name} is no text: {reason(error)}") from error
     except (KeyError, TypeError) as error:

@@ -12,6 +12,8 @@ from kdtool.errors import reason
 
 BLOCK = 512  # bytes; a header takes one, and one of zeros ends the file
 CHUNK_BYTES = 2**16  # that are looked at together
+LINK = "is a link; write the shard with the files themselves (tar --hard-dereference --dereference)"
+SPARSE = "is stored without its zeros; write the shard without tar --sparse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class Member:
     offset: int  # of its first byte, or number of its row
     size: int  # in bytes; 0 of a row
     content: Callable[[int], bytes] | None = None  # of a row, given its number; None: of a tar file
+    refused: str = ""  # why it cannot be read by offset, and what to do
 
     @property
     def suffix(self) -> str:
@@ -50,7 +53,7 @@ PictureFile = Path | Member
 
 
 def members_of(shard: Path) -> Iterator[Member]:
-    """Yield the files in a tar file, which is not packed, in its order.
+    """Yield the files and links in a tar file, which is not packed, in its order.
 
     Raises:
         ValueError: It is packed, or not one whole tar file; the reason in plain words.
@@ -62,8 +65,9 @@ def members_of(shard: Path) -> Iterator[Member]:
                 raise ValueError(f"it is packed by {packed[0]}; unpack it, to be read by offset")
             with tarfile.open(fileobj=file, mode="r:") as archive:
                 for info in archive:
-                    if info.isreg() and not info.issparse():
-                        yield Member(shard, info.name, info.offset_data, info.size)
+                    refused = LINK * (info.islnk() or info.issym()) or SPARSE * info.issparse()
+                    if info.isreg() or refused:
+                        yield Member(shard, info.name, info.offset_data, info.size, None, refused)
                 end = archive.offset
             file.seek(end)
             _check_end(file)

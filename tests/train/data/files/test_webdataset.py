@@ -180,6 +180,23 @@ def with_members(*members):
     return change
 
 
+def with_link(kind):
+    def change(path):
+        with tarfile.open(path, "a") as archive:
+            info = tarfile.TarInfo("x.png")
+            info.type, info.linkname = kind, "0010.png"
+            archive.addfile(info)
+
+    return change
+
+
+def with_sparse_member(path):
+    with tarfile.open(path, "a", format=tarfile.GNU_FORMAT) as archive:
+        info = tarfile.TarInfo("x.png")
+        info.type = tarfile.GNUTYPE_SPARSE
+        archive.addfile(info)
+
+
 # What is done to the second shard -> what the error says.
 WRONG = {
     "cut": (cut, r"  001\.tar: it is not a whole tar file \(unexpected end of data\)\n"),
@@ -211,6 +228,23 @@ WRONG = {
         with_members(("x.cls", b"1")),
         r"  001\.tar: sample x has the images none; expected one\n",
     ),
+    "no known image": (
+        with_members(("x.avif", b""), ("x.cls", b"1")),
+        r"  001\.tar: sample x has no image that is read, only x\.avif\n",
+    ),
+    "neither known image nor class": (
+        with_members(("x.avif", b""), ("x.txt", b"")),
+        r"  001\.tar: sample x has no image that is read, only x\.avif, x\.txt\n",
+    ),
+    "a hard link": (
+        with_link(tarfile.LNKTYPE),
+        r"  001\.tar: x\.png is a link; write the shard with the files themselves \(tar --hard-d",
+    ),
+    "a symbolic link": (
+        with_link(tarfile.SYMTYPE),
+        r"  001\.tar: x\.png is a link; write the shard",
+    ),
+    "a sparse file": (with_sparse_member, r"  001\.tar: x\.png is stored without its zeros; write"),
     "two images": (
         with_members(("x.cls", b"1"), ("x.png", b""), ("x.jpg", b"")),
         r"  001\.tar: sample x has the images x\.png, x\.jpg; expected one\n",
@@ -234,6 +268,32 @@ def test_a_wrong_shard_is_named_with_what_is_wrong(shards, kind):
     change, message = WRONG[kind]
     change(shards / "001.tar")
     with pytest.raises(DataError, match=message):
+        load(shards)
+
+
+def test_all_wrong_labels_of_a_shard_are_listed(shards):
+    members = [
+        (f"{n}.{kind}", b"1" if kind == "png" else b"") for n in "xy" for kind in ("cls", "png")
+    ]
+    with_members(*members, ("z.png", b""))(shards / "001.tar")
+    with pytest.raises(DataError) as caught:
+        load(shards)
+    assert str(caught.value).splitlines()[1:-1] == [
+        "  001.tar: x.cls holds no class",
+        "  001.tar: y.cls holds no class",
+        "  001.tar: sample z has no member .cls with its class",
+    ]
+
+
+def test_members_that_describe_a_shard_are_no_samples(shards):
+    notes = ["README.md", "set/LICENSE.txt", "LICENSE", "__index__.json", "dataset.json", "notes"]
+    with_members(*((name, b"{}") for name in notes), ("0010.txt", b""))(shards / "001.tar")
+    assert load(shards).result.num_train == 22
+
+
+def test_a_sample_may_have_the_name_of_what_describes_a_shard(shards, picture):
+    with_members(("index.png", picture(0)), ("index.txt", b""))(shards / "001.tar")
+    with pytest.raises(DataError, match=r"sample index has no member \.cls with its class"):
         load(shards)
 
 
