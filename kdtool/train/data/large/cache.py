@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 import numpy as np
 import PIL
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
@@ -31,7 +31,7 @@ from kdtool.format import file_size, keyboard_text
 from kdtool.recipe.data import ParquetTable, PictureKeys
 from kdtool.results.base import Record, to_json
 from kdtool.train.data.large.shards import Member, PictureFile
-from kdtool.train.data.large.stored import StoredImages, delete_unread, hold
+from kdtool.train.data.large.stored import StoredImages, hold, unread
 
 MOVE = "set the environment variable XDG_CACHE_HOME to a folder on a larger disk"
 UNUSED = 30 * 24 * 3600  # seconds after which a set is deleted
@@ -135,13 +135,19 @@ def locked(key: str) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.glob(f".*{UNFINISHED}.images"):
             _, owner, _ = path.name.split(".", 2)
-            with suppress(Timeout), FileLock(folder / f"{owner}.lock", timeout=0):
-                path.unlink(missing_ok=True)  # another process may clean, too
-        held = FileLock(folder / f"{key}.lock").acquire()
+            # It may be written still, or be another user's; another process may clean, too.
+            with suppress(OSError), _lock(folder / owner, timeout=0):
+                path.unlink(missing_ok=True)
+        held = _lock(folder / key).acquire()
     except OSError as error:
         raise DataError(f"cannot write {folder}: {reason(error)}; {MOVE}") from error
     with held:
         yield
+
+
+def _lock(path: Path, timeout: float = -1) -> FileLock:
+    """Return the lock of a set, which all users of a cache may take: each lock is a file of one."""
+    return FileLock(path.with_suffix(".lock"), timeout, mode=0o666)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +164,12 @@ def sets_in(folder: Path) -> list[Stored]:
     found = []
     for path in folder.glob("[!.]*.images"):  # a point begins the name of what is being written
         with suppress(FileNotFoundError):  # another process deletes it
-            num_bytes, last_use = path.stat().st_size, 0.0
+            status, last_use = path.stat(), 0.0
             with suppress(FileNotFoundError):
-                last_use = path.with_suffix(".json").stat().st_mtime
-            found.append(Stored(last_use, num_bytes, path))
+                begun = path.with_suffix(".json").stat().st_mtime
+                # A run may be long, or of a user who cannot write the time of its beginning.
+                last_use = max(begun, status.st_atime)
+            found.append(Stored(last_use, status.st_size, path))
     return sorted(found, key=lambda one: one.last_use)
 
 
@@ -169,8 +177,8 @@ def make_room(folder: Path, num_bytes: int) -> None:
     """Delete sets that no run has used for a month, and others to make room for a new one.
 
     The longest unused are deleted until all sets together take at most half of what they take and
-    the disk has free. None is deleted that a process reads or writes, or if the new one would not
-    fit even then.
+    the disk has free. None is deleted that a process reads or writes; none at all if the new one
+    would not fit even then.
 
     Args:
         folder: Of the sets.
@@ -179,21 +187,57 @@ def make_room(folder: Path, num_bytes: int) -> None:
     sets, free = sets_in(folder), shutil.disk_usage(folder).free
     used = sum(one.num_bytes for one in sets)
     most = (used + free) / 2 - num_bytes
-    for one in sets if num_bytes <= used + free else []:
+    unread = [one for one in sets if can_be_deleted(one.path)]
+    fits = num_bytes <= free + sum(one.num_bytes for one in unread)
+    for one in unread if fits else []:
         if (used > most or one.last_use < time.time() - UNUSED) and is_deleted(one.path):
             used -= one.num_bytes
+
+
+def can_be_deleted(path: Path) -> bool:
+    """Return whether no process reads or writes a set, and this user may delete it."""
+    try:
+        with _lock(path, timeout=0), unread(path):
+            return True
+    except OSError:
+        return False
 
 
 def is_deleted(path: Path) -> bool:
     """Delete a set, with what is known of it; return whether that was possible."""
     try:
-        with FileLock(path.with_suffix(".lock"), timeout=0):
-            delete_unread(path)
+        with _lock(path, timeout=0), unread(path):
+            path.unlink()
             for about in path.parent.glob(f"{path.stem}.*json"):
                 about.unlink(missing_ok=True)
     except OSError:  # another process reads or writes it, or it is another user's
         return False
     return True
+
+
+def _allocate(file: BinaryIO, num_bytes: int, folder: Path) -> None:
+    """Take the room for a file on the disk, now and not after an hour of writing.
+
+    Under a quota the disk has more room than this user: where it does not suffice, sets that no
+    process reads are deleted, those used longest ago first, until it does.
+
+    Args:
+        file: To be written.
+        num_bytes: Of it.
+        folder: Of the sets.
+
+    Raises:
+        OSError: There is no room.
+    """
+    has_room = not hasattr(os, "posix_fallocate")
+    while not has_room:
+        try:
+            os.posix_fallocate(file.fileno(), 0, num_bytes)
+            has_room = True
+        except OSError as error:
+            is_full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+            if not is_full or not any(is_deleted(one.path) for one in sets_in(folder)):
+                raise
 
 
 @contextmanager
@@ -219,8 +263,7 @@ def written(key: str, num_rows: int, image_shape: tuple[int, int, int]) -> Itera
         raise _no_room(path.parent, num_bytes, f"{file_size(free)} are free")
     with replaced(path) as unfinished, unfinished.open("rb+", buffering=0) as file:
         try:
-            if hasattr(os, "posix_fallocate"):  # a full disk is told now, not after an hour
-                os.posix_fallocate(file.fileno(), 0, num_bytes)
+            _allocate(file, num_bytes, path.parent)
         except OSError as error:
             raise _no_room(path.parent, num_bytes, reason(error)) from error
         yield Writer(file, row_bytes, lambda why: _no_room(path.parent, num_bytes, why))

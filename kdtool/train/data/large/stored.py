@@ -8,6 +8,7 @@ docs/MEASURED.md has the rates.
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -112,7 +113,7 @@ class Held:
 
 
 def hold(path: Path) -> Held | None:
-    """Keep a file from being deleted by `delete_unread`; None: it is not there any more."""
+    """Keep a file from being deleted within `unread`; None: it is not there any more."""
     try:
         held = Held(path.open("rb"))
     except OSError:
@@ -120,28 +121,27 @@ def hold(path: Path) -> Held | None:
     try:
         import fcntl
 
-        fcntl.flock(held.file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return None  # `delete_unread` is about to delete it
+        fcntl.flock(held.file, fcntl.LOCK_SH)  # `unread` holds it for a moment only
     except (ImportError, OSError):
         return held  # on Windows no file is deleted that is open; a disk may have no locks
     return held if os.fstat(held.file.fileno()).st_nlink else None
 
 
-def delete_unread(path: Path) -> None:
-    """Delete a file that no process holds.
+@contextmanager
+def unread(path: Path) -> Iterator[None]:
+    """Keep other processes from a file within the block, which may delete it.
 
     Raises:
-        OSError: One does, or it cannot be deleted.
+        OSError: A process holds it, or this user may not write it.
     """
     try:
         import fcntl
     except ImportError:
-        path.unlink()
+        yield
         return
     with path.open("rb+") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink()
+        yield
 
 
 AGAIN = "run the same command again, which decodes the images again if it must"

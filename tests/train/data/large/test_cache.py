@@ -1,11 +1,14 @@
 """A set that does not fit into memory is decoded once into a file, and gives the same bits."""
 
+import errno
 import json
 import os
 import pickle
 import shutil
+import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,10 +22,11 @@ from pictures import draw, save, save_classes
 
 from kdtool import environment
 from kdtool.errors import DataError
+from kdtool.files import UNFINISHED
 from kdtool.recipe.data import FolderTable, parse_memory
 from kdtool.train.data.images import read_pictures
 from kdtool.train.data.large import cache
-from kdtool.train.data.large.stored import StoredImages, channels_last
+from kdtool.train.data.large.stored import Held, StoredImages, channels_last, hold, unread
 
 SIDE = 20
 ROW = 3 * SIDE * SIDE  # bytes
@@ -250,6 +254,7 @@ FULL = """
 import resource, signal, sys
 import numpy
 from kdtool.errors import DataError
+from kdtool.files import UNFINISHED
 from kdtool.train.data.large.cache import locked, written
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))  # as a disk that is full after them
@@ -326,9 +331,10 @@ def test_a_set_that_no_run_has_used_for_a_month_makes_room_for_the_next(pictures
 
     def sets_after(first, *, months=1):
         """The sets in the cache after another one was read, all others not used for so long."""
-        for path in folder.glob("*.json"):
+        for path in folder.glob("*.images"):
             path.with_suffix(".pairs.json").write_text("{}")
-            os.utime(path, (month_ago, month_ago) if months else None)
+            for one in (path, path.with_suffix(".json")):
+                os.utime(one, (month_ago, month_ago) if months else None)
         read(pictures[first:], memory=LITTLE)
         kept = {path.name.partition(".")[0] for path in folder.glob("*[!k]")}
         assert kept == {path.stem for path in folder.glob("*.images")}
@@ -360,12 +366,16 @@ def limited(monkeypatch, user_cache):
     return limit
 
 
-def used_last(pictures, first, seconds_ago):
-    """Decode all pictures from a first one; return the set, as used some seconds ago."""
-    images = read(pictures[first:], memory=LITTLE).images
-    about = images.path.with_suffix(".json")
-    os.utime(about, (time.time() - seconds_ago,) * 2)
-    return images.path
+def used_last(pictures, first, seconds_ago, *, read_ago=None):
+    """Decode all pictures from a first one; return the set, as used some seconds ago.
+
+    The run that used it began then, and read it last as long ago or so many seconds ago.
+    """
+    path = read(pictures[first:], memory=LITTLE).images.path
+    now = time.time()
+    os.utime(path.with_suffix(".json"), (now - seconds_ago,) * 2)
+    os.utime(path, (now - (seconds_ago if read_ago is None else read_ago),) * 2)
+    return path
 
 
 def test_sets_take_half_of_the_disk_and_those_used_longest_ago_make_room(pictures, limited):
@@ -379,6 +389,16 @@ def test_sets_take_half_of_the_disk_and_those_used_longest_ago_make_room(picture
     limited(2 * (6 + 2 + 3) * ROW - 1)  # one byte too few to keep any of four and six
     used_last(pictures, 8, 0)
     assert [path.exists() for path in (six, four)] == [False, False]
+
+
+def test_a_set_is_used_as_long_as_it_is_read_and_from_the_beginning_of_a_run(pictures, limited):
+    """What a long run reads has a later time than its beginning, where the disk keeps one."""
+    read_late = used_last(pictures, 4, 40, read_ago=10)
+    begun_late = used_last(pictures, 5, 20, read_ago=50)
+    neither = used_last(pictures, 6, 30)
+    limited(2 * (6 + 5 + 3) * ROW)
+    used_last(pictures, 7, 0)
+    assert [path.exists() for path in (read_late, begun_late, neither)] == [True, True, False]
 
 
 def test_a_set_that_fills_more_than_half_of_the_disk_is_written_if_it_fits(pictures, limited):
@@ -408,7 +428,8 @@ sys.stdin.read()
 def test_a_set_that_is_read_is_not_deleted(pictures, limited, elsewhere):
     images = read(pictures[4:], memory=LITTLE).images.only([0, 1])
     path, expected = images.path, images[:]
-    os.utime(path.with_suffix(".json"), (0, 0))
+    for one in (path, path.with_suffix(".json")):
+        os.utime(one, (0, 0))
     limited(6 * ROW + 5 * ROW)
     with subprocess.Popen(
         [sys.executable, "-c", READS], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -418,16 +439,83 @@ def test_a_set_that_is_read_is_not_deleted(pictures, limited, elsewhere):
             process.stdin.flush()
             assert process.stdout.readline() == b"it is read\n"
             del images
-        used_last(pictures, 5, 0)
-        with pytest.raises(DataError, match=r"earlier take 7\.20 kB there, and those that no"):
+        unread = used_last(pictures, 5, 0)
+        with pytest.raises(DataError, match=r"earlier take 13\.2 kB there, and those that no"):
             read(pictures[5:], size=SIDE + 1, memory=LITTLE)
         assert path.exists()
+        assert unread.exists()  # it would have been deleted in vain
         if not elsewhere:
             assert np.array_equal(images[:], expected)
             del images
         process.kill()
     read(pictures[6:], memory=LITTLE)
     assert not path.exists()
+
+
+def test_whether_a_set_may_be_deleted_is_found_out_while_another_run_begins_to_read_it(pictures):
+    path = read(pictures[4:], memory=LITTLE).images.path
+    held = []
+    with unread(path):
+        begins = threading.Thread(target=lambda: held.append(hold(path)))
+        begins.start()
+        begins.join(0.2)
+    begins.join()
+    assert isinstance(held[0], Held)
+    assert not cache.can_be_deleted(path)
+    held.clear()
+    assert cache.can_be_deleted(path)
+    assert path.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="no room is taken here")
+@pytest.mark.parametrize("number", [errno.EDQUOT, errno.ENOSPC])
+@pytest.mark.parametrize("sets", [2, 1, 0], ids=["two stay", "one stays", "none fits"])
+def test_a_quota_makes_room_although_the_disk_has_some(
+    pictures, user_cache, monkeypatch, number, sets
+):
+    folder = user_cache / "kdtool" / "decoded"
+    longest, last = (used_last(pictures, first, ago) for first, ago in ((5, 20), (4, 10)))
+    held = used_last(pictures, 6, 30), read(pictures[6:], memory=LITTLE).images
+    os.utime(held[0].with_suffix(".json"), (0, 0))
+    os.utime(held[0], (0, 0))
+    quota = {2: 4 + 6 + 5 + 3, 1: 4 + 6 + 3, 0: 4 + 2}[sets] * ROW
+    take = os.posix_fallocate
+
+    def limited_take(descriptor, start, count):
+        if sum(path.stat().st_size for path in folder.glob("[!.]*.images")) + count > quota:
+            raise OSError(number, os.strerror(number))
+        take(descriptor, start, count)
+
+    monkeypatch.setattr(os, "posix_fallocate", limited_take)
+    if sets:
+        assert read(pictures[7:], memory=LITTLE).images.path.exists()
+    else:
+        with pytest.raises(DataError, match=os.strerror(number)):
+            read(pictures[7:], memory=LITTLE)
+    assert [path.exists() for path in (longest, last)] == [sets == 2, sets > 0]
+    assert held[0].exists()
+
+
+def test_the_users_of_a_cache_can_take_all_locks(pictures, user_cache):
+    read(pictures[4:], memory=LITTLE)
+    (lock,) = (user_cache / "kdtool" / "decoded").glob("*.lock")
+    assert stat.S_IMODE(lock.stat().st_mode) == 0o666
+
+
+@pytest.mark.parametrize("refused", ["lock", "leftover"])
+def test_what_another_user_left_and_cannot_be_deleted_is_passed_over(pictures, user_cache, refused):
+    folder = user_cache / "kdtool" / "decoded"
+    leftover = folder / f".other.1{UNFINISHED}.images"
+    leftover.parent.mkdir(parents=True)
+    leftover.touch()
+    # A folder of its name can be neither opened nor unlinked, by root neither.
+    if refused == "lock":
+        (folder / "other.lock").mkdir()
+    else:
+        leftover.unlink()
+        leftover.mkdir()
+    assert isinstance(read(pictures[4:], memory=LITTLE).images, StoredImages)
+    assert leftover.exists()
 
 
 def test_broken_files_are_listed_as_ever_and_leave_no_file(pictures, user_cache):
