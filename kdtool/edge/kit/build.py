@@ -9,6 +9,7 @@ from email.parser import HeaderParser
 from importlib.metadata import packages_distributions, version
 from importlib.resources import files
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +26,17 @@ from kdtool.errors import ModelFileError, StudyError
 from kdtool.files import sha256_of
 
 
+class Pictures(Protocol):
+    """Images `(N, H, W, C)` in memory or in a file, of which some are read by index."""
+
+    def __getitem__(self, index: list[int] | slice, /) -> NDArray[np.uint8]: ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answered:
     """Test images with what a file answers; golden images are chosen from them."""
 
-    images: NDArray[np.uint8]  # (N, H, W, C)
+    images: Pictures
     labels: NDArray[np.int64]  # (N,), their classes
     probabilities: NDArray[np.float32]  # (N, K) in [0, 1], compared with PyTorch
     # Of an int8 file: (N, K), the same where integers are rounded in another way

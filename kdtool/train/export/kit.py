@@ -14,7 +14,7 @@ from kdtool.report.decision import precision_to_ship
 from kdtool.report.sections.cost.files import ship_sentence
 from kdtool.results.base import Precision, Role
 from kdtool.results.study import Results
-from kdtool.train.data.large.stored import channels_last, some_of
+from kdtool.train.data.large.stored import ChannelsLast, some_of
 from kdtool.train.evaluation.evaluate import split_labels
 from kdtool.train.evaluation.operating_point import rates
 from kdtool.train.export.accuracy import probabilities_on_test
@@ -108,7 +108,7 @@ def write_kit(run: Run, results: Results, wheel: Path | None = None) -> None:
         model,
         kit_facts(run, results, role, precision, probabilities),
         Answered(
-            images=channels_last(images),
+            images=ChannelsLast(images),
             labels=labels[chosen_from],
             probabilities=probabilities[chosen_from],
             rounded=rounded,

@@ -134,7 +134,7 @@ def _checked(folder: Path, answered: Answered) -> WebCheck:
         )
     try:
         with Browser(chromium) as browser:
-            return check_page(browser, folder / PAGE, answered.images, answered.probabilities)
+            return check_page(browser, folder / PAGE, answered.images[:], answered.probabilities)
     except GateError:
         raise
     except KdtoolError as error:  # of this browser: the page is refused, and other targets are not

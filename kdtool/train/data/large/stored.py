@@ -5,6 +5,7 @@ and one that the disk cannot read ends it by SIGBUS; mapped anew for each batch,
 docs/MEASURED.md has the rates.
 """
 
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,8 @@ from typing import BinaryIO, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from kdtool.errors import DataError, reason
+from kdtool.errors import OF_SYSTEM, DataError, StudyError, reason
+from kdtool.format import file_size, keyboard_text
 
 CHUNK_BYTES = 2**24  # of images that are read one after another
 Index = slice | Sequence[int] | NDArray[np.int64] | NDArray[np.bool_]
@@ -167,13 +169,38 @@ def some_of(images: Images, index: NDArray[np.int64]) -> Images:
     return images.only(index) if isinstance(images, StoredImages) else images[index]
 
 
-def channels_last(images: Images) -> NDArray[np.uint8]:
-    """Return images `(N, H, W, C)`: those of a file in another one, mapped, that has no name."""
+@dataclass(frozen=True, slots=True)
+class ChannelsLast:
+    """Images `(N, H, W, C)`, of which only those that are asked for are read and converted."""
+
+    images: Images
+
+    def __getitem__(self, index: Index) -> NDArray[np.uint8]:
+        return np.ascontiguousarray(self.images[index].transpose(0, 2, 3, 1))
+
+
+def channels_last(images: Images, folder: Path) -> NDArray[np.uint8]:
+    """Return all images `(N, H, W, C)`: those of a file in another one, mapped, that has no name.
+
+    Args:
+        images: `(N, C, H, W)`.
+        folder: For the other file.
+
+    Raises:
+        StudyError: The folder cannot be written, or its disk has no room.
+    """
     if not isinstance(images, StoredImages):
-        return np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+        return ChannelsLast(images)[:]
     count, channels, height, width = images.shape
-    with tempfile.TemporaryFile(dir=images.path.parent) as file:
-        for chunk in images.chunks():
-            file.write(np.ascontiguousarray(chunk.transpose(0, 2, 3, 1)).data)
-        file.flush()
-        return np.memmap(file, np.uint8, "r", shape=(count, height, width, channels))
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            for chunk in images.chunks():
+                file.write(np.ascontiguousarray(chunk.transpose(0, 2, 3, 1)).data)
+            file.flush()
+            return np.memmap(file, np.uint8, "r", shape=(count, height, width, channels))
+    except OSError as error:
+        advice = OF_SYSTEM.get(error.errno or 0, "free some space there")
+        raise StudyError(
+            f"cannot write the images, {keyboard_text(file_size(math.prod(images.shape)))}, to "
+            f"{folder}: {reason(error)}; {advice}"
+        ) from error

@@ -131,7 +131,7 @@ def shipped_of(run: Run, results: Results, models: Mapping[Role, Sequence[Traine
     """Return what targets are written from.
 
     Raises:
-        StudyError: The study has no student.
+        StudyError: The study has no student, or no room for a copy of test images in a file.
     """
     role = results.shipped
     if role is None or not results.models[role].files:
@@ -164,7 +164,7 @@ def shipped_of(run: Run, results: Results, models: Mapping[Role, Sequence[Traine
     return Shipped(
         sources=sources,
         facts=facts,
-        images=channels_last(images),
+        images=channels_last(images, run.study.folder),
         labels=split_labels(run.splits.test),
         network=in_file_form(
             load_model(run, exported),

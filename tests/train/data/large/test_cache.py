@@ -21,12 +21,19 @@ from loading import load_splits, no_progress
 from pictures import draw, save, save_classes
 
 from kdtool import environment
-from kdtool.errors import DataError
+from kdtool.errors import DataError, StudyError
 from kdtool.files import UNFINISHED
 from kdtool.recipe.data import FolderTable, parse_memory
 from kdtool.train.data.images import read_pictures
 from kdtool.train.data.large import cache
-from kdtool.train.data.large.stored import Held, StoredImages, channels_last, hold, unread
+from kdtool.train.data.large.stored import (
+    ChannelsLast,
+    Held,
+    StoredImages,
+    channels_last,
+    hold,
+    unread,
+)
 
 SIDE = 20
 ROW = 3 * SIDE * SIDE  # bytes
@@ -63,10 +70,13 @@ def test_images_in_a_file_are_those_in_memory_with_the_same_warnings(pictures):
         assert len(in_file.warnings) == 1
 
 
-def test_what_is_asked_for_is_read_in_any_form(pictures):
+def test_what_is_asked_for_is_read_in_any_form(pictures, tmp_path):
     expected, images = (read(pictures, skip_broken=True, memory=m).images for m in (None, LITTLE))
     assert np.array_equal(np.stack(list(images)), expected)
-    assert np.array_equal(channels_last(images), expected.transpose(0, 2, 3, 1))
+    last = expected.transpose(0, 2, 3, 1)
+    for one in (images, expected):
+        assert np.array_equal(channels_last(one, tmp_path), last)
+        assert np.array_equal(ChannelsLast(one)[[4, 2]], last[[4, 2]])
     chosen = np.array([7, 0, 0, 5])
     for index in (chosen, chosen.tolist(), slice(2, 6), np.arange(9) % 2 == 0, []):
         assert np.array_equal(images[index], expected[index])
@@ -164,6 +174,34 @@ def test_the_ranks_of_a_machine_share_its_memory(pictures, monkeypatch):
         assert is_read_from_file(paths, memory=f"{num_bytes / 10**6:.6f} MB") == from_file
 
 
+def test_golden_images_are_read_without_the_others(pictures):
+    images = read(pictures[4:], memory=LITTLE).images
+    expected = images[[1, 0]].transpose(0, 2, 3, 1)
+    os.truncate(images.path, 2 * ROW)
+    assert np.array_equal(ChannelsLast(images)[[1, 0]], expected)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files have no limit there")
+def test_a_disk_without_room_for_a_copy_of_images_is_an_error_and_keeps_nothing(pictures, tmp_path):
+    import resource
+
+    images, folder = read(pictures[4:], memory=LITTLE).images, tmp_path / "study"
+    folder.mkdir()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6 * ROW - 1, before[1]))  # as a disk that is full
+    try:
+        with pytest.raises(StudyError) as caught:
+            channels_last(images, folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(caught.value) == (
+        f"cannot write the images, 7.20 kB, to {folder}: File too large; the limit of file sizes "
+        "is too low; raise it with `ulimit -f unlimited`"
+    )
+    assert not list(folder.iterdir())
+    assert len(list(images.path.parent.iterdir())) == 3  # images, what is known of them, a lock
+
+
 LIMITED = """
 import sys
 from pathlib import Path
@@ -253,7 +291,7 @@ def test_a_set_larger_than_the_disk_is_an_error_before_it_is_decoded(pictures, u
 FULL = """
 import resource, signal, sys
 import numpy
-from kdtool.errors import DataError
+from kdtool.errors import DataError, StudyError
 from kdtool.files import UNFINISHED
 from kdtool.train.data.large.cache import locked, written
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
