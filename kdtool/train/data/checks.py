@@ -41,14 +41,13 @@ def near_duplicate_warnings(count: int, first: Twins, names: Names | None = None
     ]
 
 
-def uncompared_warnings(num_pairs: int, most: float) -> list[str]:
-    """Return a warning if there are too many pairs of images to look for near duplicates."""
-    if num_pairs <= most:
+def uncompared_warnings(why: str | None) -> list[str]:
+    """Return a warning if near duplicates were not looked for; `why` of `why_uncompared`."""
+    if why is None:
         return []
     return [
         "validation and test images were not searched for near copies of training images: "
-        f"{num_pairs:,} pairs are more than the {most:,.0f} that are compared; exact copies were "
-        "looked for"
+        f"{why}; exact copies were looked for"
     ]
 
 

@@ -14,7 +14,9 @@ from pydantic import ValidationError
 
 from kdtool.errors import StudyError
 from kdtool.files import write_atomic
+from kdtool.format import file_size, keyboard_text
 from kdtool.results.base import Record, to_json
+from kdtool.train.data.images import fits
 from kdtool.train.data.large.stored import Images, StoredImages
 
 Twins = tuple[str, int, str, int]  # split and index of an image, and of the first equal one
@@ -30,6 +32,7 @@ class Examined(Record):
     fingerprint: str
     twins: list[Twins]  # of `find_twins`
     near: list[Twins]  # of `find_near_duplicates`
+    uncompared: str | None  # why these were not looked for, if they could be
 
 
 def examine(
@@ -37,6 +40,7 @@ def examine(
     images: Mapping[str, Images],
     arrays: Sequence[NDArray[np.int64]],
     groups: Sequence[Sequence[int]],
+    memory: str | None = None,
 ) -> Examined:
     """Return the fingerprint and the duplicates of a set; those of a set in a file are kept there.
 
@@ -47,8 +51,10 @@ def examine(
         images: By split, in order.
         arrays: Labels and split indices that belong to the fingerprint, in order.
         groups: The classes merged into each class; empty if none are.
+        memory: `data.memory`.
     """
-    about = _place(classes, images, arrays, groups)
+    uncompared = why_uncompared(images, memory)
+    about = _place(classes, images, arrays, groups, is_compared=uncompared is None)
     if about is not None:
         try:
             return Examined.model_validate_json(about.read_bytes())
@@ -59,7 +65,8 @@ def examine(
     found = Examined(
         fingerprint=fingerprint(classes, [*images.values(), *arrays], groups),
         twins=twins,
-        near=find_near_duplicates(images, exact),
+        near=[] if uncompared else find_near_duplicates(images, exact),
+        uncompared=uncompared,
     )
     if about is not None:
         with suppress(StudyError):  # a cache of somebody else, that can be read only
@@ -72,6 +79,8 @@ def _place(
     images: Mapping[str, Images],
     arrays: Sequence[NDArray[np.int64]],
     groups: Sequence[Sequence[int]],
+    *,
+    is_compared: bool,
 ) -> Path | None:
     """Return the file for what is found of a set in a file; None: it is in memory."""
     stored = [one for one in images.values() if isinstance(one, StoredImages)]
@@ -79,7 +88,7 @@ def _place(
         return None
     rows = [one.rows for one in stored]
     shapes = [array.shape for array in (*rows, *arrays)]
-    head = [EXAMINED, list(classes), list(images), [list(group) for group in groups], shapes]
+    head = [EXAMINED, is_compared, list(classes), list(images), [*map(list, groups)], shapes]
     digest = hashlib.sha256(json.dumps(head).encode())
     for array in (*rows, *arrays):
         digest.update(np.ascontiguousarray(array).data)
@@ -165,18 +174,38 @@ SMALLEST_SIDE = 64
 THUMBNAIL_SIDE = 32
 MIN_CORRELATION = 0.98
 ROWS_AT_ONCE = 256
+BYTES_AN_IMAGE = 4 * (THUMBNAIL_SIDE**2 + ROWS_AT_ONCE)  # its thumbnail, and how alike others are
 # ImageNet's 178,000 images of validation and test with its 1,150,000 to train on: half an hour on
-# two cores, and 5 GB of thumbnails.
+# two cores, and 7 GB of thumbnails and their likeness.
 MOST_PAIRS = 2.5e11
 
 
 def num_pairs(splits: Mapping[str, Images]) -> int:
-    """Return how many pairs of images `find_near_duplicates` compares, or would compare."""
+    """Return how many pairs of images `find_near_duplicates` compares."""
     first, *_ = splits.values()
     if min(first.shape[2:]) < SMALLEST_SIDE:
         return 0
     sizes = [len(images) for images in splits.values()]
     return sum(size * sum(sizes[:place]) for place, size in enumerate(sizes))
+
+
+def why_uncompared(splits: Mapping[str, Images], memory: str | None) -> str | None:
+    """Return why near duplicates of large images are not looked for; None: they are.
+
+    Args:
+        splits: Images `(N, C, H, W)` by split, in order.
+        memory: `data.memory`, which may hold what is compared.
+    """
+    pairs, num_images = num_pairs(splits), sum(map(len, splits.values()))
+    if pairs > MOST_PAIRS:
+        return f"{pairs:,} pairs are more than the {MOST_PAIRS:,.0f} that are compared"
+    num_bytes = num_images * BYTES_AN_IMAGE
+    if not pairs or fits(num_bytes, memory):
+        return None
+    return (
+        f"thumbnails of {num_images:,} images take {keyboard_text(file_size(num_bytes))}, more "
+        "than they may of the memory (data.memory)"
+    )
 
 
 def find_near_duplicates(
@@ -185,15 +214,14 @@ def find_near_duplicates(
     """Find the images that look nearly like one of an earlier split.
 
     Args:
-        splits: Images `(N, C, H, W)` by split, in order; not compared if a side is below 64 pixels
-            or the pairs are more than `MOST_PAIRS`.
+        splits: Images `(N, C, H, W)` by split, in order; not compared if a side is below 64 pixels.
         exact: Split and index of exact duplicates, which are left out.
 
     Returns:
         Split and index of each image found, and the split and index of the image of an earlier
         split that is most like it.
     """
-    if not 0 < num_pairs(splits) <= MOST_PAIRS:
+    if not num_pairs(splits):
         return []
     places = [(split, index) for split, images in splits.items() for index in range(len(images))]
     thumbnails = np.empty((len(places), THUMBNAIL_SIDE**2), dtype=np.float32)

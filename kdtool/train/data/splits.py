@@ -22,6 +22,7 @@ from kdtool.recipe.data import (
     MnistTable,
     NpzTable,
     ParquetTable,
+    PictureKeys,
     WebDatasetTable,
 )
 from kdtool.results.base import SPLITS
@@ -45,11 +46,9 @@ from kdtool.train.data.classes import (
     positive_class,
 )
 from kdtool.train.data.duplicates import (
-    MOST_PAIRS,
     examine,
     find_contradictions,
     find_duplicates,
-    num_pairs,
 )
 from kdtool.train.data.files.csv_table import list_table
 from kdtool.train.data.files.folder import list_folder
@@ -239,7 +238,8 @@ def load_splits(
         group_of = group_of_class(groups)
         classes = group_names(groups, data.classes)
         labels = {name: group_of[values] for name, values in fine.items()}
-    found = examine(data.classes, images, [*fine.values(), *drawn], groups)
+    memory = table.memory if isinstance(table, PictureKeys) else None
+    found = examine(data.classes, images, [*fine.values(), *drawn], groups, memory)
     exact, near = find_duplicates(found.twins), found.near
     contradictions = find_contradictions(found.twins, labels)
     result = DataResult(
@@ -267,7 +267,7 @@ def load_splits(
             *similar_class_warnings(data.classes),
             *duplicate_warnings(len(exact), exact, data.names),
             *near_duplicate_warnings(len(near), near, data.names),
-            *uncompared_warnings(num_pairs(images), MOST_PAIRS),
+            *uncompared_warnings(found.uncompared),
             *contradiction_warnings(contradictions, data.names),
         ],
     )

@@ -13,6 +13,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 from kdtool.recipe.data import FolderTable
 from kdtool.train.data.checks import uncompared_warnings
 from kdtool.train.data.duplicates import (
+    examine,
     find_duplicates,
     find_near_duplicates,
     find_twins,
@@ -177,12 +178,38 @@ def test_every_pair_of_two_splits_is_one_comparison():
 def test_pairs_that_are_too_many_are_not_compared_and_it_is_said(monkeypatch):
     train = scenes(20, 0)
     splits = {"train": train, "test": train // 4 * 3}
-    assert len(find_near_duplicates(splits, set())) == 20
+
+    def found():
+        return examine(CLASSES, splits, [], [])
+
+    monkeypatch.setattr("kdtool.train.data.duplicates.MOST_PAIRS", 20 * 20)
+    assert len(found().near) == 20
+    assert uncompared_warnings(found().uncompared) == []
     monkeypatch.setattr("kdtool.train.data.duplicates.MOST_PAIRS", 20 * 20 - 1)
-    assert find_near_duplicates(splits, set()) == []
-    assert uncompared_warnings(num_pairs(splits), 20 * 20) == []
-    (text,) = uncompared_warnings(num_pairs(splits), 20 * 20 - 1)
+    assert found().near == []
+    (text,) = uncompared_warnings(found().uncompared)
     assert "400 pairs are more than the 399 that are compared" in text
+
+
+def test_thumbnails_larger_than_the_memory_are_not_made_and_it_is_said(tmp_path):
+    images = scenes(40, 5).transpose(0, 2, 3, 1)
+    images[39] = images[0]
+    for index, image in enumerate(images):
+        folder = tmp_path / "set" / "ab"[index % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        image = ImageEnhance.Brightness(Image.fromarray(image)).enhance(1 + 0.15 * (index == 39))
+        image.save(folder / f"{index:02}.png")
+    num_bytes = 40 * 4 * (32**2 + 256)  # less than the images, which are in a file in each case
+    for room, is_compared in [(0, True), (-1, False), (0, True)]:
+        warned = []
+        memory = f"{(num_bytes + room) / 10**6:.6f} MB"
+        table = FolderTable(source="folder", root=tmp_path / "set", test=0.5, memory=memory)
+        result = load_splits(table, warned.append).result
+        assert result.read_from.where == "disk"
+        assert result.num_near_duplicates == is_compared
+        texts = [text for text in warned if "were not searched for near copies" in text]
+        assert len(texts) == (not is_compared)
+    assert texts == []
 
 
 def test_near_duplicates_are_reported_with_the_names_of_their_files(tmp_path):
