@@ -3,16 +3,17 @@
 import copy
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import torch
 from torch import Tensor, nn
 
 from kdtool.errors import KdtoolError
-from kdtool.files import scratch_folder
+from kdtool.files import signals_wait
 from kdtool.format import file_size, keyboard_text
 from kdtool.train.data.images import fits
 from kdtool.train.data.splits import Split, Splits
@@ -205,11 +206,12 @@ def _empty(
         return None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with scratch_folder(folder, ".features") as scratch:
-            path = scratch / "features"
-            with path.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, num_bytes)
-            return torch.from_file(str(path), shared=True, size=count, dtype=dtype).view(shape)
+        with ExitStack() as stack:
+            with signals_wait():
+                # No folder of its own: NFS keeps a mapped file, by another name, and so its folder.
+                file = stack.enter_context(NamedTemporaryFile(dir=folder, prefix=".features"))
+            os.posix_fallocate(file.fileno(), 0, num_bytes)
+            return torch.from_file(file.name, shared=True, size=count, dtype=dtype).view(shape)
     except OSError:  # no room
         return None
 

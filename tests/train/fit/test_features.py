@@ -1,6 +1,7 @@
 """A head that learns from cached features ends as one whose images pass the network each time."""
 
 import errno
+import os
 from dataclasses import replace
 
 import pytest
@@ -259,6 +260,19 @@ def test_features_beyond_the_memory_are_in_a_file_that_is_gone_afterwards(tmp_pa
     )
     torch.testing.assert_close(weights, expected, rtol=1e-4, atol=1e-6)
     assert "takes 5.63 kB: neither the memory nor" in warned[0]
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="features are in no file there")
+def test_a_disk_that_keeps_a_deleted_file_while_it_is_mapped_has_room(tmp_path, monkeypatch):
+    """NFS renames such a file, and a folder cannot be deleted that holds it."""
+
+    def renamed(path, *, dir_fd=None):
+        os.rename(path, f"{path}.nfs", src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", renamed)
+    warned = []
+    fitted(network("mnist-cnn"), training_of(1, memory="0 MB"), tmp_path, warned)
+    assert not warned
 
 
 def test_a_training_that_was_cut_off_among_features_ends_in_the_same_bits(tmp_path):
