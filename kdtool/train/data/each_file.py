@@ -12,7 +12,7 @@ from kdtool.errors import reason
 from kdtool.format import plural
 from kdtool.train.data.source import Progress, problem_list
 
-MOST_WAITING = 4096  # files that threads are told of at a time
+MOST_WAITING = 4096  # files that are handed to the threads at a time
 
 
 def for_all(
