@@ -10,6 +10,7 @@ from torch import nn
 from kdtool.errors import RecipeError
 from kdtool.recipe.load import load_recipe
 from kdtool.study.folder import Study
+from kdtool.study.keys import ALGORITHMS
 from kdtool.terminal.progress import Terminal
 from kdtool.train.fit.batches import Training, batch_maker
 from kdtool.train.pipeline.roles import (
@@ -35,8 +36,8 @@ class Heard(Silent):
         self.said.append(text)
 
 
-def opened(folder, *settings):
-    (folder / "tiny.toml").write_text(RECIPE)
+def opened(folder, *settings, text=RECIPE):
+    (folder / "tiny.toml").write_text(text)
     recipe = load_recipe(folder / "tiny.toml", ["teacher.epochs=1", *settings])
     return open_run(Study(folder), recipe, "cpu", Terminal(quiet=True))
 
@@ -152,6 +153,35 @@ def test_the_key_of_kd_is_as_before_there_were_methods(tmp_path):
     run = opened(tmp_path, "distill.options.dkd.beta=2")
     depends_on = [3.0, 0.9, "the teacher's key"]
     assert student_key(run) == plan_model(run, "student", 3, depends_on, lambda: None).key
+
+
+WHOLE, HEAD_FIRST = ("epochs=3", "phase=[{epochs=1,train='head'},{epochs=1}]")
+
+
+@pytest.mark.parametrize(
+    ("training", "settings", "device", "algorithms"),
+    [
+        (WHOLE, ["student.model='mnist-mlp'"], "cpu", {"train"}),
+        (WHOLE, ["student.model='resnet8'"], "cpu", {"train", "batch-norm"}),
+        (WHOLE, ["student.model='mnist-cnn'"], "cpu", {"train", "dropout"}),
+        (WHOLE, ["student.model='mnist-cnn'"], "cuda", {"train"}),
+        (HEAD_FIRST, ["student.model='mnist-mlp'"], "cpu", {"train", "features"}),
+        (HEAD_FIRST, ["student.model='mnist-cnn'"], "cpu", {"train", "dropout", "features"}),
+        (HEAD_FIRST, ["data.augment=['flip']"], "cpu", {"train"}),
+        (HEAD_FIRST, ["data.augment=['flip']", "data.views=2"], "cpu", {"train", "features"}),
+        ("phase=[{epochs=1},{epochs=1}]", [], "cpu", {"train"}),
+    ],
+)
+def test_a_key_has_the_algorithms_that_its_model_needs_and_no_others(
+    tmp_path, training, settings, device, algorithms
+):
+    text = RECIPE.replace("epochs = 3\nmin_steps = 0", training)
+    run = opened(tmp_path, "student.precision='fp32'", *settings, text=text)
+    run = replace(run, device=torch.device(device))
+    key = plan_model(run, "control", 3, [], lambda: None).key
+    numbered = key.rpartition(":")[0].split("+")
+    assert numbered[0] == f"train.{ALGORITHMS['train']}"
+    assert set(numbered) == {f"{name}.{ALGORITHMS[name]}" for name in algorithms}
 
 
 def test_the_key_of_a_student_has_its_method_and_the_options_of_that_alone(tmp_path):
