@@ -1,3 +1,6 @@
+from dataclasses import replace
+from itertools import pairwise
+
 import pytest
 import torch
 from loading import load_splits
@@ -8,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from kdtool.errors import KdtoolError
 from kdtool.recipe.data import DigitsTable
 from kdtool.recipe.training import PhaseTable, TrainTable
+from kdtool.train.data.splits import Split
 from kdtool.train.fit import loop
 from kdtool.train.fit.batches import Training, batch_maker
 from kdtool.train.fit.losses import distillation_loss
@@ -214,6 +218,30 @@ def small_network():
     torch.manual_seed(0)
     body = [nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(2)]
     return nn.Sequential(nn.Sequential(*body), nn.Flatten(), nn.Linear(32, 10))
+
+
+def test_the_images_of_a_step_begin_to_be_read_before_those_of_the_step_before_are_taken(
+    splits, tmp_path
+):
+    calls = []
+
+    class Watched(Split):
+        def batch(self, index):
+            calls.append(("taken", index.tolist()))
+            return super().batch(index)
+
+        def expect(self, index):
+            calls.append(("expected", index.tolist()))
+            super().expect(index)
+
+    watched = replace(splits, train=Watched(splits.train.images, splits.train.labels))
+    table = TABLE.model_copy(update={"model": "mnist-mlp", "epochs": 2})
+    train(watched, tmp_path, table=table)
+    taken = [index for what, index in calls if what == "taken"]
+    assert len(taken) == 2 * 7
+    for epoch in (taken[:7], taken[7:]):
+        for now, later in pairwise(epoch):
+            assert calls.index(("expected", later)) < calls.index(("taken", now))
 
 
 def test_averaged_weights_are_tested_and_kept(splits, tmp_path):
