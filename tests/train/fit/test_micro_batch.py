@@ -1,9 +1,12 @@
 """A batch in parts has the gradient of the whole; one that does not fit is cut until it does."""
 
+import os
 import platform
+import re
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -181,6 +184,60 @@ def test_the_parts_that_fit_are_foreseen():
         [sys.executable, "-c", LIMITED], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+# A whole training, whose batch would take three times the memory that it may have.
+TRAINED = """
+import sys
+from pathlib import Path
+import torch
+from torch import nn
+from torch.nn import functional as F
+from loading import load_splits
+from kdtool.recipe.data import DigitsTable
+from kdtool.recipe.training import TrainTable
+from kdtool.train.fit.batches import Training
+from kdtool.train.fit.loop import fit
+from kdtool.train.fit.memory import limit_memory
+from kdtool.train.fit.micro_batch import KERNELS, PEAK, PER_WEIGHT
+
+torch.set_num_threads(1)
+NUM, WIDTH = 1024, 16384
+model = nn.Sequential(nn.Flatten(), nn.Linear(64, WIDTH), nn.Tanh(), nn.Linear(WIDTH, 10))
+splits = load_splits(DigitsTable(source="digits"), print)
+model(splits.train.images[:8] / 255).sum().backward()  # libraries are loaded
+torch.optim.Adam(model.parameters())
+table = TrainTable(model="any", epochs=3, batch_size=NUM, learning_rate=1e-3, precision="fp32")
+weights = PER_WEIGHT * sum(weight.nbytes for weight in model.parameters())
+limit_memory(KERNELS + weights + int(PEAK * NUM * WIDTH * 4 / 3))
+
+def batch_loss(logits, batch):
+    assert len(logits) == len(batch.index)
+    return F.cross_entropy(logits, batch.targets)
+
+state, warned = Path(sys.argv[1], "a.state.pt"), []
+result, _ = fit(
+    model, splits, Training(table, seed=0), batch_loss, state, lambda *_: None, warned.append)
+assert result.best.validation_accuracy > 0.5, result.best
+assert not warned
+print(*result.warnings, sep="\\n")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux alone")
+def test_a_training_whose_batch_does_not_fit_ends_with_a_warning(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", TRAINED, tmp_path],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.match(
+        r"a batch of 1,024 images does not fit into memory: it passes the network in \d+ parts",
+        done.stdout,
+    )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux alone")
