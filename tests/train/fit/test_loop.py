@@ -162,6 +162,19 @@ def test_a_device_that_is_absent():
     assert choose_device("cpu").type == "cpu"
 
 
+def test_one_of_several_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("cuda:1") == torch.device("cuda", 1)
+    for name in ("cuda", "auto"):
+        assert choose_device(name) == torch.device("cuda")
+    for absent in ("cuda:2", "cuda:7", "cuda:", "cuda:-1", "cpu:0", "mps"):
+        with pytest.raises(
+            KdtoolError, match=f"^got --device {absent}, but PyTorch finds only cuda and cpu on"
+        ):
+            choose_device(absent)
+
+
 def test_fp32_is_what_is_asked_for():
     assert choose_precision("fp32", torch.device("cpu"), nn.Linear(1, 1)) == "fp32"
     with pytest.raises(KdtoolError, match="no bf16 instructions"):
