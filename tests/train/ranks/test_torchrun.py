@@ -79,6 +79,7 @@ def normed(image_shape, num_classes):
         nn.Linear(72, 32), nn.BatchNorm1d(32), nn.GELU(), nn.Linear(32, num_classes),
     )
 """
+SHORT = RECIPE.replace("[3, 5]", "[3]").replace("epochs = 2", "epochs = 1")
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "COLUMNS": "400"}
 TOLERANCE = 1e-5  # of the largest logit, as docs/scaling.md says
 
@@ -156,19 +157,24 @@ def test_the_same_command_goes_on_with_another_number_of_ranks(finished):
     assert len(lines_of(errors, "student, seed 5: ")) == 1
 
 
+def assert_same_answers(folder, count):
+    """The models of a study under torchrun answer as those of the study in the folder `alone`."""
+    paths = sorted((folder / "alone/tiny/predictions").glob("*-seed*.npz"))
+    assert len(paths) == count
+    for path in paths:
+        expected = np.load(path)["test_logits"]
+        found = np.load(folder / "runs/tiny/predictions" / path.name)["test_logits"]
+        atol = TOLERANCE * np.abs(expected).max()
+        np.testing.assert_allclose(found, expected, rtol=0, atol=atol, err_msg=path.name)
+
+
 def test_its_models_are_those_of_one_process(finished, folder, monkeypatch):
     assert finished[0] == 0
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(folder)
     monkeypatch.delitem(sys.modules, "own_nets", raising=False)  # that of another test
     kdtool("distill", "tiny.toml", "--device", "cpu", "--jobs", "1", "--out", "alone")
-    paths = sorted((folder / "alone/tiny/predictions").glob("*-seed*.npz"))
-    assert len(paths) == 5
-    for path in paths:
-        expected = np.load(path)["test_logits"]
-        found = np.load(folder / "runs/tiny/predictions" / path.name)["test_logits"]
-        atol = TOLERANCE * np.abs(expected).max()
-        np.testing.assert_allclose(found, expected, rtol=0, atol=atol, err_msg=path.name)
+    assert_same_answers(folder, 5)
     names = {path.name for path in (folder / "alone/tiny/checkpoints").glob("*.safetensors")}
     assert len(names) == 5
     assert names == {path.name for path in (folder / "runs/tiny/checkpoints").glob("*")}
@@ -200,6 +206,29 @@ def test_a_finished_study_ends_at_once_on_all_ranks(finished, folder):
     assert json.loads(output) == json.loads(finished[1])
     assert "nothing left to do: runs/tiny is finished and unchanged" in errors
     assert not lines_of(errors, "loading PyTorch")
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("arguments", "count"),
+    [
+        (["subclass-distill", "tiny.toml", "--anyway", "--sweep", "distill.temperature=1,4"], 6),
+        (["finetune", "tiny.toml"], 1),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
+)
+def test_other_commands_and_sweeps_too(tmp_path, monkeypatch, arguments, count):
+    (tmp_path / "tiny.toml").write_text(SHORT.replace('"dist"', '"kd"'))
+    (tmp_path / "own_nets.py").write_text(OWN_NETS)
+    (tmp_path / "killed").touch()  # nobody is
+    status, _, errors = torchrun(tmp_path, 2, *arguments, "--device", "cpu")
+    assert status == 0, errors
+    assert len(lines_of(errors, "2 ranks share each batch")) == 1
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_nets", raising=False)  # that of another test
+    kdtool(*arguments, "--device", "cpu", "--jobs", "1", "--out", "alone")
+    assert_same_answers(tmp_path, count)
 
 
 @pytest.mark.nightly
