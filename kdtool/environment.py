@@ -187,6 +187,20 @@ def own_memory(field: str) -> int:
     return next(1024 * int(row[1]) for row in rows if row[:1] == [field])
 
 
+_num_sharers = 1
+
+
+def share_memory(num_processes: int) -> None:
+    """Count this process as one of several on this machine that need memory at the same time."""
+    global _num_sharers
+    _num_sharers = num_processes
+
+
+def num_sharers() -> int:
+    """Return how many processes share the memory that is free with this one, which counts too."""
+    return _num_sharers
+
+
 def own_limit() -> int | None:
     """Return the bytes of memory that this process may still take; None: there is no such limit.
 

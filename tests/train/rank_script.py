@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from rank_cases import CASES, StopError, batch_norm, digits, running_mean, train
 
+from kdtool import environment
 from kdtool.errors import KdtoolError
 from kdtool.train.fit import state
 from kdtool.train.fit.loop import draw_apart
@@ -38,6 +39,7 @@ def main(folder):
     for name in CASES:
         found[name] = train(ranks, splits, name, own / f"{name}.pt")
     found["norm"] = batch_norm(ranks)
+    found["sharers"] = environment.num_sharers()
     found["means"] = ranks.gathered(running_mean(ranks, splits, own / "mean.pt"))
     if ranks.leads:
         (folder / "one.pt").rename(own / "one.pt")

@@ -23,7 +23,6 @@ from kdtool.train.data.large.cache import find_cached, key_of_set, locked, recor
 from kdtool.train.data.large.shards import PictureFile
 from kdtool.train.data.large.stored import Images
 from kdtool.train.data.source import Progress, beginning, first_of, problem_list
-from kdtool.train.ranks.launched import launched
 
 GREY_MODES = {"1", "L", "LA", "La", "F"}  # and all that start with I
 SIDEWAYS = {5, 6, 7, 8}  # EXIF orientations that swap width and height
@@ -285,17 +284,17 @@ def fits(num_bytes: int, memory: str | None, room: int | None = None) -> bool:
     """Return whether this process keeps images in memory.
 
     Args:
-        num_bytes: That they need, in each rank of torchrun on this machine.
+        num_bytes: That they need, in each of the processes that share the memory.
         memory: `data.memory`; without it `MEMORY_SHARE` of what is free. A process that may take
-            less, as one of several that train, takes that share of it at most.
+            less takes that share of it at most.
         room: Bytes that the device has for them; None: it is the CPU.
     """
-    own, (_, free), place = environment.own_limit(), environment.memory(), launched()
+    own, (_, free) = environment.own_limit(), environment.memory()
     if own is not None and num_bytes > MEMORY_SHARE * own:
         return False
     if room is not None and num_bytes > room:
         return False
-    num_bytes *= place.local_count if place else 1
+    num_bytes *= environment.num_sharers()
     if memory is not None:
         return num_bytes <= parse_memory(memory)
     return free is None or num_bytes <= MEMORY_SHARE * free

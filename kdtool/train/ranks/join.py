@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
-from kdtool.environment import cores
+from kdtool.environment import cores, share_memory
 from kdtool.errors import KdtoolError
 from kdtool.train.ranks.group import Ranks
 from kdtool.train.ranks.launched import Launched
@@ -87,6 +87,7 @@ def join(launched: Launched, device: str, store: Store) -> Ranks:
         KdtoolError: They cannot reach each other.
     """
     warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
+    share_memory(launched.local_count)
     torch.set_num_threads(launched.threads or max(1, cores() // launched.local_count))
     backend = "cpu:gloo"
     if device.startswith("cuda"):

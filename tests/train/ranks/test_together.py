@@ -78,6 +78,10 @@ def test_batch_norm_over_parts_is_that_of_pytorch_over_the_whole(found):
         torch.testing.assert_close(found["norm"][name], values, rtol=1e-5, atol=1e-6, msg=name)
 
 
+def test_they_share_the_memory_of_the_machine(found):
+    assert found["sharers"] == NUM_RANKS
+
+
 def test_statistics_of_a_network_of_its_own_are_those_of_rank_0(found):
     first, *others = found["means"]
     assert others == [first, first]

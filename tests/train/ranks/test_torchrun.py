@@ -80,7 +80,7 @@ def normed(image_shape, num_classes):
     )
 """
 SHORT = RECIPE.replace("[3, 5]", "[3]").replace("epochs = 2", "epochs = 1")
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "COLUMNS": "400"}
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "COLUMNS": "400", "CUDA_VISIBLE_DEVICES": ""}
 TOLERANCE = 1e-5  # of the largest logit, as docs/scaling.md says
 
 
@@ -121,7 +121,7 @@ def killed(folder):
 def finished(folder, killed):
     """What the same command says on three ranks, which goes on."""
     del killed
-    return torchrun(folder, 3, "distill", "tiny.toml", "--anyway", "--device", "cpu", "--json")
+    return torchrun(folder, 3, "distill", "tiny.toml", "--anyway", "--json")
 
 
 def lines_of(errors, start):
@@ -199,9 +199,7 @@ def test_every_rank_answers_its_part_of_the_test_images(finished, folder):
 
 def test_a_finished_study_ends_at_once_on_all_ranks(finished, folder):
     assert finished[0] == 0
-    status, output, errors = torchrun(
-        folder, 2, "distill", "tiny.toml", "--anyway", "--device", "cpu", "--json"
-    )
+    status, output, errors = torchrun(folder, 2, "distill", "tiny.toml", "--anyway", "--json")
     assert status == 0, errors
     assert json.loads(output) == json.loads(finished[1])
     assert "nothing left to do: runs/tiny is finished and unchanged" in errors

@@ -30,7 +30,7 @@ from typing import Any
 
 import torch
 
-from kdtool.environment import descriptors
+from kdtool.environment import descriptors, share_memory
 from kdtool.errors import KdtoolError, reason
 from kdtool.files import signals_wait
 from kdtool.recipe.schema import Recipe
@@ -49,7 +49,7 @@ class Start:
 
     folder: Path  # of the study
     recipe: Recipe
-    devices: list[str]  # taken in turn
+    devices: list[str]  # one for each process
     threads: int  # of PyTorch
     memory: int | None  # bytes that it may take; None: not limited
     events: Connection  # to the main process
@@ -199,6 +199,7 @@ def begin(start: Start, number: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it through the main process
     Thread(target=end_with_the_main_process, daemon=True).start()
     sys.stdout = sys.stderr  # standard output is for results, and a user's model may print
+    share_memory(len(start.devices))
     torch.set_num_threads(start.threads)
     if start.memory is not None:
         limit_memory(start.memory)

@@ -165,11 +165,10 @@ def test_a_gpu_must_have_room_for_a_set_in_memory(pictures):
         assert is_read_from_file(paths, memory="1 GB", room=room) == from_file
 
 
-def test_the_ranks_of_a_machine_share_its_memory(pictures, monkeypatch):
+def test_several_processes_of_a_machine_share_its_memory(pictures, request):
     paths = pictures[4:]
-    ranks = {"RANK": 5, "WORLD_SIZE": 6, "LOCAL_RANK": 2, "LOCAL_WORLD_SIZE": 3}
-    for name, value in (ranks | {"MASTER_ADDR": "head", "MASTER_PORT": 29500}).items():
-        monkeypatch.setenv(name, str(value))
+    request.addfinalizer(lambda: environment.share_memory(1))
+    environment.share_memory(3)
     for num_bytes, from_file in [(18 * ROW, False), (18 * ROW - 1, True)]:
         assert is_read_from_file(paths, memory=f"{num_bytes / 10**6:.6f} MB") == from_file
 
