@@ -3,6 +3,7 @@
 The cluster is a real one, on this machine: `ray start`, twice. Skipped where Ray is not installed.
 """
 
+import json
 import os
 import re
 import shutil
@@ -32,10 +33,10 @@ from kdtool.errors import KdtoolError
 from kdtool.recipe.load import with_settings
 from kdtool.results.study import load_results
 from kdtool.train.pipeline.parallel.ahead import train_ahead
-from kdtool.train.pipeline.parallel.cluster import connected, on_cluster
+from kdtool.train.pipeline.parallel.cluster import connected, on_cluster, ray_module
 from kdtool.train.pipeline.parallel.pieces import Piece
 from kdtool.train.pipeline.parallel.reports import train_pieces
-from kdtool.train.pipeline.parallel.share import Share
+from kdtool.train.pipeline.parallel.share import Share, needed_bytes
 
 SECONDS_TO_START = 90  # a node takes 5; more where other work keeps all cores busy
 
@@ -219,6 +220,74 @@ def test_the_command_trains_on_a_cluster_elsewhere_what_it_trains_here(recipe, c
         assert other.trained_on is None
         assert one.test.accuracy == pytest.approx(other.test.accuracy, abs=0.03)
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+
+
+def test_finetune_trains_on_a_cluster_of_this_machine_alone(recipe, tmp_path):
+    """In a process of its own, as Ray keeps the token of such a cluster."""
+    settings = ["--set", "teacher.epochs=1", "--set", "seeds=[3]", "--device", "cpu"]
+    command = [sys.executable, "-m", "kdtool", "finetune", recipe, *settings]
+    environment = os.environ | {"HOME": str(tmp_path)}
+    environment.pop("RAY_ADDRESS", None)
+    done = subprocess.run(
+        [*command, "--cluster", "local", "--out", tmp_path / "runs"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    results = load_results(tmp_path / "runs" / "tiny" / "results.json")
+    (teacher,) = results.models["teacher"].seeds
+    assert (teacher.trained_on.num_nodes, teacher.trained_on.num_workers) == (1, 1)
+    assert not (tmp_path / ".ray").exists()  # no token, which all later clusters would want
+
+
+def test_a_sweep_trains_on_a_cluster_what_it_trains_here(
+    open_study, cluster, tmp_path, monkeypatch
+):
+    del open_study  # which wrote the recipe
+    monkeypatch.setenv("RAY_ADDRESS", cluster.here)
+    few = ("seeds=[3]", "export.precisions=['fp32']", "profile.seconds=0.02", "explain.images=4")
+    swept = ["--sweep", "distill.temperature=1,4", "--device", "cpu"]
+    swept += [word for setting in few for word in ("--set", setting)]
+    for name, options in (("there", ["--cluster", "auto"]), ("here", ["--jobs", 1])):
+        kdtool("distill", "tiny.toml", *swept, *options, "--out", tmp_path / name)
+    there, here = (tmp_path / name / "tiny" for name in ("there", "here"))
+    names = sorted(path.name for path in here.glob("checkpoints/*.safetensors"))
+    assert len(names) == 4  # a teacher, a control, and a student of each temperature
+    assert names == sorted(path.name for path in there.glob("checkpoints/*.safetensors"))
+    for name in names:
+        torch.testing.assert_close(
+            load_file(there / "checkpoints" / name), load_file(here / "checkpoints" / name)
+        )
+    records = [json.loads(path.read_text()) for path in there.glob("stages/*-seed3-*.json")]
+    trained = [one["result"]["trained_on"] for one in records if "epochs" in one["result"]]
+    assert [one["num_nodes"] for one in trained] == [2] * 4
+
+
+def test_a_task_asks_for_its_cores_its_gpu_and_the_memory_of_this_process(
+    open_study, connect, monkeypatch
+):
+    ray, run, asked = ray_module(), open_study(), []
+    remote = ray.remote
+
+    def watched(*arguments, **options):
+        asked.append(options)
+        return remote(*arguments, **options)
+
+    monkeypatch.setattr(ray, "remote", watched)
+    for device, threads, num_gpus in (
+        ("cpu", 1, 0),
+        ("cpu", 3, 0),
+        ("cuda", 2, 1),
+        ("cuda:1", 1, 1),
+    ):
+        of_device, least = replace(run, device=torch.device(device)), needed_bytes()
+        with connect(run) as nodes, on_cluster(of_device, Share(jobs=2, threads=threads), nodes):
+            options = asked[-1]
+        assert least <= options.pop("memory") <= needed_bytes()
+        assert options == {"num_cpus": threads, "num_gpus": num_gpus, "max_retries": 3}
+    assert least > 10**8  # PyTorch is in it
 
 
 def test_a_study_goes_on_when_a_node_is_killed_and_trains_no_finished_model_again(
