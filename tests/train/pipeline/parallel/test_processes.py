@@ -15,13 +15,14 @@ import pytest
 import torch
 from recorded import Recorded
 from safetensors.torch import load_file
-from shell import RECIPE
+from shell import RECIPE, kdtool
 from small_study import ROLES, train_here, tried_by
 from typer.testing import CliRunner
 
 from kdtool.cli.app import app
 from kdtool.errors import KdtoolError
 from kdtool.recipe.load import with_settings
+from kdtool.train.export import choose
 from kdtool.train.pipeline.parallel import ahead, processes
 from kdtool.train.pipeline.parallel.ahead import train_ahead
 from kdtool.train.pipeline.parallel.pieces import Piece
@@ -130,6 +131,30 @@ def test_no_process_outlives_a_main_process_that_is_killed(tmp_path):
         assert until(lambda: len(of_session(main.pid)) == 5)
         main.kill()
     assert until(lambda: not of_session(main.pid))
+
+
+@pytest.mark.slow
+def test_processes_that_trained_are_over_when_files_are_timed(open_study, monkeypatch):
+    del open_study  # which wrote the recipe
+    trained, timed = [], []
+
+    train_pieces, measure = ahead.train_pieces, choose.measure
+
+    def train(*arguments):
+        train_pieces(*arguments)
+        trained.extend(active_children())
+
+    def time_files(*arguments, **options):
+        timed.append([process.is_alive() for process in trained])
+        return measure(*arguments, **options)
+
+    monkeypatch.setattr(ahead, "train_pieces", train)
+    monkeypatch.setattr(choose, "measure", time_files)
+    few = ("seeds=[3]", "export.precisions=['fp32']", "profile.seconds=0.02", "explain.images=4")
+    settings = [word for setting in few for word in ("--set", setting)]
+    kdtool("distill", "tiny.toml", "--jobs", 2, "--device", "cpu", *settings)
+    assert len(trained) >= 2
+    assert timed == [[False] * len(trained)]
 
 
 def test_no_process_is_started_if_all_models_are_trained_or_jobs_is_1(open_study, monkeypatch):
