@@ -11,13 +11,12 @@ two workers.
 """
 
 import argparse
-import time
 from statistics import median
 
 import torch
+from matrix_rate import flops_of_step, seconds, share_of_rate
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
-from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms import v2
 
 from kdtool.recipe.training import TrainTable
@@ -31,7 +30,6 @@ from kdtool.train.models.device import choose_precision
 from kdtool.train.models.networks import build_model
 
 SIDE, AUGMENT = 224, ("crop:0.8", "flip")
-MATRIX_SIDE = 2048
 
 
 class Pictures(Dataset):
@@ -88,30 +86,6 @@ def kdtool_epoch(name, split, batch_size):
     return epoch, precision
 
 
-def matrix_rate(device, precision):
-    """Return the FLOP/s of a large matrix product."""
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    one = torch.randn(MATRIX_SIDE, MATRIX_SIDE, device=device, dtype=dtype)
-    rates = [2 * MATRIX_SIDE**3 / seconds(lambda: one @ one, device) for _ in range(8)]
-    return median(rates[2:])
-
-
-def flops_of_step(name):
-    """Return the floating-point operations of one image in a training step."""
-    model = build_model(name, (3, SIDE, SIDE), 2, seed=0).eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as flops:
-        model(torch.zeros(1, 3, SIDE, SIDE))
-    return 3 * flops.get_total_flops()
-
-
-def seconds(function, device):
-    began = time.perf_counter()
-    function()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - began
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu")
@@ -140,16 +114,15 @@ def main():
         for _ in range(given.times)
     ]
     ratios = [by_plain / ours for by_plain, ours in pairs]
+    shape = (3, SIDE, SIDE)
+    flops = flops_of_step(build_model(name, shape, 2, seed=0), shape)
     for title, times, kind in (
         ("plain loop", [one for one, _ in pairs], "fp32"),
         ("kdtool", [one for _, one in pairs], precision),
     ):
-        speed, rate = given.images / median(times), matrix_rate(device, kind)
-        share = speed * flops_of_step(name) / rate
-        print(
-            f"{name} on {device.type}, {title}: {speed:,.1f} images/s in {kind}, {share:.0%} of "
-            f"the {rate / 1e9:,.0f} GFLOP/s of a matrix product"
-        )
+        speed = given.images / median(times)
+        share = share_of_rate(speed, flops, device, kind)
+        print(f"{name} on {device.type}, {title}: {speed:,.1f} images/s in {kind}, {share}")
     print(f"{median(ratios):.2f} times as fast, {min(ratios):.2f} to {max(ratios):.2f}")
 
 

@@ -6,16 +6,18 @@ DIR contains the four files of MNIST; without it, 5,000 digits replace them. The
 common one: a DataLoader over PIL images with ToTensor, float32, Adam, and for distillation the
 teacher's forward pass at every step. kdtool's one pass of the teacher is spread over the epochs of
 a study of recipes/mnist.toml: five seeds of 12. In the plain loop's turns glibc gives memory back
-above the largest sizes that it chooses by itself, in kdtool's turns it does not.
+above the largest sizes that it chooses by itself, in kdtool's turns it does not. The matrix rate
+is that of a large product in kdtool's precision on the same threads; a step counts as three forward
+passes of the network that learns.
 """
 
 import argparse
 import ctypes
 import platform
-import time
 from pathlib import Path
 
 import torch
+from matrix_rate import flops_of_step, seconds, share_of_rate
 from PIL import Image
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
@@ -73,15 +75,10 @@ def give_memory_back():
         mallopt(memory.M_TRIM_THRESHOLD, 2**26)
 
 
-def seconds(function):
-    began = time.perf_counter()
-    function()
-    return time.perf_counter() - began
-
-
 def compare(title, splits, name, teacher, num_epochs):
     """Train one model by each loop, epoch by epoch in turn; return kdtool's."""
     train, shape, num_classes = splits.train, splits.result.image_shape, len(splits.classes)
+    device = train.device
     table = TrainTable(model=name, epochs=num_epochs, batch_size=BATCH_SIZE)
     plain, ours = (build_model(name, shape, num_classes, seed=0) for _ in "ab")
     plain_optimizer = torch.optim.Adam(plain.parameters(), 1e-3)
@@ -95,7 +92,7 @@ def compare(title, splits, name, teacher, num_epochs):
 
     if teacher is not None:
         targets = []
-        pass_seconds = seconds(lambda: targets.append(predict(teacher, train)))
+        pass_seconds = seconds(lambda: targets.append(predict(teacher, train)), device)
 
         def batch_loss(logits, batch):
             soft = targets[0][batch.index]
@@ -103,7 +100,7 @@ def compare(title, splits, name, teacher, num_epochs):
                 logits, soft, batch.targets, num_classes, TEMPERATURE, SOFT_WEIGHT
             )
 
-    precision = choose_precision("auto", train.images.device, ours)
+    precision = choose_precision("auto", device, ours)
     (phase,) = schedule.phases_of(table, len(train))
     step = loop.training_step(
         ours,
@@ -121,19 +118,22 @@ def compare(title, splits, name, teacher, num_epochs):
     plain_seconds, our_seconds, ratios = 0.0, 0.0, []
     for epoch in range(1, num_epochs + 1):
         give_memory_back()
-        by_plain = seconds(lambda: plain_epoch(plain, plain_optimizer, loader, teacher))
+        by_plain = seconds(lambda: plain_epoch(plain, plain_optimizer, loader, teacher), device)
         memory.keep_freed_memory()
-        by_ours = seconds(lambda epoch=epoch: our_epoch(epoch))
+        by_ours = seconds(lambda epoch=epoch: our_epoch(epoch), device)
         plain_seconds, our_seconds = plain_seconds + by_plain, our_seconds + by_ours
         ratios.append(by_plain / by_ours)
-    our_seconds += pass_seconds * num_epochs / STUDY_EPOCHS
     images = num_epochs * len(train)
+    flops = flops_of_step(build_model(name, shape, num_classes, seed=0), shape)
+    share = share_of_rate(images / our_seconds, flops, device, precision)
+    our_seconds += pass_seconds * num_epochs / STUDY_EPOCHS
     accuracies = [validate(model, splits.test, 10).accuracy for model in (plain, ours)]
     print(
         f"{title}: plain {images / plain_seconds:,.0f} images/s, kdtool "
         f"{images / our_seconds:,.0f} images/s ({precision}), {plain_seconds / our_seconds:.1f} "
         f"times; epoch by epoch {min(ratios):.1f} to {max(ratios):.1f}; the teacher's one pass "
-        f"took {pass_seconds:.1f} s; test accuracy {accuracies[0]:.2%} and {accuracies[1]:.2%}",
+        f"took {pass_seconds:.1f} s; kdtool's steps reach {share}; test accuracy "
+        f"{accuracies[0]:.2%} and {accuracies[1]:.2%}",
         flush=True,
     )
     return ours
