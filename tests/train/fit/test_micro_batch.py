@@ -186,7 +186,7 @@ def test_the_parts_that_fit_are_foreseen():
     assert done.returncode == 0, done.stderr
 
 
-# A whole training, whose batch would take three times the memory that it may have.
+# A whole training: its batch would take three times the memory that it may have.
 TRAINED = """
 import sys
 from pathlib import Path
@@ -225,7 +225,7 @@ print(*result.warnings, sep="\\n")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux alone")
-def test_a_training_whose_batch_does_not_fit_ends_with_a_warning(tmp_path):
+def test_a_training_with_a_batch_that_does_not_fit_ends_with_a_warning(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", TRAINED, tmp_path],
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
