@@ -135,11 +135,19 @@ class Ranks:
                 if not self.leads:
                     file.write(part.numpy().data)
 
+    def leave(self) -> None:
+        """Leave the other ranks, at the end.
+
+        A process that ends as one of them may be aborted by gloo, whose thread finds the others
+        gone.
+        """
+        dist.destroy_process_group()
+
     def dismiss(self) -> None:
         """Let the other ranks end, as rank 0 needs no help any more; nothing if they have left."""
         if self.are_several and dist.is_initialized():
             self.same(None)
-            dist.destroy_process_group()
+            self.leave()
             torch.set_num_threads(self.all_threads)
 
 

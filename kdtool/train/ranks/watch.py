@@ -81,7 +81,9 @@ def following(launched: Launched, device: str) -> Iterator[tuple[Ranks, str]]:
     with on_signals(ENDING, lambda _number: end_now()):  # rank 0 says what there is to say
         try:
             store, device = connected(launched), own_device(device, launched)
-            yield join(launched, device, store), device
+            ranks = join(launched, device, store)
+            yield ranks, device
+            ranks.leave()
         except Exception as error:
             if not is_lost(error):  # else rank 0 or another rank failed first
                 what = str(error) if isinstance(error, KdtoolError) else in_words(error)
