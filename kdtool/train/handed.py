@@ -8,7 +8,6 @@ from kdtool.errors import KdtoolError
 from kdtool.recipe.schema import Recipe
 from kdtool.results.base import Role
 from kdtool.study.folder import Origin, StartTable, Study
-from kdtool.train.models.describe import describe_model
 from kdtool.train.run import Run, Trained, table_of
 
 STATE = ".state.pt"  # end of the name of an unfinished training
@@ -21,7 +20,7 @@ class Handed:
     recipe: Recipe  # of its seed alone
     to_train: Role | None  # its role; None: `model` is evaluated
     model: Trained | None  # what is evaluated, or the teacher of a student to train
-    networks: dict[Role, str]  # of `described`, of both
+    networks: dict[Role, str]  # of `Run.identity`, of both
     origins: dict[StartTable, Origin | None]  # what its weights, and its teacher's, start from
     files: list[str]  # that follow, relative to the study
 
@@ -50,7 +49,7 @@ def hand_over(
         run.recipe.model_copy(update={"seeds": [seed], "teacher_seeds": None}),
         to_train,
         model,
-        {role: described(run, role) for role in roles},
+        {role: run.identity(role) for role in roles},
         {table_of(role): run.origin(role) for role in roles},
         [path.relative_to(run.study.folder).as_posix() for path in paths],
     )
@@ -64,11 +63,6 @@ def lacked(run: Run, handed: Handed) -> list[str]:
     own = {name for name in handed.files if (run.study.folder / name).exists()}
     _, *others = run.ranks.gathered(own)
     return [name for name in handed.files if not all(name in held for held in others)]
-
-
-def described(run: Run, role: Role) -> str:
-    """Return what identifies the network of a role, as of `describe_model`."""
-    return describe_model(run.table(role).without_paths.model, run.network(role))
 
 
 def received(run: Run, handed: Handed) -> tuple[Run, Trained | None]:
@@ -113,7 +107,7 @@ def check_networks(run: Run, expected: dict[Role, str]) -> None:
         KdtoolError: One is not.
     """
     for role, of_rank_0 in expected.items():
-        if described(run, role) != of_rank_0:
+        if run.identity(role) != of_rank_0:
             raise KdtoolError(
                 f"the network of the {role} is not that of rank 0: its source, its ONNX file or a "
                 "package that defines it differs; all ranks need the same"

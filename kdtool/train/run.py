@@ -29,6 +29,7 @@ from kdtool.train.models.create import (
     origin_of,
     source_of,
 )
+from kdtool.train.models.describe import describe_model
 from kdtool.train.models.device import check_precision, check_room, choose_device, room_on
 from kdtool.train.models.networks import ImageShape, check_model_name
 from kdtool.train.models.published import Published, published
@@ -114,6 +115,10 @@ class Run:
         if key not in self.networks:
             self.networks[key] = self.build(role, self.recipe.seeds[0]).eval()
         return self.networks[key]
+
+    def identity(self, role: Role) -> str:
+        """Return a hash of the network of a role, as of `describe_model`."""
+        return describe_model(self.table(role).without_paths.model, self.network(role))
 
     def build(self, role: Role, seed: int, *, pretrained: bool = False) -> nn.Module:
         """Return a new model of `role` to train, on the CPU.

@@ -21,7 +21,6 @@ from kdtool.train.export.accuracy import answers_on_test, decision, file_tempera
 from kdtool.train.export.onnx_file import called, compare, given_shape, make_onnx
 from kdtool.train.models.checkpoint import load_facts, load_weights
 from kdtool.train.models.create import make_model
-from kdtool.train.models.describe import describe_model
 from kdtool.train.models.trained_teacher import in_order
 from kdtool.train.run import TEACHERS, Run, Trained, load_model, table_of
 
@@ -119,9 +118,7 @@ def check_exportable(run: Run, role: Role) -> None:
         run.reporter.say(f"{role}: {name} can be written as ONNX, opset {table.opset}")
         return Exportable(ir_version=written.ir_version, opset=table.opset), []
 
-    key = key_of(
-        "exportable", describe_model(name, model), run.image_shape, table.opset, table.input
-    )
+    key = key_of("exportable", run.identity(role), run.image_shape, table.opset, table.input)
     run.study.stage(f"exportable-{role}", key, Exportable, make)
 
 

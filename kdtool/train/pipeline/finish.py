@@ -29,7 +29,6 @@ from kdtool.train.evaluation.verdicts import class_summaries, summaries, summary
 from kdtool.train.export.accuracy import decision, file_temperature
 from kdtool.train.export.choose import SHIPPED, Shipment, ship
 from kdtool.train.models.count import count
-from kdtool.train.models.describe import describe_model
 from kdtool.train.models.device import gpu_name
 from kdtool.train.pipeline.sweep import Candidate, best_candidate, mean_worth
 from kdtool.train.ranks.group import ALONE
@@ -186,8 +185,7 @@ def cost_of(run: Run, role: Role) -> Cost:
     def make() -> tuple[Cost, list[Path]]:
         return count(model, run.image_shape), []
 
-    name = run.table(role).without_paths.model
-    key = key_of("cost", describe_model(name, model), run.image_shape)
+    key = key_of("cost", run.identity(role), run.image_shape)
     return run.study.stage(f"cost-{role}", key, Cost, make)
 
 

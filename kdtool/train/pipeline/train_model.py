@@ -19,7 +19,7 @@ from kdtool.train.fit.features import has_cut
 from kdtool.train.fit.loop import BatchLoss, fit
 from kdtool.train.fit.optimizer import epochs_to_train, phases_of
 from kdtool.train.fit.state import damage_of
-from kdtool.train.handed import STATE, described, hand_over
+from kdtool.train.handed import STATE, hand_over
 from kdtool.train.models.checkpoint import save_weights, set_weights
 from kdtool.train.models.describe import has_batch_norm
 from kdtool.train.models.device import choose_precision
@@ -72,7 +72,7 @@ def plan_model(
         answers: Stage with the teacher's answers.
     """
     table, network = run.table(role), run.network(role)
-    layers = described(run, role)
+    layers = run.identity(role)
     # Device and precision too: a control of one machine is no control of another's student.
     precision = "fp32"
     if not table.is_trained:
